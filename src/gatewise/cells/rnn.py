@@ -1,0 +1,33 @@
+"""The plain recurrent network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, relu, tanh
+
+from gatewise.cells.cell import Cell
+
+_NONLINEARITIES = {"tanh": tanh, "relu": relu}
+
+
+class RNN(Cell):
+    """Plain (Elman) recurrent network, with nothing that guards its memory.
+
+        h' = φ(U_n x + b_n + W_n h)        φ is tanh or ReLU
+
+    Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990. Raises ValueError for another
+    ``nonlinearity``.
+    """
+
+    gates = ("n",)
+    states = ("h",)
+
+    def __init__(self, nonlinearity: str = "tanh") -> None:
+        if nonlinearity not in _NONLINEARITIES:
+            raise ValueError(f"nonlinearity must be tanh or relu, got {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
+
+    def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:  # noqa: ARG002
+        h = _NONLINEARITIES[self.nonlinearity](a.n + r.n)
+        return (h,), {"n": h}

@@ -1,0 +1,63 @@
+"""Engines: ways to run any cell over whole sequences, all with the loop's results.
+
+``loop`` is the reference; ``function`` is one autograd node in torch operations. A compiled engine takes
+its place here beside them, as a module with a ``run`` of the same signature.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Cell
+from gatewise.engine import function, loop
+from gatewise.engine.packing import Packing
+from gatewise.engine.weights import Result, Weights
+
+ENGINES = ("auto", "function", "loop")
+
+__all__ = ["ENGINES", "Packing", "Result", "Weights", "check_engine", "run"]
+
+_log = logging.getLogger(__name__)
+_said: set[str] = set()
+
+
+def check_engine(name: str) -> None:
+    """Raise ValueError for an engine that does not exist."""
+    if name not in ENGINES:
+        close = difflib.get_close_matches(str(name), ENGINES, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}{hint}")
+
+
+def run(
+    engine: str,
+    cell: Cell,
+    weights: Weights,
+    x: Tensor,
+    batch_sizes: tuple[int, ...],
+    state: tuple[Tensor, ...],
+    reverse: bool = False,
+    state_mask: Tensor | None = None,
+    show: bool = False,
+) -> Result:
+    """Run a cell over packed sequences x [N, F] by the named engine; ``auto`` picks the fastest that can.
+
+    The gates of a run with ``show`` carry gradients, which only the loop gives them.
+    """
+    # Without gradients there is no graph to save, and the loop keeps no history of states.
+    if engine == "loop" or show or not torch.is_grad_enabled():
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, show)
+    if not function.supports(cell):
+        _say_once(f"engine={engine}: {type(cell).__name__}.step mixes features; the loop engine runs it")
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+    return function.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+
+
+def _say_once(message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        _log.info(message)

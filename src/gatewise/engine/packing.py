@@ -1,0 +1,100 @@
+"""The layout every engine works on: a ragged batch as one tensor without padding.
+
+Rows are ordered by time first and, within a step, by falling length, so that the sequences alive at step t
+are the first ``batch_sizes[t]`` rows of the state. N = sum of lengths; T time, B batch, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where each step of each sequence of a [T, B] batch stands in the packed [N] layout."""
+
+    batch_sizes: tuple[int, ...]
+    """Sequences alive at each step, never rising; its length is the longest sequence's."""
+    time: int
+    """T of the padded batch, which may exceed the longest sequence."""
+    batch: int
+    """B."""
+    order: Tensor | None
+    """[B] batch index of each sorted row, or None where the batch is sorted already."""
+    positions: Tensor | None
+    """[N] position t·B + b of each packed row in the flattened sorted batch, or None without padding."""
+
+    @classmethod
+    def full(cls, time: int, batch: int) -> Packing:
+        """The packing of a batch whose sequences all fill its T steps."""
+        return cls((batch,) * time, time, batch, None, None)
+
+    @classmethod
+    def of(cls, lengths: Tensor, time: int, batch: int) -> Packing:
+        """The packing of sequences with these lengths, [B] of 0 … T.
+
+        Raises ValueError where a length lies outside 0 … T or their number is not B.
+        """
+        if lengths.dim() != 1 or lengths.shape[0] != batch:
+            raise ValueError(
+                f"lengths must hold one number per sequence, {batch}; got {tuple(lengths.shape)}"
+            )
+        if lengths.is_floating_point() or lengths.dtype == torch.bool:
+            raise ValueError(f"lengths must be whole numbers, got {lengths.dtype}")
+        on_cpu = lengths.detach().to("cpu", torch.int64)
+        if batch and (int(on_cpu.min()) < 0 or int(on_cpu.max()) > time):
+            wrong = int(on_cpu.min()) if int(on_cpu.min()) < 0 else int(on_cpu.max())
+            raise ValueError(f"lengths must lie in 0 … {time} (the batch's time steps), got {wrong}")
+        if bool((on_cpu == time).all()):
+            return cls.full(time, batch)
+        ordered, order = on_cpu.sort(descending=True, stable=True)
+        alive = torch.arange(time)[:, None] < ordered[None, :]  # [T, B]
+        sizes = alive.sum(1)
+        device = lengths.device
+        is_sorted = bool((order == torch.arange(batch)).all())
+        return cls(
+            batch_sizes=tuple(size for size in sizes.tolist() if size),
+            time=time,
+            batch=batch,
+            order=None if is_sorted else order.to(device),
+            positions=alive.flatten().nonzero().squeeze(1).to(device),
+        )
+
+    @property
+    def rows(self) -> Tensor:
+        """[N] sorted batch row of each packed row."""
+        return torch.cat([torch.arange(size) for size in self.batch_sizes])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[T, B, F] to [N, F]."""
+        if self.positions is None:
+            return padded.reshape(self.time * self.batch, *padded.shape[2:])
+        return self.sort(padded, 1).flatten(0, 1).index_select(0, self.positions)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """[N, F] to [T, B, F], with zeros where there is padding."""
+        if self.positions is None:
+            return packed.reshape(self.time, self.batch, *packed.shape[1:])
+        flat = packed.new_zeros(self.time * self.batch, *packed.shape[1:])
+        padded = flat.index_copy(0, self.positions, packed).unflatten(0, (self.time, self.batch))
+        return self.unsort(padded, 1)
+
+    def sort(self, tensor: Tensor, dim: int) -> Tensor:
+        """Batch order to falling length, along ``dim``."""
+        return tensor if self.order is None else tensor.index_select(dim, self.order)
+
+    def unsort(self, tensor: Tensor, dim: int) -> Tensor:
+        """Inverse of :meth:`sort`."""
+        return tensor if self.order is None else tensor.index_select(dim, self.order.argsort())
+
+
+def step_slices(batch_sizes: tuple[int, ...], reverse: bool) -> list[tuple[slice, int]]:
+    """(packed rows, sequences alive) of every step, in the order the direction visits them."""
+    steps, start = [], 0
+    for size in batch_sizes:
+        steps.append((slice(start, start + size), size))
+        start += size
+    return steps[::-1] if reverse else steps

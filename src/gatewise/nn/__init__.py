@@ -1,0 +1,5 @@
+"""Recurrent layers over padded batches."""
+
+from gatewise.nn.recurrent import Recurrent
+
+__all__ = ["Recurrent"]
