@@ -51,7 +51,7 @@ class TextFacts(Facts):
     counts: tuple[int, ...]
     """Training tokens of each id: the unigram baseline."""
     tokenizer: str
-    """``word`` or ``char``."""
+    """``word``, ``char`` or ``whitespace``."""
     lowercase: bool
 
 

@@ -1,0 +1,83 @@
+"""Finding and reading the files that settings name."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from gatewise.data.settings import did_you_mean
+
+
+def find_file(path: str | Path, folders: Sequence[str | Path], key: str) -> Path:
+    """The file that the setting ``key`` names.
+
+    An absolute path is taken as it is; a relative one is looked for in each of ``folders`` in order, or in
+    the working folder where there are none.
+
+    Raises ValueError naming the key, the value, the folders tried and a similarly named file.
+    """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise ValueError(f"{key} must name a file, got {path!r}")
+    wanted = Path(path).expanduser()
+    places = [Path(folder) / wanted for folder in folders or (Path.cwd(),)]
+    if wanted.is_absolute():
+        places = [wanted]
+    for place in places:
+        if place.is_file():
+            return place
+    similar = did_you_mean(wanted.name, _neighbours(places))
+    if places[0].is_dir():
+        raise ValueError(f"{key}={path} is a folder: name one file in it")
+    if wanted.is_absolute():
+        raise ValueError(f"{key}={path} does not exist{similar}")
+    tried = ", ".join(str(folder) for folder in folders) or str(Path.cwd())
+    raise ValueError(
+        f"{key}={path} was not found in {tried}{similar}; give an absolute path or the folder that holds it"
+    )
+
+
+def installed_file(package: str, relative: str | Path, distribution: str) -> Path:
+    """The file ``relative`` inside an installed package, which is located but never imported.
+
+    ``distribution`` is the name by which pip knows the package.
+    Raises ValueError saying what to ``pip install`` where the package or the file is absent.
+    """
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"{relative} is a file of the package {package}: pip install {distribution}")
+    places = [Path(folder) / relative for folder in spec.submodule_search_locations]
+    for place in places:
+        if place.is_file():
+            return place
+    similar = did_you_mean(Path(relative).name, _neighbours(places))
+    raise ValueError(
+        f"the installed package {package} holds no file {relative}{similar}; "
+        f"if its version lacks it: pip install --upgrade {distribution}"
+    )
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with ``\\n`` line ends and without a byte-order mark.
+
+    Raises ValueError naming the file, line and byte offset of bytes that are not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8: "
+            f"save the file with UTF-8 encoding"
+        ) from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _neighbours(places: Sequence[Path]) -> list[str]:
+    """Names of the files beside the places where a file was looked for."""
+    folders = {place.parent for place in places if place.parent.is_dir()}
+    return sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())

@@ -1,0 +1,152 @@
+"""The base of every DataModule, and the sampler that makes an epoch a function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gatewise.data.files import find_file
+from gatewise.data.settings import whole_number
+from gatewise.facts import Facts
+
+
+class BatchDataset(Dataset[Any]):
+    """Examples whose ``dataset[indices]`` is a whole batch (a named tuple of :mod:`gatewise.batch`)."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, indices: list[int]) -> NamedTuple:
+        raise NotImplementedError
+
+
+class SequenceDataModule(pl.LightningDataModule):
+    """Files to batches; after ``setup()`` it states its ``facts``.
+
+    Set ``facts`` before ``setup()`` (as evaluation does) and the vocabulary, scaler and classes come from
+    them instead of from the training files.
+
+    A subclass implements :meth:`load`, which fills ``facts`` and the three data sets, and :meth:`describe`.
+
+    Args:
+        batch_size: examples of one step, over all processes.
+        seed: of every random draw (splits, order of the training examples).
+        folders: where relative file names are looked for, in this order; none means the working folder.
+    """
+
+    facts_type: ClassVar[type[Facts]]
+
+    train_data: BatchDataset
+    validation_data: BatchDataset
+    test_data: BatchDataset
+
+    def __init__(self, batch_size: int, seed: int, folders: Sequence[str | Path] = ()) -> None:
+        super().__init__()
+        self.batch_size = whole_number("batch_size", batch_size)
+        self.seed = whole_number("seed", seed, least=0)
+        self.folders = (folders,) if isinstance(folders, (str, Path)) else tuple(folders)
+        self.facts: Facts | None = None
+        self._loaded = False
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the files, the first time only. Raises ValueError where they cannot be used."""
+        if self._loaded:
+            return
+        if self.facts is not None and not isinstance(self.facts, self.facts_type):
+            raise ValueError(
+                f"{type(self).__name__} gives {self.facts_type.summary}, "
+                f"but the run was trained on {self.facts.summary}: choose data of that kind"
+            )
+        self.load(test_only=stage == "test" and self.facts is not None)
+        self._loaded = True
+
+    def load(self, test_only: bool) -> None:
+        """Read the files and fill ``facts`` (unless given) and the three data sets.
+
+        With ``test_only`` the facts are given, and files that the test split does not need may be gone.
+        """
+        raise NotImplementedError
+
+    def save_example(self, folder: Path) -> str:
+        """An input for prediction, from the test split: a file written to ``folder``, or words.
+
+        Returns what a person types behind ``input=``.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, str | int]:
+        """A few facts about the data for a table on the console; call it after ``setup()``."""
+        raise NotImplementedError
+
+    def find(self, file: str | Path, setting: str) -> Path:
+        """The path of a file that ``setting`` names."""
+        return find_file(file, self.folders, f"data.{setting}")
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.batches(self.train_data, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.batches(self.validation_data, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.batches(self.test_data, shuffle=False)
+
+    def shard(self) -> tuple[int, int]:
+        """(rank, number of processes) of this process; (0, 1) outside a Trainer."""
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def batches(self, dataset: BatchDataset, shuffle: bool) -> DataLoader[Any]:
+        """Loader of this process's share of every batch of ``dataset``."""
+        rank, world_size = self.shard()
+        if getattr(self.trainer, "overfit_batches", 0):
+            shuffle = False  # the same batches again and again
+        sampler = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size)
+        return DataLoader(dataset, sampler=sampler, batch_size=None)
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Index lists of one epoch's batches, this process's share of each.
+
+    The order is drawn from (seed, epoch) alone, so a resumed epoch sees what an uninterrupted one would.
+    ``batch_size`` counts the examples of one step over all processes. Shuffled (training) batches are
+    filled up so that every process has work in each step; otherwise every example comes exactly once.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size < world_size:
+            raise ValueError(
+                f"data.batch_size={batch_size} is shared by {world_size} processes: "
+                f"make it at least {world_size}"
+            )
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives (Lightning calls this)."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.size, self.batch_size)
+        # Unshuffled, the last batch may be too small to give this process a share.
+        return whole + (rest > 0 if self.shuffle else rest > self.rank)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.size)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        for start in range(0, self.size, self.batch_size):
+            batch = order[start : start + self.batch_size]
+            if self.shuffle and len(batch) < self.world_size:
+                batch = np.append(batch, np.resize(order, self.world_size - len(batch)))
+            share = batch[self.rank :: self.world_size]
+            if len(share):
+                yield share.tolist()

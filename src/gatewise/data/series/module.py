@@ -1,0 +1,251 @@
+"""Time series as windows of what was seen and what came next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gatewise.batch import WindowBatch
+from gatewise.data.module import BatchDataset, SequenceDataModule
+from gatewise.data.series.csv import future_times, infer_frequency, is_regular, read_csv
+from gatewise.data.series.sunspots import sunspots_monthly
+from gatewise.data.settings import choice, did_you_mean, fraction, names, optional_whole_number, whole_number
+from gatewise.facts import SeriesFacts
+
+log = logging.getLogger(__name__)
+
+DATASETS = {"sunspots_monthly": sunspots_monthly}
+
+
+class SeriesWindows(SequenceDataModule):
+    """Windows over a time series that is split by time: training first, then validation, then test.
+
+    A window's inputs may reach back into the rows of the split before; its targets never leave their own.
+
+    Args:
+        file: a CSV file; or else ``dataset``, one of ``DATASETS``.
+        time_column: of the file: dates, or increasing numbers such as years.
+        columns: inputs; None means every numeric column.
+        targets: what to forecast, some of ``columns``; None means all of them.
+        lookback, horizon: rows seen, rows forecast.
+        season: rows of one season, for the seasonal-naive baseline; 1 repeats the last value.
+        train_fraction, validation_fraction: of the rows; the rest is the test split.
+        stride: rows between training windows. Validation and test use every window.
+        max_rows: use only the first rows of the series; None means all.
+    """
+
+    facts_type = SeriesFacts
+    facts: SeriesFacts | None
+    train_data: Windows
+    validation_data: Windows
+    test_data: Windows
+
+    def __init__(
+        self,
+        file: str | None = None,
+        dataset: str | None = None,
+        time_column: str | None = None,
+        columns: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        lookback: int = 96,
+        horizon: int = 24,
+        season: int = 1,
+        train_fraction: float = 0.7,
+        validation_fraction: float = 0.1,
+        stride: int = 1,
+        max_rows: int | None = None,
+        folders: Sequence[str | Path] = (),
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, folders)
+        if (file is None) == (dataset is None):
+            raise ValueError(
+                f"give one of data.file and data.dataset ({', '.join(DATASETS)}), got file={file!r}, "
+                f"dataset={dataset!r}"
+            )
+        if file is not None and not time_column:
+            raise ValueError(f"time_column must name the column of times in {file}, got {time_column!r}")
+        self.file = file
+        self.dataset = None if dataset is None else choice("dataset", dataset, DATASETS)
+        self.time_column = time_column
+        self.columns = None if columns is None else names("columns", columns)
+        self.targets = None if targets is None else names("targets", targets)
+        self.lookback = whole_number("lookback", lookback)
+        self.horizon = whole_number("horizon", horizon)
+        self.season = whole_number("season", season)
+        self.stride = whole_number("stride", stride)
+        self.max_rows = optional_whole_number("max_rows", max_rows)
+        self.train_fraction = fraction("train_fraction", train_fraction)
+        self.validation_fraction = fraction("validation_fraction", validation_fraction)
+        if self.train_fraction + self.validation_fraction >= 1:
+            raise ValueError(
+                f"train_fraction={train_fraction} and validation_fraction={validation_fraction} "
+                f"leave nothing to test on: make their sum less than 1"
+            )
+
+    def load(self, test_only: bool) -> None:
+        del test_only  # one series holds all splits
+        frame = self._read()
+        train_end = round(len(frame) * self.train_fraction)
+        validation_end = round(len(frame) * (self.train_fraction + self.validation_fraction))
+        if self.facts is None:
+            self.facts = self._facts(frame, train_end)
+        facts = self.facts
+        scaled = _scaled(frame, facts)
+        target_columns = [facts.columns.index(target) for target in facts.targets]
+
+        def windows(name: str, start: int, end: int, stride: int) -> Windows:
+            first = max(start, facts.lookback)
+            if end - first < facts.horizon:
+                raise ValueError(
+                    f"{self.file or self.dataset}: rows {start} to {end} of {len(frame)} are too few for a "
+                    f"{name} window of data.lookback={facts.lookback} + data.horizon={facts.horizon} "
+                    f"rows: make these smaller, the {name} fraction larger, or give more rows"
+                )
+            starts = torch.arange(first, end - facts.horizon + 1, stride) - facts.lookback
+            return Windows(scaled, starts, target_columns, facts.lookback, facts.horizon)
+
+        self.train_data = windows("training", 0, train_end, self.stride)
+        self.validation_data = windows("validation", train_end, validation_end, 1)
+        self.test_data = windows("test", validation_end, len(frame), 1)
+        first, last = (str(time).removesuffix(" 00:00:00") for time in (frame.index[0], frame.index[-1]))
+        self._recent = frame.iloc[-facts.lookback :]
+        self._span = f"{first} to {last}"
+
+    def describe(self) -> dict[str, str | int]:
+        facts = self.facts
+        assert facts is not None, "describe() before setup()"
+        return {
+            "rows": len(self.train_data.values),
+            "times": self._span,
+            "step": facts.frequency or "irregular or a number",
+            "training windows": len(self.train_data),
+            "validation windows": len(self.validation_data),
+            "test windows": len(self.test_data),
+            "inputs": len(facts.columns),
+            "targets": len(facts.targets),
+            "lookback": facts.lookback,
+            "horizon": facts.horizon,
+        }
+
+    def save_example(self, folder: Path) -> str:
+        path = folder / "example.csv"
+        self._recent.to_csv(path)
+        return str(path)
+
+    def _read(self) -> pd.DataFrame:
+        """The series with the columns of the facts, where they are given, or of the settings."""
+        columns = self.facts.columns if self.facts is not None else self.columns
+        if self.dataset is not None:
+            frame: pd.DataFrame = DATASETS[self.dataset]()
+            for column in columns or ():
+                if column not in frame.columns:
+                    raise ValueError(
+                        f"data.columns: {self.dataset} has no column {column!r}"
+                        f"{did_you_mean(column, frame.columns)}; it has: {', '.join(frame.columns)}"
+                    )
+            frame = frame if columns is None else frame[list(columns)]
+        else:
+            assert self.file is not None
+            assert self.time_column is not None
+            frame = read_csv(self.find(self.file, "file"), self.time_column, columns)
+        if self.max_rows is not None and self.max_rows > len(frame):
+            log.warning("data.max_rows=%d: the series has only %d rows", self.max_rows, len(frame))
+        frame = frame.iloc[: self.max_rows]
+        return frame
+
+    def _facts(self, frame: pd.DataFrame, train_end: int) -> SeriesFacts:
+        columns = tuple(str(column) for column in frame.columns)
+        targets = self.targets or columns
+        for target in targets:
+            if target not in columns:
+                raise ValueError(
+                    f"data.targets: {target!r} is not an input column{did_you_mean(target, columns)}: "
+                    f"add it to data.columns or choose from {', '.join(columns)}"
+                )
+        if not is_regular(frame.index):
+            log.warning(
+                "%s: the time steps are irregular; windows count rows, not time", self.file or self.dataset
+            )
+        train = frame.to_numpy()[:train_end]
+        if not len(train):
+            raise ValueError(f"{self.file or self.dataset}: {len(frame)} row(s) are too few to train on")
+        mean, std = train.mean(axis=0), train.std(axis=0)
+        # Rounding may leave a constant column a tiny std that would blow it up.
+        std[std <= 1e-9 * np.abs(mean)] = 1.0
+        return SeriesFacts(
+            time_column=str(frame.index.name),
+            columns=columns,
+            targets=targets,
+            frequency=infer_frequency(frame.index),
+            lookback=self.lookback,
+            horizon=self.horizon,
+            season=self.season,
+            mean=tuple(mean.tolist()),
+            std=tuple(std.tolist()),
+        )
+
+
+class Windows(BatchDataset):
+    """Windows over one scaled table, cut out only when a batch asks for them.
+
+    Args:
+        values: [rows, C] float, all splits.
+        starts: [N] int64, first input row of each window.
+        target_columns: indices of the target columns.
+    """
+
+    def __init__(
+        self, values: Tensor, starts: Tensor, target_columns: list[int], lookback: int, horizon: int
+    ) -> None:
+        self.values, self.starts, self.lookback = values, starts, lookback
+        self.target_columns = torch.tensor(target_columns)
+        # A view of every window [rows - L - horizon + 1, L + horizon, C], not a copy.
+        self.windows = values.unfold(0, lookback + horizon, 1).transpose(1, 2)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, indices: list[int]) -> WindowBatch:
+        window = self.windows[self.starts[indices]]
+        future = window[:, self.lookback :].index_select(-1, self.target_columns)
+        return WindowBatch(window[:, : self.lookback], future)
+
+
+def prediction_window(path: Path, facts: SeriesFacts) -> tuple[WindowBatch, pd.Index]:
+    """The last ``lookback`` rows of a CSV file, and the ``horizon`` times that follow them.
+
+    The batch has inputs [1, lookback, C], scaled as in training, and targets [1, horizon, C_targets] of NaN.
+    Raises ValueError where the file lacks a column or rows, or :func:`read_csv` refuses it.
+    """
+    frame = read_csv(path, facts.time_column, facts.columns)
+    if len(frame) < facts.lookback:
+        raise ValueError(
+            f"{path}: {len(frame)} rows, but the model looks back on {facts.lookback}: give at least so many"
+        )
+    inputs = _scaled(frame.iloc[-facts.lookback :], facts)
+    targets = torch.full((1, facts.horizon, len(facts.targets)), torch.nan)
+    # Three rows at least tell a frequency; older ones may hold a gap that does not matter here.
+    recent = frame.index[-max(facts.lookback, 3) :]
+    return WindowBatch(inputs[None], targets), future_times(recent, facts.horizon, facts.frequency)
+
+
+def unscale(values: Tensor, facts: SeriesFacts) -> Tensor:
+    """Scaled values of the target columns [..., C_targets] in their original units."""
+    chosen = [facts.columns.index(target) for target in facts.targets]
+    return values * values.new_tensor([facts.std[i] for i in chosen]) + values.new_tensor(
+        [facts.mean[i] for i in chosen]
+    )
+
+
+def _scaled(frame: pd.DataFrame, facts: SeriesFacts) -> Tensor:
+    """[rows, C] float32 of the facts' columns, (x - mean) / std."""
+    values = (frame[list(facts.columns)].to_numpy() - np.array(facts.mean)) / np.array(facts.std)
+    return torch.from_numpy(values.astype(np.float32))

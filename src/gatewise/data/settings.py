@@ -1,0 +1,70 @@
+"""Checks of user settings: one line that names the setting, the offending value and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for the known word closest to ``word``, or an empty string."""
+    by_lowercase = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.5)
+    return f" (did you mean {by_lowercase[close[0]]!r}?)" if close else ""
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int; ValueError where it is not a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def optional_whole_number(name: str, value: Any, least: int = 1) -> int | None:
+    """As :func:`whole_number`, but None (no limit) is allowed."""
+    if value is None:
+        return None
+    try:
+        return whole_number(name, value, least)
+    except ValueError as error:
+        raise ValueError(str(error).replace(", got", " or null, got")) from None
+
+
+def fraction(name: str, value: Any) -> float:
+    """``value`` as a float; ValueError where it does not lie between 0 and 1 (both excluded)."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """``value`` as a bool; ValueError where it is anything but true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """``value``, one of ``known``; ValueError with the nearest choice where it is not."""
+    known = list(known)
+    if value not in known:
+        raise ValueError(
+            f"{name}={value!r} is unknown{did_you_mean(str(value), known)}; choose one of: {', '.join(known)}"
+        )
+    return str(value)
+
+
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """A list of strings (Hydra's lists too) as a tuple; a single string is a list of one.
+
+    ValueError where it is empty or an item is not a string.
+    """
+    items = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
+    if not items or not all(isinstance(item, str) and item for item in items):
+        raise ValueError(f"{name} must be a list of one or more names such as [a, b], got {value!r}")
+    if len(set(items)) < len(items):
+        twice = next(item for item in items if items.count(item) > 1)
+        raise ValueError(f"{name} names {twice!r} twice: name it once")
+    return items

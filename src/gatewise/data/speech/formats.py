@@ -1,0 +1,241 @@
+"""Files of labelled feature sequences: sktime's ``.ts``, numpy's ``.npz`` and ``.npy``.
+
+``.ts``   header lines ``@key value``, then ``@data`` and one sequence per line: comma-separated values,
+          a colon between the features, the label after the last colon. Lengths may differ.
+``.npz``  ``sequences`` [N, T, F] with, where they are padded, ``lengths`` [N]; or ``values``
+          [sum of lengths, F] with ``lengths`` [N]. ``labels`` [N], text or whole numbers, is optional.
+``.npy``  one sequence [T, F] or N of one length [N, T, F], without labels.
+
+Nothing in a file is executed: numpy's pickled arrays are refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewise.data.files import read_text
+from gatewise.data.settings import did_you_mean
+
+UNLABELLED = "?"
+"""How a file says that it does not know a sequence's label."""
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """Feature sequences [T, F] float32, with a label each or none at all."""
+
+    sequences: list[NDArray[np.float32]]
+    labels: list[str] | None
+    places: list[str]
+    """``file:line`` or ``file: sequence i`` of each, for messages."""
+
+    @property
+    def feature_size(self) -> int:
+        return int(self.sequences[0].shape[1])
+
+
+def read_sequences(path: Path) -> LabelledSequences:
+    """Read a ``.ts``, ``.npz`` or ``.npy`` file.
+
+    Raises ValueError, with the line or the index of the sequence, where the file does not follow its format,
+    a value is missing or not finite, or the file holds no sequence.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        hint = did_you_mean(path.suffix, READERS)
+        raise ValueError(f"{path}: unknown file type {path.suffix!r}{hint}; known: {', '.join(READERS)}")
+    return reader(path)
+
+
+def read_ts(path: Path) -> LabelledSequences:
+    """Read sktime's ``.ts``: equal or unequal lengths, one or more features, with or without labels."""
+    header: dict[str, str] = {}
+    in_data = False
+    sequences, labels, places = [], [], []
+    classes: list[str] | None = None
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        line = line.strip()
+        if not line or line.startswith(("#", "%")):
+            continue
+        place = f"{path}:{number}"
+        if in_data:
+            features, _, label = line.rpartition(":") if classes is not None else (line, "", "")
+            if classes is not None:
+                labels.append(_ts_label(label.strip(), classes, place))
+            sequences.append(_ts_sequence(features, place))
+            places.append(place)
+            _check_feature_size(sequences, header, place)
+        elif line.lower() == "@data":
+            in_data = True
+            classes = _ts_classes(header, path)
+        elif line.startswith("@"):
+            key, _, value = line[1:].replace("\t", " ").partition(" ")
+            header[key.lower()] = value.strip()
+        else:
+            raise ValueError(
+                f"{place}: {line[:30]!r} stands before the line @data: the header needs that line"
+            )
+    if not sequences:
+        raise ValueError(f"{path} holds no sequence after the line @data")
+    return LabelledSequences(sequences, None if classes is None else labels, places)
+
+
+def _ts_classes(header: dict[str, str], path: Path) -> list[str] | None:
+    """The labels that the header allows (an empty list: any), or None where the file has no labels."""
+    if header.get("timestamps", "false").lower() == "true":
+        raise ValueError(f"{path}: @timeStamps true is not supported: write the values without time stamps")
+    if header.get("targetlabel", "false").lower().startswith("true"):
+        raise ValueError(f"{path}: @targetLabel true (regression) is not supported: give class labels")
+    switch, *classes = header.get("classlabel", "false").split()
+    if switch.lower() not in ("true", "false"):
+        raise ValueError(f"{path}: @classLabel must be followed by true or false, got {switch!r}")
+    return classes if switch.lower() == "true" else None
+
+
+def _ts_label(label: str, classes: list[str], place: str) -> str:
+    if classes and label not in classes and label != UNLABELLED:
+        raise ValueError(
+            f"{place}: label {label!r} is not one of @classLabel{did_you_mean(label, classes)}: "
+            f"add it there, or put the label after the last colon"
+        )
+    return label
+
+
+def _ts_sequence(text: str, place: str) -> NDArray[np.float32]:
+    """[T, F] from ``feature 1 values:feature 2 values:...``, values separated by commas."""
+    features = text.split(":")
+    lengths = [feature.count(",") + 1 for feature in features]
+    if min(lengths) != max(lengths):
+        raise ValueError(
+            f"{place}: features of {min(lengths)} and {max(lengths)} values in one sequence: "
+            f"make all equally long"
+        )
+    cells = ",".join(features).split(",")
+    try:
+        values = _float32(cells)
+    except ValueError:
+        values = np.array([], dtype=np.float32)
+    if len(values) == 0 or not np.isfinite(values).all():
+        index = next((i for i, cell in enumerate(cells) if not _is_finite(cell)), 0)
+        where = f"{place}: value {index % lengths[0] + 1} of feature {index // lengths[0] + 1}"
+        if cells[index].strip() in ("?", ""):
+            raise ValueError(f"{where} is missing ({cells[index]!r}): fill it in or drop the sequence")
+        raise ValueError(f"{where} is not a finite number: {cells[index].strip()!r}")
+    return np.ascontiguousarray(values.reshape(len(features), lengths[0]).T)
+
+
+def _is_finite(cell: str) -> bool:
+    try:
+        return bool(np.isfinite(_float32([cell])).all())
+    except ValueError:
+        return False
+
+
+def _check_feature_size(sequences: list[NDArray[np.float32]], header: dict[str, str], place: str) -> None:
+    found = sequences[-1].shape[1]
+    declared = header.get("dimensions", header.get("dimension", ""))
+    expected = int(declared) if declared.isdigit() else sequences[0].shape[1]
+    if found != expected:
+        source = "@dimensions says" if declared.isdigit() else "the first sequence has"
+        raise ValueError(f"{place}: {found} features, but {source} {expected}")
+
+
+def read_npz(path: Path) -> LabelledSequences:
+    """Read the ``.npz`` layout that this module's docstring gives."""
+    arrays = _load_numpy(path)
+    known = ("sequences", "values", "lengths", "labels")
+    for name in arrays:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"{path}: unknown array {name!r}{hint}; known: {', '.join(known)}")
+    if ("sequences" in arrays) == ("values" in arrays):
+        raise ValueError(f"{path}: needs one of sequences [N, T, F] and values [sum of lengths, F]")
+    lengths = arrays.get("lengths")
+    if lengths is not None and (lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 1).any()):
+        raise ValueError(f"{path}: lengths must be [N] whole numbers of at least 1")
+    if "sequences" in arrays:
+        padded = _floats(arrays["sequences"], 3, "sequences [N, T, F]", path)
+        if lengths is None:
+            lengths = np.full(padded.shape[0], padded.shape[1])
+        if len(lengths) != len(padded) or lengths.max(initial=0) > padded.shape[1]:
+            raise ValueError(
+                f"{path}: lengths [{len(lengths)}] up to {lengths.max(initial=0)} do not fit sequences "
+                f"{list(padded.shape)}"
+            )
+        sequences = [row[:length] for row, length in zip(padded, lengths, strict=True)]
+    else:
+        values = _floats(arrays["values"], 2, "values [sum of lengths, F]", path)
+        if lengths is None or lengths.sum() != len(values):
+            total = "no lengths" if lengths is None else f"lengths that add up to {lengths.sum()}"
+            raise ValueError(f"{path}: {total} beside values of {len(values)} rows: they must add up to them")
+        sequences = np.split(values, np.cumsum(lengths)[:-1])
+    return _checked(path, sequences, _npz_labels(arrays.get("labels"), len(sequences), path))
+
+
+def _npz_labels(labels: NDArray[Any] | None, size: int, path: Path) -> list[str] | None:
+    if labels is None:
+        return None
+    if labels.shape != (size,) or labels.dtype.kind not in "iuU":
+        raise ValueError(
+            f"{path}: labels must be [{size}] text or whole numbers, "
+            f"got {list(labels.shape)} of {labels.dtype}"
+        )
+    return [str(label) for label in labels.tolist()]
+
+
+def read_npy(path: Path) -> LabelledSequences:
+    """Read one sequence [T, F] or several of one length [N, T, F], without labels."""
+    array = _load_numpy(path)[""]
+    if array.ndim == 2:
+        array = array[None]
+    return _checked(path, list(_floats(array, 3, "the array [T, F] or [N, T, F]", path)), None)
+
+
+def _load_numpy(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        if "pickle" in reason.lower():
+            reason = "it is not numpy's format or holds pickled objects, which are never loaded"
+        raise ValueError(f"{path} cannot be read: {reason}; save plain number arrays with numpy") from error
+
+
+def _floats(array: NDArray[Any], ndim: int, name: str, path: Path) -> NDArray[np.float32]:
+    if array.ndim != ndim or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{path}: {name} must have {ndim} axes of numbers, got {list(array.shape)} of {array.dtype}"
+        )
+    return _float32(array)
+
+
+def _float32(values: NDArray[Any] | list[str]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is reported as such
+        return np.asarray(values).astype(np.float32)
+
+
+def _checked(path: Path, sequences: list[NDArray[np.float32]], labels: list[str] | None) -> LabelledSequences:
+    if not sequences or min(sequence.size for sequence in sequences) == 0:
+        raise ValueError(f"{path} holds no sequence or an empty one")
+    for index, sequence in enumerate(sequences):
+        if not np.isfinite(sequence).all():
+            step, feature = np.argwhere(~np.isfinite(sequence))[0]
+            raise ValueError(
+                f"{path}: sequence {index}, step {step}, feature {feature} is not a finite number: "
+                f"{sequence[step, feature]}"
+            )
+    return LabelledSequences(sequences, labels, [f"{path}: sequence {i}" for i in range(len(sequences))])
+
+
+READERS: dict[str, Callable[[Path], LabelledSequences]] = {".ts": read_ts, ".npz": read_npz, ".npy": read_npy}

@@ -1,0 +1,220 @@
+"""Running text as language-model batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from gatewise.batch import IGNORED, TextBatch
+from gatewise.data.files import read_text
+from gatewise.data.module import SequenceDataModule
+from gatewise.data.settings import choice, flag, fraction, names, optional_whole_number, whole_number
+from gatewise.data.text.corpora import CORPORA
+from gatewise.data.text.lanes import Lanes, lanes_for
+from gatewise.data.text.tokens import END_OF_LINE, TOKENIZERS, UNKNOWN, Vocabulary, make_tokenizer
+from gatewise.facts import TextFacts
+
+log = logging.getLogger(__name__)
+
+
+class LanguageText(SequenceDataModule):
+    """Text split into training, validation and test parts, each read in parallel lanes.
+
+    Args:
+        corpus: one of ``CORPORA``; or else ``files``, read one after the other. Both are split in order, at
+            line ends, by ``validation_fraction`` and ``test_fraction`` of the characters.
+        train_files, validation_files, test_files: the three parts as files of their own, instead.
+        tokenizer: ``word``, ``char`` or ``whitespace`` (text that is tokenised already).
+        lowercase: fold the text first.
+        min_count: rarer training tokens become ``<unk>``.
+        max_vocabulary: size of the vocabulary at most, special tokens included; None means no limit.
+        max_tokens: use only the first tokens of the training part; None means all.
+        window: steps of one truncated-BPTT batch.
+        batch_size: training lanes, over all processes.
+        evaluation_lanes: lanes of validation and test.
+    """
+
+    facts_type = TextFacts
+    facts: TextFacts | None
+
+    def __init__(
+        self,
+        corpus: str | None = None,
+        files: Sequence[str] | None = None,
+        train_files: Sequence[str] | None = None,
+        validation_files: Sequence[str] | None = None,
+        test_files: Sequence[str] | None = None,
+        validation_fraction: float = 0.05,
+        test_fraction: float = 0.05,
+        tokenizer: str = "word",
+        lowercase: bool = False,
+        min_count: int = 1,
+        max_vocabulary: int | None = None,
+        max_tokens: int | None = None,
+        window: int = 35,
+        evaluation_lanes: int = 10,
+        folders: Sequence[str | Path] = (),
+        batch_size: int = 20,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, folders)
+        self.corpus = None if corpus is None else choice("corpus", corpus, CORPORA)
+        given = {
+            "files": files,
+            "train_files": train_files,
+            "validation_files": validation_files,
+            "test_files": test_files,
+        }
+        self.files = {name: names(name, value) for name, value in given.items() if value is not None}
+        sources = {*self.files, *(["corpus"] if corpus is not None else [])}
+        parts = {"train_files", "validation_files", "test_files"}
+        if sources not in ({"corpus"}, {"files"}, parts):
+            raise ValueError(
+                f"give either corpus ({', '.join(CORPORA)}), or files, or all of train_files, "
+                f"validation_files and test_files; got {', '.join(sorted(sources)) or 'none of them'}"
+            )
+        self.validation_fraction = fraction("validation_fraction", validation_fraction)
+        self.test_fraction = fraction("test_fraction", test_fraction)
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
+                f"leave nothing to train on: make their sum less than 1"
+            )
+        self.tokenizer = choice("tokenizer", tokenizer, TOKENIZERS)
+        self.lowercase = flag("lowercase", lowercase)
+        self.min_count = whole_number("min_count", min_count)
+        self.max_vocabulary = optional_whole_number("max_vocabulary", max_vocabulary, least=3)
+        self.max_tokens = optional_whole_number("max_tokens", max_tokens, least=2)
+        self.window = whole_number("window", window)
+        self.evaluation_lanes = whole_number("evaluation_lanes", evaluation_lanes)
+
+    def load(self, test_only: bool) -> None:
+        known = self.facts
+        tokenizer = (
+            make_tokenizer(self.tokenizer, self.lowercase)
+            if known is None
+            else make_tokenizer(known.tokenizer, known.lowercase)
+        )
+        if test_only and known is not None and "test_files" in self.files:
+            tokens = tokenizer.tokenize(self._text("test_files"))
+            self.test_ids = torch.from_numpy(Vocabulary(known.vocabulary, known.counts).encode(tokens))
+            return
+        parts = self._read()
+        train, validation, test = (tokenizer.tokenize(part) for part in parts)
+        train = train[: self.max_tokens]
+        if len(train) <= self.batch_size:
+            raise ValueError(
+                f"the training text has {len(train)} token(s), but data.batch_size={self.batch_size} lanes "
+                f"need {self.batch_size + 1} or more: give more text or make data.batch_size smaller"
+            )
+        for part, tokens in (("validation", validation), ("test", test)):
+            if len(tokens) < 2:
+                raise ValueError(
+                    f"the {part} text has {len(tokens)} token(s), but needs 2 or more: give more text "
+                    f"in more lines (it is split at line ends), or a larger data.{part}_fraction"
+                )
+        if known is None:
+            vocabulary = Vocabulary.build(train, tokenizer.specials, self.min_count, self.max_vocabulary)
+            self.facts = TextFacts(vocabulary.tokens, vocabulary.counts, self.tokenizer, self.lowercase)
+        else:
+            vocabulary = Vocabulary(known.vocabulary, known.counts)
+        self.train_ids = torch.from_numpy(vocabulary.encode(train))
+        self.validation_ids = torch.from_numpy(vocabulary.encode(validation))
+        self.test_ids = torch.from_numpy(vocabulary.encode(test))
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        _, world_size = self.shard()
+        if self.batch_size % world_size:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} lanes cannot be shared equally by {world_size} "
+                f"processes: make it a multiple of {world_size}"
+            )
+        return self._windows(self.train_ids, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._evaluation_windows(self.validation_ids)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._evaluation_windows(self.test_ids)
+
+    def describe(self) -> dict[str, str | int]:
+        assert self.facts is not None, "describe() before setup()"
+        unknown = {
+            "validation": float((self.validation_ids == 0).float().mean()),
+            "test": float((self.test_ids == 0).float().mean()),
+        }
+        return {
+            "training tokens": len(self.train_ids),
+            "validation tokens": len(self.validation_ids),
+            "test tokens": len(self.test_ids),
+            "tokenizer": self.facts.tokenizer + (", lower case" if self.facts.lowercase else ""),
+            "vocabulary": len(self.facts.vocabulary),
+            "unknown tokens": ", ".join(f"{share:.2%} of {part}" for part, share in unknown.items()),
+        }
+
+    def save_example(self, folder: Path) -> str:
+        del folder  # a few words need no file
+        assert self.facts is not None
+        tokenizer = make_tokenizer(self.facts.tokenizer, self.facts.lowercase)
+        tokens = Vocabulary(self.facts.vocabulary, self.facts.counts).decode(self.test_ids[:60].tolist())
+        # From the start of a line, where the split begins, to the first mark that a shell would ask to quote.
+        words = "".join(c if c.isalnum() else " " for c in tokenizer.detokenize(tokens)).split()
+        return '"' + " ".join(words[:4]) + '"'
+
+    def _evaluation_windows(self, ids: Tensor) -> DataLoader[Any]:
+        _, world_size = self.shard()
+        return self._windows(ids, lanes_for(len(ids) - 1, self.evaluation_lanes, world_size))
+
+    def _windows(self, ids: Tensor, lanes: int) -> DataLoader[Any]:
+        rank, world_size = self.shard()
+        return DataLoader(Lanes(ids, lanes, self.window, rank, world_size), batch_size=None)
+
+    def _read(self) -> tuple[str, str, str]:
+        """The texts of the three parts."""
+        if self.corpus is not None:
+            return self._split(CORPORA[self.corpus]())
+        if "files" in self.files:
+            return self._split(self._text("files"))
+        return self._text("train_files"), self._text("validation_files"), self._text("test_files")
+
+    def _text(self, setting: str) -> str:
+        texts = [read_text(self.find(file, setting)) for file in self.files[setting]]
+        # A file that lacks its last line end must not run into the next one.
+        return "".join(text if text.endswith("\n") else text + "\n" for text in texts)
+
+    def _split(self, text: str) -> tuple[str, str, str]:
+        """Training, validation and test part, cut after the line in which each fraction is reached."""
+
+        def line_end(share: float) -> int:
+            return text.find("\n", round(share * len(text))) + 1 or len(text)
+
+        validation_start = line_end(1 - self.validation_fraction - self.test_fraction)
+        test_start = line_end(1 - self.test_fraction)
+        return text[:validation_start], text[validation_start:test_start], text[test_start:]
+
+
+def prediction_batch(text: str, facts: TextFacts) -> TextBatch:
+    """A text as one row of tokens [1, T], with the next token as target and IGNORED after the last.
+
+    The last line is left open for a model to go on, unless the text ends in a line end.
+    Raises ValueError where the text holds no token; words outside the vocabulary are logged.
+    """
+    tokens = make_tokenizer(facts.tokenizer, facts.lowercase).tokenize(text.replace("\r\n", "\n"))
+    if tokens and tokens[-1] == END_OF_LINE and not text.endswith("\n"):
+        del tokens[-1]
+    if not tokens:
+        raise ValueError(f"the text {text!r} holds no token: give at least one {facts.tokenizer}")
+    ids = torch.from_numpy(Vocabulary(facts.vocabulary, facts.counts).encode(tokens))
+    known = set(facts.vocabulary)
+    unknown = list(dict.fromkeys(token for token in tokens if token not in known))
+    if unknown:
+        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
+    targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
+    return TextBatch(ids[None], targets[None])

@@ -1,0 +1,102 @@
+"""``metrics.csv``: one row per epoch, written whole after each."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from gatewise.runs.files import write_text
+
+STEP_PREFIX = "step/"
+
+
+class MetricsFile(Logger):
+    """A Lightning logger that keeps one row per epoch and can take up where an earlier process stopped.
+
+    Lightning's own CSVLogger starts afresh in a directory it has written before. Values of single steps
+    (named ``step/…``) and of the test are left to the other loggers and to ``summary.json``. No clock time
+    is written: the same command gives the same file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows = read_metrics(path)
+        # The learning-rate monitor speaks before its epoch has a row.
+        self._pending: dict[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return self.path.parent.name
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The config is stored in ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Take up the values of an epoch; called several times for each."""
+        epoch = metrics.get("epoch")
+        kept = {
+            name: float(value)
+            for name, value in metrics.items()
+            if not name.startswith((STEP_PREFIX, "test/", "baseline/")) and name != "epoch"
+        }
+        if epoch is None:
+            self._pending.update(kept)
+        elif kept:
+            self._row(int(epoch), step).update({**self._pending, **kept})
+            self._pending = {}
+            self._write()
+
+    def drop_from(self, epoch: int) -> None:
+        """Forget the rows of this epoch and later ones: training resumes before them."""
+        self.rows = [row for row in self.rows if row["epoch"] < epoch]
+        self._write()
+
+    def _row(self, epoch: int, step: int | None) -> dict[str, float]:
+        if not self.rows or self.rows[-1]["epoch"] != epoch:
+            self.rows.append({"epoch": epoch})
+        if step is not None:
+            self.rows[-1]["step"] = step
+        return self.rows[-1]
+
+    def _write(self) -> None:
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        ordered = ["epoch", "step", *sorted(set(columns) - {"epoch", "step"})]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ordered, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``metrics.csv``; empty cells are left out; no file means no rows.
+
+    Raises ValueError with file and line where a cell is no number.
+    """
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for line, cells in enumerate(csv.DictReader(file), start=2):
+            try:
+                row: dict[str, float] = {name: float(cell) for name, cell in cells.items() if cell}
+            except (TypeError, ValueError):
+                raise ValueError(f"{path}:{line}: a cell is no number: {list(cells.values())}") from None
+            for name in ("epoch", "step"):
+                if name in row:
+                    row[name] = int(row[name])
+            rows.append(row)
+    return rows

@@ -1,0 +1,181 @@
+"""A Run: one directory on disk that holds everything about one training."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gatewise.facts import Facts, facts_from_dict
+from gatewise.runs.files import read_json, write_json, write_text
+
+LAST = "last"
+
+
+class Run:
+    """The directory of one training: its config, facts, status, metrics, checkpoints and plots.
+
+    Everything but checkpoints and ``log.txt`` is written in one step, so that a reader finds whole files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.plots = folder / "plots"
+        self.metrics_file = folder / "metrics.csv"
+        self.log_file = folder / "log.txt"
+
+    @property
+    def id(self) -> str:
+        """A name no other run has; also its W&B run id."""
+        return self.folder.name
+
+    @property
+    def title(self) -> str:
+        """Experiment and id, for the head of a picture."""
+        return f"{self.config().name} · {self.id}"
+
+    @classmethod
+    def create(
+        cls,
+        runs_dir: Path,
+        name: str,
+        config: DictConfig,
+        overrides: Sequence[str],
+        choices: Mapping[str, str | None],
+    ) -> Run:
+        """A new directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
+
+        ``runs_dir/last`` points to it from now on. Raises OSError where it cannot be written.
+        """
+        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        run = cls((runs_dir / name / f"{stamp}_{secrets.token_hex(3)}").resolve())
+        run.folder.mkdir(parents=True)
+        run.checkpoints.mkdir()
+        run.plots.mkdir()
+        write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        write_text(
+            run.folder / "overrides.yaml",
+            OmegaConf.to_yaml({"overrides": list(overrides), "choices": dict(choices)}),
+        )
+        run.set_status("created")
+        _point_last_to(run.folder, runs_dir)
+        return run
+
+    @classmethod
+    def open(cls, reference: str | Path, runs_dir: Path) -> Run:
+        """The run of a directory, or the one started last for ``last``.
+
+        Raises ValueError where there is none.
+        """
+        if str(reference) == LAST:
+            pointer = runs_dir / LAST
+            if not pointer.exists():
+                raise ValueError(
+                    f"run=last: no run has been started in {runs_dir.resolve()}; train one first"
+                )
+            return cls(pointer.resolve())
+        folder = Path(reference).expanduser()
+        if not (folder / "config.yaml").is_file():
+            what = "holds no config.yaml" if folder.is_dir() else "there is no such folder"
+            near = sorted(p.name for p in folder.parent.glob("*") if (p / "config.yaml").is_file())
+            close = difflib.get_close_matches(folder.name, near, 1)
+            hint = f"did you mean {folder.parent / close[0]}?" if close else "give a run directory or last"
+            raise ValueError(f"run={reference}: not a run directory ({what}); {hint}")
+        return cls(folder.resolve())
+
+    def config(self) -> DictConfig:
+        """The resolved config, as trained."""
+        config = OmegaConf.load(self.folder / "config.yaml")
+        assert isinstance(config, DictConfig)
+        OmegaConf.set_struct(config, True)
+        return config
+
+    def choices(self) -> dict[str, str | None]:
+        """The group choices (``model: bilstm`` …) the config was composed from."""
+        stored = OmegaConf.to_container(OmegaConf.load(self.folder / "overrides.yaml"))
+        assert isinstance(stored, dict)
+        return dict(stored["choices"])
+
+    def save_facts(self, facts: Facts) -> None:
+        """Store what the data stated of itself."""
+        write_json(self.folder / "facts.json", facts.to_dict())
+
+    def facts(self) -> Facts:
+        """The facts the task was built with; raises ValueError where training never got that far."""
+        path = self.folder / "facts.json"
+        if not path.is_file():
+            raise ValueError(f"{self.folder}: the run ended before its data was read (no facts.json)")
+        return facts_from_dict(read_json(path))
+
+    def checkpoint(self, kind: str) -> Path:
+        """``best`` or ``last`` checkpoint; raises ValueError where there is none yet."""
+        path = self.checkpoints / f"{kind}.ckpt"
+        if not path.is_file():
+            found = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
+            raise ValueError(f"{self.folder} has no checkpoint {kind!r} (found: {found})")
+        return path
+
+    def set_status(self, state: str, reason: str | None = None) -> None:
+        """Record ``created``, ``running``, ``done``, ``failed`` or ``interrupted``, and why."""
+        status = {
+            "state": state,
+            "reason": reason,
+            "changed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+        }
+        write_json(self.folder / "status.json", status)
+
+    def state(self) -> str:
+        """The recorded state; ``interrupted`` where a running process is gone without a word (killed)."""
+        state = str(read_json(self.folder / "status.json")["state"])
+        return "interrupted" if state in ("created", "running") and not self._locked() else state
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; raises ValueError where another one trains it.
+
+        The system lets go of the lock when the process ends, however it ends.
+        """
+        with (self.folder / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{self.folder} is being trained by another process: wait or stop it"
+                ) from None
+            yield
+
+    def _locked(self) -> bool:
+        try:
+            with self.lock():
+                return False
+        except ValueError:
+            return True
+        except OSError:  # a read-only directory: nobody trains in it
+            return False
+
+    def summary(self) -> dict[str, Any]:
+        """Best and final metrics, versions and times; empty before the first training ended."""
+        path = self.folder / "summary.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
+    def save_summary(self, values: Mapping[str, Any]) -> None:
+        """Store the summary."""
+        write_json(self.folder / "summary.json", dict(values))
+
+
+def _point_last_to(folder: Path, runs_dir: Path) -> None:
+    temporary = runs_dir / f".{LAST}.{secrets.token_hex(3)}"
+    temporary.symlink_to(folder.relative_to(runs_dir.resolve()), target_is_directory=True)
+    temporary.replace(runs_dir / LAST)

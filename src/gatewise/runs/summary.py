@@ -1,0 +1,58 @@
+"""``summary.json``: what a training came to, and with what it was made."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("gatewise", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb", "numpy")
+
+
+def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str, float]:
+    """The row of ``metrics.csv`` with the best monitored value, or an empty one."""
+    scored = [row for row in rows if row.get(monitor, float("nan")) == row.get(monitor)]
+    if not scored:
+        return {}
+    return (min if mode == "min" else max)(scored, key=lambda row: row[monitor])
+
+
+def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """(test metrics by name, baselines' metrics by baseline and name) of Lightning's flat names."""
+    test: dict[str, float] = {}
+    baselines: dict[str, dict[str, float]] = {}
+    for full_name, value in metrics.items():
+        kind, *rest = full_name.split("/")
+        if kind == "test":
+            test["/".join(rest)] = float(value)
+        elif kind == "baseline":
+            baselines.setdefault(rest[0], {})["/".join(rest[1:])] = float(value)
+    return test, baselines
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the result, and the machine's sort."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit(folder: Path) -> str | None:
+    """Commit of the working tree at ``folder``, ``+changes`` where it has uncommitted ones; None without."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return f"{commit}+changes" if _git(folder, "status", "--porcelain") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,0 +1,55 @@
+"""The W&B side of a run: same id after a resume, nested config, best values, the right exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import wandb
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+
+from gatewise.runs.run import Run
+
+MODES = ("offline", "online", "disabled")
+
+
+def make_logger(
+    run: Run,
+    mode: str = "offline",
+    project: str = "gatewise",
+    entity: str | None = None,
+    tags: Sequence[str] = (),
+    group: str | None = None,
+) -> WandbLogger:
+    """A WandbLogger that writes to the run's directory under the run's own id.
+
+    Raises ValueError for a mode that does not exist.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    return WandbLogger(
+        name=run.id,
+        id=run.id,
+        save_dir=str(run.folder),
+        project=project,
+        entity=entity,
+        tags=list(tags),
+        group=group,
+        mode=mode,
+        # An offline run has no server to resume from; its parts meet under the id when they are synced.
+        resume="allow" if mode == "online" else None,
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+
+
+def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -> None:
+    """Give W&B the resolved config and say which value of the monitored metric is the best."""
+    logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+    logger.experiment.define_metric(monitor, summary=mode)
+
+
+def finish(loggers: Sequence[Any], exit_code: int) -> None:
+    """End this process's W&B run, as failed for a non-zero exit code; a no-op without one."""
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        wandb.finish(exit_code=exit_code)

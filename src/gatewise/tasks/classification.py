@@ -1,0 +1,122 @@
+"""One label for a whole sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+from gatewise.batch import IGNORED, SequenceBatch
+from gatewise.facts import FeatureFacts
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+
+POOLINGS = ("last", "mean", "max")
+
+
+class _Metrics(nn.Module):
+    """Scores of each split and of the majority class; one row of the model table."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        scores = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(n_classes, average="micro", ignore_index=IGNORED),
+                "f1": MulticlassF1Score(n_classes, average="macro", ignore_index=IGNORED),
+            }
+        )
+        self.on_train = scores.clone(prefix="train/")
+        self.on_val = scores.clone(prefix="val/")
+        self.on_test = scores.clone(prefix="test/")
+        self.on_majority = scores.clone(prefix="baseline/majority class/")
+        self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED)
+
+
+class SequenceClassification(Task):
+    """Reads a sequence of feature vectors and names its class.
+
+    ``pooling`` makes one vector of the sequence: ``last`` is the final hidden state of each direction,
+    ``mean`` and ``max`` go over its steps. ``dropout`` stands before the linear layer.
+    """
+
+    facts_type = FeatureFacts
+
+    def __init__(
+        self,
+        model: MakeModel,
+        facts: FeatureFacts,
+        optimizer: MakeOptimizer | None = None,
+        scheduler: MakeScheduler | None = None,
+        monitor: str = "val/accuracy",
+        mode: str = "max",
+        pooling: str = "last",
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(facts, optimizer, scheduler, monitor, mode)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        n_classes = len(facts.classes)
+        self.facts, self.pooling, self.label_smoothing = facts, pooling, label_smoothing
+        self.encoder = model(input_size=facts.feature_size, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.encoder.output_size, n_classes)
+
+        self.metrics = _Metrics(n_classes)
+        self.majority = max(range(n_classes), key=lambda c: facts.class_counts[c])
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """[B, T, F] and [B] to class scores (logits) [B, classes]."""
+        outputs, state = self.encoder(inputs, lengths=lengths)
+        if self.pooling == "last":
+            pooled = last_hidden(self.encoder, state)
+        else:
+            steps = torch.arange(inputs.shape[1], device=lengths.device)
+            inside = (steps < lengths[:, None]).unsqueeze(-1)
+            if self.pooling == "mean":
+                pooled = outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
+            else:
+                pooled = outputs.masked_fill(~inside, -torch.inf).amax(1)
+        scores: Tensor = self.head(self.dropout(pooled))
+        return scores
+
+    def _score(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        logits = self(batch.inputs, batch.lengths)
+        return logits, F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        logits, loss = self._score(batch)
+        self.metrics.on_train.update(logits, batch.targets)
+        self.log_training_loss(loss, len(logits))
+        self.log_dict(self.metrics.on_train, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
+        logits, loss = self._score(batch)
+        self.metrics.on_val.update(logits, batch.targets)
+        self.log("val/loss", loss, batch_size=len(logits), sync_dist=True)
+        self.log_dict(self.metrics.on_val, prog_bar=True)
+
+    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
+        logits, loss = self._score(batch)
+        self.metrics.on_test.update(logits, batch.targets)
+        self.metrics.confusion.update(logits, batch.targets)
+        self.metrics.on_majority.update(torch.full_like(batch.targets, self.majority), batch.targets)
+        self.log("test/loss", loss, batch_size=len(logits), sync_dist=True)
+        self.log_dict(self.metrics.on_test)
+        self.log_dict(self.metrics.on_majority)
+
+    def on_test_epoch_end(self) -> None:
+        self._confusion = self.metrics.confusion.compute()
+        self.metrics.confusion.reset()
+
+    def report(self) -> dict[str, Any]:
+        """The confusion matrix: rows true, columns predicted."""
+        return {"classes": list(self.facts.classes), "confusion": self._confusion.tolist()}
+
+    def predict_step(self, batch: SequenceBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
+        """Class probabilities [B, classes]."""
+        return torch.softmax(self(batch.inputs, batch.lengths), -1)

@@ -1,0 +1,153 @@
+"""The next token of a running text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+
+from gatewise.batch import IGNORED, TextBatch
+from gatewise.facts import TextFacts
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, detached
+
+
+class Perplexity(MeanMetric):
+    """exp of the mean negative log-likelihood (nats) per token, weighted by each value's token count."""
+
+    def compute(self) -> Tensor:
+        return super().compute().exp()
+
+
+class _Metrics(nn.Module):
+    """Perplexity of each split and of the unigram; one row of the model table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_train, self.on_val = Perplexity(), Perplexity()
+        self.on_test, self.on_unigram = Perplexity(), Perplexity()
+
+
+class LanguageModelling(Task):
+    """Predicts each next token from all before it, by truncated backpropagation through time.
+
+    The state at the end of a window is the state at the start of the next (row b of a batch continues row b
+    of the batch before), cut from its graph. ``dropout`` stands on the embeddings and before the output
+    layer; ``tie_weights`` makes the output layer the embedding's transpose (Press & Wolf, "Using the Output
+    Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
+    """
+
+    facts_type = TextFacts
+    unigram: Tensor
+    """[V] log-probability of each token by its training frequency."""
+
+    def __init__(
+        self,
+        model: MakeModel,
+        facts: TextFacts,
+        optimizer: MakeOptimizer | None = None,
+        scheduler: MakeScheduler | None = None,
+        monitor: str = "val/perplexity",
+        mode: str = "min",
+        embedding_size: int = 128,
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+    ) -> None:
+        super().__init__(facts, optimizer, scheduler, monitor, mode)
+        if isinstance(embedding_size, bool) or not isinstance(embedding_size, int) or embedding_size < 1:
+            raise ValueError(f"embedding_size must be a whole number of at least 1, got {embedding_size!r}")
+        self.facts = facts
+        self.encoder = model(input_size=embedding_size, batch_first=True)
+        if self.encoder.bidirectional:
+            raise ValueError(
+                "a bidirectional encoder reads the next token before it predicts it: "
+                "choose model=lstm, gru or rnn"
+            )
+        n_tokens = len(facts.vocabulary)
+        self.embedding = nn.Embedding(n_tokens, embedding_size)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.encoder.output_size, n_tokens)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.zeros_(self.head.bias)
+        if tie_weights:
+            if self.encoder.output_size != embedding_size:
+                raise ValueError(
+                    f"tie_weights needs task.embedding_size = model.hidden_size, "
+                    f"got {embedding_size} and {self.encoder.output_size}"
+                )
+            self.head.weight = self.embedding.weight
+        counts = torch.tensor(facts.counts, dtype=torch.float64) + 1
+        # Add-one smoothing: a token never seen in training must not make the baseline infinite.
+        self.register_buffer("unigram", (counts / counts.sum()).log().float(), persistent=False)
+        self.metrics = _Metrics()
+        self._state: tuple[Tensor, ...] | None = None
+
+    def forward(
+        self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """[B, T] token ids to (scores of every next token [B, T, V], state after them)."""
+        outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
+        return self.head(self.dropout(outputs)), state
+
+    def _loss(self, batch: TextBatch) -> tuple[Tensor, int]:
+        """Mean negative log-likelihood (nats) of a window's targets, and their number; carries the state."""
+        logits, state = self(batch.tokens, self._state)
+        self._state = detached(state)
+        count = int((batch.targets != IGNORED).sum())
+        flat = F.cross_entropy(
+            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return flat / max(count, 1), count
+
+    def _forget(self) -> None:
+        self._state = None
+
+    def on_train_epoch_start(self) -> None:
+        self._forget()
+
+    def on_validation_epoch_start(self) -> None:
+        # Lightning validates between training epochs, never inside a carried lane's window.
+        self._training_state, self._state = self._state, None
+
+    def on_validation_epoch_end(self) -> None:
+        self._state = self._training_state
+
+    def on_test_epoch_start(self) -> None:
+        self._forget()
+
+    def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        loss, count = self._loss(batch)
+        self.metrics.on_train.update(loss.detach(), count)
+        self.log_training_loss(loss, count)
+        self.log_dict({"train/perplexity": self.metrics.on_train}, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
+        loss, count = self._loss(batch)
+        self.metrics.on_val.update(loss, count)
+        self.log("val/loss", loss, batch_size=count, sync_dist=True)
+        self.log_dict({"val/perplexity": self.metrics.on_val}, prog_bar=True)
+
+    def test_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
+        loss, count = self._loss(batch)
+        self.metrics.on_test.update(loss, count)
+        targets = batch.targets[batch.targets != IGNORED]
+        if count:
+            self.metrics.on_unigram.update(-self.unigram[targets].mean(), count)
+        self.log("test/loss", loss, batch_size=count, sync_dist=True)
+        self.log_dict(
+            {
+                "test/perplexity": self.metrics.on_test,
+                "baseline/unigram/perplexity": self.metrics.on_unigram,
+            }
+        )
+
+    def report(self) -> dict[str, Any]:
+        return {"vocabulary_size": len(self.facts.vocabulary)}
+
+    def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
+        """Probabilities of the token after the last one given, [B, V]: the softmax over H_t."""
+        logits, _ = self(batch.tokens)
+        return torch.softmax(logits[:, -1], -1)

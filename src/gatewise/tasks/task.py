@@ -1,0 +1,100 @@
+"""The base of every Task: an encoder, a head, a loss and metrics for one kind of prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from gatewise.facts import Facts
+from gatewise.nn import Recurrent
+
+MakeModel = Callable[..., Recurrent]
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+class Task(pl.LightningModule):
+    """A LightningModule that takes any Recurrent and any data whose facts it can use.
+
+    ``model`` makes the encoder once its ``input_size`` is known, ``optimizer`` the optimizer from the
+    parameters, and ``scheduler`` the schedule from the optimizer. ``monitor`` is the metric that chooses the
+    best checkpoint, ``mode`` whether it should be small (``min``) or large (``max``).
+
+    A task reports ``train/…`` and ``val/…`` metrics while training, ``test/…`` on the test split, and beside
+    those ``baseline/<name>/…``, what the trivial answers score on the same examples.
+    Raises ValueError, naming both sides, for facts it cannot use.
+    """
+
+    facts_type: ClassVar[type[Facts]]
+
+    def __init__(
+        self,
+        facts: Facts,
+        optimizer: MakeOptimizer | None,
+        scheduler: MakeScheduler | None,
+        monitor: str,
+        mode: str,
+    ) -> None:
+        super().__init__()
+        if not isinstance(facts, self.facts_type):
+            raise ValueError(
+                f"{type(self).__name__} takes {self.facts_type.summary}, but the data gives {facts.summary}"
+            )
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode must be min or max, got {mode!r}")
+        self.monitor, self.mode = monitor, mode
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+        self._scheduler: LRScheduler | None = None
+        self._scheduler_state: dict[str, Any] | None = None
+
+    def report(self) -> dict[str, Any]:
+        """What the last test showed beyond its metrics, as plain values for plots."""
+        return {}
+
+    def log_training_loss(self, loss: Tensor, count: int) -> None:
+        """Log the loss of one step of ``count`` predictions: the epoch's mean, and the steps' for W&B."""
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+        self.log("step/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=count)
+
+    # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
+    # written, or a resumed training repeats an epoch's learning rate.
+
+    def configure_optimizers(self) -> Optimizer:
+        assert self._make_optimizer is not None, "this task was built for prediction alone"
+        optimizer = self._make_optimizer(p for p in self.parameters() if p.requires_grad)
+        if self._make_scheduler is not None:
+            self._scheduler = self._make_scheduler(optimizer)
+            if self._scheduler_state is not None:
+                self._scheduler.load_state_dict(self._scheduler_state)
+        return optimizer
+
+    def on_train_epoch_end(self) -> None:
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            watched = self.trainer.callback_metrics.get(self.monitor)
+            if watched is not None:
+                self._scheduler.step(float(watched))
+        elif self._scheduler is not None:
+            self._scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._scheduler is not None:
+            checkpoint["scheduler"] = self._scheduler.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._scheduler_state = checkpoint.get("scheduler")
+
+
+def detached(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The same state, cut from the graph that made it."""
+    return tuple(s.detach() for s in state)
+
+
+def last_hidden(encoder: Recurrent, state: tuple[Tensor, ...]) -> Tensor:
+    """[B, D·H]: the last layer's final hidden state in each direction, side by side."""
+    return torch.cat(list(state[0][-encoder.num_directions :]), dim=-1)

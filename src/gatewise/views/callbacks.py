@@ -1,0 +1,91 @@
+"""What a person sees of a training while it runs and when it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from gatewise.runs.files import write_json
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+from gatewise.runs.summary import split_metrics
+from gatewise.tasks import Task
+from gatewise.views import plots
+
+_log = logging.getLogger(__name__)
+
+MEANINGS = {
+    "accuracy": "share of sequences named right; higher is better",
+    "f1": "mean over classes of the harmonic mean of precision and recall; higher is better",
+    "perplexity": "among how many equally likely tokens it hesitates; lower is better",
+    "mse": "mean squared error in units of the training variance; lower is better",
+    "mae": "mean absolute error in training standard deviations; lower is better",
+    "loss": "what training minimises, on this split",
+}
+
+
+class EpochLines(pl.Callback):
+    """One line per epoch in the log: the metrics of training and validation."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        shown = {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name.startswith(("train/", "val/"))
+        }
+        values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        _log.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, values)
+
+
+class LearningCurves(pl.Callback):
+    """Draws ``plots/learning_curves.png`` when training ends, also where it is interrupted."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @rank_zero_only
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        if stage == "fit" and isinstance(pl_module, Task):
+            path = self.run.plots / "learning_curves.png"
+            rows = read_metrics(self.run.metrics_file)
+            plots.learning_curves(rows, path, pl_module.monitor, pl_module.mode, self.run.title)
+
+
+class ResultTable(pl.Callback):
+    """Shows the test metrics beside the trivial baselines, and draws what the test showed."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @rank_zero_only
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if isinstance(pl_module, Task):
+            report = pl_module.report()
+            write_json(self.run.folder / "test_report.json", report)
+            plots.test_pictures(report, self.run.plots, self.run.title)
+        print_results(trainer.callback_metrics, "test")
+
+
+def print_results(metrics: Mapping[str, Any], split: str) -> None:
+    """Print a split's metrics beside the baselines', with what each metric means."""
+    test, baselines = split_metrics(metrics)
+    table = Table(title=f"{split} results", title_justify="left")
+    table.add_column("metric")
+    table.add_column("this run", justify="right", style="bold")
+    for baseline in baselines:
+        table.add_column(baseline, justify="right")
+    table.add_column("meaning", style="dim")
+    for name, value in test.items():
+        others = [f"{scores[name]:.4f}" if name in scores else "" for scores in baselines.values()]
+        table.add_row(name, f"{value:.4f}", *others, MEANINGS.get(name, ""))
+    Console().print(table)

