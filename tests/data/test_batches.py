@@ -26,8 +26,7 @@ def _epoch(size, batch_size, shuffle, seed, world_size, epoch=0):
     """Per process, the index lists of one epoch."""
     lists = []
     for rank in range(world_size):
-        sampler = EpochBatches(size, batch_size, shuffle, seed, rank, world_size)
-        sampler.set_epoch(epoch)
+        sampler = EpochBatches(size, batch_size, shuffle, seed, rank, world_size, lambda: epoch)
         lists.append(list(sampler))
         assert len(sampler) == len(lists[-1])
     return lists

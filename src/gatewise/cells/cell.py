@@ -34,11 +34,19 @@ class Cell(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Named tuples let `step` read a.f and s.c, and pass through torch's pytrees.
+        if "step" in cls.__dict__ and not (getattr(cls, "gates", ()) and getattr(cls, "states", ())):
+            raise TypeError(f"{cls.__name__} must name its gates and states: gates = (...), states = (...)")
+        # Named tuples let `step` read a.f and s.c, and pass through torch's pytrees. Pickle finds them, in a
+        # saved final state, by their full name.
         if "gates" in cls.__dict__:
-            cls.Gates = namedtuple("Gates", cls.gates)  # type: ignore[misc]
+            cls.Gates = namedtuple("Gates", cls.gates, module=cls.__module__)  # type: ignore[misc]
+            cls.Gates.__qualname__ = f"{cls.__qualname__}.Gates"
         if "states" in cls.__dict__:
-            cls.State = namedtuple("State", cls.states)  # type: ignore[misc]
+            cls.State = namedtuple("State", cls.states, module=cls.__module__)  # type: ignore[misc]
+            cls.State.__qualname__ = f"{cls.__qualname__}.State"
+        # Engines remember what they found out about a cell; a dataclass would be unhashable.
+        if cls.__dict__.get("__hash__") is None:
+            cls.__hash__ = object.__hash__  # type: ignore[method-assign]
 
     @abstractmethod
     def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -106,7 +106,10 @@ class SequenceDataModule(pl.LightningDataModule):
         rank, world_size = self.shard()
         if getattr(self.trainer, "overfit_batches", 0):
             shuffle = False  # the same batches again and again
-        sampler = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size)
+        # Asked of the Trainer when the order is drawn: Lightning tells a resumed epoch's sampler too late.
+        trainer = self.trainer
+        epoch = (lambda: 0) if trainer is None else (lambda: trainer.current_epoch)
+        sampler = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size, epoch)
         return DataLoader(dataset, sampler=sampler, batch_size=None)
 
 
@@ -119,7 +122,14 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, size: int, batch_size: int, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        size: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: Callable[[], int] = lambda: 0,
     ) -> None:
         if batch_size < world_size:
             raise ValueError(
@@ -127,12 +137,7 @@ class EpochBatches(Sampler[list[int]]):
                 f"make it at least {world_size}"
             )
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives (Lightning calls this)."""
-        self.epoch = epoch
+        self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
@@ -142,7 +147,7 @@ class EpochBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.size)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+            order = np.random.default_rng([self.seed, self.epoch()]).permutation(self.size)
         for start in range(0, self.size, self.batch_size):
             batch = order[start : start + self.batch_size]
             if self.shuffle and len(batch) < self.world_size:

@@ -48,13 +48,20 @@ def run(
 
     The gates of a run with ``show`` carry gradients, which only the loop gives them.
     """
-    # Without gradients there is no graph to save, and the loop keeps no history of states.
-    if engine == "loop" or show or not torch.is_grad_enabled():
+    if show and engine == "function":
+        _say_once("engine=function: returning gates takes the loop engine")
+    # Without gradients there is no graph to save, and the loop keeps no history of states. torch.func
+    # (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
+    if engine == "loop" or show or not torch.is_grad_enabled() or _in_torch_func():
         return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, show)
     if not function.supports(cell):
         _say_once(f"engine={engine}: {type(cell).__name__}.step mixes features; the loop engine runs it")
         return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
     return function.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+
+
+def _in_torch_func() -> bool:
+    return bool(torch._C._are_functorch_transforms_active())
 
 
 def _say_once(message: str) -> None:

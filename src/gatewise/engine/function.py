@@ -92,10 +92,10 @@ class _Sequence(torch.autograd.Function):
             outputs.reverse()
         before = [torch.cat(values) for values in zip(*history, strict=True)]
         ctx.cell, ctx.batch_sizes, ctx.reverse, ctx.own_names = cell, batch_sizes, reverse, own_names
-        device = x.device.type
+        # The meta device, for one, knows no autocast; the CPU's then stands in.
+        device = x.device.type if torch.amp.is_autocast_available(x.device.type) else "cpu"
         ctx.autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
         ctx.save_for_backward(x, weight_input, weight_hidden, bias, state_mask, *own_and_state, a, *before)
-        # A state handed back untouched would share memory with an input: no step was taken.
         return (torch.cat(outputs), *state)
 
     @staticmethod
@@ -117,12 +117,12 @@ def _backward(
 ) -> list[Tensor | None]:
     """Backpropagation through time; gradients in the order of ``inputs``."""
     cell: Cell = ctx.cell
-    x, weight_input, weight_hidden, bias, state_mask, *own_and_state = inputs
+    x, weight_input, weight_hidden, _, state_mask, *own_and_state = inputs
     grad_outputs, *grad_final = grads
     grad_state = [grad.clone() for grad in grad_final]
     masked_h = before[0]
     if state_mask is not None:
-        masked_h = masked_h * torch.cat([state_mask[:size] for size in ctx.batch_sizes])
+        masked_h = masked_h * torch.cat([state_mask[:size] for size in ctx.batch_sizes or (0,)])
 
     with torch.enable_grad():
         a_all = a.detach().requires_grad_()
@@ -152,16 +152,14 @@ def _backward(
             through_r = torch.mm(by_r, weight_hidden.to(by_r.dtype))
             incoming[0] += through_r if state_mask is None else through_r * state_mask[:alive]
 
-    wanted = [a_all, r_all, *own_values]
-    found = _grad(after, wanted, grad_after)
-    grad_a, grad_r, *grad_own = [
-        torch.zeros_like(value) if grad is None else grad for value, grad in zip(wanted, found, strict=True)
-    ]
+    # None where `step` leaves a, r or a parameter out: a product with zeros would let NaN into the gradient.
+    grad_a, grad_r, *grad_own = _grad(after, [a_all, r_all, *own_values], grad_after)
+    x_wanted, input_wanted, hidden_wanted, bias_wanted, *_ = ctx.needs_input_grad[4:]
     return [
-        F.linear(grad_a, weight_input.t()).to(x.dtype) if ctx.needs_input_grad[4] else None,
-        F.linear(grad_a.t(), x.t()).to(weight_input.dtype),
-        F.linear(grad_r.t(), masked_h.t()).to(weight_hidden.dtype),
-        None if bias is None else grad_a.sum(0).to(bias.dtype),
+        F.linear(grad_a, weight_input.t()) if x_wanted and grad_a is not None else None,
+        F.linear(grad_a.t(), x.t()) if input_wanted and grad_a is not None else None,
+        F.linear(grad_r.t(), masked_h.t()) if hidden_wanted and grad_r is not None else None,
+        grad_a.sum(0) if bias_wanted and grad_a is not None else None,
         None,
         *grad_own,
         *grad_state,
@@ -198,9 +196,12 @@ def _differentiable_backward(
     ctx: Any, inputs: tuple[Any, ...], grads: tuple[Tensor, ...]
 ) -> list[Tensor | None]:
     """The same gradients as a graph of their own, from a second run by the loop."""
-    x, weight_input, weight_hidden, bias, state_mask, *own_and_state = inputs
-    own = dict(zip(ctx.own_names, own_and_state[: len(ctx.own_names)], strict=True))
     with torch.enable_grad():
+        # Views of their own: an input may be computed from another (a carried state from the weights), and
+        # the way through it is not this node's to differentiate.
+        inputs = tuple(None if tensor is None else tensor.view_as(tensor) for tensor in inputs)
+        x, weight_input, weight_hidden, bias, state_mask, *own_and_state = inputs
+        own = dict(zip(ctx.own_names, own_and_state[: len(ctx.own_names)], strict=True))
         result = loop.run(
             ctx.cell,
             Weights(weight_input, weight_hidden, bias, own),
@@ -246,7 +247,11 @@ def _probe(cell: Cell, rows: int = 2, features: int = 3) -> bool:
 
     a, r = point(len(cell.gates), 0.1), point(len(cell.gates), 0.7)
     state = [point(1, 1.3 + k) for k in range(len(cell.states))]
-    own = {name: value.double() for name, value in cell.own_parameters(features).items()}
+    # Not the starting values: a matrix of zeros mixes features once it is trained.
+    own = {
+        name: torch.arange(value.numel(), dtype=torch.float64).sin().mul(0.4).add(1).view_as(value)
+        for name, value in cell.own_parameters(features).items()
+    }
     with torch.autocast("cpu", enabled=False):
         after, _ = cell.step(
             cell.split_gates(a), cell.split_gates(r), cell.name_state(state), SimpleNamespace(**own)

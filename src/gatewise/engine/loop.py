@@ -49,6 +49,5 @@ def run(
     if reverse:
         outputs.reverse()
         shown.reverse()
-    packed = torch.cat(outputs) if outputs else x.new_zeros(0, weights.hidden.shape[1])
     history = {name: torch.cat([step[name] for step in shown]) for name in shown[0]} if shown else {}
-    return Result(packed, state, history)
+    return Result(torch.cat(outputs), state, history)

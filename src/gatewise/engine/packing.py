@@ -33,10 +33,10 @@ class Packing:
         return cls((batch,) * time, time, batch, None, None)
 
     @classmethod
-    def of(cls, lengths: Tensor, time: int, batch: int) -> Packing:
-        """The packing of sequences with these lengths, [B] of 0 … T.
+    def of(cls, lengths: Tensor, time: int, batch: int, device: torch.device | None = None) -> Packing:
+        """The packing of sequences with these lengths, [B] of 0 … T, for data on ``device`` (theirs without).
 
-        Raises ValueError where a length lies outside 0 … T or their number is not B.
+        Raises ValueError where a length lies outside 0 … T, their number is not B, or they are not whole.
         """
         if lengths.dim() != 1 or lengths.shape[0] != batch:
             raise ValueError(
@@ -53,7 +53,7 @@ class Packing:
         ordered, order = on_cpu.sort(descending=True, stable=True)
         alive = torch.arange(time)[:, None] < ordered[None, :]  # [T, B]
         sizes = alive.sum(1)
-        device = lengths.device
+        device = lengths.device if device is None else device
         is_sorted = bool((order == torch.arange(batch)).all())
         return cls(
             batch_sizes=tuple(size for size in sizes.tolist() if size),
@@ -66,7 +66,7 @@ class Packing:
     @property
     def rows(self) -> Tensor:
         """[N] sorted batch row of each packed row."""
-        return torch.cat([torch.arange(size) for size in self.batch_sizes])
+        return torch.cat([torch.arange(size) for size in self.batch_sizes or (0,)])
 
     def pack(self, padded: Tensor) -> Tensor:
         """[T, B, F] to [N, F]."""
@@ -92,9 +92,12 @@ class Packing:
 
 
 def step_slices(batch_sizes: tuple[int, ...], reverse: bool) -> list[tuple[slice, int]]:
-    """(packed rows, sequences alive) of every step, in the order the direction visits them."""
+    """(packed rows, sequences alive) of every step, in the order the direction visits them.
+
+    A batch without any step takes one of no rows, so that its empty results have dtypes and gradients too.
+    """
     steps, start = [], 0
-    for size in batch_sizes:
+    for size in batch_sizes or (0,):
         steps.append((slice(start, start + size), size))
         start += size
     return steps[::-1] if reverse else steps

@@ -37,15 +37,15 @@ class Layer(nn.Module):
         self.own = nn.ParameterDict()
         for name, value in cell.own_parameters(hidden_size).items():
             trained = bias or not name.startswith("bias")
-            self.own[name] = nn.Parameter(value, requires_grad=trained)
+            self.own[name] = nn.Parameter(torch.empty_like(value), requires_grad=trained)
         self.initial = nn.ParameterDict()
         if learn_initial_state:
             for name in cell.states:
-                self.initial[name] = nn.Parameter(torch.zeros(hidden_size))
+                self.initial[name] = nn.Parameter(torch.empty(hidden_size))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw U (Glorot uniform) and W (orthogonal, or torch's uniform) gate by gate; set the biases."""
+        """Draw U (Glorot uniform) and W (orthogonal), or both torch's uniform, gate by gate; set the rest."""
         bound = 1 / math.sqrt(self.hidden_size)
         with torch.no_grad():
             for name in self.cell.gates:
@@ -58,6 +58,10 @@ class Layer(nn.Module):
                     nn.init.uniform_(blocks["weight_hh"], -bound, bound)
                 if "bias" in blocks:
                     blocks["bias"].fill_(self.cell.initial_bias().get(name, 0.0))
+            for name, value in self.cell.own_parameters(self.hidden_size).items():
+                self.own[name].copy_(value if self.own[name].requires_grad else torch.zeros_like(value))
+            for initial in self.initial.values():
+                initial.zero_()
 
     def gate(self, name: str) -> dict[str, Tensor]:
         """The blocks of one gate: ``weight_ih`` [H, F], ``weight_hh`` [H, H] and ``bias`` [H], as views.

@@ -88,13 +88,13 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         settings = f"{self.input_size}, {self.hidden_size}, cell={self.cell!r}, num_layers={self.num_layers}"
-        return f"{settings}, bidirectional={self.bidirectional}, engine={self.engine}"
+        return f"{settings}, bias={self.bias}, bidirectional={self.bidirectional}, engine={self.engine}"
 
     def forward(
         self,
         x: Tensor | PackedSequence,
         state: State | Tensor | None = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
         return_gates: bool = False,
     ) -> Any:
         """Run the sequences; L layers, D directions, T time, B batch, F inputs, H hidden.
@@ -109,9 +109,15 @@ class Recurrent(nn.Module):
 
         Raises ValueError where shapes, dtypes or lengths do not fit.
         """
+        if lengths is not None:
+            lengths = torch.as_tensor(lengths)
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence carries its own lengths: leave `lengths` out")
+            if x.data.dim() != 2 or x.data.shape[1] != self.input_size:
+                raise ValueError(
+                    f"packed input must be [N, F] with F = {self.input_size}, got {tuple(x.data.shape)}"
+                )
             return self._forward_packed_sequence(x, state, return_gates)
         if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
             shape = "[B, T, F]" if self.batch_first else "[T, B, F]"
@@ -121,7 +127,7 @@ class Recurrent(nn.Module):
         if self.batch_first:
             x = x.transpose(0, 1)
         time, batch = x.shape[:2]
-        packing = Packing.full(time, batch) if lengths is None else Packing.of(lengths, time, batch)
+        packing = Packing.full(time, batch) if lengths is None else Packing.of(lengths, time, batch, x.device)
         outputs, final, gates = self._run(packing, packing.pack(x), state, return_gates)
         outputs = packing.unpack(outputs)
         padded = {name: torch.stack([packing.unpack(g) for g in values]) for name, values in gates.items()}
@@ -134,7 +140,7 @@ class Recurrent(nn.Module):
         batch_dim = 0 if self.batch_first else 1
         if state is not None:
             state = tuple(s.unsqueeze(1) for s in ((state,) if isinstance(state, Tensor) else state))
-        lengths = None if lengths is None else lengths.reshape(1)
+        lengths = None if lengths is None else lengths.reshape(-1)
         outputs, final, *gates = self(x.unsqueeze(batch_dim), state, lengths, return_gates)
         final = self.cell.name_state([s.squeeze(1) for s in final])
         squeezed = [{name: g.squeeze(1 + batch_dim) for name, g in values.items()} for values in gates]
@@ -154,7 +160,7 @@ class Recurrent(nn.Module):
         self, packing: Packing, x: Tensor, state: State | Tensor | None, show: bool
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates per layer."""
-        self._check_dtype(x)
+        self._check_dtype("input", x)
         initial = self._initial_state(state, packing)
         finals: list[State] = []
         gates: dict[str, list[Tensor]] = {}
@@ -195,13 +201,15 @@ class Recurrent(nn.Module):
         if len(tensors) != len(names) or any(tuple(s.shape) != expected for s in tensors):
             got = ", ".join(str(tuple(s.shape)) for s in tensors)
             raise ValueError(f"state must be ({', '.join(names)}), each of shape {expected}; got {got}")
+        for name, tensor in zip(names, tensors, strict=True):
+            self._check_dtype(f"state {name}", tensor)
         ordered = [packing.sort(s, 1) for s in tensors]
         return [tuple(s[index] for s in ordered) for index in range(len(self.layers))]
 
-    def _check_dtype(self, x: Tensor) -> None:
+    def _check_dtype(self, what: str, tensor: Tensor) -> None:
         expected = self.layers[0].weight_ih.dtype
-        if x.dtype != expected and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"input is {x.dtype} and the weights are {expected}: make them one dtype")
+        if tensor.dtype != expected and not torch.is_autocast_enabled(tensor.device.type):
+            raise ValueError(f"{what} is {tensor.dtype} and the weights are {expected}: make them one dtype")
 
     def _mask(self, p: float, shape: tuple[int, int], like: Tensor) -> Tensor | None:
         """A variational dropout mask, scaled to keep the mean, or None where nothing is dropped."""
@@ -235,6 +243,7 @@ class Recurrent(nn.Module):
             cell=make(**settings),
             engine=engine,
         )
+        recurrent.to(next(module.parameters()).device)
         recurrent.load_torch(module)
         return recurrent
 
@@ -247,6 +256,8 @@ class Recurrent(nn.Module):
         fits = any(isinstance(module, theirs) and type(self.cell) is ours for theirs, ours in torch_cells)
         names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
         fits = fits and all(getattr(module, name) == getattr(self, name) for name in names)
+        if fits and isinstance(self.cell, RNN):
+            fits = module.nonlinearity == self.cell.nonlinearity
         if not fits or module.proj_size:
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,7 +16,17 @@ class ReproducibleEpochs(pl.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        # Not at the epoch's start: a DataLoader draws a number when it begins to iterate, which comes before
+        # that in the first epoch of a process and after it in the others.
+        if batch_idx > 0:
+            return
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
         for_torch, for_numpy, for_python = (int(word) for word in sequence.generate_state(3))
         torch.manual_seed(for_torch)

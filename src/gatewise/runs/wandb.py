@@ -21,13 +21,15 @@ def make_logger(
     entity: str | None = None,
     tags: Sequence[str] = (),
     group: str | None = None,
-) -> WandbLogger:
-    """A WandbLogger that writes to the run's directory under the run's own id.
+) -> WandbLogger | None:
+    """A WandbLogger that writes to the run's directory under the run's own id; None where it is disabled.
 
     Raises ValueError for a mode that does not exist.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if mode == "disabled":
+        return None
     return WandbLogger(
         name=run.id,
         id=run.id,

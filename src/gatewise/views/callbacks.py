@@ -53,12 +53,23 @@ class LearningCurves(pl.Callback):
     def __init__(self, run: Run) -> None:
         self.run = run
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._draw(pl_module)
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        self._draw(pl_module)
+
     @rank_zero_only
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
-        if stage == "fit" and isinstance(pl_module, Task):
+    def _draw(self, task: pl.LightningModule) -> None:
+        if isinstance(task, Task):
             path = self.run.plots / "learning_curves.png"
             rows = read_metrics(self.run.metrics_file)
-            plots.learning_curves(rows, path, pl_module.monitor, pl_module.mode, self.run.title)
+            plots.learning_curves(rows, path, task.monitor, task.mode, self.run.title)
 
 
 class ResultTable(pl.Callback):

@@ -1,0 +1,120 @@
+"""From a config node to an object: the one place that calls Hydra's ``instantiate``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gatewise.cli.errors import SettingError, closest, did_you_mean, first_line
+from gatewise.cli.explain import required
+
+
+def build(node: DictConfig, key: str, **objects: Any) -> Any:
+    """The object that ``node`` (found at ``key`` in the config) describes, called with ``objects`` as well.
+
+    The objects never pass through OmegaConf; nodes inside ``node`` that have a ``_target_`` are built first.
+    Raises ValueError with the key of the setting that is wrong: a value that a constructor refuses, a name
+    that it does not know, a value that is missing, a ``_target_`` that cannot be imported. Any other error of
+    a constructor comes as it was raised.
+    """
+    if node is None or "_target_" not in node:
+        raise SettingError(f"{key}: nothing to build; give it a _target_, or choose one with {key}=...")
+    unset = sorted(_below(node, full_key) for full_key in OmegaConf.missing_keys(node))
+    for name in unset:
+        if name not in objects:
+            raise SettingError(required(f"{key}.{name}"))
+    try:
+        return instantiate(node, _partial_=True, _convert_="all")(**objects)
+    except Exception as error:
+        failure = error
+    place, cause = _unwrapped(failure, node, key)
+    line = _line(cause, place, node, key, objects)
+    if line is not None:
+        raise SettingError(line) from failure
+    # Outside of the handler, so that the error keeps the causes that it has.
+    raise cause
+
+
+def _below(node: DictConfig, full_key: str) -> str:
+    """The part of ``full_key`` that leads from ``node`` on; Hydra and OmegaConf count from the root."""
+    return full_key.removeprefix(node._get_full_key(None)).lstrip(".")
+
+
+def _unwrapped(error: BaseException, node: DictConfig, key: str) -> tuple[str, BaseException]:
+    """Key of the node that failed, and the error behind what Hydra made of it."""
+    place = key
+    while isinstance(error, InstantiationException):
+        if found := re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE):
+            inside = _below(node, found[1])
+            if inside and OmegaConf.select(node, inside) is None:
+                # Of an element of a list OmegaConf says layers1.
+                inside = re.sub(r"(\d+)(?=\.|$)", r"[\1]", inside)
+            place = f"{key}.{inside}" if inside else key
+        if error.__cause__ is None or _unlocated(error):
+            break
+        error = error.__cause__
+    return place, error
+
+
+def _unlocated(error: BaseException) -> str | None:
+    found = re.match(r"Error locating target '(.*?)'", str(error))
+    return None if found is None else found[1]
+
+
+def _line(
+    cause: BaseException, place: str, node: DictConfig, key: str, objects: dict[str, Any]
+) -> str | None:
+    if isinstance(cause, SettingError):
+        return str(cause)
+    if isinstance(cause, InstantiationException):
+        target = _unlocated(cause)
+        return f"{place}: {first_line(cause)}" if target is None else _cannot_import(cause, target, place)
+    if isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException):
+        message = first_line(cause) or type(cause).__name__
+        return (
+            message if message.startswith((f"{place}.", f"{place}:", f"{place}=")) else f"{place}: {message}"
+        )
+    if isinstance(cause, TypeError):
+        inside = place[len(key) :].lstrip(".")
+        return _wrong_settings(cause, place, OmegaConf.select(node, inside) if inside else node, objects)
+    return None
+
+
+def _cannot_import(error: BaseException, target: str, place: str) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason, near = first_line(error), None
+    module, _, name = target.rpartition(".")
+    if isinstance(error, AttributeError) or (isinstance(error, ModuleNotFoundError) and error.name == target):
+        # The module is there, and the name is not in it.
+        found = closest(name, dir(get_object(module)))
+        reason, near = f"{module} has no {name}", None if found is None else f"{module}.{found}"
+    if not isinstance(error, (AttributeError, ImportError)):
+        reason = f"{type(error).__name__}: {reason}"
+    return f"{place}._target_={target}: {reason}{did_you_mean(near)}"
+
+
+def _wrong_settings(error: TypeError, place: str, node: Any, objects: dict[str, Any]) -> str | None:
+    """The line about a setting that the target does not know or lacks; None for another TypeError."""
+    if not isinstance(node, DictConfig):
+        return None
+    target = get_object(node["_target_"])
+    name = getattr(target, "__name__", node["_target_"])
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # A builtin that states no signature.
+        parameters = {}  # type: ignore[assignment]
+    unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unexpected is not None and unexpected[1] in node and unexpected[1] not in objects:
+        near = closest(unexpected[1], [known for known in parameters if known not in objects])
+        return f"{place}.{unexpected[1]}: no such setting of {name}{did_you_mean(near)}"
+    lacking = re.search(r"missing \d+ required .*?arguments?: '(\w+)'", str(error))
+    if lacking is not None and lacking[1] in parameters and lacking[1] not in {*node, *objects}:
+        return f"{place}.{lacking[1]}: {name} needs a value, e.g. {place}.{lacking[1]}=..."
+    return None

@@ -1,0 +1,197 @@
+"""The configuration behind a verb: where its files lie, how it is composed, and how the verb runs on it."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gatewise.cli.build import build
+from gatewise.cli.errors import SettingError, UsageError, closest, did_you_mean, guarded, report
+from gatewise.cli.explain import Composition, explain
+
+__all__ = ["build", "compose", "conf_folder", "hydra_session", "register_resolvers", "run_verb"]
+
+Task = Callable[[DictConfig], Any]
+
+
+def conf_folder() -> Path:
+    """Gatewise's own ``conf/``: inside the package where it was installed, else beside ``src/``."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def user_folder() -> Path | None:
+    """``conf/`` of the working folder, or None where there is none or it is Gatewise's own."""
+    folder, ours = Path.cwd() / "conf", conf_folder()
+    if not folder.is_dir() or (ours.is_dir() and folder.samefile(ours)):
+        return None
+    return folder
+
+
+def register_resolvers() -> None:
+    """Make ``${gatewise.cwd:}``, the current working directory, known to OmegaConf."""
+    OmegaConf.register_new_resolver("gatewise.cwd", lambda: str(Path.cwd()), replace=True)
+
+
+@contextmanager
+def hydra_session(verb: str, main: str | None = None, extra: str | None = None) -> Iterator[Hydra]:
+    """A Hydra that finds configs in ``main`` (default: ours), then ``extra``, then the user's ``conf/``.
+
+    What is found first wins: a user's folder adds choices, and cannot replace ours. Raises UsageError where
+    ``extra`` is no folder.
+    """
+    version.setbase("1.3")
+    register_resolvers()
+    search_path = create_config_search_path(main or str(conf_folder()))
+    # Hydra wants its schemas to come last.
+    last = SearchPathQuery(provider="schema")
+    if extra is not None:
+        if not Path(extra).is_dir():
+            raise UsageError(f"--config-dir {extra}: no such folder")
+        search_path.prepend("command-line", f"file://{Path(extra).resolve()}", anchor=last)
+    user = user_folder()
+    if user is not None:
+        search_path.prepend("working-folder", f"file://{user}", anchor=last)
+    # Hydra keeps itself and its config in singletons; a job that composes another config needs its own back.
+    outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2(task_name=verb, config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = outer_config
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)
+
+
+def compose(verb: str, overrides: list[str]) -> DictConfig:
+    """The config that ``gatewise VERB OVERRIDES`` runs with.
+
+    Raises ValueError with the line that the command would print.
+    """
+    with hydra_session(verb) as hydra, _explained(Composition(hydra, verb, overrides)):
+        config = hydra.compose_config(verb, list(overrides), RunMode.RUN, from_shell=False)
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+
+def run_verb(verb: str, argv: list[str], task: Task) -> int:
+    """Run ``task`` on what ``argv`` composes from ``<verb>.yaml``, or what Hydra's option says; exit code."""
+    return guarded(lambda: _run_verb(verb, argv, task))
+
+
+def _run_verb(verb: str, argv: list[str], task: Task) -> int:
+    parser, args = _arguments(verb, argv)
+    name = args.config_name or verb
+    overrides: list[str] = args.overrides
+    main = args.config_path
+    if main is not None and not main.startswith("pkg://"):
+        main = str(Path(main).resolve())
+    with (
+        hydra_session(verb, main, args.config_dir) as hydra,
+        _explained(Composition(hydra, name, [*overrides])),
+    ):
+        if args.help:
+            hydra.app_help(config_name=name, args_parser=parser, args=args)
+        elif args.hydra_help:
+            hydra.hydra_help(config_name=name, args_parser=parser, args=args)
+        elif args.cfg:
+            hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
+        elif args.info:
+            hydra.show_info(args.info, config_name=name, overrides=overrides)
+        elif args.shell_completion:
+            hydra.shell_completion(config_name=name, overrides=overrides)
+        else:
+            return _run_jobs(hydra, name, overrides, task, args.multirun)
+    return 0
+
+
+def _arguments(verb: str, argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    def fail(message: str) -> NoReturn:
+        raise UsageError(f"{message} (gatewise {verb} --help lists the options)")
+
+    parser = get_args_parser()
+    parser.prog = f"gatewise {verb}"
+    parser.error = fail  # type: ignore[method-assign]
+    for action in parser._actions:
+        if action.dest == "shell_completion":
+            # Hydra's text installs a completion that knows no verbs.
+            action.help = "Answer a shell's completion; install it with gatewise completion"
+    # Intermixed: settings may stand before and after the options.
+    args, unknown = parser.parse_known_intermixed_args(argv)
+    if unknown:
+        near = did_you_mean(closest(unknown[0], parser._option_string_actions))
+        fail(f"{unknown[0]}: no such option{near}")
+    wanted = [args.run, args.multirun, args.shell_completion, args.cfg is not None, args.info is not None]
+    if sum(wanted) > 1:
+        fail("only one of --run, --multirun, --cfg, --info and --shell-completion can be given")
+    if args.resolve and not (args.cfg or args.help):
+        fail("--resolve needs --cfg or --help")
+    if args.experimental_rerun is not None:
+        fail("--experimental-rerun is not supported")
+    return parser, args
+
+
+def _run_jobs(hydra: Hydra, name: str, overrides: list[str], task: Task, multirun: bool) -> int:
+    mode = hydra.get_mode(config_name=name, overrides=overrides)
+    if mode is None or (multirun and mode == RunMode.RUN):
+        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+        overrides = [*overrides, f"hydra.mode={mode.name}"]
+    failures: dict[int, int] = {}
+
+    def run_one(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except Exception as error:
+            # Hydra goes on with the other jobs and then raises the first error alone.
+            where = f"job {', '.join(HydraConfig.get().overrides.task) or 'without overrides'}: "
+            failures[id(error)] = report(error, where)
+            raise
+
+    with ExitStack() as silence:
+
+        def run_alone(config: DictConfig) -> Any:
+            try:
+                return task(config)
+            except Exception:
+                # On its way out Hydra prints a line of its own about the error.
+                silence.enter_context(redirect_stderr(io.StringIO()))
+                raise
+
+        try:
+            if mode == RunMode.RUN:
+                hydra.run(config_name=name, task_function=run_alone, overrides=overrides)
+            else:
+                hydra.multirun(config_name=name, task_function=run_one, overrides=overrides)
+        except Exception as error:
+            if id(error) not in failures:
+                raise
+            return failures[id(error)]
+    return 0
+
+
+@contextmanager
+def _explained(composition: Composition) -> Iterator[None]:
+    """Turn what a user misspelt in settings and config files into a SettingError of one line."""
+    try:
+        yield
+    except Exception as error:
+        line = explain(error, composition)
+        if line is None:
+            raise
+        raise SettingError(line) from error

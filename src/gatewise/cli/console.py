@@ -1,0 +1,126 @@
+"""What a verb says on the screen and in ``log.txt``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from gatewise.runs.run import Run
+
+# Advice of Lightning that does not apply here: batches are sliced from memory, and runs may be short.
+_IRRELEVANT = (
+    ".*does not have many workers.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+
+EXAMPLES = ("speech/japanese_vowels", "series/sunspots", "text/king_james")
+
+
+def quiet() -> None:
+    """Leave the screen to what matters: no library chatter."""
+    for message in _IRRELEVANT:
+        warnings.filterwarnings("ignore", message)
+    for name in (
+        "pytorch_lightning",
+        "lightning_fabric",
+        "lightning",
+        "pytorch_lightning.utilities.rank_zero",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Screen(logging.StreamHandler[TextIO]):
+    """Writes to what is standard output at the time: a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
+@contextlib.contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Log to the screen and, with times, to a run's ``log.txt``; Python's warnings as well."""
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_screen = _Screen()
+    to_screen.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(to_file)
+    root.addHandler(to_screen)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(to_file)
+        root.removeHandler(to_screen)
+        root.setLevel(before)
+        to_file.close()
+
+
+def program() -> str:
+    """How the user calls this program: by name where it is on the path, else by its file."""
+    called = Path(sys.argv[0])
+    if called.name != "gatewise":
+        return "python -m gatewise"
+    on_path = shutil.which("gatewise")
+    return "gatewise" if on_path and Path(on_path).samefile(called) else short(called)
+
+
+def short(path: Path) -> str:
+    """A path as seen from the working folder."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> None:
+    """Print what is about to be trained, on what."""
+    choices = run.choices()
+    parts = "  ".join(
+        f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")
+    )
+    Console(soft_wrap=True).print(f"[bold]{config.name}[/]  {parts}  seed={config.seed}", highlight=False)
+    table = Table.grid(padding=(0, 2))
+    for name, value in data.items():
+        table.add_row(f"[dim]{name}[/]", f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)
+
+
+def print_places(run: Run) -> None:
+    """Print where everything is."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"\nRun directory  [bold]{short(run.folder)}[/]")
+    for picture in sorted(run.plots.glob("*.png")):
+        console.print(f"Picture        {short(picture)}")
+    offline = sorted((run.folder / "wandb").glob("offline-run-*"))
+    if offline:
+        console.print(f"W&B, offline   upload with: wandb sync {short(offline[-1])}")
+
+
+def print_next_steps(run: Run) -> None:
+    """Print what to try next."""
+    call = program()
+    experiments = [name for name in EXAMPLES if name != run.config().name]
+    console = Console(soft_wrap=True, highlight=False)
+    console.print("\nNext, try")
+    console.print(f"  {call} evaluate run=last")
+    example = str(run.summary().get("example_input", "..."))
+    shown = short(Path(example)) if Path(example).is_file() else example
+    console.print(f"  {call} predict run=last input={shown}")
+    console.print(f"  {call} train experiment={experiments[0]}")

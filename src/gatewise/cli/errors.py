@@ -1,0 +1,159 @@
+"""What the command line prints when something goes wrong, and the exit code.
+
+1 and one line for what the user can mend, 2 for a command line that cannot be read, 70 and the traceback for
+a bug, 130 for an interrupt. ``GATEWISE_TRACEBACK=1`` adds the traceback to any of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
+
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+# Raised by torch and Lightning for what only the user can mend; by name, as importing them takes seconds.
+_BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
+
+
+class SettingError(ValueError):
+    """A setting that the user has to change; the message names its key."""
+
+
+class UsageError(ValueError):
+    """A command line that cannot be read."""
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit code of ``work()``, or of the error that it raised, which is then on stderr."""
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except BrokenPipeError as error:
+        if not _reader_is_gone():
+            return report(error)
+        return BROKEN_PIPE
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error)
+
+
+def report(error: BaseException, where: str = "") -> int:
+    """Print ``error`` on stderr, after ``where`` (such as the job of a sweep), and return the exit code."""
+    if os.environ.get("GATEWISE_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        _say("gatewise: interrupted")
+        return INTERRUPTED
+    line = user_line(error)
+    if line is not None:
+        _say(f"gatewise: error: {where}{line}")
+        return USAGE if isinstance(error, UsageError) else 1
+    if os.environ.get("GATEWISE_TRACEBACK") != "1":
+        traceback.print_exception(error)
+    place = _own_frame(error)
+    summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
+    if place is not None and not place.startswith(_PACKAGE):
+        _say(f"gatewise: error: {where}{summary} (raised by {place})")
+        return 1
+    _say(f"gatewise: {where}this is a bug in Gatewise; please report it with the lines above")
+    return BUG
+
+
+def user_line(error: BaseException) -> str | None:
+    """The one line that says what the user has to change, or None where the error is not theirs."""
+    if isinstance(error, (SettingError, UsageError)):
+        return str(error)
+    if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf", "yaml"):
+        from gatewise.cli.explain import explain
+
+        return explain(error)
+    if isinstance(error, ValueError):
+        return str(error) if _raised_by_gatewise(error) else None
+    if isinstance(error, _PATH_ERRORS) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+        known = error.filename is not None and error.strerror
+        return f"{error.filename}: {error.strerror}" if known else error.strerror or str(error)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("gatewise"):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ in _BY_NAME:
+        return first_line(error) or "out of memory"
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the error's message that is not blank."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like ``word``, a name or a dotted path, or None where none is like it."""
+    from difflib import SequenceMatcher
+
+    parent, _, name = word.rpartition(".")
+
+    def likeness(candidate: str) -> float:
+        other_parent, _, other_name = candidate.rpartition(".")
+        names = SequenceMatcher(None, name, other_name).ratio()
+        # The name counts for more: a right one under the wrong parent (lr for optimizer.lr) is likelier than
+        # another setting of the same parent.
+        return 0.7 * names + 0.3 * SequenceMatcher(None, parent, other_parent).ratio() if names >= 0.6 else 0
+
+    best = max(sorted(candidates), key=likeness, default=None)
+    return best if best is not None and likeness(best) >= 0.6 else None
+
+
+def did_you_mean(candidate: str | None) -> str:
+    """The tail of a line that offers ``candidate``; empty where there is none."""
+    return "" if candidate is None else f"; did you mean {candidate}?"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _raised_by_gatewise(error: ValueError) -> bool:
+    """Whether the error was raised on purpose, and not by a library that Gatewise misused."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames:
+        return True
+    # What Hydra raises is about the config; and an error that a launcher brings back from another process has
+    # lost the frames that raised it, so that Hydra's are the last.
+    return str(frames[-1].f_globals.get("__name__")).split(".")[0] in ("gatewise", "hydra", "omegaconf")
+
+
+def _own_frame(error: BaseException) -> str | None:
+    """``file:line`` of the innermost frame that is no installed library's: Gatewise's or the user's own."""
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    libraries = (paths["stdlib"], paths["platstdlib"], sys.prefix, "<")
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        installed = file.startswith(libraries) or "-packages" in file
+        if file.startswith(_PACKAGE) or not installed:
+            return f"{file}:{number}"
+    return None
+
+
+def _reader_is_gone() -> bool:
+    """Whether stdout's reader (``| head``) has left; what is still to be written then goes nowhere."""
+    import select
+
+    try:
+        stdout = sys.stdout.fileno()
+        poll = select.poll()
+    except (OSError, AttributeError):  # No file behind stdout, or no poll on this system.
+        return False
+    poll.register(stdout, 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return True

@@ -1,0 +1,59 @@
+"""``gatewise evaluate``: score a trained run, from its directory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+
+from gatewise.cli import console
+from gatewise.cli.assemble import load_task, make_data
+from gatewise.cli.build import build
+from gatewise.runs.files import write_json
+from gatewise.runs.run import Run
+from gatewise.runs.summary import split_metrics
+from gatewise.views.callbacks import print_results
+
+SPLITS = ("test", "validation")
+
+
+def main(config: DictConfig) -> dict[str, float]:
+    """Score a run's checkpoint on a split of its data, or of other files; returns the metrics.
+
+    Vocabulary, classes and scaler are those of the training.
+    """
+    if config.split not in SPLITS:
+        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {config.split!r}")
+    run = Run.open(config.run, Path(config.paths.runs_dir))
+    trained = run.config()
+    with open_dict(trained):
+        trained.data = OmegaConf.merge(trained.data, config.data)
+        if config.data:
+            # Files named now are looked for from where the user is now.
+            trained.data.folders = [config.paths.work_dir, config.paths.data_dir]
+    console.quiet()
+    task = load_task(run, config.checkpoint, trained)
+    data = make_data(trained, run.facts(), "test" if config.split == "test" else None)
+    trainer = build(
+        OmegaConf.create({"_target_": "pytorch_lightning.Trainer"}),
+        "accelerator",
+        accelerator=config.accelerator,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
+    trainer.test(task, dataloaders=loader, verbose=False)
+    metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    Console().print(f"{console.short(run.folder)}  checkpoint {config.checkpoint}")
+    print_results(metrics, config.split)
+    if config.output is not None:
+        scores, baselines = split_metrics(metrics)
+        write_json(
+            Path(config.output), {"run": str(run.folder), config.split: scores, "baselines": baselines}
+        )
+    return metrics

@@ -1,0 +1,90 @@
+"""The ``gatewise`` command: choose a verb, and import nothing heavy before one is chosen."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatewise import __version__
+from gatewise.cli.errors import UsageError, closest, did_you_mean, guarded
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class Verb(NamedTuple):
+    """What ``gatewise NAME`` runs."""
+
+    module: str
+    """Module whose ``main`` does the work; imported only when there is work to do."""
+    config: str | None
+    """Primary config that ``main`` is given, or None where ``main`` takes the words of the command line."""
+    help: str
+    as_typed: tuple[str, ...] = ()
+    """Settings whose value is text of the user's, with the commas and quotes it may have."""
+
+
+VERBS: dict[str, Verb] = {
+    "train": Verb("gatewise.cli.train", "train", "train a model and keep the run in a directory"),
+    "evaluate": Verb("gatewise.cli.evaluate", "evaluate", "measure a finished run on its test data"),
+    "predict": Verb("gatewise.cli.predict", "predict", "apply a finished run to new data", ("input",)),
+    "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
+}
+
+EXAMPLES = """\
+  gatewise train experiment=series/sunspots model=gru
+  gatewise train -m optimizer.lr=0.001,0.01 seed=1,2,3
+  gatewise evaluate run=last"""
+
+
+def help_text() -> str:
+    """The verbs, one line each, and how to go on from there."""
+    verbs = "\n".join(f"  {name:<12}{verb.help}" for name, verb in VERBS.items())
+    return (
+        "Usage: gatewise VERB [SETTING=VALUE ...] [OPTION ...]\n\n"
+        f"Verbs:\n{verbs}\n\n"
+        f"Examples:\n{EXAMPLES}\n\n"
+        "gatewise VERB --help lists what a verb can be composed of; gatewise --version prints the version."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: that of the process) and return its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: _dispatch(words))
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(help_text())
+        return 0
+    name, *rest = words
+    if name == "--version":
+        print(f"gatewise {__version__}")
+        return 0
+    verb = VERBS.get(name)
+    if verb is None:
+        near = did_you_mean(closest(name, VERBS))
+        raise UsageError(f"{name}: no such verb{near} (gatewise --help lists them)")
+    if verb.config is None:
+        return int(import_module(verb.module).main(rest))
+    from gatewise.cli.config import run_verb
+
+    rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
+    return run_verb(verb.config, rest, partial(_run, verb.module))
+
+
+def _quoted(word: str) -> str:
+    """A setting whose value Hydra's grammar takes as one string, whatever is in it."""
+    key, equals, value = word.partition("=")
+    if not equals or (value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1):
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{escaped}'"
+
+
+def _run(module: str, config: DictConfig) -> Any:
+    # Imported here, after the config was composed: a misspelt setting must not wait for torch.
+    return import_module(module).main(config)

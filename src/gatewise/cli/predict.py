@@ -1,0 +1,116 @@
+"""``gatewise predict``: apply a trained run to new input, from its directory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from gatewise.batch import IGNORED, TextBatch
+from gatewise.cli import console
+from gatewise.cli.assemble import load_task
+from gatewise.data import series, speech, text
+from gatewise.data.files import read_text
+from gatewise.data.settings import whole_number
+from gatewise.data.text.tokens import Vocabulary, make_tokenizer
+from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts
+from gatewise.runs.files import write_text
+from gatewise.runs.run import Run
+from gatewise.tasks import Task
+
+
+def main(config: DictConfig) -> pd.DataFrame:
+    """Show, and with ``output`` write as CSV, what a run predicts for the input; returns the table."""
+    run = Run.open(config.run, Path(config.paths.runs_dir))
+    facts = run.facts()
+    console.quiet()
+    task = load_task(run, config.checkpoint, run.config())
+    given = str(config.input)
+    with torch.inference_mode():
+        if isinstance(facts, TextFacts):
+            table = _next_words(task, facts, given, config)
+        elif isinstance(facts, SeriesFacts):
+            table = _forecast(task, facts, _file(given))
+        else:
+            assert isinstance(facts, FeatureFacts)
+            table = _classes(task, facts, _file(given))
+    if config.output is not None:
+        write_text(Path(config.output), table.to_csv(index=False, lineterminator="\n"))
+        Console().print(f"written to {config.output}")
+    return table
+
+
+def _file(given: str) -> Path:
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise ValueError(f"input={given}: there is no such file")
+    return path
+
+
+def _next_words(task: Task, facts: TextFacts, given: str, config: DictConfig) -> pd.DataFrame:
+    """Rank the tokens that may follow, and go on with the most probable one for a while."""
+    top_k, length = whole_number("top_k", config.top_k), whole_number("length", config.length, least=0)
+    # A long text cannot be a file name: the system would refuse to look.
+    is_file = len(given) < 1000 and "\n" not in given and Path(given).is_file()
+    prompt = read_text(Path(given)) if is_file else given
+    batch = text.prediction_batch(prompt, facts)
+    probabilities = task.predict_step(batch, 0)[0]
+    best = probabilities.topk(min(top_k, len(facts.vocabulary)))
+    table = pd.DataFrame(
+        {"token": [facts.vocabulary[i] for i in best.indices], "probability": best.values.tolist()}
+    )
+    _print(table, "next token, by the softmax over H_t", {"probability": "{:.4f}"})
+    tokens = batch.tokens
+    for _ in range(length):
+        following = task.predict_step(TextBatch(tokens, tokens), 0).argmax(-1, keepdim=True)
+        tokens = torch.cat([tokens, following], dim=1)
+    decoded = Vocabulary(facts.vocabulary, facts.counts).decode(tokens[0].tolist())
+    written = make_tokenizer(facts.tokenizer, facts.lowercase).detokenize(decoded)
+    if length:
+        Console().print("always the most probable:", written[-2000:], markup=False, highlight=False)
+    return table
+
+
+def _forecast(task: Task, facts: SeriesFacts, path: Path) -> pd.DataFrame:
+    """Forecast the horizon after a CSV's last row, in the file's own units."""
+    batch, times = series.prediction_window(path, facts)
+    forecast = series.unscale(task.predict_step(batch, 0)[0], facts)
+    table = pd.DataFrame(forecast.numpy(), columns=list(facts.targets))
+    table.insert(0, facts.time_column, times.astype(str))
+    _print(table, f"the {facts.horizon} steps after {path.name}", dict.fromkeys(facts.targets, "{:.4g}"))
+    return table
+
+
+def _classes(task: Task, facts: FeatureFacts, path: Path) -> pd.DataFrame:
+    """Name each sequence's class, with its probability and, where the file has labels, the true one."""
+    batch = speech.prediction_batch(path, facts)
+    probabilities = task.predict_step(batch, 0)
+    chosen = probabilities.max(-1)
+    table = pd.DataFrame(
+        {
+            "sequence": range(1, len(probabilities) + 1),
+            "class": [facts.classes[i] for i in chosen.indices],
+            "probability": chosen.values.tolist(),
+        }
+    )
+    if bool((batch.targets != IGNORED).any()):
+        table["label"] = [facts.classes[t] if t != IGNORED else "" for t in batch.targets.tolist()]
+    _print(table, f"sequences of {path.name}", {"probability": "{:.4f}"})
+    for index, name in enumerate(facts.classes):
+        table[f"p({name})"] = probabilities[:, index].tolist()
+    return table
+
+
+def _print(table: pd.DataFrame, title: str, formats: dict[str, str], most: int = 40) -> None:
+    shown = Table(title=title, title_justify="left")
+    for name in table.columns:
+        shown.add_column(str(name))
+    for _, row in table.head(most).iterrows():
+        shown.add_row(*(formats.get(str(name), "{}").format(value) for name, value in row.items()))
+    Console().print(shown)
+    if len(table) > most:
+        Console().print(f"… and {len(table) - most} more; output=FILE.csv writes them all")

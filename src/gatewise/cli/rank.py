@@ -1,0 +1,30 @@
+"""``python -m gatewise.cli.rank RUN``: one further process of a training that rank 0 has started."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    """Train the run of the given directory as the rank that the environment names."""
+    threading.Thread(target=_end_with, args=(int(os.environ["GATEWISE_PARENT"]),), daemon=True).start()
+    from gatewise.cli.train import fit_and_test, prepare
+    from gatewise.runs.run import Run
+
+    run = Run(Path(sys.argv[1]))
+    fit_and_test(run, *prepare(run.config(), run.choices()))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when rank 0 is gone, however it went: nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

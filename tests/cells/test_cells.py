@@ -1,0 +1,132 @@
+"""The shipped cells against their equations, written a second time in numpy."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise.cells import GRU, LSTM, RNN, Cell
+
+BATCH, HIDDEN = 3, 4
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm(a, r, s, p):  # noqa: ARG001
+    i, f, o = (sigmoid(a[g] + r[g]) for g in "ifo")
+    n = np.tanh(a["n"] + r["n"])
+    c = f * s["c"] + i * n
+    return {"h": o * np.tanh(c), "c": c}, {"i": i, "f": f, "n": n, "o": o}
+
+
+def gru(a, r, s, p):
+    reset, z = sigmoid(a["r"] + r["r"]), sigmoid(a["z"] + r["z"])
+    n = np.tanh(a["n"] + reset * (r["n"] + p["bias_n"]))
+    return {"h": (1 - z) * n + z * s["h"]}, {"r": reset, "z": z, "n": n}
+
+
+def rnn_tanh(a, r, s, p):  # noqa: ARG001
+    n = np.tanh(a["n"] + r["n"])
+    return {"h": n}, {"n": n}
+
+
+def rnn_relu(a, r, s, p):  # noqa: ARG001
+    n = np.maximum(a["n"] + r["n"], 0)
+    return {"h": n}, {"n": n}
+
+
+EQUATIONS = [
+    pytest.param(LSTM(), lstm, id="lstm"),
+    pytest.param(GRU(), gru, id="gru"),
+    pytest.param(RNN(), rnn_tanh, id="rnn-tanh"),
+    pytest.param(RNN("relu"), rnn_relu, id="rnn-relu"),
+]
+
+
+@pytest.mark.parametrize(("cell", "equations"), EQUATIONS)
+def test_step_is_the_equations_of_the_docstring(cell, equations):
+    draw = np.random.default_rng(0).standard_normal
+    a = {gate: draw((BATCH, HIDDEN)) for gate in cell.gates}
+    r = {gate: draw((BATCH, HIDDEN)) for gate in cell.gates}
+    s = {state: draw((BATCH, HIDDEN)) for state in cell.states}
+    p = {name: draw(value.shape) for name, value in cell.own_parameters(HIDDEN).items()}
+    expected_state, expected_shown = equations(a, r, s, p)
+
+    def tensors(values):
+        return {name: torch.from_numpy(value) for name, value in values.items()}
+
+    state, shown = cell.step(
+        cell.Gates(**tensors(a)), cell.Gates(**tensors(r)), cell.State(**tensors(s)), _Named(tensors(p))
+    )
+
+    assert list(shown) == list(expected_shown)
+    for value, name in zip(state, cell.states, strict=True):
+        np.testing.assert_allclose(value.numpy(), expected_state[name], rtol=0, atol=1e-14, err_msg=name)
+    for name, value in shown.items():
+        np.testing.assert_allclose(value.numpy(), expected_shown[name], rtol=0, atol=1e-14, err_msg=name)
+
+
+class _Named:
+    def __init__(self, values):
+        self.__dict__.update(values)
+
+
+@pytest.mark.parametrize(
+    ("cell", "bias", "own"),
+    [
+        (LSTM(), {"f": 1.0}, {}),  # remembers before it has learnt to
+        (LSTM(forget_bias=0), {"f": 0.0}, {}),
+        (LSTM(forget_bias=2.5), {"f": 2.5}, {}),
+        (GRU(), {}, {"bias_n": [0.0] * HIDDEN}),  # torch's bias_hn
+        (RNN(), {}, {}),
+    ],
+    ids=repr,
+)
+def test_starting_values(cell, bias, own):
+    assert dict(cell.initial_bias()) == bias
+    assert {name: value.tolist() for name, value in cell.own_parameters(HIDDEN).items()} == own
+
+
+def test_unknown_nonlinearity_is_named():
+    with pytest.raises(ValueError, match="nonlinearity must be tanh or relu, got 'sine'"):
+        RNN("sine")
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (LSTM(), "LSTM(forget_bias=1.0)"),
+        (RNN("relu"), "RNN(nonlinearity='relu')"),
+        (GRU(), "GRU()"),
+    ],
+)
+def test_repr_shows_the_settings(cell, text):
+    assert repr(cell) == text
+
+
+def test_split_gates_gives_views_in_storage_order():
+    blocks = torch.arange(2 * 4 * HIDDEN).view(2, -1)
+    i, f, n, o = LSTM().split_gates(blocks)
+    for k, gate in enumerate((i, f, n, o)):
+        assert gate.tolist() == blocks[:, k * HIDDEN : (k + 1) * HIDDEN].tolist()
+        assert gate.untyped_storage().data_ptr() == blocks.untyped_storage().data_ptr()
+
+
+def test_a_cell_without_equations_cannot_be_made():
+    class Unfinished(Cell):
+        gates = ("n",)
+        states = ("h",)
+
+    with pytest.raises(TypeError, match="step"):
+        Unfinished()
+
+
+@pytest.mark.parametrize("cell", [LSTM(), GRU(), RNN()], ids=repr)
+def test_named_state_can_be_pickled(cell):
+    state = cell.name_state([torch.ones(2)] * len(cell.states))
+    again = pickle.loads(pickle.dumps(state))
+    assert type(again) is cell.State
+    assert again._fields == cell.states

@@ -1,0 +1,153 @@
+"""``Recurrent`` with the weights of a torch.nn module has its outputs, final states and gradients."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from gatewise.nn import Recurrent
+
+T, B, F, H = 5, 4, 3, 4
+LENGTHS = {"packed": [5, 4, 4, 1], "unsorted": [2, 5, 1, 4]}
+
+MODULES = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn-tanh": nn.RNN,
+    "rnn-relu": lambda *args, **kwargs: nn.RNN(*args, nonlinearity="relu", **kwargs),
+}
+
+
+def results(module, x, form, state):
+    """Outputs, final states and the gradients of x and the state."""
+    x = x.clone().requires_grad_()
+    state = None if state is None else tuple(s.clone().requires_grad_() for s in state)
+    given = state if state is None or len(state) > 1 or isinstance(module, Recurrent) else state[0]
+    if form in LENGTHS:
+        packed = pack_padded_sequence(x, torch.tensor(LENGTHS[form]), enforce_sorted=form == "packed")
+        outputs, final = module(packed, given)
+        assert isinstance(outputs, PackedSequence)
+        for ours, theirs in zip(outputs[1:], packed[1:], strict=True):
+            assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+        outputs = outputs.data
+    else:
+        outputs, final = module(x, given)
+    final = (final,) if isinstance(final, torch.Tensor) else tuple(final)
+    generator = torch.Generator().manual_seed(1)
+    loss = sum((torch.randn(v.shape, generator=generator).to(v) * v).mean() for v in (outputs, *final))
+    module.zero_grad()
+    loss.backward()
+    return [outputs, *final, x.grad, *(() if state is None else (s.grad for s in state))]
+
+
+def gradients_of_torch(module, recurrent):
+    """By our names. Our bias has the gradient of either of torch's, whose sum it is."""
+    found = {}
+    for index in range(len(recurrent.layers)):
+        suffix = f"l{index // recurrent.num_directions}" + "_reverse" * (index % recurrent.num_directions)
+        kinds = {"weight_ih": "weight_ih", "weight_hh": "weight_hh"}
+        if recurrent.bias:
+            kinds["bias"] = "bias_ih"
+        for ours, theirs in kinds.items():
+            found[f"layers.{index}.{ours}"] = getattr(module, f"{theirs}_{suffix}").grad
+        if recurrent.bias and isinstance(module, nn.GRU):
+            # torch's b_hn, inside the reset gate's product, is the cell's own bias.
+            found[f"layers.{index}.own.bias_n"] = getattr(module, f"bias_hh_{suffix}").grad[-H:]
+    return found
+
+
+@pytest.mark.parametrize("form", ["padded", "batch_first", "unbatched", *LENGTHS])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "nobias"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("kind", MODULES)
+def test_equals_torch(kind, layers, bidirectional, bias, form):
+    torch.manual_seed(0)
+    module = MODULES[kind](
+        F, H, layers, bias=bias, bidirectional=bidirectional, batch_first=form == "batch_first"
+    )
+    x = torch.randn({"batch_first": (B, T, F), "unbatched": (T, F)}.get(form, (T, B, F)))
+    batch = () if form == "unbatched" else (B,)
+    n_states = 2 if kind == "lstm" else 1
+    state = torch.randn(n_states, layers * (1 + bidirectional), *batch, H)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        module.to(dtype)
+        recurrent = Recurrent.from_torch(module)
+        for given in (None, tuple(state.to(dtype))):
+            ours, theirs = (results(m, x.to(dtype), form, given) for m in (recurrent, module))
+            torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+            gradients = {n: p.grad for n, p in recurrent.named_parameters() if p.requires_grad}
+            expected = gradients_of_torch(module, recurrent)
+            torch.testing.assert_close(gradients, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_from_torch_keeps_the_settings(kind):
+    module = MODULES[kind](F, H, 2, bias=False, batch_first=True, dropout=0.25, bidirectional=True)
+    recurrent = Recurrent.from_torch(module.double(), engine="loop")
+    for name in (
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+    ):
+        assert getattr(recurrent, name) == getattr(module, name), name
+    assert recurrent.engine == "loop"
+    assert {p.dtype for p in recurrent.parameters()} == {torch.float64}
+
+
+def test_from_torch_copies():
+    module = nn.LSTM(F, H)
+    recurrent = Recurrent.from_torch(module)
+    before = recurrent.layers[0].weight_ih.clone()
+    with torch.no_grad():
+        module.weight_ih_l0.zero_()
+    assert torch.equal(recurrent.layers[0].weight_ih, before)
+
+
+def test_from_torch_stays_on_the_device():
+    assert Recurrent.from_torch(nn.GRU(F, H, device="meta")).layers[0].weight_ih.is_meta
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.LSTM(F, H, proj_size=2), nn.Linear(F, H), nn.LSTMCell(F, H)],
+    ids=lambda module: type(module).__name__,
+)
+def test_modules_that_cannot_be_expressed(module):
+    with pytest.raises(ValueError, match="cannot express") as error:
+        Recurrent.from_torch(module)
+    assert repr(module) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (nn.GRU(F, H), {}),
+        (nn.LSTM(F + 1, H), {}),
+        (nn.LSTM(F, H + 1), {}),
+        (nn.LSTM(F, H, 2), {}),
+        (nn.LSTM(F, H, bias=False), {}),
+        (nn.LSTM(F, H), {"bias": False}),
+        (nn.LSTM(F, H, bidirectional=True), {}),
+        (nn.LSTM(F, H, proj_size=2), {}),
+        (nn.Linear(F, H), {}),
+    ],
+    ids=str,
+)
+def test_load_torch_names_both_sides_of_a_mismatch(theirs, ours):
+    recurrent = Recurrent(F, H, **ours)
+    with pytest.raises(ValueError, match="they differ") as error:
+        recurrent.load_torch(theirs)
+    assert repr(theirs) in str(error.value)
+    assert recurrent.extra_repr() in str(error.value)
+    assert f"bias={recurrent.bias}" in str(error.value)
+
+
+def test_load_torch_minds_the_nonlinearity():
+    relu = Recurrent.from_torch(nn.RNN(F, H, nonlinearity="relu"))
+    with pytest.raises(ValueError, match="they differ"):
+        relu.load_torch(nn.RNN(F, H, nonlinearity="tanh"))
