@@ -49,7 +49,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing Gatewise and what it needs into $(VENV) (about two minutes, once) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -c constraints.txt -e . | grep -v 'already satisfied'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -7,19 +7,42 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from hydra._internal.utils import _locate
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.profilers import Profiler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from gatewise.cells import Cell
 from gatewise.cli.build import build
+from gatewise.cli.errors import first_line
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
+from gatewise.nn import Recurrent
+from gatewise.runs.checkpoints import WholeCheckpoints
 from gatewise.runs.epochs import ReproducibleEpochs
 from gatewise.runs.metrics import MetricsFile
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
+
+PARTS = (
+    Cell,
+    Recurrent,
+    Task,
+    SequenceDataModule,
+    Optimizer,
+    LRScheduler,
+    ReduceLROnPlateau,
+    Trainer,
+    Callback,
+    Logger,
+    Profiler,
+)
+"""What a run's stored config may build."""
 
 
 def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None = None) -> SequenceDataModule:
@@ -34,8 +57,41 @@ def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None 
     return data
 
 
-def make_task(config: DictConfig, facts: Facts, choices: dict[str, str | None]) -> Task:
-    """The Task with its encoder, for data with these facts.
+def stored_config(run: Run) -> DictConfig:
+    """The config of a run directory, which may have come from anywhere.
+
+    Raises ValueError where a ``_target_`` is no part of an experiment: to build it would be to call it.
+    """
+    config = run.config()
+    nodes: list[tuple[str, Any]] = [("", config)]
+    while nodes:
+        key, node = nodes.pop()
+        if isinstance(node, DictConfig):
+            if "_target_" in node:
+                _check_part(str(node["_target_"]), f"{run.folder}/config.yaml: {key}._target_")
+            nodes += [(f"{key}.{name!s}".lstrip("."), child) for name, child in node.items_ex(resolve=False)]
+    return config
+
+
+def _check_part(target: str, place: str) -> None:
+    """Raise ValueError where a target is not one of the classes an experiment is made of; calls nothing."""
+    if target == "gatewise.runs.wandb.make_logger":
+        return
+    try:
+        found = _locate(target)
+    except ImportError as error:
+        raise ValueError(
+            f"{place}={target}: {first_line(error.__cause__ or error)}; is its folder on PYTHONPATH?"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, PARTS)):
+        parts = "cell, task, DataModule, optimizer, callback or logger"
+        raise ValueError(f"{place}={target}: not a {parts}; a run directory may name nothing else")
+
+
+def make_task(
+    config: DictConfig, facts: Facts, choices: dict[str, str | None], training: bool = True
+) -> Task:
+    """The Task with its encoder, for data with these facts; without optimizer where it will not train.
 
     Raises ValueError, naming both choices, where task and data do not fit.
     """
@@ -46,17 +102,18 @@ def make_task(config: DictConfig, facts: Facts, choices: dict[str, str | None]) 
             f"data={choices.get('data')} gives {facts.summary}: "
             f"choose a task or data that fit, or an experiment=... that has both"
         )
+    optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
-    optimizer = build(config.optimizer, "optimizer", params=[torch.zeros(1, requires_grad=True)])
-    scheduler = config.get("scheduler")
-    if scheduler is not None:
-        build(scheduler, "scheduler", optimizer=optimizer)
+    if optimizer is not None:
+        stand_in = build(optimizer, "optimizer", params=[torch.zeros(1, requires_grad=True)])
+        if scheduler is not None:
+            build(scheduler, "scheduler", optimizer=stand_in)
     task = build(
         config.task,
         "task",
         model=lambda **sizes: build(config.model, "model", **sizes),
         facts=facts,
-        optimizer=lambda params: build(config.optimizer, "optimizer", params=params),
+        optimizer=None if optimizer is None else lambda params: build(optimizer, "optimizer", params=params),
         scheduler=None if scheduler is None else lambda made: build(scheduler, "scheduler", optimizer=made),
     )
     assert isinstance(task, Task)
@@ -65,7 +122,7 @@ def make_task(config: DictConfig, facts: Facts, choices: dict[str, str | None]) 
 
 def load_task(run: Run, kind: str, config: DictConfig) -> Task:
     """The trained Task of a run, in evaluation mode on the CPU."""
-    task = make_task(config, run.facts(), run.choices())
+    task = make_task(config, run.facts(), run.choices(), training=False)
     checkpoint = torch.load(run.checkpoint(kind), map_location="cpu", weights_only=True)
     task.load_state_dict(checkpoint["state_dict"])
     return task.eval()
@@ -73,24 +130,31 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
 
 def make_trainer(config: DictConfig, run: Run) -> Trainer:
     """The Trainer with the callbacks and loggers of the config, and the run's own ``metrics.csv``."""
+    callbacks = [ReproducibleEpochs(config.seed), *_callbacks(config.get("callbacks") or {}, run)]
     settings: dict[str, Any] = {
-        "callbacks": [ReproducibleEpochs(config.seed), *_callbacks(config.get("callbacks") or {}, run)],
+        "callbacks": callbacks,
         "logger": [MetricsFile(run.metrics_file), *_loggers(config.get("logger") or {}, run)],
+        "plugins": [WholeCheckpoints()],
         "default_root_dir": str(run.folder),
         # The DataModules share batches among the processes themselves, each example once.
         "use_distributed_sampler": False,
         "enable_model_summary": False,
-        "enable_progress_bar": False,
+        "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_checkpointing": True,
     }
-    try:
-        trainer = build(config.trainer, "trainer", **settings)
-    except Exception as error:
-        if type(error).__name__ != "MisconfigurationException":
-            raise
-        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
+    trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
     return trainer
+
+
+def _build_part(node: Any, key: str, **objects: Any) -> Any:
+    """As :func:`build`, for a part of Lightning's, which says in its own ways that a setting is wrong."""
+    try:
+        return build(node, key, **objects)
+    except Exception as error:
+        if not isinstance(error, TypeError) and type(error).__name__ != "MisconfigurationException":
+            raise
+        raise ValueError(f"{key}: {' '.join(str(error).split())}") from error
 
 
 def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
@@ -106,7 +170,7 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
             own["dirpath"] = str(run.checkpoints)
         if kind.__module__.startswith("gatewise."):
             own["run"] = run
-        callbacks.append(build(node, f"callbacks.{name!s}", **own))
+        callbacks.append(_build_part(node, f"callbacks.{name!s}", **own))
     return callbacks
 
 
@@ -122,7 +186,7 @@ def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:
         elif target.endswith(TensorBoardLogger.__name__):
             own["save_dir"] = str(run.folder)
         try:
-            loggers.append(build(node, f"logger.{name!s}", **own))
+            loggers.append(_build_part(node, f"logger.{name!s}", **own))
         except ModuleNotFoundError as error:
             raise ValueError(f"logger.{name}: {' '.join(str(error).split())}") from error
     return [logger for logger in loggers if logger is not None]

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -40,10 +39,16 @@ def quiet() -> None:
         "lightning",
         "pytorch_lightning.utilities.rank_zero",
     ):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        # What is left goes where everything goes, log.txt too, and not past it to stderr.
+        logger.handlers.clear()
+        logger.propagate = True
+    # Its report is what a profiler is asked for.
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
 
 
-class _Screen(logging.StreamHandler[TextIO]):
+class _Screen(logging.StreamHandler):
     """Writes to what is standard output at the time: a progress bar puts itself in its place."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from gatewise.cli import console
-from gatewise.cli.assemble import load_task, make_data
+from gatewise.cli.assemble import load_task, make_data, stored_config
 from gatewise.cli.build import build
 from gatewise.runs.files import write_json
 from gatewise.runs.run import Run
@@ -27,7 +27,7 @@ def main(config: DictConfig) -> dict[str, float]:
     if config.split not in SPLITS:
         raise ValueError(f"split must be {' or '.join(SPLITS)}, got {config.split!r}")
     run = Run.open(config.run, Path(config.paths.runs_dir))
-    trained = run.config()
+    trained = stored_config(run)
     with open_dict(trained):
         trained.data = OmegaConf.merge(trained.data, config.data)
         if config.data:

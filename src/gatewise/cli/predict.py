@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gatewise.batch import IGNORED, TextBatch
 from gatewise.cli import console
-from gatewise.cli.assemble import load_task
+from gatewise.cli.assemble import load_task, stored_config
 from gatewise.data import series, speech, text
 from gatewise.data.files import read_text
 from gatewise.data.settings import whole_number
@@ -28,7 +28,7 @@ def main(config: DictConfig) -> pd.DataFrame:
     run = Run.open(config.run, Path(config.paths.runs_dir))
     facts = run.facts()
     console.quiet()
-    task = load_task(run, config.checkpoint, run.config())
+    task = load_task(run, config.checkpoint, stored_config(run))
     given = str(config.input)
     with torch.inference_mode():
         if isinstance(facts, TextFacts):

@@ -12,11 +12,12 @@ from pathlib import Path
 def main() -> None:
     """Train the run of the given directory as the rank that the environment names."""
     threading.Thread(target=_end_with, args=(int(os.environ["GATEWISE_PARENT"]),), daemon=True).start()
+    from gatewise.cli.assemble import stored_config
     from gatewise.cli.train import fit_and_test, prepare
     from gatewise.runs.run import Run
 
     run = Run(Path(sys.argv[1]))
-    fit_and_test(run, *prepare(run.config(), run.choices()))
+    fit_and_test(run, *prepare(stored_config(run), run.choices()))
 
 
 def _end_with(parent: int) -> None:

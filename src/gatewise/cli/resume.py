@@ -9,15 +9,15 @@ from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
 
 
-def with_overrides(run: Run, overrides: list[str]) -> None:
+def with_overrides(run: Run, overrides: list[str]) -> bool:
     """Put the settings given with ``resume=`` into the run's config.
 
-    Those it was started with may be repeated.
+    Those it was started with may be repeated. Returns whether any differs from what it was.
 
     Raises ValueError for a group choice (``model=gru``) that differs from the run's: that is another model,
     not this training resumed.
     """
-    config = run.config()
+    config, before = run.config(), run.config()
     choices = run.choices()
     for text, override in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
         key = override.key_or_group
@@ -34,3 +34,4 @@ def with_overrides(run: Run, overrides: list[str]) -> None:
             raise ValueError(f"{text}: a resumed run takes plain settings, like trainer.max_epochs=50")
         OmegaConf.update(config, key, override.value(), force_add=override.is_add())
     write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config))
+    return bool(config != before)

@@ -16,10 +16,10 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from gatewise.cli import console
-from gatewise.cli.assemble import make_data, make_task, make_trainer
+from gatewise.cli.assemble import make_data, make_task, make_trainer, stored_config
 from gatewise.cli.resume import with_overrides
 from gatewise.data.module import SequenceDataModule
-from gatewise.data.settings import whole_number
+from gatewise.data.settings import optional_whole_number, whole_number
 from gatewise.runs import wandb
 from gatewise.runs.metrics import MetricsFile, read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
@@ -36,15 +36,16 @@ def main(config: DictConfig) -> float | None:
     if config.resume is not None:
         run = Run.open(config.resume, runs_dir)
         with run.lock():
-            with_overrides(run, overrides)
-            if run.state() == "done" and not _epochs_left(run):
+            changed = with_overrides(run, overrides)
+            if run.state() == "done" and not (changed and _epochs_left(run)):
                 message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
                 Console().print(message, highlight=False)
                 return best_value(run)
-            return _train(run, *prepare(run.config(), run.choices()))
+            return _train(run, *prepare(stored_config(run), run.choices()))
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
     data, task = prepare(config, choices)
+    make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices)
     with run.lock():
         return _train(run, data, task)
@@ -57,6 +58,7 @@ def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[Sequenc
     """
     number_of_processes(config.trainer)
     console.quiet()
+    optional_whole_number("trainer.max_epochs", config.trainer.max_epochs, least=-1)
     if config.threads is not None:
         torch.set_num_threads(whole_number("threads", config.threads))
     pl.seed_everything(whole_number("seed", config.seed, least=0), workers=True, verbose=False)
@@ -140,6 +142,10 @@ def _stoppable(trainer: pl.Trainer, work: Any) -> None:
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
+        raise
+    except RuntimeError as error:
+        if "conditioned on metric" in str(error):
+            raise ValueError(f"callbacks.early_stopping.monitor: {error}") from error
         raise
 
 

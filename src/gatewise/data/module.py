@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
 from gatewise.data.settings import whole_number
@@ -104,12 +104,16 @@ class SequenceDataModule(pl.LightningDataModule):
     def batches(self, dataset: BatchDataset, shuffle: bool) -> DataLoader[Any]:
         """Loader of this process's share of every batch of ``dataset``."""
         rank, world_size = self.shard()
-        if getattr(self.trainer, "overfit_batches", 0):
-            shuffle = False  # the same batches again and again
         # Asked of the Trainer when the order is drawn: Lightning tells a resumed epoch's sampler too late.
         trainer = self.trainer
-        epoch = (lambda: 0) if trainer is None else (lambda: trainer.current_epoch)
+        overfit = getattr(trainer, "overfit_batches", 0) > 0
+        epoch = (lambda: 0) if trainer is None or overfit else (lambda: trainer.current_epoch)
         sampler = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size, epoch)
+        if overfit:
+            # The same batches in every epoch. As a plain sequence of them: in place of a sampler that may
+            # shuffle Lightning puts one of single examples.
+            batches: Any = list(sampler)
+            return DataLoader(Subset(dataset, batches), batch_size=None)
         return DataLoader(dataset, sampler=sampler, batch_size=None)
 
 

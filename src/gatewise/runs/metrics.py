@@ -90,13 +90,15 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         return []
     rows = []
     with path.open(encoding="utf-8", newline="") as file:
-        for line, cells in enumerate(csv.DictReader(file), start=2):
+        reader = csv.DictReader(file)
+        for cells in reader:
             try:
                 row: dict[str, float] = {name: float(cell) for name, cell in cells.items() if cell}
-            except (TypeError, ValueError):
-                raise ValueError(f"{path}:{line}: a cell is no number: {list(cells.values())}") from None
-            for name in ("epoch", "step"):
-                if name in row:
-                    row[name] = int(row[name])
+                for name in ("epoch", "step"):
+                    if name in row:
+                        row[name] = int(row[name])
+            except (TypeError, ValueError, OverflowError):
+                place = f"{path}:{reader.line_num}"
+                raise ValueError(f"{place}: a cell is no number: {list(cells.values())}") from None
             rows.append(row)
     return rows

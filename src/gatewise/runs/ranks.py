@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from gatewise.runs.run import Run
 
@@ -24,22 +24,27 @@ PATIENCE_SECONDS = 60
 def number_of_processes(trainer: DictConfig) -> int:
     """Processes on this machine that a trainer config asks for.
 
-    Raises ValueError for a GPU that is not there.
+    Raises ValueError for a GPU that is not there, or devices that are no number.
     """
     devices, accelerator = trainer.devices, trainer.accelerator
-    if accelerator in ("gpu", "cuda"):
-        visible = torch.cuda.device_count()
-        wanted = visible if devices in (-1, "-1", "auto") else devices
-        wanted = len(wanted) if not isinstance(wanted, (int, str)) else int(wanted)
-        if visible == 0:
-            raise ValueError(
-                "trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or ddp_cpu"
-            )
-        if wanted > visible:
-            raise ValueError(f"trainer.devices={devices}: {visible} GPUs are visible here")
+    visible = torch.cuda.device_count()
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and visible > 0)
+    if on_gpu and visible == 0:
+        raise ValueError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or ddp_cpu")
+    if devices == "auto" or (on_gpu and devices in (-1, "-1")):
+        wanted = visible if on_gpu else 1
+    elif isinstance(devices, str) and "," in devices:
+        wanted = len(devices.split(","))
+    elif str(devices).isdecimal():
+        wanted = int(devices)
     else:
-        wanted = devices if isinstance(devices, int) else 1
-    return wanted if str(trainer.strategy).startswith(("ddp", "fsdp")) else 1
+        wanted = len(devices) if isinstance(devices, ListConfig) else 0
+    if wanted < 1:
+        raise ValueError(f"trainer.devices={devices}: give a whole number of at least 1")
+    if on_gpu and wanted > visible:
+        raise ValueError(f"trainer.devices={devices}: {visible} GPUs are visible here")
+    # For several devices Lightning's `auto` is ddp.
+    return wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ import fcntl
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,19 +56,24 @@ class Run:
     ) -> Run:
         """A new directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        ``runs_dir/last`` points to it from now on. Raises OSError where it cannot be written.
+        ``runs_dir/last`` points to it from now on. Raises ValueError for a name that is no folder below
+        ``runs_dir``, OSError where it cannot be written.
         """
+        parts = Path(name).parts if isinstance(name, str) else ()
+        if not parts or ".." in parts or Path(name).is_absolute():
+            raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         run = cls((runs_dir / name / f"{stamp}_{secrets.token_hex(3)}").resolve())
         run.folder.mkdir(parents=True)
         run.checkpoints.mkdir()
         run.plots.mkdir()
-        write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         write_text(
             run.folder / "overrides.yaml",
             OmegaConf.to_yaml({"overrides": list(overrides), "choices": dict(choices)}),
         )
         run.set_status("created")
+        # The last one: a directory that holds it is a whole run.
+        write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         _point_last_to(run.folder, runs_dir)
         return run
 
@@ -142,14 +148,15 @@ class Run:
         return "interrupted" if state in ("created", "running") and not self._locked() else state
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
         """Hold the run for this process; raises ValueError where another one trains it.
 
-        The system lets go of the lock when the process ends, however it ends.
+        One that only looks holds it for a moment, hence the patience. The system lets go of the lock when
+        the process ends, however it ends.
         """
         with (self.folder / ".lock").open("a") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(file, patience_seconds)
             except BlockingIOError:
                 raise ValueError(
                     f"{self.folder} is being trained by another process: wait or stop it"
@@ -158,7 +165,7 @@ class Run:
 
     def _locked(self) -> bool:
         try:
-            with self.lock():
+            with self.lock(patience_seconds=0):
                 return False
         except ValueError:
             return True
@@ -173,6 +180,18 @@ class Run:
     def save_summary(self, values: Mapping[str, Any]) -> None:
         """Store the summary."""
         write_json(self.folder / "summary.json", dict(values))
+
+
+def _take(file: IO[str], patience_seconds: float) -> None:
+    """Lock a file; BlockingIOError where another process keeps it for longer."""
+    end = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def _point_last_to(folder: Path, runs_dir: Path) -> None:

@@ -30,7 +30,7 @@ def make_logger(
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     if mode == "disabled":
         return None
-    return WandbLogger(
+    logger = WandbLogger(
         name=run.id,
         id=run.id,
         save_dir=str(run.folder),
@@ -43,6 +43,9 @@ def make_logger(
         resume="allow" if mode == "online" else None,
         settings=wandb.Settings(silent=True, console="off"),
     )
+    # Lightning hands this on unset, and W&B warns on the screen that it is going away.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
 
 
 def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -> None:

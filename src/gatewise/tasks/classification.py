@@ -50,8 +50,8 @@ class SequenceClassification(Task):
         facts: FeatureFacts,
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
-        monitor: str = "val/accuracy",
-        mode: str = "max",
+        monitor: str = "val/loss",
+        mode: str = "min",
         pooling: str = "last",
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
@@ -83,29 +83,38 @@ class SequenceClassification(Task):
         scores: Tensor = self.head(self.dropout(pooled))
         return scores
 
-    def _score(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    def _score(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, int]:
+        """Class scores, and the mean loss of the known targets with their number."""
         logits = self(batch.inputs, batch.lengths)
-        return logits, F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
+        count = int((batch.targets != IGNORED).sum())
+        loss = F.cross_entropy(
+            logits,
+            batch.targets,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        return logits, loss / max(count, 1), count
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        logits, loss = self._score(batch)
+        logits, loss, count = self._score(batch)
         self.metrics.on_train.update(logits, batch.targets)
-        self.log_training_loss(loss, len(logits))
+        self.log_training_loss(loss, count)
         self.log_dict(self.metrics.on_train, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
-        logits, loss = self._score(batch)
+        logits, loss, count = self._score(batch)
         self.metrics.on_val.update(logits, batch.targets)
-        self.log("val/loss", loss, batch_size=len(logits), sync_dist=True)
+        self.log("val/loss", loss, batch_size=count, sync_dist=True)
         self.log_dict(self.metrics.on_val, prog_bar=True)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
-        logits, loss = self._score(batch)
+        logits, loss, count = self._score(batch)
         self.metrics.on_test.update(logits, batch.targets)
         self.metrics.confusion.update(logits, batch.targets)
         self.metrics.on_majority.update(torch.full_like(batch.targets, self.majority), batch.targets)
-        self.log("test/loss", loss, batch_size=len(logits), sync_dist=True)
+        self.log("test/loss", loss, batch_size=count, sync_dist=True)
         self.log_dict(self.metrics.on_test)
         self.log_dict(self.metrics.on_majority)
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gatewise.runs.files import replacing
 from gatewise.runs.summary import best_row
 
 TRAIN, VALIDATION, TRUTH, MODEL = "#7f7f7f", "#1f77b4", "#333333", "#d95f02"
@@ -86,9 +87,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
 
 def forecasts(windows: Sequence[dict[str, Any]], targets: Sequence[str], path: Path, title: str) -> None:
     """Draw the first target column of a few test windows: what was seen, what came, what was forecast."""
-    figure = _figure(
-        len(windows), f"{title}: {targets[0]} in four test windows" if targets else title, columns=2
-    )
+    what = "a test window" if len(windows) == 1 else f"{len(windows)} test windows"
+    figure = _figure(len(windows), f"{title}: {targets[0]} in {what}", columns=2)
     for axes, window in zip(figure.axes, windows, strict=True):
         seen, truth, forecast = (np.array(window[k])[:, 0] for k in ("seen", "truth", "forecast"))
         # More of the past than a few horizons would squeeze the forecast to nothing.
@@ -116,6 +116,5 @@ def _figure(panels: int, title: str, columns: int = 3) -> Figure:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=120)
-    temporary.replace(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)

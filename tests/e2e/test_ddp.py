@@ -1,0 +1,103 @@
+"""Several processes of one training."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+
+import pytest
+from workplace import Place, processes_naming, read_json, test_metrics, wait_for_line, wait_until
+
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+
+SHORT = ["wandb.mode=disabled", "trainer.max_epochs=2"]
+EXPERIMENTS = [
+    pytest.param("speech/japanese_vowels", [], id="speech"),
+    pytest.param(
+        "series/sunspots",
+        ["data.max_rows=1500", "task.dropout=0", "model.state_dropout=0"],
+        id="series",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "text/king_james",
+        ["data.max_tokens=8000", "data.validation_fraction=0.003", "data.test_fraction=0.003", "threads=1"],
+        id="text",
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize(("experiment", "settings"), EXPERIMENTS)
+def test_two_processes_do_what_one_does(tmp_path: Path, experiment: str, settings: list[str]) -> None:
+    argv = ["train", f"experiment={experiment}", *SHORT, *settings]
+    place = Place(tmp_path / "two")
+    process = place.start(*argv, "trainer=ddp_cpu")
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    run = place.last()
+    assert place.runs() == [run.folder]
+    assert run.state() == "done"
+    # What each prints appears once.
+    assert (out.count("epoch 1/2"), out.count("Run directory")) == (1, 1)
+    assert processes_naming(str(run.folder)) == []
+
+    one = Place(tmp_path / "one").train(*argv[1:])
+    rows, expected = read_metrics(run.metrics_file), read_metrics(one.metrics_file)
+    assert len(rows) == 2
+    for row, other in zip(rows, expected, strict=True):
+        assert row == {name: pytest.approx(value, abs=1e-5, rel=1e-5) for name, value in other.items()}
+    scores, others = test_metrics(run), test_metrics(one)
+    assert scores["test"] == pytest.approx(others["test"], abs=1e-5, rel=1e-5)
+    for name, baseline in others["baselines"].items():
+        assert scores["baselines"][name] == pytest.approx(baseline, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_an_error_in_training_ends_every_process(tmp_path: Path) -> None:
+    place = Place(tmp_path / "work")
+    process = place.start("train", *SHORT, "trainer=ddp_cpu", "data.batch_size=1")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "data.batch_size=1 is shared by 2 processes: make it at least 2" in out
+    assert place.last().state() == "failed"
+    assert processes_naming(str(place.folder)) == []
+
+
+@pytest.mark.slow
+def test_a_sweep_of_trainings_in_two_processes_has_one_directory_each(tmp_path: Path) -> None:
+    place = Place(tmp_path / "work")
+    process = place.start("train", "-m", *SHORT, "trainer=ddp_cpu", "model=lstm,rnn")
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    runs = [Run(folder) for folder in place.runs()]
+    assert sorted(run.choices()["model"] or "" for run in runs) == ["lstm", "rnn"]
+    assert {run.state() for run in runs} == {"done"}
+    assert processes_naming(str(place.folder)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_what", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_training_leaves_no_process_behind(tmp_path: Path, with_what: signal.Signals) -> None:
+    place = Place(tmp_path / "work")
+    process = place.start("train", "wandb.mode=disabled", "trainer=ddp_cpu", "trainer.max_epochs=300")
+    try:
+        wait_for_line(process, "epoch 2/")
+        process.send_signal(with_what)
+        process.communicate(timeout=60)
+        assert process.returncode == (130 if with_what == signal.SIGINT else -with_what)
+        run = place.last()
+        wait_until(lambda: not processes_naming(str(run.folder)), 20)
+        assert run.state() == "interrupted"
+        assert read_json(run.folder / "facts.json")["kind"] == "features"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    # And goes on in two processes.
+    epochs = len(read_metrics(run.metrics_file))
+    again = place.start("train", "resume=last", f"trainer.max_epochs={epochs + 2}")
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, out
+    assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", epochs + 2)

@@ -1,0 +1,230 @@
+"""Every experiment trains, and its run directory alone is enough to evaluate and to predict."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from workplace import Place, read_json, test_metrics, write_user_files
+
+from gatewise.cli.config import conf_folder
+from gatewise.data.files import installed_file
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+
+
+class Short(NamedTuple):
+    """How an experiment is cut short, and what its run then predicts for: input → rows of the answer."""
+
+    overrides: list[str]
+    inputs: dict[str, int]
+
+
+VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
+TEXTS = {
+    "and it was": 10,
+    'In the beginning, God said: "Let there be light", and it\'s [so]': 10,
+    "'quoted' and ${not.a.setting} = {all, of: it}\\": 10,
+    "{work}/prompt.txt": 10,
+}
+EXPERIMENTS = {
+    "speech/japanese_vowels": Short(
+        ["trainer.limit_train_batches=3"], {"{run}/example.npy": 1, "{vowels}": 370}
+    ),
+    "speech/files": Short(
+        ["data.train_file=mine.ts"], {"{work}/mine.ts": 60, "{work}/mine.npz": 60, "{run}/example.npy": 1}
+    ),
+    "series/sunspots": Short(["data.stride=40", "data.max_rows=1500"], {"{run}/example.csv": 12}),
+    "series/csv": Short(
+        ["data.file=mine.csv", "data.time_column=date", "data.lookback=14", "data.horizon=5"],
+        {"{work}/mine.csv": 5, "{run}/example.csv": 5},
+    ),
+    "text/king_james": Short(
+        ["data.max_tokens=8000", "data.validation_fraction=0.003", "data.test_fraction=0.003"], TEXTS
+    ),
+    "text/files": Short(["data.files=[mine.txt]", "model.hidden_size=16"], TEXTS),
+}
+
+
+def test_every_experiment_has_a_run_here() -> None:
+    folder = conf_folder() / "experiment"
+    files = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
+    assert files == set(EXPERIMENTS), "add the new experiment to the table above, cut short to seconds"
+
+
+@dataclass
+class Trained:
+    place: Place
+    run: Run
+    experiment: str
+    screen: str
+
+    def inputs(self, work: Path, run: Path) -> list[tuple[str, int]]:
+        names = {
+            "{work}": str(work),
+            "{run}": str(run),
+            "{vowels}": str(installed_file("sktime", VOWELS, "")),
+        }
+        found = []
+        for text, rows in EXPERIMENTS[self.experiment].inputs.items():
+            for name, value in names.items():
+                text = text.replace(name, value)
+            found.append((text, rows))
+        return found
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    place = Place(tmp_path_factory.mktemp("user") / "work")
+    write_user_files(place.folder)
+    (place.folder / "prompt.txt").write_text('He said, "the king\nsaw the city"')
+    overrides = EXPERIMENTS[request.param].overrides
+    argv = [f"experiment={request.param}", "trainer.max_epochs=1", "wandb.mode=disabled", *overrides]
+    screen = place.ok("train", *argv).out
+    return Trained(place, place.last(), request.param, screen)
+
+
+WHOLE = [
+    "config.yaml", "overrides.yaml", "facts.json", "status.json", "metrics.csv", "summary.json", "log.txt",
+    "test_report.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots/learning_curves.png",
+]  # fmt: skip
+PICTURES = {"speech": ["confusion_matrix.png"], "series": ["forecasts.png"], "text": []}
+
+
+def test_the_run_directory_is_whole(trained: Trained) -> None:
+    folder = trained.run.folder
+    assert folder.parent == trained.place.folder / "runs" / trained.experiment
+    assert [name for name in WHOLE if not (folder / name).is_file()] == []
+    for name in PICTURES[trained.experiment.split("/")[0]]:
+        assert (folder / "plots" / name).is_file()
+    for picture in folder.glob("plots/*.png"):
+        assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    # Nothing half-written is left, and nothing beside the runs.
+    assert [p for p in folder.rglob(".*") if p.name != ".lock"] == []
+    assert {p.name for p in (trained.place.folder / "runs").iterdir()} == {
+        trained.experiment.split("/")[0],
+        "last",
+    }
+
+
+def test_its_files_agree(trained: Trained) -> None:
+    run = trained.run
+    summary, rows = run.summary(), read_metrics(run.metrics_file)
+    assert read_json(run.folder / "status.json")["state"] == "done"
+    assert (summary["name"], summary["id"], summary["seed"]) == (trained.experiment, run.id, 1)
+    assert [row["epoch"] for row in rows] == [0]
+    assert summary["final"] == rows[-1]
+    assert summary["best"][run.config().task.monitor] == rows[0][run.config().task.monitor]
+    assert summary["baselines"]
+    assert f"experiment={trained.experiment}" in (run.folder / "overrides.yaml").read_text()
+    assert "epoch 1/1" in run.log_file.read_text()
+    assert torch.load(run.checkpoint("best"), weights_only=True)["epoch"] == 0
+
+
+def test_the_screen_says_what_was_done_and_what_to_do_next(trained: Trained) -> None:
+    for part in (trained.experiment, "epoch 1/1", "test results", "Run directory", "predict run=last input="):
+        assert part in trained.screen
+    # The line offered for prediction works as it stands, but for the shell's quotes.
+    offered = next(line for line in trained.screen.splitlines() if "predict run=last" in line)
+    trained.place.ok("predict", "run=last", offered.split("run=last ")[1].replace('"', ""))
+
+
+def test_evaluate_gives_the_metrics_of_the_training(trained: Trained) -> None:
+    trained.place.ok("evaluate", "run=last", "output=again.json")
+    again = read_json(trained.place.folder / "again.json")
+    del again["run"]
+    assert again == test_metrics(trained.run)
+
+
+def test_evaluate_on_the_validation_split_gives_the_best_epochs(trained: Trained) -> None:
+    trained.place.ok("evaluate", "run=last", "split=validation", "output=again.json")
+    scores = read_json(trained.place.folder / "again.json")["validation"]
+    best = trained.run.summary()["best"]
+    assert scores
+    assert scores == {name: pytest.approx(best[f"val/{name}"], rel=1e-6) for name in scores}
+
+
+def predicted(place: Place, run: str, given: str, output: Path) -> list[dict[str, str]]:
+    place.ok("predict", f"run={run}", f"input={given}", f"output={output}")
+    with output.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict(trained: Trained, tmp_path: Path) -> None:
+    for given, rows in trained.inputs(trained.place.folder, trained.run.folder):
+        table = predicted(trained.place, "last", given, tmp_path / "answer.csv")
+        assert len(table) == rows
+        names = [name for name in table[0] if name not in ("token", "class", "label", "date", "month")]
+        numbers = np.array([[row[name] for name in names] for row in table], dtype=float)
+        assert numbers.size
+        assert np.isfinite(numbers).all()
+        if "probability" in table[0]:
+            assert all(0 < float(row["probability"]) <= 1 for row in table)
+
+
+@pytest.mark.parametrize("trained", ["speech/files"], indirect=True, scope="module")
+def test_predict_is_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:
+    work = trained.place.folder
+    tables = [
+        predicted(trained.place, "last", str(work / name), tmp_path / "answer.csv")
+        for name in ("mine.ts", "mine.npz")
+    ]
+    for from_ts, from_npz in zip(*tables, strict=True):
+        assert (from_ts["class"], from_ts["label"]) == (from_npz["class"], from_npz["label"])
+        assert float(from_ts["probability"]) == pytest.approx(float(from_npz["probability"]), abs=1e-3)
+
+
+@contextlib.contextmanager
+def nothing_but_its_run(trained: Trained, to: Path) -> Iterator[Path]:
+    """The run directory somewhere else, and nothing at all where it was trained."""
+    away = trained.place.folder.with_name("away")
+    shutil.copytree(trained.run.folder, to)
+    trained.place.folder.rename(away)
+    try:
+        yield to
+    finally:
+        away.rename(trained.place.folder)
+
+
+def test_a_run_directory_predicts_alone(trained: Trained, tmp_path: Path) -> None:
+    given, rows = trained.inputs(trained.place.folder, trained.run.folder)[0]
+    if Path(given).is_file():
+        given = shutil.copy(given, tmp_path)
+    there = predicted(trained.place, "last", given, tmp_path / "there.csv")
+    with nothing_but_its_run(trained, tmp_path / "moved") as run:
+        here = predicted(Place(tmp_path / "elsewhere"), str(run), given, tmp_path / "here.csv")
+    assert here == there
+    assert len(here) == rows
+
+
+def test_a_moved_run_directory_is_evaluated_from_another_folder(trained: Trained, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(trained.run.folder, moved)
+    elsewhere = Place(tmp_path / "elsewhere")
+    elsewhere.ok("evaluate", "run=../moved", "output=again.json")
+    assert read_json(elsewhere.folder / "again.json")["test"] == test_metrics(trained.run)["test"]
+
+
+OTHER_FILES = {
+    "speech/files": "+data.test_file=mine.npz",
+    "series/csv": "+data.file=mine.csv",
+    "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
+}
+
+
+@pytest.mark.parametrize("trained", OTHER_FILES, indirect=True, scope="module")
+def test_evaluate_on_other_files_needs_no_training_data(trained: Trained, tmp_path: Path) -> None:
+    elsewhere = Place(tmp_path / "elsewhere")
+    write_user_files(elsewhere.folder)
+    with nothing_but_its_run(trained, tmp_path / "moved") as run:
+        elsewhere.ok("evaluate", f"run={run}", OTHER_FILES[trained.experiment], "output=again.json")
+    scores = read_json(elsewhere.folder / "again.json")["test"]
+    assert scores.keys() == trained.run.summary()["test"].keys()

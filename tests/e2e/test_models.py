@@ -1,0 +1,164 @@
+"""Every model on every kind of data; and what is refused leaves one clear line and nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from workplace import Place, write_user_files
+
+from gatewise.runs.metrics import read_metrics
+
+QUICK = {
+    "speech/japanese_vowels": [],
+    "series/sunspots": ["data.max_rows=1500"],
+    "text/king_james": ["data.max_tokens=5000", "data.validation_fraction=0.003", "data.test_fraction=0.003"],
+}
+MODELS = {"lstm": "LSTM", "bilstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+
+
+def test_every_model_of_conf_is_tried() -> None:
+    from gatewise.cli.config import conf_folder
+
+    assert {path.stem for path in (conf_folder() / "model").glob("*.yaml")} == set(MODELS)
+
+
+@pytest.mark.parametrize("experiment", QUICK)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_trains(place: Place, experiment: str, model: str) -> None:
+    argv = [f"experiment={experiment}", f"model={model}", "debug=one_batch", *QUICK[experiment]]
+    if (experiment, model) == ("text/king_james", "bilstm"):
+        result = place("train", *argv)
+        assert result.code == 1
+        assert "a bidirectional encoder reads the next token before it predicts it" in result.line()
+        assert "model=lstm, gru or rnn" in result.line()
+        assert place.runs() == []
+        return
+    run = place.train(*argv)
+    assert (run.choices()["model"], run.state()) == (model, "done")
+    config = run.config().model
+    assert config.cell["_target_"] == f"gatewise.cells.{MODELS[model]}"
+    assert config.bidirectional == (model == "bilstm")
+    assert len(read_metrics(run.metrics_file)) == 1
+
+
+WRONG = [
+    # What does not fit together is named on both sides.
+    (
+        ["task=forecasting"],
+        "task=forecasting takes time-series windows",
+        "data=japanese_vowels gives labelled",
+    ),
+    (["data=sunspots"], "task=classification takes labelled", "data=sunspots gives time-series windows"),
+    (["data=king_james"], "task=classification takes labelled", "data=king_james gives running text"),
+    (["task=language_modelling"], "task=language_modelling takes running text", "data=japanese_vowels gives"),
+    # What is required.
+    (["experiment=series/csv"], "data.file: a value is required, e.g. data.file=...", ""),
+    (["experiment=series/csv", "data.file=mine.csv"], "data.time_column: a value is required", ""),
+    (["experiment=speech/files"], "data.train_file: a value is required", ""),
+    (["experiment=text/files"], "data.files: a value is required", ""),
+    # Files that are not there, or not what they should be.
+    (
+        ["experiment=speech/files", "data.train_file=mne.ts"],
+        "data.train_file=mne.ts was not found in",
+        "mine.ts",
+    ),
+    (
+        ["experiment=series/csv", "data.file=mine.csv", "data.time_column=dat"],
+        "mine.csv:1: no column 'dat' (did you mean 'date'?)",
+        "data.time_column",
+    ),
+    (["experiment=text/files", "data.files=[nosuch.txt]"], "data.files=nosuch.txt was not found in", ""),
+    # A setting without a home, of every part that is built.
+    (["+task.nosuch=1"], "task.nosuch: no such setting of SequenceClassification", ""),
+    (["+data.nosuch=1"], "data.nosuch: no such setting of FeatureSequences", ""),
+    (["+model.nosuch=1"], "model.nosuch: no such setting of Recurrent", ""),
+    (["+model.cell.nosuch=1"], "model.cell.nosuch: no such setting of LSTM", ""),
+    (["+optimizer.nosuch=1"], "optimizer.nosuch: no such setting of Adam", ""),
+    (["scheduler=step", "+scheduler.nosuch=1"], "scheduler.nosuch: no such setting of StepLR", ""),
+    (["+trainer.nosuch=1"], "trainer.nosuch: no such setting of Trainer", ""),
+    (["+callbacks.timer.nosuch=1"], "callbacks.timer.nosuch: no such setting of Timer", ""),
+    (["+logger.wandb.nosuch=1"], "logger.wandb.nosuch: no such setting of make_logger", ""),
+    # A value that cannot be, of every part.
+    (["task.pooling=sum"], "task: pooling must be one of last, mean, max, got 'sum'", ""),
+    (["data.batch_size=0"], "data: batch_size must be a whole number of at least 1, got 0", ""),
+    (["model.hidden_size=0"], "model: hidden_size must be a whole number of at least 1, got 0", ""),
+    (["model.cell=gatewise.cells.LSTM"], "cell", ""),
+    (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1", ""),
+    (["scheduler=plateau", "scheduler.factor=2"], "scheduler: Factor should be < 1.0", ""),
+    (["trainer.precision=half"], "trainer: Precision 'half' is invalid", ""),
+    (["trainer.max_epochs=many"], "trainer.max_epochs must be a whole number", "got 'many'"),
+    (["trainer.accelerator=abacus"], "trainer: You selected an invalid accelerator name", ""),
+    (["trainer=gpu"], "trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu", ""),
+    (["callbacks.early_stopping.mode=up"], "callbacks.early_stopping: `mode` can be", "got up"),
+    (["wandb.mode=banana"], "logger.wandb: mode must be one of offline, online, disabled, got 'banana'", ""),
+    (["+logger.mine._target_=nosuch.Logger"], "logger.mine._target_=nosuch.Logger: No module named", ""),
+    (["seed=-1"], "seed must be a whole number of at least 0, got -1", ""),
+    (["threads=0"], "threads must be a whole number of at least 1, got 0", ""),
+    (["name=null"], "name must be a folder such as text/mine, got None", ""),
+    (["name=../elsewhere"], "name must be a folder such as text/mine, got '../elsewhere'", ""),
+    (["resume=last"], "no run has been started in", "train one first"),
+    (["resume=nosuch"], "nosuch: not a run directory (there is no such folder)", ""),
+]
+
+
+@pytest.fixture(scope="module")
+def with_files(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("user") / "work")
+    write_user_files(place.folder)
+    return place
+
+
+@pytest.mark.parametrize(("argv", "start", "also"), WRONG, ids=[" ".join(argv) for argv, _, _ in WRONG])
+def test_what_a_user_got_wrong_is_one_line_and_no_run(
+    with_files: Place, argv: list[str], start: str, also: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if argv == ["trainer=gpu"]:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    result = with_files("train", "debug=one_batch", *argv)
+    assert result.code == 1
+    assert start in result.line()
+    assert also in result.line()
+    assert with_files.runs() == []
+    assert not (with_files.folder / "runs").exists()
+    assert not Path(with_files.folder.parent, "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["evaluate", "run=last", "split=train"], "split must be test or validation, got 'train'"),
+        (["evaluate", "run=last", "checkpoint=first"], "has no checkpoint 'first' (found: best, last)"),
+        (["evaluate", "run=last", "accelerator=abacus"], "abacus"),
+        (["evaluate", "run=last", "+data.nosuch=1"], "data.nosuch: no such setting of FeatureSequences"),
+        (["evaluate", "run=runs"], "run=runs: not a run directory (holds no config.yaml)"),
+        (["predict", "run=last"], "input: a value is required"),
+        (["predict", "run=last", "input=nosuch.npy"], "input=nosuch.npy: there is no such file"),
+        (["predict", "run=last", "input=mine.csv"], "unknown file type '.csv'"),
+        (["predict", "run=last", "input=mine.ts"], "3 features, but"),
+    ],
+)
+def test_what_is_wrong_with_evaluate_and_predict_is_one_line(
+    trained_once: Place, argv: list[str], line: str
+) -> None:
+    result = trained_once(*argv)
+    assert result.code == 1
+    assert line in result.line()
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("trained") / "work")
+    write_user_files(place.folder)
+    place.train("debug=one_batch")
+    return place
+
+
+def test_a_monitored_metric_that_is_not_there_is_named(place: Place) -> None:
+    # Only an epoch shows which metrics there are, so there is a run, and it says why it failed.
+    result = place("train", "debug=one_batch", "task.monitor=val/acuracy")
+    assert result.code == 1
+    assert result.line().startswith("gatewise: error: callbacks.early_stopping.monitor: ")
+    assert "val/acuracy" in result.line()
+    assert "val/accuracy" in result.line()
+    assert place.last().state() == "failed"

@@ -1,0 +1,242 @@
+"""A training that was killed, stopped or finished, and taken up again."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from workplace import Place, processes_naming, read_json, test_metrics, wait_for_line, wait_until
+
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+
+DRAWS = ["model.num_layers=2", "model.dropout=0.1", "model.state_dropout=0.2", "model.input_dropout=0.1"]
+# A patience of 0 lets the learning rate move within the few epochs.
+PLATEAU = ["scheduler=plateau", "scheduler.patience=0", "task.dropout=0.2"]
+SUNSPOTS = ["data.max_rows=2000", "data.stride=2"]
+KING_JAMES = ["data.max_tokens=40000", "data.validation_fraction=0.003", "data.test_fraction=0.003"]
+
+KILLED = [
+    pytest.param("speech/japanese_vowels", [*DRAWS, *PLATEAU], id="speech"),
+    pytest.param(
+        "series/sunspots",
+        [*DRAWS, *PLATEAU, *SUNSPOTS, "model=gru"],
+        id="series",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "text/king_james",
+        [*DRAWS, *KING_JAMES, "scheduler=cosine", "task.dropout=0.2", "threads=1", "model.hidden_size=32"],
+        id="text",
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that end with the test, whatever comes."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+
+
+@pytest.mark.parametrize(("experiment", "settings"), KILLED)
+def test_a_killed_training_resumed_is_the_unbroken_one(
+    tmp_path: Path, started: list[subprocess.Popen[str]], experiment: str, settings: list[str]
+) -> None:
+    # W&B as by default: offline.
+    argv = ["train", f"experiment={experiment}", "trainer.max_epochs=5", *settings]
+    broken = Place(tmp_path / "broken")
+    process = broken.start(*argv)
+    started.append(process)
+    wait_for_line(process, "epoch 3/")
+    time.sleep(0.1)  # into the next epoch
+    kill(process)
+
+    run = broken.last()
+    assert read_json(run.folder / "status.json")["state"] == "running"
+    assert run.state() == "interrupted"
+    before = read_metrics(run.metrics_file)
+    assert 2 <= len(before) < 5
+    # Whatever the moment was, the checkpoint is whole.
+    assert torch.load(run.checkpoint("last"), weights_only=True)["epoch"] in (1, 2, 3)
+
+    broken.ok("train", "resume=last")
+    whole = Place(tmp_path / "whole").train(*argv[1:])
+    assert run.state() == "done"
+    assert broken.runs() == [run.folder]
+    assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    assert test_metrics(run) == test_metrics(whole)
+    weights, expected = (
+        torch.load(r.checkpoint("last"), weights_only=True)["state_dict"] for r in (run, whole)
+    )
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+    folders = sorted((run.folder / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2
+    assert all(re.fullmatch(rf"offline-run-\d+_\d+-{run.id}", folder.name) for folder in folders)
+
+
+def test_a_training_killed_before_its_first_checkpoint_starts_afresh_in_its_directory(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    argv = ["train", "wandb.mode=disabled", "trainer.max_epochs=2"]
+    place = Place(tmp_path / "broken")
+    process = place.start(*argv)
+    started.append(process)
+    wait_until(lambda: list(place.folder.glob("runs/speech/*/*/facts.json")))
+    kill(process)
+    run = place.last()
+    assert run.state() == "interrupted"
+    assert list(run.checkpoints.iterdir()) == []
+    result = place("evaluate", "run=last")
+    assert result.code == 1
+    assert "has no checkpoint 'best' (found: none)" in result.line()
+    place.ok("train", "resume=last")
+    whole = Place(tmp_path / "whole").train(*argv[1:])
+    assert place.runs() == [run.folder]
+    assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    assert test_metrics(run) == test_metrics(whole)
+
+
+def test_ctrl_c_leaves_a_run_to_go_on_with(place: Place, started: list[subprocess.Popen[str]]) -> None:
+    process = place.start("train", "trainer.max_epochs=500", "callbacks.early_stopping.patience=500")
+    started.append(process)
+    wait_for_line(process, "epoch 2/")
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    run = place.last()
+    status = read_json(run.folder / "status.json")
+    assert (status["state"], status["reason"]) == ("interrupted", "stopped by the user")
+    assert f"Go on with: python -m gatewise train resume=runs/speech/japanese_vowels/{run.id}" in rest
+    assert rest.strip().endswith("gatewise: interrupted")
+    assert "Traceback" not in rest
+    assert torch.load(run.checkpoint("last"), weights_only=True)["epoch"] >= 0
+    assert (run.plots / "learning_curves.png").is_file()
+    # Nothing goes on behind the user's back.
+    wait_until(lambda: not processes_naming(str(run.folder)), 20)
+    # As it stands it can be used.
+    place.ok("evaluate", "run=last")
+    epochs = len(read_metrics(run.metrics_file))
+    place.ok("train", "resume=last", f"trainer.max_epochs={epochs + 1}", "wandb.mode=disabled")
+    assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", epochs + 1)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("done") / "work")
+    place.train("trainer.max_epochs=2", "trainer.limit_train_batches=3")
+    return place
+
+
+def files_of(run: Run) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run.folder)): path.read_bytes()
+        for path in run.folder.rglob("*")
+        if path.is_file() and path.name != "config.yaml"
+    }
+
+
+@pytest.mark.parametrize("again", [[], ["trainer.max_epochs=2"], ["model=bilstm", "trainer=cpu"], ["seed=1"]])
+def test_a_done_run_says_so(done: Place, again: list[str]) -> None:
+    before = files_of(done.last())
+    result = done.ok("train", "resume=last", *again)
+    assert (
+        f"runs/speech/japanese_vowels/{done.last().id} is done; train on with trainer.max_epochs="
+        in result.out
+    )
+    assert files_of(done.last()) == before
+    assert len(done.runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("again", "line"),
+    [
+        (
+            ["model=gru"],
+            "model=gru: the run was started with model=bilstm, and a resumed run keeps",
+        ),
+        (["data=sunspots"], "data=sunspots: the run was started with data=japanese_vowels"),
+        (["experiment=series/sunspots"], "experiment=series/sunspots: the run was started with"),
+        (["~callbacks.timer"], "~callbacks.timer: a resumed run takes plain settings"),
+        (["trainer.max_epoch=9"], "trainer.max_epoch: no such setting; did you mean trainer.max_epochs?"),
+    ],
+)
+def test_what_cannot_change_is_refused(done: Place, again: list[str], line: str) -> None:
+    before = files_of(done.last())
+    result = done("train", "resume=last", *again)
+    assert result.code == 1
+    assert line in result.line()
+    assert files_of(done.last()) == before
+    assert len(done.runs()) == 1
+
+
+def test_more_epochs_train_on(place: Place) -> None:
+    short = ["trainer.limit_train_batches=3", *PLATEAU]
+    run = place.train("trainer.max_epochs=2", *short)
+    two = read_metrics(run.metrics_file)
+    place.ok("train", f"resume={run.folder}", "trainer.max_epochs=4")
+    four = read_metrics(run.metrics_file)
+    assert four[:2] == two
+    assert [row["epoch"] for row in four] == [0, 1, 2, 3]
+    assert run.config().trainer.max_epochs == 4
+    assert run.summary()["final"] == four[-1]
+    assert (
+        place.train("trainer.max_epochs=4", *short).metrics_file.read_bytes() == run.metrics_file.read_bytes()
+    )
+
+
+def test_an_early_stopped_run_is_done(place: Place) -> None:
+    run = place.train(
+        "trainer.max_epochs=50", "callbacks.early_stopping.patience=1", "optimizer.lr=0",
+        "trainer.limit_train_batches=1", "test=false",
+    )  # fmt: skip
+    assert len(read_metrics(run.metrics_file)) < 5
+    before = files_of(run)
+    assert "is done" in place.ok("train", "resume=last").out
+    assert files_of(run) == before
+
+
+def test_a_run_that_another_process_trains_is_left_alone(done: Place) -> None:
+    with done.last().lock():
+        result = done("train", "resume=last", "trainer.max_epochs=3")
+    assert result.code == 1
+    assert "is being trained by another process" in result.line()
+
+
+def test_a_moved_run_is_resumed_and_knows_its_best(tmp_path: Path) -> None:
+    place = Place(tmp_path / "here")
+    run = place.train(
+        "trainer.max_epochs=2", "trainer.limit_train_batches=3", "optimizer=sgd", "optimizer.lr=2"
+    )
+    best = run.checkpoint("best").read_bytes()
+    run.folder.rename(tmp_path / "moved")
+    # From here on it gets worse.
+    other = Place(tmp_path / "there")
+    other.ok("train", "resume=../moved", "trainer.max_epochs=3", "task.label_smoothing=0.9")
+    moved = Run(tmp_path / "moved")
+    rows = read_metrics(moved.metrics_file)
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert (moved.summary()["best"]["epoch"] < 2, moved.checkpoint("best").read_bytes() == best) == (
+        True,
+        True,
+    )
+    assert moved.state() == "done"
+    assert list(place.folder.glob("runs/speech/*/*")) == []

@@ -1,0 +1,175 @@
+"""A working folder in which commands run as a user's would, and the user's own files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gatewise.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left on the screen."""
+
+    code: int
+    out: str
+    err: str
+
+    def line(self) -> str:
+        """The one line on stderr."""
+        assert self.err.count("\n") == 1, self.err
+        return self.err.strip()
+
+
+class Place:
+    """A working folder; ``place("train", ...)`` runs ``gatewise train ...`` in it, in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def __call__(self, *argv: str) -> Result:
+        from gatewise.cli.main import main
+
+        before = Path.cwd()
+        os.chdir(self.folder)
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main(list(argv))
+        finally:
+            os.chdir(before)
+        return Result(code, out.getvalue(), err.getvalue())
+
+    def ok(self, *argv: str) -> Result:
+        """As calling it, for a command that has to succeed without a word on stderr."""
+        result = self(*argv)
+        assert (result.code, result.err) == (0, ""), f"{result.out}\n{result.err}"
+        return result
+
+    def train(self, *overrides: str) -> Run:
+        """The run that these overrides train, without W&B."""
+        self.ok("train", "wandb.mode=disabled", *overrides)
+        return self.last()
+
+    def last(self) -> Run:
+        return Run.open("last", self.folder / "runs")
+
+    def runs(self) -> list[Path]:
+        """Every run directory."""
+        return sorted(path.parent for path in (self.folder / "runs").glob("**/config.yaml"))
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """A process of its own that runs ``gatewise ...`` here."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "gatewise", *argv],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
+    """Read a process's output until a line begins with ``start``."""
+    seen = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith(start):
+            return
+    raise AssertionError(f"ended with {process.wait()} before {start!r}:\n{''.join(seen)}")
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def processes_naming(text: str) -> list[str]:
+    """Command lines of living processes that hold ``text``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if text in command:
+                found.append(command)
+    return found
+
+
+def test_metrics(run: Run) -> dict[str, Any]:
+    """What a run scored on the test split, with the baselines."""
+    summary = run.summary()
+    return {"test": summary["test"], "baselines": summary["baselines"]}
+
+
+test_metrics.__test__ = False  # type: ignore[attr-defined]
+
+
+def write_sequences(folder: Path, seed: int = 0) -> None:
+    """``mine.ts`` and ``mine.npz``: three classes of sequences [5 to 9 steps, 3 features]."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(5, 10, 60)
+    labels = np.arange(60) % 3
+    sequences = [draw.normal(label, 1.0, (n, 3)) for n, label in zip(lengths, labels, strict=True)]
+    names = ["calm", "brisk", "storm"]
+    lines = [
+        ":".join(",".join(f"{value:.4f}" for value in feature) for feature in s.T) + f":{names[label]}"
+        for s, label in zip(sequences, labels, strict=True)
+    ]
+    header = f"@problemName mine\n@dimensions 3\n@classLabel true {' '.join(names)}\n@data\n"
+    (folder / "mine.ts").write_text(header + "\n".join(lines) + "\n")
+    np.savez(
+        folder / "mine.npz",
+        values=np.concatenate(sequences),
+        lengths=lengths,
+        labels=np.array(names)[labels],
+    )
+
+
+def write_series(folder: Path) -> None:
+    """``mine.csv``: 400 days of two columns, a wave and its delayed echo."""
+    days = np.arange(400)
+    draw = np.random.default_rng(0)
+    dates = np.datetime64("2023-01-01") + days
+    wave = np.sin(days / 5) + 0.1 * draw.normal(size=400)
+    rows = [f"{d},{w:.4f},{10 * e + 50:.4f}" for d, w, e in zip(dates, wave, np.roll(wave, 3), strict=True)]
+    (folder / "mine.csv").write_text("date,wave,echo\n" + "\n".join(rows) + "\n")
+
+
+def write_text(folder: Path) -> None:
+    """``mine.txt``: 600 short sentences from a small grammar."""
+    draw = random.Random(0)
+    subjects, verbs = ["the king", "a prophet", "the people", "my son"], ["saw", "heard", "blessed", "left"]
+    objects = ["the city", "the field", "his house", "the sea"]
+    lines = [
+        f"And {draw.choice(subjects)} {draw.choice(verbs)} {draw.choice(objects)}, and it was good."
+        for _ in range(600)
+    ]
+    (folder / "mine.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_user_files(folder: Path) -> None:
+    write_sequences(folder)
+    write_series(folder)
+    write_text(folder)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())

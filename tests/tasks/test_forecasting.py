@@ -1,0 +1,184 @@
+"""Forecasting: the naive forecasts, centring, errors and the report, against numpy."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise.batch import WindowBatch
+from gatewise.facts import SeriesFacts
+from gatewise.nn import Recurrent
+from gatewise.tasks import Forecasting
+
+COLUMNS = ("load", "wind", "sun")
+MEAN, STD = (10.0, -2.0, 300.0), (2.0, 0.5, 40.0)
+
+
+def make_facts(targets=COLUMNS, lookback=8, horizon=4, season=4):
+    return SeriesFacts("time", COLUMNS, targets, "D", lookback, horizon, season, MEAN, STD)
+
+
+def make_task(facts, lr=0.0, **settings):
+    torch.manual_seed(0)
+    model = partial(Recurrent, hidden_size=5)
+    return Forecasting(model=model, facts=facts, optimizer=partial(torch.optim.SGD, lr=lr), **settings).eval()
+
+
+def make_batches(facts, sizes=(4, 1, 3)):
+    """Batches of uneven sizes; targets are not contiguous, as the DataModule's views are not."""
+    generator = torch.Generator().manual_seed(4)
+    chosen = [COLUMNS.index(name) for name in facts.targets]
+    batches = []
+    for size in sizes:
+        windows = torch.randn(size, 3, facts.lookback + facts.horizon, generator=generator).transpose(1, 2)
+        batches.append(WindowBatch(windows[:, : facts.lookback], windows[:, facts.lookback :, chosen]))
+    return batches
+
+
+def naive(facts, inputs, season):
+    """[B, L, C] to the value one season before each step, read off a growing list; in numpy."""
+    chosen = [COLUMNS.index(name) for name in facts.targets]
+    forecasts = []
+    for window in inputs.numpy():
+        rows = list(window[:, chosen])
+        for _ in range(facts.horizon):
+            rows.append(rows[-season])
+        forecasts.append(rows[facts.lookback :])
+    return np.array(forecasts)
+
+
+TARGETS = [COLUMNS, ("sun",), ("wind", "load")]
+
+
+@pytest.mark.parametrize("targets", TARGETS, ids=" ".join)
+@pytest.mark.parametrize("season", [2, 3, 4, 6, 8], ids="season {}".format)  # horizon 4, lookback 8
+def test_naive_forecasts(season, targets):
+    facts = make_facts(targets, season=season)
+    task = make_task(facts)
+    (batch,) = make_batches(facts, (3,))
+    np.testing.assert_array_equal(task.last_season(batch.inputs), naive(facts, batch.inputs, season))
+    np.testing.assert_array_equal(task.last_value(batch.inputs), naive(facts, batch.inputs, 1))
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("targets", TARGETS, ids=" ".join)
+def test_forward_is_the_head_on_the_last_hidden_state(targets, center):
+    facts = make_facts(targets)
+    task = make_task(facts, center=center)
+    (batch,) = make_batches(facts, (3,))
+    chosen = [COLUMNS.index(name) for name in targets]
+    weight, bias = (p.detach().numpy() for p in (task.head.weight, task.head.bias))
+    expected = []
+    for window in batch.inputs:
+        level = window[-1] if center else torch.zeros(3)
+        with torch.no_grad():
+            hidden = task.encoder((window - level)[None])[0][0, -1].numpy()
+        # The head's outputs: horizon × targets, time first.
+        expected.append((weight @ hidden + bias).reshape(4, len(targets)) + level.numpy()[chosen])
+    found = task(batch.inputs).detach().numpy()
+    assert found.shape == (3, 4, len(targets))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_centred_forecasts_move_with_the_level():
+    facts = make_facts(("sun", "load"))
+    (batch,) = make_batches(facts, (3,))
+    shift = torch.tensor([5.0, -3.0, 100.0])
+    centred, plain = make_task(facts, center=True), make_task(facts)
+    moved = centred(batch.inputs + shift) - centred(batch.inputs)
+    # The last value carries the shift of its own column: sun 100, load 5. 1e-4: float32 beside 100.
+    np.testing.assert_allclose(moved.detach(), np.broadcast_to([100.0, 5.0], moved.shape), rtol=0, atol=1e-4)
+    moved = (plain(batch.inputs + shift) - plain(batch.inputs)).detach()
+    assert (moved[..., 0] < 90).all()  # without centring a saturated cell cannot follow
+
+
+SEASONS = {
+    "season = horizon": (4, True),
+    "season < horizon": (3, True),
+    "season > horizon": (6, True),
+    "season = lookback": (8, True),
+    "season > lookback": (9, False),
+    "no season": (1, False),  # it would be the last value once more
+}
+
+
+@pytest.mark.parametrize(("season", "there"), SEASONS.values(), ids=SEASONS)
+@pytest.mark.parametrize("targets", TARGETS, ids=" ".join)
+def test_errors_are_over_all_values_of_the_epoch(targets, season, there, trainer, loader):
+    facts = make_facts(targets, season=season)
+    task = make_task(facts)
+    batches = make_batches(facts)
+    truth = np.concatenate([batch.targets.numpy() for batch in batches]).astype(np.float64)
+
+    def errors(forecast):
+        return {"mse": np.square(forecast - truth).mean(), "mae": np.abs(forecast - truth).mean()}
+
+    def expect(found, prefix, forecast):
+        for name, value in errors(forecast).items():
+            assert float(found[f"{prefix}/{name}"]) == pytest.approx(value, rel=1e-5), (prefix, name)
+
+    with torch.no_grad():
+        model = np.concatenate([task(batch.inputs).numpy() for batch in batches])
+    (found,) = trainer().test(task, loader(batches), verbose=False)
+    expect(found, "test", model)
+    expect(found, "baseline/last value", np.concatenate([naive(facts, b.inputs, 1) for b in batches]))
+    assert ("baseline/last season/mse" in found) == there
+    if there:
+        seasonal = np.concatenate([naive(facts, b.inputs, season) for b in batches])
+        expect(found, "baseline/last season", seasonal)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_training_minimises_the_chosen_loss(loss, trainer, loader):
+    facts = make_facts()
+    task = make_task(facts, loss=loss)
+    batches = make_batches(facts)
+    errors = [(task(batch.inputs) - batch.targets).detach().numpy().ravel() for batch in batches]
+    errors = np.concatenate(errors).astype(np.float64)
+    expected = {"mse": np.square(errors).mean(), "mae": np.abs(errors).mean()}
+    made = trainer()
+    made.fit(task.train(), loader(batches), loader(batches))
+    for split in ("train", "val"):
+        for name, value in {**expected, "loss": expected[loss]}.items():
+            found = float(made.callback_metrics[f"{split}/{name}"])
+            assert found == pytest.approx(value, rel=1e-5), (split, name)
+
+
+@pytest.mark.parametrize("n_batches", [1, 3, 9])
+def test_report_shows_test_windows_in_the_datas_own_units(n_batches, trainer, loader):
+    facts = make_facts(("sun", "load"))
+    task = make_task(facts)
+    batches = make_batches(facts, (3,) * n_batches)
+    made = trainer()
+    for _ in range(2):  # a second test starts from nothing
+        made.test(task, loader(batches), verbose=False)
+    report = task.report()
+    assert report["targets"] == ["sun", "load"]
+    # The middle window of up to four batches, first and last among them: round(0, 8/3, 16/3, 8) = 0, 3, 5, 8.
+    picks = {1: [0], 3: [0, 1, 2], 9: [0, 3, 5, 8]}[n_batches]
+    assert len(report["windows"]) == len(picks)
+    std, mean = np.array([40.0, 2.0]), np.array([300.0, 10.0])
+    for shown, pick in zip(report["windows"], picks, strict=True):
+        batch = batches[pick]
+        expected = {
+            "seen": batch.inputs[1][:, [2, 0]].numpy(),
+            "truth": batch.targets[1].numpy(),
+            "forecast": task(batch.inputs)[1].detach().numpy(),
+        }
+        assert set(shown) == set(expected)
+        for name, scaled in expected.items():
+            np.testing.assert_allclose(shown[name], scaled * std + mean, rtol=1e-5, err_msg=name)
+
+
+def test_predict_step_is_the_forecast():
+    facts = make_facts()
+    task = make_task(facts, center=True)
+    (batch,) = make_batches(facts, (2,))
+    unknown = batch._replace(targets=torch.full_like(batch.targets, torch.nan))
+    assert torch.equal(task.predict_step(unknown), task(batch.inputs))
+
+
+def test_loss_that_does_not_exist():
+    with pytest.raises(ValueError, match=r"^loss must be mse or mae, got 'rmse'$"):
+        make_task(make_facts(), loss="rmse")
