@@ -61,21 +61,27 @@ def test_a_killed_training_resumed_is_the_unbroken_one(
     tmp_path: Path, started: list[subprocess.Popen[str]], experiment: str, settings: list[str]
 ) -> None:
     # W&B as by default: offline.
-    argv = ["train", f"experiment={experiment}", "trainer.max_epochs=5", *settings]
+    argv = [
+        "train",
+        f"experiment={experiment}",
+        "trainer.max_epochs=6",
+        "trainer.limit_train_batches=8",
+        *settings,
+    ]
     broken = Place(tmp_path / "broken")
     process = broken.start(*argv)
     started.append(process)
     wait_for_line(process, "epoch 3/")
-    time.sleep(0.1)  # into the next epoch
+    time.sleep(0.05)  # into the next epoch
     kill(process)
 
     run = broken.last()
     assert read_json(run.folder / "status.json")["state"] == "running"
     assert run.state() == "interrupted"
     before = read_metrics(run.metrics_file)
-    assert 2 <= len(before) < 5
+    assert 2 <= len(before) < 6
     # Whatever the moment was, the checkpoint is whole.
-    assert torch.load(run.checkpoint("last"), weights_only=True)["epoch"] in (1, 2, 3)
+    assert torch.load(run.checkpoint("last"), weights_only=True)["epoch"] in (1, 2, 3, 4)
 
     broken.ok("train", "resume=last")
     whole = Place(tmp_path / "whole").train(*argv[1:])
@@ -96,7 +102,7 @@ def test_a_killed_training_resumed_is_the_unbroken_one(
 def test_a_training_killed_before_its_first_checkpoint_starts_afresh_in_its_directory(
     tmp_path: Path, started: list[subprocess.Popen[str]]
 ) -> None:
-    argv = ["train", "wandb.mode=disabled", "trainer.max_epochs=2"]
+    argv = ["train", "wandb.mode=disabled", "trainer.max_epochs=2", "trainer.limit_train_batches=4"]
     place = Place(tmp_path / "broken")
     process = place.start(*argv)
     started.append(process)
@@ -116,7 +122,8 @@ def test_a_training_killed_before_its_first_checkpoint_starts_afresh_in_its_dire
 
 
 def test_ctrl_c_leaves_a_run_to_go_on_with(place: Place, started: list[subprocess.Popen[str]]) -> None:
-    process = place.start("train", "trainer.max_epochs=500", "callbacks.early_stopping.patience=500")
+    endless = ["trainer.max_epochs=500", "callbacks.early_stopping.patience=500"]
+    process = place.start("train", "trainer.limit_train_batches=4", *endless)
     started.append(process)
     wait_for_line(process, "epoch 2/")
     process.send_signal(signal.SIGINT)
@@ -171,8 +178,9 @@ def test_a_done_run_says_so(done: Place, again: list[str]) -> None:
     [
         (
             ["model=gru"],
-            "model=gru: the run was started with model=bilstm, and a resumed run keeps",
+            "model=gru: the run was started with model=bilstm, and only",
         ),
+        (["optimizer.lr=0.5"], "optimizer.lr=0.5: the run was started with optimizer.lr=0.00"),
         (["data=sunspots"], "data=sunspots: the run was started with data=japanese_vowels"),
         (["experiment=series/sunspots"], "experiment=series/sunspots: the run was started with"),
         (["~callbacks.timer"], "~callbacks.timer: a resumed run takes plain settings"),
@@ -223,20 +231,17 @@ def test_a_run_that_another_process_trains_is_left_alone(done: Place) -> None:
 
 def test_a_moved_run_is_resumed_and_knows_its_best(tmp_path: Path) -> None:
     place = Place(tmp_path / "here")
-    run = place.train(
-        "trainer.max_epochs=2", "trainer.limit_train_batches=3", "optimizer=sgd", "optimizer.lr=2"
-    )
+    # The highest loss is the best: that of the first epoch.
+    short = ["trainer.limit_train_batches=3", "task.monitor=val/loss", "task.mode=max"]
+    run = place.train("trainer.max_epochs=2", *short)
     best = run.checkpoint("best").read_bytes()
     run.folder.rename(tmp_path / "moved")
-    # From here on it gets worse.
     other = Place(tmp_path / "there")
-    other.ok("train", "resume=../moved", "trainer.max_epochs=3", "task.label_smoothing=0.9")
+    other.ok("train", "resume=../moved", "trainer.max_epochs=3")
     moved = Run(tmp_path / "moved")
     rows = read_metrics(moved.metrics_file)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
-    assert (moved.summary()["best"]["epoch"] < 2, moved.checkpoint("best").read_bytes() == best) == (
-        True,
-        True,
-    )
+    assert moved.summary()["best"]["epoch"] == 0
+    assert moved.checkpoint("best").read_bytes() == best
     assert moved.state() == "done"
     assert list(place.folder.glob("runs/speech/*/*")) == []

@@ -113,9 +113,11 @@ def print_places(run: Run) -> None:
     console.print(f"\nRun directory  [bold]{short(run.folder)}[/]")
     for picture in sorted(run.plots.glob("*.png")):
         console.print(f"Picture        {short(picture)}")
+    # W&B's program lies beside this one.
+    wandb = program().removesuffix("gatewise") + "wandb" if program().endswith("/gatewise") else "wandb"
     offline = sorted((run.folder / "wandb").glob("offline-run-*"))
     if offline:
-        console.print(f"W&B, offline   upload with: wandb sync {short(offline[-1])}")
+        console.print(f"W&B, offline   upload with: {wandb} sync {short(offline[-1])}")
 
 
 def print_next_steps(run: Run) -> None:

@@ -116,6 +116,8 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
                 task, datamodule=data, ckpt_path=last if resumed else None, weights_only=True
             ),
         )
+        # Before the test: it restores the best checkpoint with the time that had passed then.
+        trained = _training_seconds(trainer)
         metrics: dict[str, Any] = {}
         if config.test:
             best = run.checkpoints / "best.ckpt"
@@ -128,7 +130,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
             )
             metrics = dict(trainer.callback_metrics)
         if trainer.is_global_zero:
-            seconds = {"wall_seconds": round(time.monotonic() - started, 2), **_training_seconds(trainer)}
+            seconds = {"wall_seconds": round(time.monotonic() - started, 2), **trained}
             _summarise(run, config, task, metrics, seconds, data.save_example(run.folder))
         exit_code = 0
     finally:

@@ -108,9 +108,16 @@ class Run:
 
     def choices(self) -> dict[str, str | None]:
         """The group choices (``model: bilstm`` …) the config was composed from."""
+        return dict(self._overrides_file()["choices"])
+
+    def overrides(self) -> list[str]:
+        """What was asked for on the command line."""
+        return list(self._overrides_file()["overrides"])
+
+    def _overrides_file(self) -> dict[Any, Any]:
         stored = OmegaConf.to_container(OmegaConf.load(self.folder / "overrides.yaml"))
         assert isinstance(stored, dict)
-        return dict(stored["choices"])
+        return stored
 
     def save_facts(self, facts: Facts) -> None:
         """Store what the data stated of itself."""

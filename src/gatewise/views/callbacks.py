@@ -96,7 +96,7 @@ def print_results(metrics: Mapping[str, Any], split: str) -> None:
     for baseline in baselines:
         table.add_column(baseline, justify="right")
     table.add_column("meaning", style="dim")
-    for name, value in test.items():
+    for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # what is minimised last
         others = [f"{scores[name]:.4f}" if name in scores else "" for scores in baselines.values()]
         table.add_row(name, f"{value:.4f}", *others, MEANINGS.get(name, ""))
     Console().print(table)
