@@ -6,9 +6,10 @@ without its training data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ _KINDS: dict[str, type[Facts]] = {kind.kind: kind for kind in (FeatureFacts, Tex
 def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     """Inverse of :meth:`Facts.to_dict`.
 
-    Raises ValueError where the kind is unknown or a value is missing.
+    Raises ValueError where the kind is unknown, or a value is missing or of the wrong type.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"facts must be {{...}}, got a {type(values).__name__}")
     kind = _KINDS.get(str(values.get("kind")))
     if kind is None:
         raise ValueError(f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(_KINDS)}")
@@ -95,4 +98,38 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     missing = [name for name in names if name not in values]
     if missing:
         raise ValueError(f"{kind.kind} facts lack {', '.join(missing)}")
-    return kind(**{n: tuple(values[n]) if isinstance(values[n], list) else values[n] for n in names})
+    hints = get_type_hints(kind)
+    read = {n: tuple(values[n]) if isinstance(values[n], list) else values[n] for n in names}
+    for name, value in read.items():
+        if not _fits(value, hints[name]):
+            wanted = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
+            got = repr(values[name])[:60]
+            raise ValueError(f"{kind.kind} facts: {name} must be {wanted}, got {got}")
+    return kind(**read)
+
+
+def check_finite(facts: Facts) -> None:
+    """Raise ValueError naming the field that holds NaN or an infinity, which a file cannot keep."""
+    for field in fields(facts):
+        value = getattr(facts, field.name)
+        for index, item in enumerate(value if isinstance(value, tuple) else (value,)):
+            if isinstance(item, float) and not math.isfinite(item):
+                place = f"{field.name}[{index}]" if isinstance(value, tuple) else field.name
+                raise ValueError(
+                    f"{facts.kind} facts: {place} is {item}; the training data has values that are not "
+                    f"finite or too large: correct or rescale them"
+                )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON is of a type: a plain one, ``X | None`` or ``tuple[X, ...]``."""
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(hint, type) and not get_args(hint):
+        return isinstance(value, hint)
+    inner = get_args(hint)
+    if inner[-1] is Ellipsis:
+        return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
+    return any(_fits(value, kind) for kind in inner)

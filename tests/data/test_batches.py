@@ -115,7 +115,7 @@ def test_facts_survive_json_and_give_the_same_data_again(kind, speakers):
     assert facts == first.facts
     again = _modules(speakers)[kind]
     again.facts = facts
-    again.setup("test")
+    again.setup()
     assert again.facts is facts
     assert again.describe() == first.describe()
     for ours, theirs in zip(

@@ -17,7 +17,8 @@ EXPERIMENTS = [
     pytest.param("speech/japanese_vowels", [], id="speech"),
     pytest.param(
         "series/sunspots",
-        ["data.max_rows=1500", "task.dropout=0", "model.state_dropout=0"],
+        # The last batch of training has 18 windows, two equal shares; that of validation has 27.
+        ["data.max_rows=1510", "data.validation_fraction=0.11", "task.dropout=0", "model.state_dropout=0"],
         id="series",
         marks=pytest.mark.slow,
     ),
@@ -47,10 +48,12 @@ def test_two_processes_do_what_one_does(tmp_path: Path, experiment: str, setting
     one = Place(tmp_path / "one").train(*argv[1:])
     rows, expected = read_metrics(run.metrics_file), read_metrics(one.metrics_file)
     assert len(rows) == 2
+    # A perplexity is exp of the loss, and so off by more than that.
+    close = 1e-4 if experiment.startswith("text") else 1e-5
     for row, other in zip(rows, expected, strict=True):
-        assert row == {name: pytest.approx(value, abs=1e-5, rel=1e-5) for name, value in other.items()}
+        assert row == {name: pytest.approx(value, abs=1e-5, rel=close) for name, value in other.items()}
     scores, others = test_metrics(run), test_metrics(one)
-    assert scores["test"] == pytest.approx(others["test"], abs=1e-5, rel=1e-5)
+    assert scores["test"] == pytest.approx(others["test"], abs=1e-5, rel=close)
     for name, baseline in others["baselines"].items():
         assert scores["baselines"][name] == pytest.approx(baseline, rel=1e-5)
 

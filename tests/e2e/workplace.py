@@ -74,13 +74,15 @@ class Place:
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """A process of its own that runs ``gatewise ...`` here."""
+        # Else it would use the W&B service that this process has started.
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
         return subprocess.Popen(
             [sys.executable, "-m", "gatewise", *argv],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            env={**clean, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
         )
 
 

@@ -5,7 +5,19 @@ from omegaconf import OmegaConf
 
 from gatewise.runs.run import Run
 
-CONFIG = {"name": "text/mine", "seed": 3, "model": {"hidden_size": 8}, "title": "${name}"}
+CONFIG = {
+    "name": "text/mine",
+    "seed": 3,
+    "test": True,
+    "model": {"hidden_size": 8},
+    "task": {"monitor": "val/loss"},
+    "data": {"stride": 1},
+    "trainer": {"max_epochs": 2, "limit_train_batches": 1.0},
+    "callbacks": {"early_stopping": {"patience": 3}},
+    "wandb": {"mode": "offline", "project": "gatewise", "tags": []},
+    "logger": {"wandb": {"mode": "${wandb.mode}", "tags": "${wandb.tags}", "group": "${name}"}},
+    "title": "${name}",
+}
 
 
 @pytest.fixture

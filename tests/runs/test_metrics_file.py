@@ -139,6 +139,22 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(text, line, tmp_path):
         MetricsFile(path)
 
 
+NO_METRICS = {
+    "other columns": (b"time,value\n1,2\n", r":1: there is no column epoch \(found: time, value\)"),
+    "an empty epoch": (b"epoch,val/loss\n0,1\n,2\n", ":3: the row has no epoch"),
+    "not text": (b"epoch\n\xff\xfe\n", ": not a CSV file"),
+    "a picture": (b"\x89PNG\r\n", ": not a CSV file"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), NO_METRICS.values(), ids=NO_METRICS)
+def test_a_file_without_epochs_is_named(content, message, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}{message}"):
+        read_metrics(path)
+
+
 @pytest.mark.parametrize("text", [None, "", "epoch,step\n"], ids=["no file", "empty", "no rows"])
 def test_no_rows(text, tmp_path):
     path = tmp_path / "metrics.csv"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from omegaconf.errors import ConfigAttributeError
 from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts, facts_from_dict
 from gatewise.runs import run as run_module
 from gatewise.runs.run import Run
+
+NAN = float("nan")
 
 
 def test_a_new_run_holds_its_resolved_config_and_how_it_was_asked_for(create, tmp_path):
@@ -277,3 +280,85 @@ def test_summary_is_read_as_written(run):
     values = {"best": {"epoch": 3, "val/loss": 0.1}, "test": {}, "choices": {"scheduler": None}}
     run.save_summary(values)
     assert Run(run.folder).summary() == values
+
+
+def without(facts, **changed):
+    return json.dumps({**FACTS[facts].to_dict(), **changed}).encode()
+
+
+DAMAGED = {
+    "facts, a list": ("facts.json", b"[1]", "facts.json: must hold {...}, got a list"),
+    "facts, not UTF-8": ("facts.json", b'{"kind": "\xff"}', "facts.json: not JSON"),
+    "facts, text for a number": (
+        "facts.json", without("series", lookback="5"), "facts: lookback must be int, got '5'",
+    ),
+    "facts, null": (
+        "facts.json", without("series", mean=[0.0, None]), "facts: mean must be tuple.float",
+    ),
+    "facts, NaN": ("facts.json", without("series", std=[NAN, 1.0]), "facts.json: series facts: std must be"),
+    "facts, a word": ("facts.json", without("text", vocabulary="abc"), "vocabulary must be tuple.str"),
+    "facts, a flag": ("facts.json", without("text", lowercase=1), "lowercase must be bool, got 1"),
+    "facts, yes": ("facts.json", without("series", horizon=True), "horizon must be int, got True"),
+    "facts, another kind": ("facts.json", b"{}", "facts.json: facts of unknown kind None"),
+    "config, empty": ("config.yaml", b"", "config.yaml: not a Gatewise run's config .it has no task, data"),
+    "config, a list": ("config.yaml", b"- 1\n", "config.yaml: must hold settings .key: value., got a list"),
+    "config, a word": ("config.yaml", b"word\n", "config.yaml: not a Gatewise run's config"),
+    "config, another's": ("config.yaml", b"model: gru\ntask: {}\n", "it has no data, model, trainer"),
+    "config, cut": ("config.yaml", b"a: 1\nb: [1,\n", "config.yaml:3: not YAML"),
+    "config, not UTF-8": ("config.yaml", b"a: \xff", "config.yaml: not YAML"),
+    "config, control characters": ("config.yaml", b"a: \x01", "config.yaml: not YAML"),
+    "status, empty": ("status.json", b"", "status.json:1: not JSON"),
+    "status, {}": ("status.json", b"{}", "status.json: state must be one of .*, got None.* to go on"),
+    "status, a list": ("status.json", b"[]", "status.json: must hold {...}, got a list"),
+    "status, unknown": ("status.json", b'{"state": ["done"]}', "state must be one of"),
+    "overrides, empty": ("overrides.yaml", b"", "overrides.yaml: must hold overrides"),
+    "overrides, a list": ("overrides.yaml", b"[]", "overrides.yaml: must hold settings"),
+    "overrides, wrong": ("overrides.yaml", b"overrides: [1]\nchoices: {}", "must hold overrides"),
+    "overrides, cut": ("overrides.yaml", b"overrides: [a", "overrides.yaml:1: not YAML"),
+    "summary, cut": ("summary.json", b'{"a": 1,\n', "summary.json:2: not JSON"),
+    "summary, a list": ("summary.json", b"[[1, 2]]", "summary.json: must hold"),
+    "summary, deep": ("summary.json", b"[" * 100_000, "summary.json: not JSON"),
+}  # fmt: skip
+READS = {
+    "facts.json": [Run.facts],
+    "config.yaml": [Run.config],
+    "status.json": [Run.state],
+    "overrides.yaml": [Run.choices, Run.overrides],
+    "summary.json": [Run.summary],
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_named_in_one_line(name, content, message, run):
+    (run.folder / name).write_bytes(content)
+    for read in READS[name]:
+        with pytest.raises(ValueError, match=message) as caught:
+            read(run)
+        assert str(caught.value).startswith(f"{run.folder}/{name}:")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [NAN, float("inf"), -float("inf")])
+def test_facts_that_no_file_can_keep(number, run):
+    facts = replace(FACTS["features"], std=(1.0, number))
+    with pytest.raises(ValueError, match=rf"features facts: std\[1\] is {number}; the training data has"):
+        run.save_facts(facts)
+    assert not (run.folder / "facts.json").exists()
+
+
+def test_a_reference_that_is_no_text_and_the_setting_it_came_from(tmp_path):
+    with pytest.raises(ValueError, match=r"^run=123: not a run directory"):
+        Run.open(123, tmp_path)
+    with pytest.raises(ValueError, match=r"^resume=nope: not a run directory"):
+        Run.open("nope", tmp_path, key="resume")
+    with pytest.raises(ValueError, match=r"^resume=last: no run has been started"):
+        Run.open("last", tmp_path, key="resume")
+    with pytest.raises(ValueError, match=r"^run=~nobody-here/x: not a run directory"):
+        Run.open("~nobody-here/x", tmp_path)
+
+
+def test_a_saved_config_is_read_as_it_is(run):
+    config = run.config()
+    config.trainer.max_epochs = 7
+    run.save_config(config)
+    assert Run(run.folder).config() == config

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatewise.runs.files import read_json, write_json, write_text
+from gatewise.runs.files import read_json, replacing, write_json, write_text
 
 
 def names(folder):
@@ -61,8 +61,25 @@ def test_a_file_that_cannot_be_written_to_its_end(tmp_path):
 
 
 def test_a_missing_folder_is_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        write_text(tmp_path / "missing" / "file.txt", "x")
+    path = tmp_path / "missing" / "file.txt"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(path, "x")
+    assert caught.value.filename == str(path)  # not the temporary one
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path):
+    path = tmp_path / "file.txt"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(path, "x")
+    assert caught.value.filename == str(path)
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_another_files_error_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "file.txt"):
+        (tmp_path / "other").read_bytes()
+    assert caught.value.filename == str(tmp_path / "other")
 
 
 def test_what_cannot_be_encoded_leaves_the_old_file(tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra._internal.utils import _locate
 from hydra.utils import get_class
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
@@ -23,8 +25,8 @@ from gatewise.cli.errors import first_line
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
 from gatewise.nn import Recurrent
-from gatewise.runs.checkpoints import WholeCheckpoints
-from gatewise.runs.epochs import ReproducibleEpochs
+from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
+from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
@@ -60,32 +62,47 @@ def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None 
 def stored_config(run: Run) -> DictConfig:
     """The config of a run directory, which may have come from anywhere.
 
-    Raises ValueError where a ``_target_`` is no part of an experiment: to build it would be to call it.
+    Raises ValueError where it holds more than plain values and parts of an experiment: building a
+    ``_target_`` calls it, and an interpolation may.
     """
     config = run.config()
-    nodes: list[tuple[str, Any]] = [("", config)]
+    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config, resolve=False))]
     while nodes:
         key, node = nodes.pop()
-        if isinstance(node, DictConfig):
+        place = f"{run.folder}/config.yaml: {key}"
+        if isinstance(node, dict):
             if "_target_" in node:
-                _check_part(str(node["_target_"]), f"{run.folder}/config.yaml: {key}._target_")
-            nodes += [(f"{key}.{name!s}".lstrip("."), child) for name, child in node.items_ex(resolve=False)]
+                _check_part(str(node["_target_"]), f"{place}._target_", run)
+            nodes += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
+        elif isinstance(node, list):
+            nodes += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
+        elif isinstance(node, str) and "${" in node:
+            raise ValueError(f"{place}={node}: a stored config is resolved, and refers to nothing")
     return config
 
 
-def _check_part(target: str, place: str) -> None:
+def _check_part(target: str, place: str, run: Run) -> None:
     """Raise ValueError where a target is not one of the classes an experiment is made of; calls nothing."""
     if target == "gatewise.runs.wandb.make_logger":
         return
+    refused = ValueError(
+        f"{place}={target}: not a cell, task, DataModule, optimizer, callback or logger; a run directory may "
+        f"name nothing else"
+    )
+    package = target.split(".")[0]
+    if package in sys.stdlib_module_names:
+        raise refused
     try:
+        spec = find_spec(package)
+        if spec is not None and spec.origin and Path(spec.origin).is_relative_to(run.folder):
+            raise refused  # importing it would run a file of the run directory
         found = _locate(target)
     except ImportError as error:
         raise ValueError(
             f"{place}={target}: {first_line(error.__cause__ or error)}; is its folder on PYTHONPATH?"
         ) from error
     if not (isinstance(found, type) and issubclass(found, PARTS)):
-        parts = "cell, task, DataModule, optimizer, callback or logger"
-        raise ValueError(f"{place}={target}: not a {parts}; a run directory may name nothing else")
+        raise refused
 
 
 def make_task(
@@ -123,14 +140,21 @@ def make_task(
 def load_task(run: Run, kind: str, config: DictConfig) -> Task:
     """The trained Task of a run, in evaluation mode on the CPU."""
     task = make_task(config, run.facts(), run.choices(), training=False)
-    checkpoint = torch.load(run.checkpoint(kind), map_location="cpu", weights_only=True)
-    task.load_state_dict(checkpoint["state_dict"])
+    path = run.checkpoint(kind)
+    try:
+        task.load_state_dict(read_checkpoint(path)["state_dict"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: its weights are not those of this run's config (another version of Gatewise, or an "
+            f"edited config.yaml): {first_line(error)}"
+        ) from error
     return task.eval()
 
 
 def make_trainer(config: DictConfig, run: Run) -> Trainer:
     """The Trainer with the callbacks and loggers of the config, and the run's own ``metrics.csv``."""
-    callbacks = [ReproducibleEpochs(config.seed), *_callbacks(config.get("callbacks") or {}, run)]
+    always = [ReproducibleEpochs(config.seed), StopAtNaN(config.task.monitor)]
+    callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [MetricsFile(run.metrics_file), *_loggers(config.get("logger") or {}, run)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -13,6 +14,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.cli.errors import SettingError, closest, did_you_mean, first_line
 from gatewise.cli.explain import required
+from gatewise.settings import whole_number
+
+# What torch and Lightning take without a word, and stumble over in the middle of a training.
+_WHOLE_NUMBERS = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+    "patience": 0,
+    "save_top_k": -1,
+    "step_size": 1,
+    "T_max": 1,
+}
 
 
 def build(node: DictConfig, key: str, **objects: Any) -> Any:
@@ -29,6 +43,7 @@ def build(node: DictConfig, key: str, **objects: Any) -> Any:
     for name in unset:
         if name not in objects:
             raise SettingError(required(f"{key}.{name}"))
+    _check_values(node, key)
     try:
         return instantiate(node, _partial_=True, _convert_="all")(**objects)
     except Exception as error:
@@ -39,6 +54,32 @@ def build(node: DictConfig, key: str, **objects: Any) -> Any:
         raise SettingError(line) from failure
     # Outside of the handler, so that the error keeps the causes that it has.
     raise cause
+
+
+def _check_values(node: DictConfig, key: str) -> None:
+    """Raise SettingError for text in place of a number, and for a number that no library could use."""
+    target = str(node._get_node("_target_"))
+    for name in node:
+        value = None if OmegaConf.is_missing(node, name) else node[name]
+        if isinstance(value, DictConfig) and "_target_" in value:
+            _check_values(value, f"{key}.{name!s}")
+        elif value is None or not target.startswith(("torch.", "pytorch_lightning.", "gatewise.")):
+            continue
+        elif name in _WHOLE_NUMBERS and not target.startswith("gatewise."):
+            try:
+                whole_number(f"{key}.{name!s}", value, _WHOLE_NUMBERS[str(name)])
+            except ValueError as error:
+                raise SettingError(str(error)) from None
+        elif isinstance(value, str) and type(_default(target, str(name))) in (int, float):
+            raise SettingError(f"{key}.{name!s} must be a number, got {value!r}")
+
+
+def _default(target: str, name: str) -> Any:
+    """The default of a setting of ``target``, or None where that is not known."""
+    try:
+        return inspect.signature(get_object(target)).parameters[name].default
+    except Exception:
+        return None
 
 
 def _below(node: DictConfig, full_key: str) -> str:
@@ -82,8 +123,18 @@ def _line(
         )
     if isinstance(cause, TypeError):
         inside = place[len(key) :].lstrip(".")
-        return _wrong_settings(cause, place, OmegaConf.select(node, inside) if inside else node, objects)
+        line = _wrong_settings(cause, place, OmegaConf.select(node, inside) if inside else node, objects)
+        return f"{place}: {first_line(cause)}" if line is None and _raised_by_library(cause) else line
     return None
+
+
+def _raised_by_library(error: BaseException) -> bool:
+    """Whether what Hydra called, and all that this called, is of installed libraries."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
+    called = len(names) - names[::-1].index("hydra") if "hydra" in names else 0
+    files = [frame.f_code.co_filename for frame in frames[called:]]
+    return bool(files) and all("-packages" in file for file in files)
 
 
 def _cannot_import(error: BaseException, target: str, place: str) -> str:

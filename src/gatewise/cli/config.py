@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
@@ -42,6 +43,18 @@ def user_folder() -> Path | None:
     return folder
 
 
+def _warn_of_shadowed(user: Path) -> None:
+    """Say which of the user's choices can never be chosen, as ours of that name is found first."""
+    ours = conf_folder()
+    for path in sorted(user.rglob("*.yaml")):
+        name = path.relative_to(user)
+        if len(name.parts) > 1 and (ours / name).is_file():
+            print(
+                f"gatewise: conf/{name} is not used: Gatewise has one of that name; rename it",
+                file=sys.stderr,
+            )
+
+
 def register_resolvers() -> None:
     """Make ``${gatewise.cwd:}``, the current working directory, known to OmegaConf."""
     OmegaConf.register_new_resolver("gatewise.cwd", lambda: str(Path.cwd()), replace=True)
@@ -65,6 +78,7 @@ def hydra_session(verb: str, main: str | None = None, extra: str | None = None) 
         search_path.prepend("command-line", f"file://{Path(extra).resolve()}", anchor=last)
     user = user_folder()
     if user is not None:
+        _warn_of_shadowed(user)
         search_path.prepend("working-folder", f"file://{user}", anchor=last)
     # Hydra keeps itself and its config in singletons; a job that composes another config needs its own back.
     outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg

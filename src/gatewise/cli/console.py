@@ -13,7 +13,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gatewise.runs.run import Run
 
@@ -79,6 +81,31 @@ def logged_to(path: Path) -> Iterator[None]:
         to_file.close()
 
 
+@contextlib.contextmanager
+def warnings_on_screen() -> Iterator[None]:
+    """Show what Gatewise warns of while it predicts or scores."""
+    screen = _Screen()
+    screen.setLevel(logging.WARNING)
+    logger = logging.getLogger("gatewise")
+    logger.addHandler(screen)
+    try:
+        yield
+    finally:
+        logger.removeHandler(screen)
+
+
+def output_path(output: object) -> Path | None:
+    """The file that ``output=`` names, or None; ValueError where it cannot be written there."""
+    if output is None:
+        return None
+    path = Path(str(output)).expanduser()
+    if path.is_dir():
+        raise ValueError(f"output={output}: is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise ValueError(f"output={output}: there is no folder {path.parent}: make it first")
+    return path
+
+
 def program() -> str:
     """How the user calls this program: by name where it is on the path, else by its file."""
     called = Path(sys.argv[0])
@@ -100,34 +127,36 @@ def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> N
     parts = "  ".join(
         f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")
     )
-    Console(soft_wrap=True).print(f"[bold]{config.name}[/]  {parts}  seed={config.seed}", highlight=False)
+    Console(soft_wrap=True).print(
+        f"[bold]{escape(str(config.name))}[/]  {escape(parts)}  seed={config.seed}", highlight=False
+    )
     table = Table.grid(padding=(0, 2))
     for name, value in data.items():
-        table.add_row(f"[dim]{name}[/]", f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(Text(name, "dim"), Text(f"{value:,}" if isinstance(value, int) else str(value)))
     Console().print(table)
 
 
 def print_places(run: Run) -> None:
     """Print where everything is."""
     console = Console(soft_wrap=True, highlight=False)
-    console.print(f"\nRun directory  [bold]{short(run.folder)}[/]")
+    console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
     for picture in sorted(run.plots.glob("*.png")):
-        console.print(f"Picture        {short(picture)}")
+        console.print(f"Picture        {escape(short(picture))}")
     # W&B's program lies beside this one.
     wandb = program().removesuffix("gatewise") + "wandb" if program().endswith("/gatewise") else "wandb"
     offline = sorted((run.folder / "wandb").glob("offline-run-*"))
     if offline:
-        console.print(f"W&B, offline   upload with: {wandb} sync {short(offline[-1])}")
+        console.print(f"W&B, offline   upload with: {escape(wandb)} sync {escape(short(offline[-1]))}")
 
 
 def print_next_steps(run: Run) -> None:
     """Print what to try next."""
-    call = program()
+    call = escape(program())
     experiments = [name for name in EXAMPLES if name != run.config().name]
     console = Console(soft_wrap=True, highlight=False)
     console.print("\nNext, try")
     console.print(f"  {call} evaluate run=last")
     example = str(run.summary().get("example_input", "..."))
     shown = short(Path(example)) if Path(example).is_file() else example
-    console.print(f"  {call} predict run=last input={shown}")
+    console.print(f"  {call} predict run=last input={escape(shown)}")
     console.print(f"  {call} train experiment={experiments[0]}")

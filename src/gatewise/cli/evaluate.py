@@ -26,7 +26,8 @@ def main(config: DictConfig) -> dict[str, float]:
     """
     if config.split not in SPLITS:
         raise ValueError(f"split must be {' or '.join(SPLITS)}, got {config.split!r}")
-    run = Run.open(config.run, Path(config.paths.runs_dir))
+    output = console.output_path(config.output)
+    run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):
         trained.data = OmegaConf.merge(trained.data, config.data)
@@ -35,7 +36,8 @@ def main(config: DictConfig) -> dict[str, float]:
             trained.data.folders = [config.paths.work_dir, config.paths.data_dir]
     console.quiet()
     task = load_task(run, config.checkpoint, trained)
-    data = make_data(trained, run.facts(), "test" if config.split == "test" else None)
+    with console.warnings_on_screen():
+        data = make_data(trained, run.facts(), "test" if config.split == "test" else None)
     trainer = build(
         OmegaConf.create({"_target_": "pytorch_lightning.Trainer"}),
         "accelerator",
@@ -49,11 +51,11 @@ def main(config: DictConfig) -> dict[str, float]:
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     trainer.test(task, dataloaders=loader, verbose=False)
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    Console().print(f"{console.short(run.folder)}  checkpoint {config.checkpoint}")
+    Console(soft_wrap=True).print(
+        f"{console.short(run.folder)}  checkpoint {config.checkpoint}", markup=False
+    )
     print_results(metrics, config.split)
-    if config.output is not None:
+    if output is not None:
         scores, baselines = split_metrics(metrics)
-        write_json(
-            Path(config.output), {"run": str(run.folder), config.split: scores, "baselines": baselines}
-        )
+        write_json(output, {"run": str(run.folder), config.split: scores, "baselines": baselines})
     return metrics

@@ -19,6 +19,7 @@ from hydra.errors import (
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import (
+    ConfigAttributeError,
     GrammarParseError,
     InterpolationResolutionError,
     MissingMandatoryValue,
@@ -78,8 +79,14 @@ class Composition:
             return None
 
 
+REQUIRED = ("task", "data", "model", "optimizer", "trainer")
+"""Groups without a choice of which there is nothing to run."""
+
+
 def explain(error: BaseException, composition: Composition | None = None) -> str | None:
     """One line about ``error``, or None where it is a bug and not what a user wrote."""
+    if str(error).startswith("Config group override must be a string") and composition is not None:
+        return _no_choice(first_line(error), composition)
     if isinstance(error, InstantiationException):
         return None if error.__cause__ is not None else first_line(error)
     if isinstance(error, OverrideParseException):
@@ -143,6 +150,17 @@ def _no_such_choice(error: MissingConfigException, composition: Composition | No
     return first_line(error).rstrip(".")
 
 
+def _no_choice(message: str, composition: Composition) -> str:
+    """The line about ``group=null`` and ``group=3``."""
+    groups = composition.groups()
+    for override in composition.overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        if group in groups and value not in composition.choices(group):
+            none = "" if group in REQUIRED else f", or leave it out with ~{group}"
+            return f"{group}={value}: choose one of {', '.join(composition.choices(group))}{none}"
+    return message
+
+
 def _unknown_setting(key: str, message: str, composition: Composition | None) -> str:
     addition = re.search(r"use (\+.+)$", message)
     if "No match in the defaults list" in message:
@@ -200,6 +218,8 @@ def _omegaconf_error(error: OmegaConfBaseException) -> str | None:
         return required(error.full_key or "a setting")
     if isinstance(error, (InterpolationResolutionError, GrammarParseError, ValidationError)):
         return f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)
+    if isinstance(error, ConfigAttributeError) and error.full_key in REQUIRED:
+        return f"{error.full_key}: choose one with {error.full_key}=..."
     # A key that is not there, asked for by code: a bug.
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,28 +10,34 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from gatewise.batch import IGNORED, TextBatch
+from gatewise.batch import IGNORED
 from gatewise.cli import console
 from gatewise.cli.assemble import load_task, stored_config
 from gatewise.data import series, speech, text
 from gatewise.data.files import read_text
-from gatewise.data.settings import whole_number
 from gatewise.data.text.tokens import Vocabulary, make_tokenizer
 from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts
 from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
-from gatewise.tasks import Task
+from gatewise.settings import whole_number
+from gatewise.tasks import LanguageModelling, Task
+
+_LIKE_A_FILE = re.compile(
+    r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|ts|npz|npy|gz|zip)", re.IGNORECASE
+)
 
 
 def main(config: DictConfig) -> pd.DataFrame:
     """Show, and with ``output`` write as CSV, what a run predicts for the input; returns the table."""
-    run = Run.open(config.run, Path(config.paths.runs_dir))
+    output = console.output_path(config.output)
+    run = Run.open(str(config.run), Path(config.paths.runs_dir))
     facts = run.facts()
     console.quiet()
     task = load_task(run, config.checkpoint, stored_config(run))
     given = str(config.input)
-    with torch.inference_mode():
+    with torch.inference_mode(), console.warnings_on_screen():
         if isinstance(facts, TextFacts):
             table = _next_words(task, facts, given, config)
         elif isinstance(facts, SeriesFacts):
@@ -38,9 +45,9 @@ def main(config: DictConfig) -> pd.DataFrame:
         else:
             assert isinstance(facts, FeatureFacts)
             table = _classes(task, facts, _file(given))
-    if config.output is not None:
-        write_text(Path(config.output), table.to_csv(index=False, lineterminator="\n"))
-        Console().print(f"written to {config.output}")
+    if output is not None:
+        write_text(output, table.to_csv(index=False, lineterminator="\n"))
+        Console(soft_wrap=True).print(f"written to {output}", markup=False)
     return table
 
 
@@ -55,24 +62,36 @@ def _next_words(task: Task, facts: TextFacts, given: str, config: DictConfig) ->
     """Rank the tokens that may follow, and go on with the most probable one for a while."""
     top_k, length = whole_number("top_k", config.top_k), whole_number("length", config.length, least=0)
     # A long text cannot be a file name: the system would refuse to look.
-    is_file = len(given) < 1000 and "\n" not in given and Path(given).is_file()
-    prompt = read_text(Path(given)) if is_file else given
-    batch = text.prediction_batch(prompt, facts)
-    probabilities = task.predict_step(batch, 0)[0]
-    best = probabilities.topk(min(top_k, len(facts.vocabulary)))
+    is_file = len(given) < 1000 and "\n" not in given and Path(given).expanduser().is_file()
+    if not is_file and _LIKE_A_FILE.fullmatch(given):
+        raise ValueError(f"input={given}: there is no such file")
+    batch = text.prediction_batch(read_text(Path(given).expanduser()) if is_file else given, facts)
+    if not isinstance(task, LanguageModelling):
+        raise ValueError(f"run={config.run}: {type(task).__name__} gives no probabilities of a next token")
+    probabilities, state = task.next_probabilities(batch.tokens)
+    best = probabilities[0].topk(min(top_k, len(facts.vocabulary)))
     table = pd.DataFrame(
         {"token": [facts.vocabulary[i] for i in best.indices], "probability": best.values.tolist()}
     )
-    _print(table, "next token, by the softmax over H_t", {"probability": "{:.4f}"})
+    shown = table.assign(token=[_visible(token) for token in table["token"]])
+    _print(shown, "next token, by the softmax over H_t", {"probability": "{:.4f}"})
     tokens = batch.tokens
     for _ in range(length):
-        following = task.predict_step(TextBatch(tokens, tokens), 0).argmax(-1, keepdim=True)
+        following = probabilities.argmax(-1, keepdim=True)
         tokens = torch.cat([tokens, following], dim=1)
+        probabilities, state = task.next_probabilities(following, state)
     decoded = Vocabulary(facts.vocabulary, facts.counts).decode(tokens[0].tolist())
     written = make_tokenizer(facts.tokenizer, facts.lowercase).detokenize(decoded)
     if length:
-        Console().print("always the most probable:", written[-2000:], markup=False, highlight=False)
+        Console().print(
+            "always the most probable:", written[-2000:], markup=False, highlight=False, emoji=False
+        )
     return table
+
+
+def _visible(token: str) -> str:
+    """A token as it is, or quoted where it is white space or cannot be printed."""
+    return token if token.isprintable() and not token.isspace() else repr(token)
 
 
 def _forecast(task: Task, facts: SeriesFacts, path: Path) -> pd.DataFrame:
@@ -106,11 +125,12 @@ def _classes(task: Task, facts: FeatureFacts, path: Path) -> pd.DataFrame:
 
 
 def _print(table: pd.DataFrame, title: str, formats: dict[str, str], most: int = 40) -> None:
-    shown = Table(title=title, title_justify="left")
+    # As Text: what stands in brackets is the user's and no markup.
+    shown = Table(title=Text(title), title_justify="left")
     for name in table.columns:
-        shown.add_column(str(name))
+        shown.add_column(Text(str(name)))
     for _, row in table.head(most).iterrows():
-        shown.add_row(*(formats.get(str(name), "{}").format(value) for name, value in row.items()))
+        shown.add_row(*(Text(formats.get(str(name), "{}").format(value)) for name, value in row.items()))
     Console().print(shown)
     if len(table) > most:
         Console().print(f"… and {len(table) - most} more; output=FILE.csv writes them all")

@@ -13,7 +13,8 @@ def main() -> None:
     """Train the run of the given directory as the rank that the environment names."""
     threading.Thread(target=_end_with, args=(int(os.environ["GATEWISE_PARENT"]),), daemon=True).start()
     from gatewise.cli.assemble import stored_config
-    from gatewise.cli.train import fit_and_test, prepare
+    from gatewise.cli.fit import fit_and_test
+    from gatewise.cli.train import prepare
     from gatewise.runs.run import Run
 
     run = Run(Path(sys.argv[1]))

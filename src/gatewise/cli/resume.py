@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
+from gatewise.settings import whole_number
 
 _log = logging.getLogger(__name__)
 
-CHANGEABLE = ("trainer", "callbacks", "logger", "wandb", "threads", "test")
+SECTIONS = ("trainer", "callbacks", "logger", "wandb")
+CHANGEABLE = (*SECTIONS, "threads", "test")
 """First words of the settings that a resumed training may change: how it runs, not what it is."""
 IGNORED = ("resume", "sweep", "hydra", "paths")
 
 
-def with_overrides(run: Run, overrides: list[str]) -> bool:
-    """Put the settings given with ``resume=`` into the run's config.
+def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
+    """The run's config with the settings given with ``resume=``; nothing is written.
 
-    Those it was started with may be repeated. Returns whether any differs from what it was.
+    Those that it has already may be repeated.
 
     Raises ValueError for one that would make it another training (``model=gru``, ``optimizer.lr=1``).
     """
@@ -29,24 +32,62 @@ def with_overrides(run: Run, overrides: list[str]) -> bool:
     for text, override in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
         key = override.key_or_group
         first = key.split(".")[0]
-        if text in repeated or first in IGNORED:
+        if first in IGNORED:
             continue
-        if override.is_delete() or override.is_sweep_override():
+        fixed = key in choices or first not in CHANGEABLE
+        # What cannot change, or is gone, is still as it was asked for.
+        if text in repeated and (fixed or override.is_delete()):
+            continue
+        if override.is_sweep_override() or (override.is_delete() and _has(config, key)):
             raise ValueError(f"{text}: a resumed run takes plain settings, like trainer.max_epochs=50")
-        was = choices[key] if key in choices else OmegaConf.select(config, key)
-        if override.value() == was:
+        if override.is_delete():
             continue
-        if key in choices or first not in CHANGEABLE:
+        value = override.value()
+        was = choices[key] if key in choices else OmegaConf.select(config, key)
+        if value == was and (_has(config, key) or key in choices):
+            _tell_logger(config, key)
+            continue
+        if fixed or (key in SECTIONS and not isinstance(value, dict)):
             raise ValueError(
                 f"{text}: the run was started with {key}={was}, and only settings of {', '.join(CHANGEABLE)} "
                 f"may change when it is resumed; leave {key} out, or start a new run"
             )
-        OmegaConf.update(config, key, override.value(), force_add=override.is_add())
-    planned, epochs = OmegaConf.select(config, "scheduler.T_max"), config.trainer.max_epochs
-    if planned is not None and epochs > planned:
+        try:
+            OmegaConf.update(config, key, value, force_add=override.is_add())
+        except OmegaConfBaseException:
+            raise ValueError(
+                f"{text}: the run was started without {key}; leave it out, or start a new run"
+            ) from None
+        _tell_logger(config, key)
+    _check_epochs(config, before)
+    return config
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    nothing = object()
+    return OmegaConf.select(config, key, default=nothing) is not nothing
+
+
+def _tell_logger(config: DictConfig, key: str) -> None:
+    """Where ``wandb.X`` was set, set ``logger.wandb.X``: in a stored config it refers to it no more."""
+    section, _, name = key.partition(".")
+    logger: Any = OmegaConf.select(config, "logger.wandb")
+    if section != "wandb" or not isinstance(logger, DictConfig):
+        return
+    for known in [name] if name else list(config.wandb):
+        if known in logger:
+            logger[known] = config.wandb[known]
+
+
+def _check_epochs(config: DictConfig, before: DictConfig) -> None:
+    """Raise ValueError for a ``trainer.max_epochs`` that is no number; warn where a schedule ends first."""
+    epochs = config.trainer.get("max_epochs")
+    if epochs is None and before.trainer.get("max_epochs") is None:
+        return
+    whole_number("trainer.max_epochs", epochs, least=-1)
+    planned = OmegaConf.select(config, "scheduler.T_max")
+    if isinstance(planned, int) and (epochs > planned or epochs == -1):
         _log.warning(
             "scheduler.T_max stays %s epochs: past them the learning rate of scheduler=cosine rises again",
             planned,
         )
-    write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config))
-    return bool(config != before)

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Timer
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from gatewise.cli import console
 from gatewise.cli.assemble import make_data, make_task, make_trainer, stored_config
-from gatewise.cli.resume import with_overrides
+from gatewise.cli.fit import fit_and_test
+from gatewise.cli.resume import resumed_config
 from gatewise.data.module import SequenceDataModule
-from gatewise.data.settings import optional_whole_number, whole_number
-from gatewise.runs import wandb
-from gatewise.runs.metrics import MetricsFile, read_metrics
+from gatewise.facts import Facts
+from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
 from gatewise.runs.run import Run
-from gatewise.runs.summary import best_row, git_commit, split_metrics, versions
+from gatewise.runs.summary import best_row
+from gatewise.settings import flag, optional_whole_number, whole_number
 from gatewise.tasks import Task
 
 
@@ -34,14 +31,10 @@ def main(config: DictConfig) -> float | None:
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
     if config.resume is not None:
-        run = Run.open(config.resume, runs_dir)
+        run = Run.open(config.resume, runs_dir, "resume")
+        run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
-            changed = with_overrides(run, overrides)
-            if run.state() == "done" and not (changed and _epochs_left(run)):
-                message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
-                Console().print(message, highlight=False)
-                return best_value(run)
-            return _train(run, *prepare(stored_config(run), run.choices()))
+            return _resume(run, overrides)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
     data, task = prepare(config, choices)
@@ -51,6 +44,35 @@ def main(config: DictConfig) -> float | None:
         return _train(run, data, task)
 
 
+def _resume(run: Run, overrides: list[str]) -> float | None:
+    """Go on with a run whose lock is held; a finished one only where it is given more epochs."""
+    before = stored_config(run)
+    config = resumed_config(run, overrides)
+    if run.state() == "done" and not (config != before and _epochs_left(run, config)):
+        message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
+        Console(soft_wrap=True).print(message, highlight=False)
+        return best_value(run)
+    data, task = prepare(config, run.choices())
+    if (run.folder / "facts.json").is_file() and data.facts != run.facts():
+        raise ValueError(
+            f"resume={console.short(run.folder)}: the data is not what it was trained on "
+            f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"
+        )
+    make_trainer(config, run)
+    run.save_config(config)
+    return _train(run, data, task)
+
+
+def _differing(facts: Facts | None, others: Facts) -> str:
+    ours, theirs = (facts.to_dict() if facts else {}), others.to_dict()
+    return ", ".join(name for name in theirs if ours.get(name) != theirs[name])
+
+
+def _epochs_left(run: Run, config: DictConfig) -> bool:
+    rows, most = read_metrics(run.metrics_file), config.trainer.max_epochs
+    return not rows or most in (None, -1) or int(rows[-1]["epoch"]) + 1 < most
+
+
 def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[SequenceDataModule, Task]:
     """Seed this process and make the data and the task of a config.
 
@@ -58,6 +80,7 @@ def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[Sequenc
     """
     number_of_processes(config.trainer)
     console.quiet()
+    flag("test", config.test)
     optional_whole_number("trainer.max_epochs", config.trainer.max_epochs, least=-1)
     if config.threads is not None:
         torch.set_num_threads(whole_number("threads", config.threads))
@@ -86,112 +109,6 @@ def _train(run: Run, data: SequenceDataModule, task: Task) -> float | None:
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         console.print_next_steps(run)
     return best_value(run)
-
-
-def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
-    """Train the run from where it stands and test its best checkpoint, as the rank this process is.
-
-    Raises KeyboardInterrupt where the user stopped it.
-    """
-    started = time.monotonic()
-    config = run.config()
-    assert data.facts is not None
-    trainer = make_trainer(config, run)
-    exit_code = 1
-    try:
-        if trainer.is_global_zero:
-            run.save_facts(data.facts)
-            console.print_head(run, config, data.describe())
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    wandb.describe(logger, config, task.monitor, task.mode)
-        last = run.checkpoints / "last.ckpt"
-        resumed = last.is_file()
-        metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
-        if trainer.is_global_zero:
-            metrics_file.drop_from(_epochs_trained(last) if resumed else 0)
-        _stoppable(
-            trainer,
-            lambda: trainer.fit(
-                task, datamodule=data, ckpt_path=last if resumed else None, weights_only=True
-            ),
-        )
-        # Before the test: it restores the best checkpoint with the time that had passed then.
-        trained = _training_seconds(trainer)
-        metrics: dict[str, Any] = {}
-        if config.test:
-            best = run.checkpoints / "best.ckpt"
-            weights = best if best.is_file() else None
-            _stoppable(
-                trainer,
-                lambda: trainer.test(
-                    task, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False
-                ),
-            )
-            metrics = dict(trainer.callback_metrics)
-        if trainer.is_global_zero:
-            seconds = {"wall_seconds": round(time.monotonic() - started, 2), **trained}
-            _summarise(run, config, task, metrics, seconds, data.save_example(run.folder))
-        exit_code = 0
-    finally:
-        wandb.finish(trainer.loggers, exit_code)
-
-
-def _stoppable(trainer: pl.Trainer, work: Any) -> None:
-    """Lightning turns Ctrl-C into SystemExit; give the KeyboardInterrupt back."""
-    try:
-        work()
-    except SystemExit:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    except RuntimeError as error:
-        if "conditioned on metric" in str(error):
-            raise ValueError(f"callbacks.early_stopping.monitor: {error}") from error
-        raise
-
-
-def _epochs_trained(checkpoint: Path) -> int:
-    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return int(stored["epoch"]) + 1
-
-
-def _epochs_left(run: Run) -> bool:
-    rows = read_metrics(run.metrics_file)
-    return not rows or int(rows[-1]["epoch"]) + 1 < run.config().trainer.max_epochs
-
-
-def _training_seconds(trainer: pl.Trainer) -> dict[str, float]:
-    """Time spent in training, over interruptions (wall_seconds is this process's)."""
-    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
-    return {"training_seconds": round(timers[0].time_elapsed("train"), 2)} if timers else {}
-
-
-def _summarise(
-    run: Run, config: DictConfig, task: Any, metrics: dict[str, Any], seconds: dict[str, float], example: str
-) -> None:
-    rows = read_metrics(run.metrics_file)
-    test, baselines = split_metrics(metrics)
-    run.save_summary(
-        {
-            "name": config.name,
-            "id": run.id,
-            "seed": config.seed,
-            "choices": run.choices(),
-            "monitor": task.monitor,
-            "mode": task.mode,
-            "best": best_row(rows, task.monitor, task.mode),
-            "final": rows[-1] if rows else {},
-            "test": test,
-            "baselines": baselines,
-            "parameters": sum(p.numel() for p in task.parameters()),
-            **seconds,
-            "example_input": example,
-            "git_commit": git_commit(Path.cwd()),
-            "versions": versions(),
-        }
-    )
 
 
 def best_value(run: Run) -> float | None:

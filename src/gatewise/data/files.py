@@ -6,14 +6,14 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatewise.data.settings import did_you_mean
+from gatewise.settings import did_you_mean
 
 
-def find_file(path: str | Path, folders: Sequence[str | Path], key: str) -> Path:
+def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package: str | None = None) -> Path:
     """The file that the setting ``key`` names.
 
     An absolute path is taken as it is; a relative one is looked for in each of ``folders`` in order, or in
-    the working folder where there are none.
+    the working folder where there are none, and then in the installed ``package``.
 
     Raises ValueError naming the key, the value, the folders tried and a similarly named file.
     """
@@ -26,6 +26,8 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str) -> Path
     for place in places:
         if place.is_file():
             return place
+    if package is not None and not wanted.is_absolute():
+        return installed_file(package, wanted, key=key, beside=folders or (Path.cwd(),))
     similar = did_you_mean(wanted.name, _neighbours(places))
     if places[0].is_dir():
         raise ValueError(f"{key}={path} is a folder: name one file in it")
@@ -37,14 +39,27 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str) -> Path
     )
 
 
-def installed_file(package: str, relative: str | Path, distribution: str) -> Path:
+def installed_file(
+    package: str,
+    relative: str | Path,
+    distribution: str | None = None,
+    key: str | None = None,
+    beside: Sequence[str | Path] = (),
+) -> Path:
     """The file ``relative`` inside an installed package, which is located but never imported.
 
-    ``distribution`` is the name by which pip knows the package.
-    Raises ValueError saying what to ``pip install`` where the package or the file is absent.
+    ``distribution`` is the name by which pip knows a package of our choice, ``key`` a setting of the user's
+    that names the file, ``beside`` the folders where it was looked for before.
+    Raises ValueError where the package or the file is absent.
     """
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    named = f"{key}={relative}: " if key else ""
     if spec is None or not spec.submodule_search_locations:
+        if distribution is None:
+            raise ValueError(
+                f"{named}no package {package!r} is installed here: correct data.package, or set "
+                f"it to null and give files of your own"
+            )
         raise ValueError(f"{relative} is a file of the package {package}: pip install {distribution}")
     places = [Path(folder) / relative for folder in spec.submodule_search_locations]
     for place in places:
@@ -52,8 +67,9 @@ def installed_file(package: str, relative: str | Path, distribution: str) -> Pat
             return place
     similar = did_you_mean(Path(relative).name, _neighbours(places))
     raise ValueError(
-        f"the installed package {package} holds no file {relative}{similar}; "
-        f"if its version lacks it: pip install --upgrade {distribution}"
+        f"{named}the installed package {package} holds no file {relative}{similar}"
+        + (f", nor do {', '.join(str(folder) for folder in beside)}" if beside else "")
+        + (f"; if its version lacks it: pip install --upgrade {distribution}" if distribution else "")
     )
 
 

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
-from gatewise.data.settings import whole_number
 from gatewise.facts import Facts
+from gatewise.settings import whole_number
 
 
 class BatchDataset(Dataset[Any]):

@@ -14,6 +14,7 @@ from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell
 from gatewise.engine import Packing
 from gatewise.nn.layer import RECURRENT_INITS, Layer
+from gatewise.settings import below_one, flag, whole_number
 
 State = tuple[Tensor, ...]
 
@@ -51,12 +52,13 @@ class Recurrent(nn.Module):
         super().__init__()
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
+            whole_number(name, size)
         dropouts = {"dropout": dropout, "input_dropout": input_dropout, "state_dropout": state_dropout}
         for name, p in dropouts.items():
-            if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
-                raise ValueError(f"{name} must be a probability of 0 or more and below 1, got {p!r}")
+            below_one(name, p)
+        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
+        for name, value in {**flags, "learn_initial_state": learn_initial_state}.items():
+            flag(name, value)
         if recurrent_init not in RECURRENT_INITS:
             raise ValueError(f"recurrent_init must be {' or '.join(RECURRENT_INITS)}, got {recurrent_init!r}")
         if cell is not None and not isinstance(cell, Cell):

@@ -1,4 +1,4 @@
-"""Epochs whose random draws depend on (seed, epoch, rank) alone."""
+"""What every training does in its epochs: reproducible draws, and a stop where the loss is no number."""
 
 from __future__ import annotations
 
@@ -32,3 +32,37 @@ class ReproducibleEpochs(pl.Callback):
         torch.manual_seed(for_torch)
         np.random.seed(for_numpy)
         random.seed(for_python)
+
+
+class StopAtNaN(pl.Callback):
+    """Stop the training where its loss, or the monitored metric, is NaN or infinite.
+
+    Raises ValueError with the step, before a checkpoint of that epoch is written.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is not None and not bool(torch.isfinite(loss)):
+            self._stop(trainer, "the loss", float(loss), f"step {batch_idx + 1} of epoch")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and not bool(torch.isfinite(value)):
+            self._stop(trainer, self.monitor, float(value), "the end of epoch")
+
+    def _stop(self, trainer: pl.Trainer, what: str, value: float, where: str) -> None:
+        rates = ", ".join(f"{group['lr']:g}" for o in trainer.optimizers for group in o.param_groups)
+        raise ValueError(
+            f"{what} is {value} at {where} {trainer.current_epoch + 1}: try a smaller optimizer.lr (it was "
+            f"{rates}) or trainer.gradient_clip_val; checkpoints of the epochs before are kept"
+        )

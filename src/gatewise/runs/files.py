@@ -11,11 +11,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of ``path`` in one step when the body ends without an error."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """A file to write, which takes the place of ``path`` in one step when the body ends without an error.
+
+    An OSError about it (disk full, no such folder) names ``path``.
+    """
+    prefix = f".{path.name}."
+    try:
+        with _replacing(path, prefix) as file:
+            yield file
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(prefix):
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, prefix: str) -> Iterator[BinaryIO]:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -51,6 +70,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, numbers or lists without end
+        raise ValueError(f"{path}: not JSON ({_first_line(error)})") from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises ValueError naming the file where it is anything else."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: must hold {{...}}, got a {type(values).__name__}; the file is damaged")
+    return values
+
+
+def read_yaml(path: Path) -> DictConfig:
+    """Read a YAML mapping; raises ValueError naming the file, and the line of a syntax error."""
+    try:
+        values = OmegaConf.create(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise ValueError(f"{path}{line}: not YAML ({error.problem})") from None
+    except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"{path}: not YAML ({_first_line(error)})") from None
+    if not isinstance(values, DictConfig):
+        raise ValueError(f"{path}: must hold settings (key: value), got a list; the file is damaged")
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _finite(values: Any) -> Any:

@@ -84,21 +84,33 @@ class MetricsFile(Logger):
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a ``metrics.csv``; empty cells are left out; no file means no rows.
 
-    Raises ValueError with file and line where a cell is no number.
+    Raises ValueError with file and line where a cell is no number, a row has no epoch, or it is no CSV file.
     """
     if not path.is_file():
         return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return _rows(path, csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file ({error})") from None
+
+
+def _rows(path: Path, reader: csv.DictReader[str]) -> list[dict[str, float]]:
+    names = reader.fieldnames
+    if names and "epoch" not in names:
+        found = ", ".join(names)[:100]
+        raise ValueError(f"{path}:1: there is no column epoch (found: {found}); the file is damaged")
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        for cells in reader:
-            try:
-                row: dict[str, float] = {name: float(cell) for name, cell in cells.items() if cell}
-                for name in ("epoch", "step"):
-                    if name in row:
-                        row[name] = int(row[name])
-            except (TypeError, ValueError, OverflowError):
-                place = f"{path}:{reader.line_num}"
-                raise ValueError(f"{place}: a cell is no number: {list(cells.values())}") from None
-            rows.append(row)
+    for cells in reader:
+        place = f"{path}:{reader.line_num}"
+        try:
+            row: dict[str, float] = {name: float(cell) for name, cell in cells.items() if cell}
+            for name in ("epoch", "step"):
+                if name in row:
+                    row[name] = int(row[name])
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{place}: a cell is no number: {list(cells.values())}") from None
+        if "epoch" not in row:
+            raise ValueError(f"{place}: the row has no epoch; the file is damaged")
+        rows.append(row)
     return rows

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -64,6 +65,7 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
         "LOCAL_RANK": "0",
     }
     others: list[subprocess.Popen[bytes]] = []
+    ended = threading.Event()
     os.environ.update(ours)
     try:
         for rank in range(1, count):
@@ -71,11 +73,13 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
                 command = [sys.executable, "-m", "gatewise.cli.rank", str(run.folder)]
                 environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()
         yield
         for rank, process in enumerate(others, start=1):
             if process.wait(PATIENCE_SECONDS) != 0:
                 raise RuntimeError(f"rank {rank} failed; see {run.folder}/log_rank{rank}.txt")
     finally:
+        ended.set()
         for process in others:
             if process.poll() is None:
                 process.kill()
@@ -84,6 +88,26 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
             torch.distributed.destroy_process_group()
         for name in ours:
             os.environ.pop(name, None)
+
+
+def _watch(run: Run, others: list[subprocess.Popen[bytes]], ended: threading.Event) -> None:
+    """End everything when a rank fails: the others would wait for it for ever, deaf to Ctrl-C."""
+    while not ended.wait(0.5):
+        for rank, process in enumerate(others, start=1):
+            if process.poll() not in (None, 0):
+                # Rank 0 may be failing by itself, for the same reason; it says it better.
+                if ended.wait(10):
+                    return
+                log = run.folder / f"log_rank{rank}.txt"
+                lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+                said = [line for line in lines if line.strip()]
+                reason = said[-1] if said else f"it ended with exit code {process.returncode}"
+                run.set_status("failed", f"rank {rank}: {reason}")
+                line = f"gatewise: error: rank {rank} failed: {reason} (see {log})"
+                print(line, file=sys.stderr, flush=True)
+                for other in others:
+                    other.kill()
+                os._exit(1)
 
 
 def _free_port() -> int:

@@ -16,16 +16,21 @@ from typing import IO, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gatewise.facts import Facts, facts_from_dict
-from gatewise.runs.files import read_json, write_json, write_text
+from gatewise.facts import Facts, check_finite, facts_from_dict
+from gatewise.runs.files import read_json_object, read_yaml, write_json, write_text
 
 LAST = "last"
+STATES = ("created", "running", "done", "failed", "interrupted")
+PARTS = ("task", "data", "model", "trainer")
+"""Sections that every run's config has."""
 
 
 class Run:
     """The directory of one training: its config, facts, status, metrics, checkpoints and plots.
 
-    Everything but checkpoints and ``log.txt`` is written in one step, so that a reader finds whole files.
+    What Gatewise reads back (config, overrides, facts, status, metrics, summary, checkpoints) and the plots
+    are written in one step, so that a reader finds whole files; ``log.txt``, the example input and what the
+    other loggers write are not.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,7 +48,7 @@ class Run:
     @property
     def title(self) -> str:
         """Experiment and id, for the head of a picture."""
-        return f"{self.config().name} · {self.id}"
+        return f"{self._config_file().get('name')} · {self.id}"
 
     @classmethod
     def create(
@@ -73,38 +78,50 @@ class Run:
         )
         run.set_status("created")
         # The last one: a directory that holds it is a whole run.
-        write_text(run.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        run.save_config(config)
         _point_last_to(run.folder, runs_dir)
         return run
 
     @classmethod
-    def open(cls, reference: str | Path, runs_dir: Path) -> Run:
+    def open(cls, reference: Any, runs_dir: Path, key: str = "run") -> Run:
         """The run of a directory, or the one started last for ``last``.
 
-        Raises ValueError where there is none.
+        Raises ValueError, naming the setting ``key``, where there is none.
         """
         if str(reference) == LAST:
             pointer = runs_dir / LAST
             if not pointer.exists():
                 raise ValueError(
-                    f"run=last: no run has been started in {runs_dir.resolve()}; train one first"
+                    f"{key}=last: no run has been started in {runs_dir.resolve()}; train one first"
                 )
             return cls(pointer.resolve())
-        folder = Path(reference).expanduser()
+        folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path's raises for ~nobody
         if not (folder / "config.yaml").is_file():
             what = "holds no config.yaml" if folder.is_dir() else "there is no such folder"
             near = sorted(p.name for p in folder.parent.glob("*") if (p / "config.yaml").is_file())
             close = difflib.get_close_matches(folder.name, near, 1)
             hint = f"did you mean {folder.parent / close[0]}?" if close else "give a run directory or last"
-            raise ValueError(f"run={reference}: not a run directory ({what}); {hint}")
+            raise ValueError(f"{key}={reference}: not a run directory ({what}); {hint}")
         return cls(folder.resolve())
 
     def config(self) -> DictConfig:
-        """The resolved config, as trained."""
-        config = OmegaConf.load(self.folder / "config.yaml")
-        assert isinstance(config, DictConfig)
+        """The resolved config, as trained; raises ValueError where the file is no run's config."""
+        config = self._config_file()
+        missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
+        if missing:
+            raise ValueError(
+                f"{self.folder}/config.yaml: not a Gatewise run's config (it has no {', '.join(missing)}); "
+                f"name the directory of a run"
+            )
         OmegaConf.set_struct(config, True)
         return config
+
+    def _config_file(self) -> DictConfig:
+        return read_yaml(self.folder / "config.yaml")
+
+    def save_config(self, config: DictConfig) -> None:
+        """Store the config, resolved."""
+        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
 
     def choices(self) -> dict[str, str | None]:
         """The group choices (``model: bilstm`` …) the config was composed from."""
@@ -115,20 +132,35 @@ class Run:
         return list(self._overrides_file()["overrides"])
 
     def _overrides_file(self) -> dict[Any, Any]:
-        stored = OmegaConf.to_container(OmegaConf.load(self.folder / "overrides.yaml"))
+        path = self.folder / "overrides.yaml"
+        stored = OmegaConf.to_container(read_yaml(path))
         assert isinstance(stored, dict)
+        overrides, choices = stored.get("overrides"), stored.get("choices")
+        listed = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
+        if not (listed and isinstance(choices, dict)):
+            raise ValueError(
+                f"{path}: must hold overrides (a list) and choices (group: choice); the file is damaged"
+            )
         return stored
 
     def save_facts(self, facts: Facts) -> None:
-        """Store what the data stated of itself."""
+        """Store what the data stated of itself; raises ValueError where a number of it is not finite."""
+        check_finite(facts)
         write_json(self.folder / "facts.json", facts.to_dict())
 
     def facts(self) -> Facts:
-        """The facts the task was built with; raises ValueError where training never got that far."""
+        """The facts the task was built with; raises ValueError where training never got that far.
+
+        So it does, naming the file, where that is damaged.
+        """
         path = self.folder / "facts.json"
         if not path.is_file():
             raise ValueError(f"{self.folder}: the run ended before its data was read (no facts.json)")
-        return facts_from_dict(read_json(path))
+        values = read_json_object(path)
+        try:
+            return facts_from_dict(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; the file is damaged: train again") from None
 
     def checkpoint(self, kind: str) -> Path:
         """``best`` or ``last`` checkpoint; raises ValueError where there is none yet."""
@@ -151,8 +183,14 @@ class Run:
 
     def state(self) -> str:
         """The recorded state; ``interrupted`` where a running process is gone without a word (killed)."""
-        state = str(read_json(self.folder / "status.json")["state"])
-        return "interrupted" if state in ("created", "running") and not self._locked() else state
+        path = self.folder / "status.json"
+        state = read_json_object(path).get("state")
+        if state not in STATES:
+            raise ValueError(
+                f"{path}: state must be one of {', '.join(STATES)}, got {state!r}; the file is damaged: "
+                f'write {{"state": "interrupted"}} into it to go on'
+            )
+        return "interrupted" if state in ("created", "running") and not self._locked() else str(state)
 
     @contextlib.contextmanager
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
@@ -182,7 +220,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Best and final metrics, versions and times; empty before the first training ended."""
         path = self.folder / "summary.json"
-        return dict(read_json(path)) if path.is_file() else {}
+        return read_json_object(path) if path.is_file() else {}
 
     def save_summary(self, values: Mapping[str, Any]) -> None:
         """Store the summary."""

@@ -51,7 +51,7 @@ def make_logger(
 def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -> None:
     """Give W&B the resolved config and say which value of the monitored metric is the best."""
     logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
-    logger.experiment.define_metric(monitor, summary=mode)
+    logger.experiment.define_metric(monitor, step_metric="trainer/global_step", summary=mode)
 
 
 def finish(loggers: Sequence[Any], exit_code: int) -> None:

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from gatewise.batch import IGNORED, SequenceBatch
 from gatewise.facts import FeatureFacts
+from gatewise.settings import below_one
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
 POOLINGS = ("last", "mean", "max")
@@ -60,9 +61,10 @@ class SequenceClassification(Task):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         n_classes = len(facts.classes)
-        self.facts, self.pooling, self.label_smoothing = facts, pooling, label_smoothing
+        self.facts, self.pooling = facts, pooling
+        self.label_smoothing = below_one("label_smoothing", label_smoothing, "share")
         self.encoder = model(input_size=facts.feature_size, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(below_one("dropout", dropout))
         self.head = nn.Linear(self.encoder.output_size, n_classes)
 
         self.metrics = _Metrics(n_classes)
@@ -96,6 +98,9 @@ class SequenceClassification(Task):
         )
         return logits, loss / max(count, 1), count
 
+    def training_loss(self, batch: SequenceBatch) -> Tensor:
+        return self._score(batch)[1]
+
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         logits, loss, count = self._score(batch)
         self.metrics.on_train.update(logits, batch.targets)
@@ -106,7 +111,7 @@ class SequenceClassification(Task):
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
         logits, loss, count = self._score(batch)
         self.metrics.on_val.update(logits, batch.targets)
-        self.log("val/loss", loss, batch_size=count, sync_dist=True)
+        self.log_mean("val/loss", loss, count)
         self.log_dict(self.metrics.on_val, prog_bar=True)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
@@ -114,7 +119,7 @@ class SequenceClassification(Task):
         self.metrics.on_test.update(logits, batch.targets)
         self.metrics.confusion.update(logits, batch.targets)
         self.metrics.on_majority.update(torch.full_like(batch.targets, self.majority), batch.targets)
-        self.log("test/loss", loss, batch_size=count, sync_dist=True)
+        self.log_mean("test/loss", loss, count)
         self.log_dict(self.metrics.on_test)
         self.log_dict(self.metrics.on_majority)
 

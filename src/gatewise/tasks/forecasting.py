@@ -11,6 +11,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from gatewise.batch import WindowBatch
 from gatewise.facts import SeriesFacts
+from gatewise.settings import below_one, flag
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
@@ -54,10 +55,10 @@ class Forecasting(Task):
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         if loss not in LOSSES:
             raise ValueError(f"loss must be {' or '.join(LOSSES)}, got {loss!r}")
-        self.facts, self.loss, self.center = facts, loss, center
+        self.facts, self.loss, self.center = facts, loss, flag("center", center)
         self.target_columns = [facts.columns.index(name) for name in facts.targets]
         self.encoder = model(input_size=len(facts.columns), batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(below_one("dropout", dropout))
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
 
         self.metrics = _Metrics()
@@ -80,6 +81,9 @@ class Forecasting(Task):
         steps = torch.arange(self.facts.horizon, device=inputs.device) % self.facts.season
         return inputs[:, inputs.shape[1] - self.facts.season + steps][..., self.target_columns]
 
+    def training_loss(self, batch: WindowBatch) -> Tensor:
+        return LOSSES[self.loss](self(batch.inputs), batch.targets)
+
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         forecast = self(batch.inputs)
         loss = LOSSES[self.loss](forecast, batch.targets)
@@ -92,7 +96,7 @@ class Forecasting(Task):
         forecast = self(batch.inputs)
         self.metrics.on_val.update(forecast.contiguous(), batch.targets.contiguous())
         loss = LOSSES[self.loss](forecast, batch.targets)
-        self.log("val/loss", loss, batch_size=len(forecast), sync_dist=True)
+        self.log_mean("val/loss", loss, len(forecast))
         self.log_dict(self.metrics.on_val, prog_bar=True)
 
     def test_step(self, batch: WindowBatch, batch_idx: int) -> None:  # noqa: ARG002

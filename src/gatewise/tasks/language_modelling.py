@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from gatewise.batch import IGNORED, TextBatch
 from gatewise.facts import TextFacts
+from gatewise.settings import below_one, flag, whole_number
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, detached
 
 
@@ -56,8 +57,7 @@ class LanguageModelling(Task):
         tie_weights: bool = False,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        if isinstance(embedding_size, bool) or not isinstance(embedding_size, int) or embedding_size < 1:
-            raise ValueError(f"embedding_size must be a whole number of at least 1, got {embedding_size!r}")
+        whole_number("embedding_size", embedding_size)
         self.facts = facts
         self.encoder = model(input_size=embedding_size, batch_first=True)
         if self.encoder.bidirectional:
@@ -67,11 +67,11 @@ class LanguageModelling(Task):
             )
         n_tokens = len(facts.vocabulary)
         self.embedding = nn.Embedding(n_tokens, embedding_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(below_one("dropout", dropout))
         self.head = nn.Linear(self.encoder.output_size, n_tokens)
         nn.init.normal_(self.embedding.weight, std=0.1)
         nn.init.zeros_(self.head.bias)
-        if tie_weights:
+        if flag("tie_weights", tie_weights):
             if self.encoder.output_size != embedding_size:
                 raise ValueError(
                     f"tie_weights needs task.embedding_size = model.hidden_size, "
@@ -117,6 +117,9 @@ class LanguageModelling(Task):
     def on_test_epoch_start(self) -> None:
         self._forget()
 
+    def training_loss(self, batch: TextBatch) -> Tensor:
+        return self._loss(batch)[0]
+
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         loss, count = self._loss(batch)
         self.metrics.on_train.update(loss.detach(), count)
@@ -127,7 +130,7 @@ class LanguageModelling(Task):
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
         loss, count = self._loss(batch)
         self.metrics.on_val.update(loss, count)
-        self.log("val/loss", loss, batch_size=count, sync_dist=True)
+        self.log_mean("val/loss", loss, count)
         self.log_dict({"val/perplexity": self.metrics.on_val}, prog_bar=True)
 
     def test_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
@@ -136,7 +139,7 @@ class LanguageModelling(Task):
         targets = batch.targets[batch.targets != IGNORED]
         if count:
             self.metrics.on_unigram.update(-self.unigram[targets].mean(), count)
-        self.log("test/loss", loss, batch_size=count, sync_dist=True)
+        self.log_mean("test/loss", loss, count)
         self.log_dict(
             {
                 "test/perplexity": self.metrics.on_test,
@@ -147,7 +150,13 @@ class LanguageModelling(Task):
     def report(self) -> dict[str, Any]:
         return {"vocabulary_size": len(self.facts.vocabulary)}
 
+    def next_probabilities(
+        self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """[B, T] tokens after ``state`` to (probabilities of the token after them [B, V], new state)."""
+        outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
+        return torch.softmax(self.head(self.dropout(outputs[:, -1])), -1), state
+
     def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """Probabilities of the token after the last one given, [B, V]: the softmax over H_t."""
-        logits, _ = self(batch.tokens)
-        return torch.softmax(logits[:, -1], -1)
+        return self.next_probabilities(batch.tokens)[0]

@@ -53,14 +53,24 @@ class Task(pl.LightningModule):
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
 
+    def training_loss(self, batch: Any) -> Tensor:
+        """The mean loss of a training batch, with nothing measured or logged."""
+        raise NotImplementedError
+
     def report(self) -> dict[str, Any]:
         """What the last test showed beyond its metrics, as plain values for plots."""
         return {}
 
     def log_training_loss(self, loss: Tensor, count: int) -> None:
         """Log the loss of one step of ``count`` predictions: the epoch's mean, and the steps' for W&B."""
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+        self.log_mean("train/loss", loss, count)
         self.log("step/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=count)
+
+    def log_mean(self, name: str, value: Tensor, count: int) -> None:
+        """Log a mean over ``count`` predictions, so that the epoch's is over those of all processes."""
+        # Lightning cuts the processes' mean count to a whole number, which theirs need not be; this one is.
+        count *= self.trainer.world_size
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
     # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
     # written, or a resumed training repeats an epoch's learning rate.

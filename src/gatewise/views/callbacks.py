@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gatewise.runs.files import write_json
 from gatewise.runs.metrics import read_metrics
@@ -94,9 +95,9 @@ def print_results(metrics: Mapping[str, Any], split: str) -> None:
     table.add_column("metric")
     table.add_column("this run", justify="right", style="bold")
     for baseline in baselines:
-        table.add_column(baseline, justify="right")
+        table.add_column(Text(baseline), justify="right")
     table.add_column("meaning", style="dim")
     for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # what is minimised last
         others = [f"{scores[name]:.4f}" if name in scores else "" for scores in baselines.values()]
-        table.add_row(name, f"{value:.4f}", *others, MEANINGS.get(name, ""))
+        table.add_row(Text(name), f"{value:.4f}", *others, MEANINGS.get(name, ""))
     Console().print(table)

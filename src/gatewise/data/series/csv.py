@@ -6,6 +6,7 @@ times (``DatetimeIndex``) or of numbers (such as years), named as the time colum
 
 from __future__ import annotations
 
+import csv
 import io
 import logging
 import warnings
@@ -17,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gatewise.data.files import read_text
-from gatewise.data.settings import did_you_mean
+from gatewise.settings import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,10 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
 def _read_cells(path: Path) -> pd.DataFrame:
     """All cells as text, indexed by their line in the file; blank lines are dropped."""
     text = read_text(path)
+    header = [name.strip() for name in next(csv.reader(io.StringIO(text), skipinitialspace=True), [])]
+    for name in header:
+        if name and header.count(name) > 1:
+            raise ValueError(f"{path}:1: the header names {name!r} twice: give every column its own name")
     try:
         cells: pd.DataFrame = pd.read_csv(
             io.StringIO(text), dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True

@@ -15,8 +15,15 @@ from gatewise.batch import WindowBatch
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.series.csv import future_times, infer_frequency, is_regular, read_csv
 from gatewise.data.series.sunspots import sunspots_monthly
-from gatewise.data.settings import choice, did_you_mean, fraction, names, optional_whole_number, whole_number
 from gatewise.facts import SeriesFacts
+from gatewise.settings import (
+    choice,
+    did_you_mean,
+    names,
+    optional_whole_number,
+    split_fractions,
+    whole_number,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +37,9 @@ class SeriesWindows(SequenceDataModule):
 
     Args:
         file: a CSV file; or else ``dataset``, one of ``DATASETS``.
-        time_column: of the file: dates, or increasing numbers such as years.
+        test_file: another CSV file whose rows, all of them, are the test split; validation then has all rows
+            after the training's.
+        time_column: of the files: dates, or increasing numbers such as years.
         columns: inputs; None means every numeric column.
         targets: what to forecast, some of ``columns``; None means all of them.
         lookback, horizon: rows seen, rows forecast.
@@ -60,6 +69,7 @@ class SeriesWindows(SequenceDataModule):
         validation_fraction: float = 0.1,
         stride: int = 1,
         max_rows: int | None = None,
+        test_file: str | None = None,
         folders: Sequence[str | Path] = (),
         batch_size: int = 32,
         seed: int = 0,
@@ -75,6 +85,7 @@ class SeriesWindows(SequenceDataModule):
         self.file = file
         self.dataset = None if dataset is None else choice("dataset", dataset, DATASETS)
         self.time_column = time_column
+        self.test_file = test_file
         self.columns = None if columns is None else names("columns", columns)
         self.targets = None if targets is None else names("targets", targets)
         self.lookback = whole_number("lookback", lookback)
@@ -82,41 +93,32 @@ class SeriesWindows(SequenceDataModule):
         self.season = whole_number("season", season)
         self.stride = whole_number("stride", stride)
         self.max_rows = optional_whole_number("max_rows", max_rows)
-        self.train_fraction = fraction("train_fraction", train_fraction)
-        self.validation_fraction = fraction("validation_fraction", validation_fraction)
-        if self.train_fraction + self.validation_fraction >= 1:
-            raise ValueError(
-                f"train_fraction={train_fraction} and validation_fraction={validation_fraction} "
-                f"leave nothing to test on: make their sum less than 1"
-            )
+        self.train_fraction, self.validation_fraction = split_fractions(
+            "to test on", train_fraction=train_fraction, validation_fraction=validation_fraction
+        )
 
     def load(self, test_only: bool) -> None:
-        del test_only  # one series holds all splits
+        test_frame = None
+        if test_only and self.test_file is not None:
+            test_frame = self._read_test_file()
+            self.test_data = self._windows(self.test_file, test_frame, "test", 0, len(test_frame), 1)
+            return
         frame = self._read()
         train_end = round(len(frame) * self.train_fraction)
         validation_end = round(len(frame) * (self.train_fraction + self.validation_fraction))
         if self.facts is None:
             self.facts = self._facts(frame, train_end)
-        facts = self.facts
-        scaled = _scaled(frame, facts)
-        target_columns = [facts.columns.index(target) for target in facts.targets]
-
-        def windows(name: str, start: int, end: int, stride: int) -> Windows:
-            first = max(start, facts.lookback)
-            if end - first < facts.horizon:
-                raise ValueError(
-                    f"{self.file or self.dataset}: rows {start} to {end} of {len(frame)} are too few for a "
-                    f"{name} window of data.lookback={facts.lookback} + data.horizon={facts.horizon} "
-                    f"rows: make these smaller, the {name} fraction larger, or give more rows"
-                )
-            starts = torch.arange(first, end - facts.horizon + 1, stride) - facts.lookback
-            return Windows(scaled, starts, target_columns, facts.lookback, facts.horizon)
-
-        self.train_data = windows("training", 0, train_end, self.stride)
-        self.validation_data = windows("validation", train_end, validation_end, 1)
-        self.test_data = windows("test", validation_end, len(frame), 1)
+        source, test_source = str(self.file or self.dataset), self.test_file
+        if test_source is not None:
+            test_frame, validation_end = self._read_test_file(), len(frame)
+        self.train_data = self._windows(source, frame, "training", 0, train_end, self.stride)
+        self.validation_data = self._windows(source, frame, "validation", train_end, validation_end, 1)
+        if test_source is None or test_frame is None:
+            self.test_data = self._windows(source, frame, "test", validation_end, len(frame), 1)
+        else:
+            self.test_data = self._windows(test_source, test_frame, "test", 0, len(test_frame), 1)
         first, last = (str(time).removesuffix(" 00:00:00") for time in (frame.index[0], frame.index[-1]))
-        self._recent = frame.iloc[-facts.lookback :]
+        self._recent = (frame if test_frame is None else test_frame).iloc[-self.facts.lookback :]
         self._span = f"{first} to {last}"
 
     def describe(self) -> dict[str, str | int]:
@@ -139,6 +141,29 @@ class SeriesWindows(SequenceDataModule):
         path = folder / "example.csv"
         self._recent.to_csv(path)
         return str(path)
+
+    def _windows(
+        self, source: str, frame: pd.DataFrame, name: str, start: int, end: int, stride: int
+    ) -> Windows:
+        """Windows whose targets lie in rows ``start`` to ``end``."""
+        facts = self.facts
+        assert facts is not None
+        first = max(start, facts.lookback)
+        if end - first < facts.horizon:
+            raise ValueError(
+                f"{source}: rows {start} to {end} of {len(frame)} are too few for a "
+                f"{name} window of data.lookback={facts.lookback} + data.horizon={facts.horizon} "
+                f"rows: make these smaller, the {name} fraction larger, or give more rows"
+            )
+        starts = torch.arange(first, end - facts.horizon + 1, stride) - facts.lookback
+        target_columns = [facts.columns.index(target) for target in facts.targets]
+        return Windows(_scaled(frame, facts, source), starts, target_columns, facts.lookback, facts.horizon)
+
+    def _read_test_file(self) -> pd.DataFrame:
+        assert self.test_file is not None
+        assert self.facts is not None
+        path = self.find(self.test_file, "test_file")
+        return read_csv(path, self.time_column or self.facts.time_column, self.facts.columns)
 
     def _read(self) -> pd.DataFrame:
         """The series with the columns of the facts, where they are given, or of the settings."""
@@ -177,7 +202,14 @@ class SeriesWindows(SequenceDataModule):
         train = frame.to_numpy()[:train_end]
         if not len(train):
             raise ValueError(f"{self.file or self.dataset}: {len(frame)} row(s) are too few to train on")
-        mean, std = train.mean(axis=0), train.std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = train.mean(axis=0), train.std(axis=0)
+        for column, finite in zip(columns, np.isfinite(mean) & np.isfinite(std), strict=True):
+            if not finite:
+                raise ValueError(
+                    f"{self.file or self.dataset}: column {column!r} holds numbers too large to scale: "
+                    f"correct them, or leave the column out with data.columns"
+                )
         # Rounding may leave a constant column a tiny std that would blow it up.
         std[std <= 1e-9 * np.abs(mean)] = 1.0
         return SeriesFacts(
@@ -230,7 +262,7 @@ def prediction_window(path: Path, facts: SeriesFacts) -> tuple[WindowBatch, pd.I
         raise ValueError(
             f"{path}: {len(frame)} rows, but the model looks back on {facts.lookback}: give at least so many"
         )
-    inputs = _scaled(frame.iloc[-facts.lookback :], facts)
+    inputs = _scaled(frame.iloc[-facts.lookback :], facts, str(path))
     targets = torch.full((1, facts.horizon, len(facts.targets)), torch.nan)
     # Three rows at least tell a frequency; older ones may hold a gap that does not matter here.
     recent = frame.index[-max(facts.lookback, 3) :]
@@ -245,7 +277,16 @@ def unscale(values: Tensor, facts: SeriesFacts) -> Tensor:
     )
 
 
-def _scaled(frame: pd.DataFrame, facts: SeriesFacts) -> Tensor:
-    """[rows, C] float32 of the facts' columns, (x - mean) / std."""
-    values = (frame[list(facts.columns)].to_numpy() - np.array(facts.mean)) / np.array(facts.std)
-    return torch.from_numpy(values.astype(np.float32))
+def _scaled(frame: pd.DataFrame, facts: SeriesFacts, source: str) -> Tensor:
+    """[rows, C] float32 of the facts' columns, (x - mean) / std; ValueError where that is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = (frame[list(facts.columns)].to_numpy() - np.array(facts.mean)) / np.array(facts.std)
+        scaled = values.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(scaled))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"{source}: column {facts.columns[column]!r} at {frame.index[row]}: the number is too large "
+            f"beside those of the training: correct it"
+        )
+    return torch.from_numpy(scaled)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data.files import read_text
-from gatewise.data.settings import did_you_mean
+from gatewise.settings import did_you_mean
 
 UNLABELLED = "?"
 """How a file says that it does not know a sequence's label."""

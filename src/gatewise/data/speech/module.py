@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from gatewise.batch import IGNORED, SequenceBatch
-from gatewise.data.files import installed_file
+from gatewise.data.files import find_file
 from gatewise.data.module import BatchDataset, SequenceDataModule
-from gatewise.data.settings import did_you_mean, flag, fraction
 from gatewise.data.speech.formats import UNLABELLED, LabelledSequences, read_sequences
 from gatewise.facts import FeatureFacts
+from gatewise.settings import did_you_mean, flag, fraction, split_fractions
 
 
 class FeatureSequences(SequenceDataModule):
@@ -26,7 +26,7 @@ class FeatureSequences(SequenceDataModule):
         test_file: without it, ``test_fraction`` of the training file is held out.
         validation_file: without it, ``validation_fraction`` of the training file is held out.
         validation_fraction, test_fraction: of every class, drawn from the seed.
-        package: an installed package (such as ``sktime``) inside which the files lie.
+        package: an installed package (such as ``sktime``) to look in for files that no folder holds.
         scale: inputs are (x - mean) / std per feature over the training frames; otherwise raw.
     """
 
@@ -55,10 +55,9 @@ class FeatureSequences(SequenceDataModule):
         self.validation_file = validation_file
         self.validation_fraction = fraction("validation_fraction", validation_fraction)
         self.test_fraction = fraction("test_fraction", test_fraction)
-        if not (test_file or validation_file) and self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
-                f"leave nothing to train on: make their sum less than 1"
+        if not (test_file or validation_file):
+            split_fractions(
+                "to train on", validation_fraction=validation_fraction, test_fraction=test_fraction
             )
         self.package = package
         self.scale = flag("scale", scale)
@@ -101,9 +100,7 @@ class FeatureSequences(SequenceDataModule):
         return str(path)
 
     def _read(self, file: str, setting: str) -> LabelledSequences:
-        if self.package is None:
-            return read_sequences(self.find(file, setting))
-        return read_sequences(installed_file(self.package, file, self.package))
+        return read_sequences(find_file(file, self.folders, f"data.{setting}", self.package))
 
     def _dataset(self, data: LabelledSequences, setting: str) -> PaddedSequences:
         assert self.facts is not None
@@ -139,7 +136,13 @@ class PaddedSequences(BatchDataset):
             )
         mean = np.array(facts.mean, dtype=np.float32)
         std = np.array(facts.std, dtype=np.float32)
-        self.frames = torch.from_numpy((np.concatenate(data.sequences) - mean) / std)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            scaled = [(sequence - mean) / std for sequence in data.sequences]
+        for place, sequence in zip(data.places, scaled, strict=True):
+            if not np.isfinite(sequence).all():
+                feature = int(np.argwhere(~np.isfinite(sequence))[0][1]) + 1
+                raise ValueError(f"{place}: feature {feature} holds numbers too large to scale: correct them")
+        self.frames = torch.from_numpy(np.concatenate(scaled))
         """[sum of lengths, F]"""
         self.lengths = torch.tensor([len(sequence) for sequence in data.sequences])
         self.starts = self.lengths.cumsum(0) - self.lengths

@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader
 from gatewise.batch import IGNORED, TextBatch
 from gatewise.data.files import read_text
 from gatewise.data.module import SequenceDataModule
-from gatewise.data.settings import choice, flag, fraction, names, optional_whole_number, whole_number
 from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, lanes_for
 from gatewise.data.text.tokens import END_OF_LINE, TOKENIZERS, UNKNOWN, Vocabulary, make_tokenizer
 from gatewise.facts import TextFacts
+from gatewise.settings import choice, flag, names, optional_whole_number, split_fractions, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class LanguageText(SequenceDataModule):
         corpus: one of ``CORPORA``; or else ``files``, read one after the other. Both are split in order, at
             line ends, by ``validation_fraction`` and ``test_fraction`` of the characters.
         train_files, validation_files, test_files: the three parts as files of their own, instead.
+            ``test_files`` may also stand beside ``corpus`` or ``files``, which then give no test part.
         tokenizer: ``word``, ``char`` or ``whitespace`` (text that is tokenised already).
         lowercase: fold the text first.
         min_count: rarer training tokens become ``<unk>``.
@@ -74,18 +75,15 @@ class LanguageText(SequenceDataModule):
         self.files = {name: names(name, value) for name, value in given.items() if value is not None}
         sources = {*self.files, *(["corpus"] if corpus is not None else [])}
         parts = {"train_files", "validation_files", "test_files"}
-        if sources not in ({"corpus"}, {"files"}, parts):
+        if sources != parts and sources - {"test_files"} not in ({"corpus"}, {"files"}):
+            got = ", ".join(sorted(sources)) or "none of them"
             raise ValueError(
                 f"give either corpus ({', '.join(CORPORA)}), or files, or all of train_files, "
-                f"validation_files and test_files; got {', '.join(sorted(sources)) or 'none of them'}"
+                f"validation_files and test_files (the last may stand beside the others); got {got}"
             )
-        self.validation_fraction = fraction("validation_fraction", validation_fraction)
-        self.test_fraction = fraction("test_fraction", test_fraction)
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                f"validation_fraction={validation_fraction} and test_fraction={test_fraction} "
-                f"leave nothing to train on: make their sum less than 1"
-            )
+        self.validation_fraction, self.test_fraction = split_fractions(
+            "to train on", validation_fraction=validation_fraction, test_fraction=test_fraction
+        )
         self.tokenizer = choice("tokenizer", tokenizer, TOKENIZERS)
         self.lowercase = flag("lowercase", lowercase)
         self.min_count = whole_number("min_count", min_count)
@@ -103,6 +101,7 @@ class LanguageText(SequenceDataModule):
         )
         if test_only and known is not None and "test_files" in self.files:
             tokens = tokenizer.tokenize(self._text("test_files"))
+            _check_length(tokens, "test")
             self.test_ids = torch.from_numpy(Vocabulary(known.vocabulary, known.counts).encode(tokens))
             return
         parts = self._read()
@@ -114,11 +113,7 @@ class LanguageText(SequenceDataModule):
                 f"need {self.batch_size + 1} or more: give more text or make data.batch_size smaller"
             )
         for part, tokens in (("validation", validation), ("test", test)):
-            if len(tokens) < 2:
-                raise ValueError(
-                    f"the {part} text has {len(tokens)} token(s), but needs 2 or more: give more text "
-                    f"in more lines (it is split at line ends), or a larger data.{part}_fraction"
-                )
+            _check_length(tokens, part)
         if known is None:
             vocabulary = Vocabulary.build(train, tokenizer.specials, self.min_count, self.max_vocabulary)
             self.facts = TextFacts(vocabulary.tokens, vocabulary.counts, self.tokenizer, self.lowercase)
@@ -184,7 +179,11 @@ class LanguageText(SequenceDataModule):
         return self._text("train_files"), self._text("validation_files"), self._text("test_files")
 
     def _text(self, setting: str) -> str:
-        texts = [read_text(self.find(file, setting)) for file in self.files[setting]]
+        paths = [self.find(file, setting) for file in self.files[setting]]
+        texts = [read_text(path) for path in paths]
+        for path, text in zip(paths, texts, strict=True):
+            if not text.strip():
+                raise ValueError(f"{path} holds no text: fill it, or leave it out of data.{setting}")
         # A file that lacks its last line end must not run into the next one.
         return "".join(text if text.endswith("\n") else text + "\n" for text in texts)
 
@@ -194,9 +193,20 @@ class LanguageText(SequenceDataModule):
         def line_end(share: float) -> int:
             return text.find("\n", round(share * len(text))) + 1 or len(text)
 
+        if "test_files" in self.files:
+            validation_start = line_end(1 - self.validation_fraction)
+            return text[:validation_start], text[validation_start:], self._text("test_files")
         validation_start = line_end(1 - self.validation_fraction - self.test_fraction)
         test_start = line_end(1 - self.test_fraction)
         return text[:validation_start], text[validation_start:test_start], text[test_start:]
+
+
+def _check_length(tokens: Sequence[str], part: str) -> None:
+    if len(tokens) < 2:
+        raise ValueError(
+            f"the {part} text has {len(tokens)} token(s), but needs 2 or more: give more text "
+            f"in more lines (it is split at line ends), or a larger data.{part}_fraction"
+        )
 
 
 def prediction_batch(text: str, facts: TextFacts) -> TextBatch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewise.data.settings import choice
+from gatewise.settings import choice
 
 UNKNOWN = "<unk>"
 """Stands for every token outside the vocabulary; always id 0."""

@@ -39,6 +39,22 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
+def split_fractions(left: str, **fractions: Any) -> tuple[float, ...]:
+    """The fractions of two splits; ValueError where they leave nothing ``left`` ("to test on")."""
+    values = tuple(fraction(name, value) for name, value in fractions.items())
+    if sum(values) >= 1:
+        given = " and ".join(f"{name}={value}" for name, value in fractions.items())
+        raise ValueError(f"{given} leave nothing {left}: make their sum less than 1")
+    return values
+
+
+def below_one(name: str, value: Any, what: str = "probability") -> float:
+    """``value`` as a float; ValueError where it is not a number of 0 or more and below 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name} must be a {what} of 0 or more and below 1, got {value!r}")
+    return float(value)
+
+
 def flag(name: str, value: Any) -> bool:
     """``value`` as a bool; ValueError where it is anything but true or false."""
     if not isinstance(value, bool):

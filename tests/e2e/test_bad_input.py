@@ -1,0 +1,204 @@
+"""What a user gets wrong is one line: the value, where it stands and what to do; nothing is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from workplace import Place, write_user_files
+
+HEAD = "@dimensions 2\n@classLabel true a b\n@data\n"
+SPEECH, SERIES, TEXT = (
+    ("experiment=speech/files", "data.train_file=bad.ts"),
+    ("experiment=series/csv", "data.file=bad.csv", "data.time_column=time"),
+    ("experiment=text/files", "data.files=[bad.txt]"),
+)
+FLAGS = "must be true or false, got"
+
+SETTINGS = {
+    "lr": (["optimizer.lr=fast"], ["optimizer.lr must be a number, got 'fast'"]),
+    "betas": (["optimizer.betas=3"], ["optimizer: "]),
+    "weight decay": (["optimizer.weight_decay=abc"], ["optimizer.weight_decay must be a number", "'abc'"]),
+    "dropout text": (["task.dropout=abc"], ["dropout", "'abc'"]),
+    "dropout": (["task.dropout=1"], ["task: dropout must be a probability of 0 or more and below 1, got 1"]),
+    "smoothing": (["task.label_smoothing=5"], ["task: label_smoothing must be a share", "got 5"]),
+    "step size": (
+        ["scheduler=step", "scheduler.step_size=0"],
+        ["scheduler.step_size must be a whole number of at least 1, got 0"],
+    ),
+    "T_max": (["scheduler=cosine", "scheduler.T_max=0"], ["scheduler.T_max", "at least 1, got 0"]),
+    "gamma": (["scheduler=step", "scheduler.gamma=x"], ["scheduler.gamma must be a number, got 'x'"]),
+    "accumulate": (
+        ["trainer.accumulate_grad_batches=0"],
+        ["trainer.accumulate_grad_batches must be a whole number of at least 1, got 0"],
+    ),
+    "patience": (
+        ["callbacks.early_stopping.patience=abc"],
+        ["callbacks.early_stopping.patience", "'abc'"],
+    ),
+    "no model": (["~model"], ["model: choose one with model=..."]),
+    "no task": (["~task"], ["task: choose one with task=..."]),
+    "null": (["optimizer=null"], ["optimizer=null: choose one of adam, adamw, sgd"]),
+    "null scheduler": (["scheduler=null"], ["scheduler=null: choose one of", "~scheduler"]),
+    "bidirectional": (["model.bidirectional=no"], ["model: bidirectional", f"{FLAGS} 'no'"]),
+    "bias": (["model.bias=3"], ["model: bias", f"{FLAGS} 3"]),
+    "initial state": (["model.learn_initial_state=maybe"], ["learn_initial_state", f"{FLAGS} 'maybe'"]),
+    "tie weights": (
+        ["experiment=text/files", "data.files=[mine.txt]", "task.tie_weights=no"],
+        ["task: tie_weights", f"{FLAGS} 'no'"],
+    ),
+    "center": (
+        ["experiment=series/csv", "data.file=mine.csv", "data.time_column=date", "task.center=no"],
+        ["task: center", f"{FLAGS} 'no'"],
+    ),
+    "package": (["data.package=sktim"], ["no package 'sktim' is installed here", "data.package"]),
+    "no such file": (["data.train_file=no.ts"], ["data.train_file=no.ts", "sktime holds no file no.ts"]),
+}
+
+FILES = {
+    "ts row": (SPEECH, HEAD + "1,2:3,4:a\n1,x:3,4:b\n", ["bad.ts:5", "'x'", "finite number"]),
+    "ts lengths": (SPEECH, HEAD + "1,2:3:a\n", ["bad.ts:4", "equally long"]),
+    "ts nan": (SPEECH, HEAD + "1,NaN:3,4:a\n", ["bad.ts:4", "finite number"]),
+    "ts inf": (SPEECH, HEAD + "1,inf:3,4:a\n", ["bad.ts:4", "'inf'"]),
+    "ts label": (SPEECH, HEAD + "1,2:3,4:c\n", ["bad.ts:4", "label 'c'", "@classLabel"]),
+    "ts bytes": (SPEECH, HEAD.encode() + b"1,\xff:3,4:a\n", ["bad.ts:4", "UTF-8"]),
+    "ts empty": (SPEECH, "", ["bad.ts", "no sequence"]),
+    "ts too large": (
+        SPEECH,
+        HEAD + "".join(f"{value},0:3,4:{label}\n" for label in "ab" for value in ("-3e38", *["3e38"] * 9)),
+        ["bad.ts:", "feature 1", "too large to scale"],
+    ),
+    "ts folder": (SPEECH, None, ["data.train_file=bad.ts is a folder"]),
+    "csv bytes": (SERIES, b"time,x\n1,\xff\n", ["bad.csv:2", "UTF-8"]),
+    "csv folder": (SERIES, None, ["data.file=bad.csv is a folder"]),
+    "csv empty": (SERIES, "", ["bad.csv is empty"]),
+    "csv header only": (SERIES, "time,x\n", ["bad.csv holds no row"]),
+    "csv unsorted": (SERIES, "time,x\n1,2\n3,3\n2,4\n", ["bad.csv:4", "sort the rows"]),
+    "csv twice": (SERIES, "time,x\n1,2\n1,3\n", ["bad.csv:3", "appears twice"]),
+    "csv few": (SERIES, "time,x\n1,2\n2,3\n", ["bad.csv: rows", "too few"]),
+    "csv no column": (
+        (*SERIES, "data.columns=[y]"),
+        "time,x\n1,2\n2,3\n",
+        ["bad.csv:1", "'y'", "data.columns"],
+    ),
+    "csv no time": (SERIES, "date,x\n1,2\n2,3\n", ["bad.csv:1", "'time'", "data.time_column"]),
+    "csv word": (SERIES, "time,x\n1,2\n2,3\n3,abc\n", ["bad.csv:4", "'abc'"]),
+    "csv gap": (SERIES, "time,x\n1,2\n2,\n3,4\n", ["bad.csv:3", "missing"]),
+    "csv header twice": (SERIES, "time,x,x\n1,2,3\n", ["bad.csv:1", "'x' twice"]),
+    "csv too large": (
+        (*SERIES, "data.lookback=2", "data.horizon=1"),
+        "time,x\n" + "".join(f"{i},{'1e308' if i in (3, 5) else i}\n" for i in range(40)),
+        ["bad.csv", "'x'", "too large to scale"],
+    ),
+    "csv too large later": (
+        (*SERIES, "data.lookback=2", "data.horizon=1"),
+        "time,x\n" + "".join(f"{i},{'1e308' if i == 38 else i}\n" for i in range(40)),
+        ["bad.csv", "'x' at 38", "too large beside those of the training"],
+    ),
+    "text bytes": (TEXT, b"a b\n\xff\n", ["bad.txt:2", "UTF-8"]),
+    "text folder": (TEXT, None, ["data.files=bad.txt is a folder"]),
+    "text empty": (TEXT, "", ["bad.txt holds no text", "data.files"]),
+    "text short": (TEXT, "a b c\n", ["training text", "token(s)"]),
+}
+CASES = {
+    **{name: ((), argv, bits) for name, (argv, bits) in SETTINGS.items()},
+    **{name: (content, argv, bits) for name, (argv, content, bits) in FILES.items()},
+}
+
+
+@pytest.mark.parametrize(("content", "argv", "bits"), CASES.values(), ids=CASES)
+def test_a_mistake_is_one_line(place: Place, content, argv: list[str], bits: list[str]) -> None:
+    write_user_files(place.folder)
+    if content != ():
+        name = next(word for setting in argv for word in ("bad.ts", "bad.csv", "bad.txt") if word in setting)
+        path = place.folder / name
+        if content is None:
+            path.mkdir()
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = place("train", "wandb.mode=disabled", *argv)
+    assert result.code == 1, result.err
+    line = result.line()
+    assert line.startswith("gatewise: error: ")
+    for bit in bits:
+        assert bit in line, line
+    assert not (place.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "bits"),
+    [
+        (["run=123"], ["run=123", "not a run directory"]),
+        (["run=123", "output=nodir/x.csv"], ["output=nodir/x.csv: there is no folder nodir"]),
+        (["run=123", "output=."], ["output=.: is a folder"]),
+    ],
+)
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_a_run_or_an_output_that_is_not_there(
+    place: Place, verb: str, argv: list[str], bits: list[str]
+) -> None:
+    result = place(verb, *argv, *(["input=x"] if verb == "predict" else []))
+    assert result.code == 1
+    for bit in bits:
+        assert bit in result.line()
+
+
+TINY = ("trainer.max_epochs=1", "model.hidden_size=4")
+
+
+def test_other_text_is_scored_whole_and_prompts_are_shown_as_they_are(place: Place) -> None:
+    write_user_files(place.folder)
+    (place.folder / "other.txt").write_text("And the king saw [/INST] the [bold] city.\n" * 20)
+    tokens = "and the king saw [/INST] [bold] :smile:\n" * 200
+    (place.folder / "odd.txt").write_text(tokens)
+    place.train(
+        "experiment=text/files",
+        "data.files=[odd.txt]",
+        "data.tokenizer=whitespace",
+        "data.lowercase=false",
+        "data.min_count=1",
+        *TINY,
+    )
+    out = place.ok("predict", "run=last", "input=and the king saw", "top_k=20").out
+    for token in ("[/INST]", "[bold]", ":smile:"):
+        assert token in out
+    assert "not in the vocabulary, read as <unk>: queen" in place.ok("predict", "input=the queen").out
+    for name in ("nonexist.txt", "sub/no.md"):
+        assert place("predict", f"input={name}").line().endswith(f"input={name}: there is no such file")
+    place.ok("evaluate", "+data.test_files=[other.txt]", "output=scores.json")
+    assert "perplexity" in (place.folder / "scores.json").read_text()
+    assert "no text" in _fail_on_empty(place, "+data.test_files=[empty.txt]", "empty.txt")
+
+
+def _fail_on_empty(place: Place, setting: str, name: str) -> str:
+    (place.folder / name).write_text("")
+    return place("evaluate", setting).line()
+
+
+def test_other_series_are_scored_whole(place: Place) -> None:
+    write_user_files(place.folder)
+    small = ("data.lookback=12", "data.horizon=3", *TINY)
+    place.train("experiment=series/sunspots", "data.max_rows=400", *small)
+    missing = place("evaluate", "+data.test_file=mine.csv")
+    assert "no column 'month'" in missing.line()
+    assert "data.time_column" in missing.line()
+    days = "month,sunspots\n" + "".join(
+        f"2001-{1 + i // 28:02d}-{1 + i % 28:02d},{i % 9}\n" for i in range(60)
+    )
+    (place.folder / "spots.csv").write_text(days)
+    first = place.ok("evaluate", "+data.test_file=spots.csv").out
+    (place.folder / "named.csv").write_text(days.replace("month", "day", 1))
+    assert place.ok("evaluate", "+data.test_file=named.csv", "+data.time_column=day").out == first
+    assert "test_file=no.csv was not found" in place("evaluate", "+data.test_file=no.csv").line()
+
+
+def test_other_features_are_looked_for_in_the_working_folder_first(place: Place) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.array(["1", "2", "3"])
+    np.savez(place.folder / "mine.npz", sequences=draw.normal(size=(3, 5, 12)), labels=labels)
+    place.train("trainer.max_epochs=1", "model.hidden_size=4")
+    assert "accuracy" in place.ok("evaluate", "run=last", "+data.test_file=mine.npz").out
+    line = place("evaluate", "+data.test_file=nosuch.ts").line()
+    assert str(Path(place.folder)) in line
+    assert "sktime holds no file nosuch.ts" in line
