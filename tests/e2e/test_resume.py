@@ -198,7 +198,7 @@ def test_what_cannot_change_is_refused(done: Place, again: list[str], line: str)
 
 
 def test_more_epochs_train_on(place: Place) -> None:
-    short = ["trainer.limit_train_batches=3", *PLATEAU]
+    short = ["trainer.limit_train_batches=3", "trainer.limit_test_batches=2", *PLATEAU]
     run = place.train("trainer.max_epochs=2", *short)
     two = read_metrics(run.metrics_file)
     place.ok("train", f"resume={run.folder}", "trainer.max_epochs=4")

@@ -185,13 +185,13 @@ def test_a_failed_training_says_so_everywhere(place: Place, monkeypatch: pytest.
 
 
 def test_a_sweep_has_a_run_directory_per_job(place: Place) -> None:
-    result = place.ok("train", "-m", "debug=one_batch", "model=lstm,gru", "seed=1,2", "test=false")
+    result = place.ok("train", "-m", "debug=one_batch", "model=lstm,gru", "seed=7", "test=false")
     runs = [Run(folder) for folder in place.runs()]
     found = {(run.choices()["model"], run.config().seed) for run in runs}
-    assert found == {("lstm", 1), ("lstm", 2), ("gru", 1), ("gru", 2)}
-    assert len(runs) == 4
+    assert found == {("lstm", 7), ("gru", 7)}
+    assert len(runs) == 2
     assert {run.state() for run in runs} == {"done"}
-    assert result.out.count("Run directory") == 4
+    assert result.out.count("Run directory") == 2
 
 
 def test_the_presets_of_sweeps_run(place: Place) -> None:

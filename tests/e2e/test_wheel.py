@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -70,8 +71,12 @@ def test_it_trains_with_the_users_own_model(wheel: Path, tmp_path: Path) -> None
     (place.folder / "conf" / "model").mkdir(parents=True)
     (place.folder / "conf" / "model" / "mine.yaml").write_text(MINE)
 
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WANDB"))}
+
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=place.folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=place.folder, env=clean, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
