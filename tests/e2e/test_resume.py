@@ -121,6 +121,32 @@ def test_a_training_killed_before_its_first_checkpoint_starts_afresh_in_its_dire
     assert test_metrics(run) == test_metrics(whole)
 
 
+AFTER_THE_CHECKPOINT = """
+from pytorch_lightning.callbacks import Checkpoint
+class Dies(Checkpoint):
+    # Lightning calls its kind last, in the order of the config.
+    def on_train_epoch_end(self, trainer, task):
+        if trainer.current_epoch == 1:
+            raise RuntimeError("killed")
+"""
+
+
+def test_a_training_that_ends_right_after_its_checkpoint_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path / "broken")
+    (place.folder / "dying.py").write_text(AFTER_THE_CHECKPOINT)
+    monkeypatch.syspath_prepend(place.folder)
+    argv = ["trainer.max_epochs=3", "trainer.limit_train_batches=3", "test=false", "wandb.mode=disabled"]
+    assert place("train", *argv, "+callbacks.mine._target_=dying.Dies").code == 1
+    run = place.last()
+    assert torch.load(run.checkpoint("last"), weights_only=True)["epoch"] == 1
+    assert len(read_metrics(run.metrics_file)) == 2
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    whole = Place(tmp_path / "whole").train(*argv)
+    assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+
+
 def test_ctrl_c_leaves_a_run_to_go_on_with(place: Place, started: list[subprocess.Popen[str]]) -> None:
     endless = ["trainer.max_epochs=500", "callbacks.early_stopping.patience=500"]
     process = place.start("train", "trainer.limit_train_batches=4", *endless)

@@ -101,6 +101,14 @@ def test_an_ordinary_epoch_has_an_order_of_its_own(place: Place, monkeypatch: py
     assert sorted(first) == sorted(second)
 
 
+def test_the_lines_on_the_screen_are_the_rows_of_the_file(place: Place) -> None:
+    out = place.ok("train", *SHORT, "wandb.mode=disabled", "test=false").out
+    rows = read_metrics(place.last().metrics_file)
+    for epoch, row in enumerate(rows, start=1):
+        shown = "  ".join(f"{name} {row[name]:.4g}" for name in sorted(row) if "/" in name)
+        assert f"epoch {epoch}/2  {shown}\n" in out
+
+
 def test_the_default_logger_writes_a_wandb_run_offline(place: Place) -> None:
     result = place.ok("train", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
     run = place.last()

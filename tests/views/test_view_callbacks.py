@@ -49,7 +49,7 @@ def make_trainer(run, *extra, epochs=2):
         log_every_n_steps=1,
         logger=[MetricsFile(run.metrics_file)],
         callbacks=[EpochLines(run), LearningCurves(run), ResultTable(run), *extra],
-        enable_checkpointing=False,
+        enable_checkpointing=True,
         enable_progress_bar=False,
         enable_model_summary=False,
     )

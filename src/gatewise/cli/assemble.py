@@ -27,7 +27,7 @@ from gatewise.facts import Facts
 from gatewise.nn import Recurrent
 from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
-from gatewise.runs.metrics import MetricsFile
+from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
 
@@ -153,11 +153,16 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
 
 def make_trainer(config: DictConfig, run: Run) -> Trainer:
     """The Trainer with the callbacks and loggers of the config, and the run's own ``metrics.csv``."""
-    always = [ReproducibleEpochs(config.seed), StopAtNaN(config.task.monitor)]
+    metrics = MetricsFile(run.metrics_file)
+    always = [
+        ReproducibleEpochs(config.seed),
+        StopAtNaN(config.task.monitor),
+        RowsBeforeCheckpoints(metrics),
+    ]
     callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
     settings: dict[str, Any] = {
         "callbacks": callbacks,
-        "logger": [MetricsFile(run.metrics_file), *_loggers(config.get("logger") or {}, run)],
+        "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
         "plugins": [WholeCheckpoints()],
         "default_root_dir": str(run.folder),
         # The DataModules share batches among the processes themselves, each example once.

@@ -44,7 +44,7 @@ def bench_training(config: DictConfig) -> float:
     with open_dict(config):
         config.logger, config.callbacks.progress, config.callbacks.model_table = {}, None, None
         config.callbacks.epoch_lines = None
-        config.trainer.max_epochs, config.trainer.limit_val_batches = 2, 0
+        config.trainer.max_epochs = 2
     bare, lightning = [], []
     for _ in range(ROUNDS):
         data, task = prepare(config, choices)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -79,6 +80,23 @@ class MetricsFile(Logger):
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+
+class RowsBeforeCheckpoints(pl.Callback):
+    """Writes an epoch's row before its checkpoint, which Lightning does after it.
+
+    A training killed in between would go on after that epoch and never fill in its row.
+    """
+
+    def __init__(self, file: MetricsFile) -> None:
+        self.file = file
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        # The step under which Lightning logs an epoch's end.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+        logged = trainer.callback_metrics.items()
+        values = {name: float(value) for name, value in logged if name.startswith(("train/", "val/"))}
+        self.file.log_metrics({**values, "epoch": trainer.current_epoch}, step)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

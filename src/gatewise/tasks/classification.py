@@ -25,15 +25,19 @@ class _Metrics(nn.Module):
         super().__init__()
         scores = MetricCollection(
             {
-                "accuracy": MulticlassAccuracy(n_classes, average="micro", ignore_index=IGNORED),
-                "f1": MulticlassF1Score(n_classes, average="macro", ignore_index=IGNORED),
+                "accuracy": MulticlassAccuracy(
+                    n_classes, average="micro", ignore_index=IGNORED, validate_args=False
+                ),
+                "f1": MulticlassF1Score(
+                    n_classes, average="macro", ignore_index=IGNORED, validate_args=False
+                ),
             }
         )
         self.on_train = scores.clone(prefix="train/")
         self.on_val = scores.clone(prefix="val/")
         self.on_test = scores.clone(prefix="test/")
         self.on_majority = scores.clone(prefix="baseline/majority class/")
-        self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED)
+        self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED, validate_args=False)
 
 
 class SequenceClassification(Task):
@@ -105,7 +109,7 @@ class SequenceClassification(Task):
         logits, loss, count = self._score(batch)
         self.metrics.on_train.update(logits, batch.targets)
         self.log_training_loss(loss, count)
-        self.log_dict(self.metrics.on_train, on_step=False, on_epoch=True)
+        self.log_training_metrics(self.metrics.on_train)
         return loss
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002

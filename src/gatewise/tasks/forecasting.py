@@ -89,7 +89,7 @@ class Forecasting(Task):
         loss = LOSSES[self.loss](forecast, batch.targets)
         self.metrics.on_train.update(forecast.detach().contiguous(), batch.targets.contiguous())
         self.log_training_loss(loss, len(forecast))
-        self.log_dict(self.metrics.on_train, on_step=False, on_epoch=True)
+        self.log_training_metrics(self.metrics.on_train)
         return loss
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:  # noqa: ARG002

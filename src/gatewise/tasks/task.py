@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MetricCollection
 
 from gatewise.facts import Facts
 from gatewise.nn import Recurrent
@@ -71,6 +72,15 @@ class Task(pl.LightningModule):
         # Lightning cuts the processes' mean count to a whole number, which theirs need not be; this one is.
         count *= self.trainer.world_size
         self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
+
+    def log_training_metrics(self, metrics: MetricCollection) -> None:
+        """Log an epoch's training metrics in its last step; logged in every step they would slow each down.
+
+        Not when the epoch ends: Lightning asks the callbacks first then.
+        """
+        if self.trainer.is_last_batch:
+            self.log_dict(metrics.compute(), on_step=False, on_epoch=True, batch_size=1)
+            metrics.reset()
 
     # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
     # written, or a resumed training repeats an epoch's learning rate.
