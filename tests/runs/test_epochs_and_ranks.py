@@ -78,7 +78,7 @@ class Rank:
 def test_ranks_draw_apart():
     found = []
     for rank in (0, 1, 0):
-        ReproducibleEpochs(5).on_train_batch_start(Rank(rank), None, None, 0)
+        ReproducibleEpochs(5).on_train_batch_start(Rank(rank), pl.LightningModule(), None, 0)
         found.append(torch.rand(4).tolist())
     assert found[0] == found[2]
     assert not set(found[0]) & set(found[1])

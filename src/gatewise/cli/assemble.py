@@ -160,6 +160,8 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
         RowsBeforeCheckpoints(metrics),
     ]
     callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
+    for callback in callbacks:
+        _skip_empty_hooks(callback)
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
@@ -174,6 +176,23 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
     return trainer
+
+
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
+
+def _skip_empty_hooks(callback: Callback) -> None:
+    """Have Lightning pass over the step hooks a callback leaves empty: dozens of calls in every step."""
+    for hook in STEP_HOOKS:
+        if getattr(type(callback), hook) is getattr(Callback, hook):
+            setattr(callback, hook, None)
 
 
 def _build_part(node: Any, key: str, **objects: Any) -> Any:

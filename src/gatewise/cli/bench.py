@@ -23,7 +23,7 @@ from gatewise.data.module import SequenceDataModule
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
 
-ROUNDS = 5
+ROUNDS = 9
 USAGE = "gatewise bench training [SETTING=VALUE ...], with the settings of gatewise train"
 
 

@@ -116,10 +116,10 @@ def _run_verb(verb: str, argv: list[str], task: Task) -> int:
     main = args.config_path
     if main is not None and not main.startswith("pkg://"):
         main = str(Path(main).resolve())
-    with (
-        hydra_session(verb, main, args.config_dir) as hydra,
-        _explained(Composition(hydra, name, [*overrides])),
-    ):
+    with ExitStack() as stack:
+        hydra = stack.enter_context(hydra_session(verb, main, args.config_dir))
+        composition = Composition(hydra, name, [*overrides])
+        stack.enter_context(_explained(composition))
         if args.help:
             hydra.app_help(config_name=name, args_parser=parser, args=args)
         elif args.hydra_help:
@@ -131,7 +131,7 @@ def _run_verb(verb: str, argv: list[str], task: Task) -> int:
         elif args.shell_completion:
             hydra.shell_completion(config_name=name, overrides=overrides)
         else:
-            return _run_jobs(hydra, name, overrides, task, args.multirun)
+            return _run_jobs(composition, overrides, task, args.multirun)
     return 0
 
 
@@ -161,12 +161,17 @@ def _arguments(verb: str, argv: list[str]) -> tuple[argparse.ArgumentParser, arg
     return parser, args
 
 
-def _run_jobs(hydra: Hydra, name: str, overrides: list[str], task: Task, multirun: bool) -> int:
+def _run_jobs(composition: Composition, overrides: list[str], work: Task, multirun: bool) -> int:
+    hydra, name = composition.hydra, composition.config_name
     mode = hydra.get_mode(config_name=name, overrides=overrides)
     if mode is None or (multirun and mode == RunMode.RUN):
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
         overrides = [*overrides, f"hydra.mode={mode.name}"]
     failures: dict[int, int] = {}
+
+    def task(config: DictConfig) -> Any:
+        composition.check_types(config, list(HydraConfig.get().overrides.task))
+        return work(config)
 
     def run_one(config: DictConfig) -> Any:
         try:

@@ -17,7 +17,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     GrammarParseError,
@@ -27,7 +27,11 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from gatewise.cli.errors import closest, did_you_mean, first_line
+from gatewise.cli.errors import SettingError, closest, did_you_mean, first_line
+
+KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+MAY_BE_WORDS = ("trainer.devices", "trainer.deterministic")
+"""Settings that are a number or flag in our files and take words as well."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,32 @@ class Composition:
         hydra = wrong.startswith("hydra")
         return [path for path in _paths(config) if hydra or path.split(".")[0] != "hydra"]
 
+    def check_types(self, config: DictConfig, overrides: list[str]) -> None:
+        """Raise SettingError where an override gives words to a setting whose own value is a number or flag.
+
+        Whoever builds from the setting checks it too, but only after the seconds that importing torch takes.
+        """
+        worded = {}
+        for override in overrides:
+            key, _, _ = override.partition("=")
+            value = OmegaConf.select(config, key, throw_on_missing=False) if key[:1] not in "+~" else None
+            if isinstance(value, str) and key not in MAY_BE_WORDS:
+                worded[key] = value
+        if not worded:
+            return
+        own = self._composed([text for text in overrides if text.partition("=")[0] not in worded])
+        for key, value in worded.items():
+            kind = type(OmegaConf.select(OmegaConf.create(own), key)) if own is not None else str
+            if kind in KINDS:
+                raise SettingError(f"{key} must be {KINDS[kind]}, got {value!r}")
+
     def _composed(self, overrides: list[str]) -> Any:
         try:
             # As in a sweep, which may leave a group without a choice.
             config = self.hydra.compose_config(
                 self.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
             )
-            return OmegaConf.to_container(config)
+            return OmegaConf.to_container(config)  # values that refer to others stay as they are written
         except Exception:
             return None
 

@@ -19,7 +19,7 @@ class ReproducibleEpochs(pl.Callback):
     def on_train_batch_start(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002
+        pl_module: pl.LightningModule,
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
@@ -29,7 +29,11 @@ class ReproducibleEpochs(pl.Callback):
             return
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
         for_torch, for_numpy, for_python = (int(word) for word in sequence.generate_state(3))
-        torch.manual_seed(for_torch)
+        if pl_module.device.type == "cpu":
+            # torch.manual_seed takes a millisecond to note which other devices it may have to seed later.
+            torch.default_generator.manual_seed(for_torch)
+        else:
+            torch.manual_seed(for_torch)
         np.random.seed(for_numpy)
         random.seed(for_python)
 

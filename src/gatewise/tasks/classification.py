@@ -14,6 +14,7 @@ from gatewise.batch import IGNORED, SequenceBatch
 from gatewise.facts import FeatureFacts
 from gatewise.settings import below_one
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+from gatewise.tasks.training_epoch import TrainingEpoch
 
 POOLINGS = ("last", "mean", "max")
 
@@ -72,6 +73,7 @@ class SequenceClassification(Task):
         self.head = nn.Linear(self.encoder.output_size, n_classes)
 
         self.metrics = _Metrics(n_classes)
+        self.training_epoch = TrainingEpoch(self.metrics.on_train)
         self.majority = max(range(n_classes), key=lambda c: facts.class_counts[c])
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -107,9 +109,7 @@ class SequenceClassification(Task):
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         logits, loss, count = self._score(batch)
-        self.metrics.on_train.update(logits, batch.targets)
-        self.log_training_loss(loss, count)
-        self.log_training_metrics(self.metrics.on_train)
+        self.log_training_step(loss, count, logits.argmax(-1), batch.targets)
         return loss
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002

@@ -13,6 +13,7 @@ from gatewise.batch import WindowBatch
 from gatewise.facts import SeriesFacts
 from gatewise.settings import below_one, flag
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+from gatewise.tasks.training_epoch import TrainingEpoch
 
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
 
@@ -62,6 +63,7 @@ class Forecasting(Task):
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
 
         self.metrics = _Metrics()
+        self.training_epoch = TrainingEpoch(self.metrics.on_train)
         self._shown: list[dict[str, Any]] = []
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -87,9 +89,7 @@ class Forecasting(Task):
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         forecast = self(batch.inputs)
         loss = LOSSES[self.loss](forecast, batch.targets)
-        self.metrics.on_train.update(forecast.detach().contiguous(), batch.targets.contiguous())
-        self.log_training_loss(loss, len(forecast))
-        self.log_training_metrics(self.metrics.on_train)
+        self.log_training_step(loss, len(forecast), forecast, batch.targets)
         return loss
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:  # noqa: ARG002

@@ -27,7 +27,7 @@ class _Metrics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.on_train, self.on_val = Perplexity(), Perplexity()
+        self.on_val = Perplexity()
         self.on_test, self.on_unigram = Perplexity(), Perplexity()
 
 
@@ -122,10 +122,11 @@ class LanguageModelling(Task):
 
     def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         loss, count = self._loss(batch)
-        self.metrics.on_train.update(loss.detach(), count)
-        self.log_training_loss(loss, count)
-        self.log_dict({"train/perplexity": self.metrics.on_train}, on_step=False, on_epoch=True)
+        self.log_training_step(loss, count)
         return loss
+
+    def from_mean_loss(self, split: str, loss: Tensor) -> dict[str, Tensor]:
+        return {f"{split}/perplexity": loss.exp()}
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
         loss, count = self._loss(batch)

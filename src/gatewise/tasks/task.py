@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MetricCollection
 
 from gatewise.facts import Facts
 from gatewise.nn import Recurrent
+from gatewise.tasks.training_epoch import TrainingEpoch
 
 MakeModel = Callable[..., Recurrent]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -50,9 +50,17 @@ class Task(pl.LightningModule):
         if mode not in ("min", "max"):
             raise ValueError(f"mode must be min or max, got {mode!r}")
         self.monitor, self.mode = monitor, mode
+        self.training_epoch = TrainingEpoch()
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook it is in dozens of times a step, which a Module makes slow.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def training_loss(self, batch: Any) -> Tensor:
         """The mean loss of a training batch, with nothing measured or logged."""
@@ -62,25 +70,40 @@ class Task(pl.LightningModule):
         """What the last test showed beyond its metrics, as plain values for plots."""
         return {}
 
-    def log_training_loss(self, loss: Tensor, count: int) -> None:
-        """Log the loss of one step of ``count`` predictions: the epoch's mean, and the steps' for W&B."""
-        self.log_mean("train/loss", loss, count)
-        self.log("step/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=count)
+    def log_training_step(
+        self, loss: Tensor, count: int, predicted: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Log a step's mean loss over ``count`` predictions; in the epoch's last step, the whole epoch's."""
+        self.training_epoch.add(loss, count, predicted, targets)
+        trainer = self.trainer
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (trainer.global_step + 1) % every == 0:  # when loggers take it up
+            self.log("step/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=count)
+        # Not when the epoch ends: Lightning asks the callbacks first then.
+        if trainer.is_last_batch or trainer.global_step + 1 == trainer.max_steps:
+            self._log_training_epoch()
+
+    def _log_training_epoch(self) -> None:
+        epoch = self.training_epoch
+        epoch.gather()
+        sums = torch.tensor([epoch.loss, epoch.count], dtype=torch.get_default_dtype(), device=self.device)
+        loss, count = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        values: dict[str, Any] = {"train/loss": loss / count.clamp(min=1)}
+        values.update(self.from_mean_loss("train", values["train/loss"]))
+        if epoch.metrics is not None:
+            values.update(epoch.metrics.compute())
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+        epoch.reset()
+
+    def from_mean_loss(self, split: str, loss: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Metrics of a split, by name, that follow from its mean loss."""
+        return {}
 
     def log_mean(self, name: str, value: Tensor, count: int) -> None:
         """Log a mean over ``count`` predictions, so that the epoch's is over those of all processes."""
         # Lightning cuts the processes' mean count to a whole number, which theirs need not be; this one is.
         count *= self.trainer.world_size
         self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
-
-    def log_training_metrics(self, metrics: MetricCollection) -> None:
-        """Log an epoch's training metrics in its last step; logged in every step they would slow each down.
-
-        Not when the epoch ends: Lightning asks the callbacks first then.
-        """
-        if self.trainer.is_last_batch:
-            self.log_dict(metrics.compute(), on_step=False, on_epoch=True, batch_size=1)
-            metrics.reset()
 
     # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
     # written, or a resumed training repeats an epoch's learning rate.

@@ -1,0 +1,54 @@
+"""What an epoch's training steps showed, gathered so that gathering does not slow the steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+STEPS_HELD = 64
+"""Steps whose predictions are held before they are scored together."""
+
+
+class TrainingEpoch:
+    """Mean loss, and scores of the predictions, of the training steps of one epoch.
+
+    Logging in every step costs a small model a fifth of its time; here a step appends to lists, which are
+    emptied into sums and metrics now and then.
+    """
+
+    def __init__(self, metrics: MetricCollection | None = None) -> None:
+        self.metrics = metrics
+        self.loss, self.count = 0.0, 0
+        self._losses: list[Tensor] = []
+        self._counts: list[int] = []
+        self._predictions: list[tuple[Tensor, Tensor]] = []
+
+    def add(
+        self, loss: Tensor, count: int, predicted: Tensor | None = None, targets: Tensor | None = None
+    ) -> None:
+        """Take up a step: the mean loss over ``count`` predictions, and these with what was right."""
+        self._losses.append(loss.detach())
+        self._counts.append(count)
+        if predicted is not None and targets is not None:
+            self._predictions.append((predicted.detach(), targets))
+        if len(self._losses) == STEPS_HELD:
+            self.gather()
+
+    def gather(self) -> None:
+        """Bring ``loss`` (a sum over predictions), ``count`` and ``metrics`` up to the last step added."""
+        if self._losses:
+            losses = torch.stack(self._losses).double().cpu()
+            self.loss += float(losses @ torch.tensor(self._counts, dtype=losses.dtype))
+            self.count += sum(self._counts)
+        if self._predictions and self.metrics is not None:
+            predicted, targets = zip(*self._predictions, strict=True)
+            self.metrics.update(torch.cat(predicted), torch.cat(targets))
+        self._losses, self._counts, self._predictions = [], [], []
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self.loss, self.count = 0.0, 0
+        self._losses, self._counts, self._predictions = [], [], []
+        if self.metrics is not None:
+            self.metrics.reset()
