@@ -8,11 +8,17 @@ from numbers import Integral, Real
 from typing import Any
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for the known word closest to ``word``, or an empty string."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word closest to ``word``, or None where none is close."""
     by_lowercase = {k.lower(): k for k in known}
     close = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.5)
-    return f" (did you mean {by_lowercase[close[0]]!r}?)" if close else ""
+    return by_lowercase[close[0]] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"`` for the known word closest to ``word``, or an empty string."""
+    close = nearest(word, known)
+    return "" if close is None else f" (did you mean {close!r}?)"
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> int:

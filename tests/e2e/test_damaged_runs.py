@@ -14,7 +14,10 @@ DAMAGED = {
     "facts.json": (b"[1]", "facts.json: must hold {...}, got a list"),
     "config.yaml": (b"", "config.yaml: not a Gatewise run's config (it has no task, data, model, trainer)"),
     "overrides.yaml": (b"- 1\n", "overrides.yaml: must hold settings"),
-    "checkpoints/best.ckpt": (b"PK\x03\x04", "best.ckpt: damaged or no checkpoint; use checkpoint=last"),
+    "checkpoints/best.ckpt": (
+        b"PK\x03\x04",
+        "best.ckpt: damaged or no checkpoint; train again, or evaluate and predict with checkpoint=last",
+    ),
 }
 
 
@@ -69,7 +72,10 @@ def test_a_checkpoint_with_code_is_refused(copied: Place) -> None:
     torch.save({**torch.load(path, weights_only=True), "more": Runs()}, path)
     result = copied("evaluate", "run=last")
     assert (result.code, list(copied.folder.glob("**/ran"))) == (1, [])
-    assert "best.ckpt: holds code, refused; use checkpoint=last" in result.line()
+    assert (
+        "best.ckpt: holds code, refused; train again, or evaluate and predict with checkpoint=last"
+        in result.line()
+    )
     copied.ok("evaluate", "run=last", "checkpoint=last")
 
 

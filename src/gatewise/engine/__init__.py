@@ -6,7 +6,6 @@ its place here beside them, as a module with a ``run`` of the same signature.
 
 from __future__ import annotations
 
-import difflib
 import logging
 
 import torch
@@ -16,6 +15,7 @@ from gatewise.cells import Cell
 from gatewise.engine import function, loop
 from gatewise.engine.packing import Packing
 from gatewise.engine.weights import Result, Weights
+from gatewise.settings import choice
 
 ENGINES = ("auto", "function", "loop")
 
@@ -27,10 +27,7 @@ _said: set[str] = set()
 
 def check_engine(name: str) -> None:
     """Raise ValueError for an engine that does not exist."""
-    if name not in ENGINES:
-        close = difflib.get_close_matches(str(name), ENGINES, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}{hint}")
+    choice("engine", name, ENGINES)
 
 
 def run(

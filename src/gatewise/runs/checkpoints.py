@@ -96,9 +96,8 @@ def _read(path: Path, map_location: Any) -> dict[str, Any]:
 def _unusable(path: Path, what: str) -> ValueError:
     other = "last" if path.stem == "best" else "best"
     found = path.with_name(f"{other}.ckpt").is_file()
-    return ValueError(
-        f"{path}: {what}; " + (f"use checkpoint={other} or train again" if found else "train again")
-    )
+    instead = f", or evaluate and predict with checkpoint={other}" if found else ""
+    return ValueError(f"{path}: {what}; train again{instead}")
 
 
 def _moved(value: Any, there: str, here: str) -> Any:

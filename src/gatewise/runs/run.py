@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import os
 import secrets
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gatewise.facts import Facts, check_finite, facts_from_dict
 from gatewise.runs.files import read_json_object, read_yaml, write_json, write_text
+from gatewise.settings import nearest
 
 LAST = "last"
 STATES = ("created", "running", "done", "failed", "interrupted")
@@ -99,8 +99,10 @@ class Run:
         if not (folder / "config.yaml").is_file():
             what = "holds no config.yaml" if folder.is_dir() else "there is no such folder"
             near = sorted(p.name for p in folder.parent.glob("*") if (p / "config.yaml").is_file())
-            close = difflib.get_close_matches(folder.name, near, 1)
-            hint = f"did you mean {folder.parent / close[0]}?" if close else "give a run directory or last"
+            close = nearest(folder.name, near)
+            hint = (
+                "give a run directory or last" if close is None else f"did you mean {folder.parent / close}?"
+            )
             raise ValueError(f"{key}={reference}: not a run directory ({what}); {hint}")
         return cls(folder.resolve())
 
