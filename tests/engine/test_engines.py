@@ -202,7 +202,7 @@ def test_every_cell_equals_the_loop(cell, lengths, reverse, engine):
     assert_same(problem.results(engine), problem.results("loop"), 1e-12)
 
 
-@pytest.mark.parametrize("engine", ["loop", "function"])
+@pytest.mark.parametrize("engine", ["loop", "function", "native"])
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_gradients_are_derivatives(cell, engine):
     problem = Problem.draw(cell, [3, 2, 0], F=2, H=2, masked=True, reverse=True)
@@ -210,11 +210,12 @@ def test_gradients_are_derivatives(cell, engine):
     assert gradcheck(lambda *tensors: problem.run(engine, *tensors), inputs)
 
 
+@pytest.mark.parametrize("engine", ["function", "native"])
 @pytest.mark.parametrize("cell", ELEMENTWISE, ids=repr)
-def test_second_derivatives_of_the_function_engine(cell):
+def test_second_derivatives(cell, engine):
     problem = Problem.draw(cell, [2, 1], F=2, H=2, masked=True)
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]
-    assert gradgradcheck(lambda *tensors: problem.run("function", *tensors), inputs)
+    assert gradgradcheck(lambda *tensors: problem.run(engine, *tensors), inputs)
 
 
 def test_create_graph_through_a_carried_state():
@@ -229,7 +230,8 @@ def test_create_graph_through_a_carried_state():
         second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
         return first, second
 
-    torch.testing.assert_close(gradients("function"), gradients("loop"), rtol=1e-12, atol=1e-12)
+    for engine in ("function", "native"):
+        torch.testing.assert_close(gradients(engine), gradients("loop"), rtol=1e-12, atol=1e-12)
 
 
 def test_create_graph_with_one_tensor_in_two_places():
@@ -239,7 +241,8 @@ def test_create_graph_with_one_tensor_in_two_places():
         values = problem.run(engine, *others[:-1], both, both)
         return torch.autograd.grad(problem.loss(values), both, create_graph=True)
 
-    torch.testing.assert_close(gradient("function"), gradient("loop"), rtol=1e-12, atol=1e-12)
+    for engine in ("function", "native"):
+        torch.testing.assert_close(gradient(engine), gradient("loop"), rtol=1e-12, atol=1e-12)
 
 
 def test_backward_twice_gives_the_same():
@@ -303,14 +306,27 @@ def test_supports_cells_that_treat_each_feature_alone(cell):
     assert function.supports(copy.deepcopy(cell)) is (cell not in MIXING)
 
 
-@pytest.mark.parametrize("engine", OTHERS)
-def test_a_cell_that_mixes_features_says_so_once(engine, caplog, monkeypatch):
+@pytest.mark.parametrize(
+    ("engine", "cell", "reasons"),
+    [
+        ("function", LayerNormRNN(), ["LayerNormRNN.step mixes features; the loop engine runs it"]),
+        ("native", LayerNormRNN(), []),
+        (
+            "auto",
+            MatrixOfZeros(),
+            [
+                "MatrixOfZeros with the parameter V of shape (4, 4): not by the native engine",
+                "MatrixOfZeros.step mixes features; the loop engine runs it",
+            ],
+        ),
+    ],
+)
+def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, caplog, monkeypatch):
     monkeypatch.setattr(engines, "_said", set())
     with caplog.at_level(logging.INFO, "gatewise"):
         for _ in range(3):
-            Problem.draw(LayerNormRNN(), [2, 1]).results(engine)
-    expected = f"engine={engine}: LayerNormRNN.step mixes features; the loop engine runs it"
-    assert [record.getMessage() for record in caplog.records] == [expected]
+            Problem.draw(cell, [2, 1]).results(engine)
+    assert [r.getMessage() for r in caplog.records] == [f"engine={engine}: {reason}" for reason in reasons]
 
 
 @pytest.mark.parametrize("engine", OTHERS)

@@ -1,7 +1,7 @@
 """Engines: ways to run any cell over whole sequences, all with the loop's results.
 
-``loop`` is the reference; ``function`` is one autograd node in torch operations. A compiled engine takes
-its place here beside them, as a module with a ``run`` of the same signature.
+``loop`` is the reference; ``function`` is one autograd node in torch operations; ``native`` compiles the cell
+to C for the CPU. Each is a module with a ``run`` of the same signature.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine import function, loop
+from gatewise.engine import function, loop, native
 from gatewise.engine.packing import Packing
 from gatewise.engine.weights import Result, Weights
 from gatewise.settings import choice
 
-ENGINES = ("auto", "function", "loop")
+ENGINES = ("auto", "native", "function", "loop")
 
 __all__ = ["ENGINES", "Packing", "Result", "Weights", "check_engine", "run"]
 
@@ -45,12 +45,21 @@ def run(
 
     The gates of a run with ``show`` carry gradients, which only the loop gives them.
     """
-    if show and engine == "function":
-        _say_once("engine=function: returning gates takes the loop engine")
-    # Without gradients there is no graph to save, and the loop keeps no history of states. torch.func
-    # (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
-    if engine == "loop" or show or not torch.is_grad_enabled() or _in_torch_func():
+    if show and engine not in ("auto", "loop"):
+        _say_once(f"engine={engine}: returning gates takes the loop engine")
+    # torch.func (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
+    if engine == "loop" or show or _in_torch_func():
         return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, show)
+    if engine != "function":
+        try:
+            result: Result = native.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+            return result
+        except native.Unsupported as reason:
+            name = type(cell).__name__
+            _say_once(f"engine={engine}: {name} with {reason}: not by the native engine")
+    # Without gradients there is no graph to save, and the loop keeps no history of states.
+    if not torch.is_grad_enabled():
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
     if not function.supports(cell):
         _say_once(f"engine={engine}: {type(cell).__name__}.step mixes features; the loop engine runs it")
         return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)

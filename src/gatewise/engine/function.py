@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gatewise.cells import Cell
-from gatewise.engine import loop
 from gatewise.engine.packing import step_slices
+from gatewise.engine.second import differentiable_backward
 from gatewise.engine.weights import Result, Weights
 
 
@@ -108,7 +108,8 @@ class _Sequence(torch.autograd.Function):
         with torch.autocast(device, dtype, enabled):
             if torch.is_grad_enabled():
                 # Somebody wants derivatives of these gradients (create_graph): the loop has them.
-                return (None, None, None, None, *_differentiable_backward(ctx, inputs, grads))
+                wanted = ctx.needs_input_grad[4:]
+                return (None, None, None, None, *differentiable_backward(ctx, inputs, grads, wanted))
             return (None, None, None, None, *_backward(ctx, inputs, a, before, grads))
 
 
@@ -190,39 +191,6 @@ def _through(derivatives: list[Tensor | None], rows: slice, incoming: list[Tenso
         else:
             total = total.addcmul(derivative[rows], grad.unsqueeze(1))
     return None if total is None else total.flatten(1)
-
-
-def _differentiable_backward(
-    ctx: Any, inputs: tuple[Any, ...], grads: tuple[Tensor, ...]
-) -> list[Tensor | None]:
-    """The same gradients as a graph of their own, from a second run by the loop."""
-    with torch.enable_grad():
-        # Views of their own: an input may be computed from another (a carried state from the weights), and
-        # the way through it is not this node's to differentiate.
-        inputs = tuple(None if tensor is None else tensor.view_as(tensor) for tensor in inputs)
-        x, weight_input, weight_hidden, bias, state_mask, *own_and_state = inputs
-        own = dict(zip(ctx.own_names, own_and_state[: len(ctx.own_names)], strict=True))
-        result = loop.run(
-            ctx.cell,
-            Weights(weight_input, weight_hidden, bias, own),
-            x,
-            ctx.batch_sizes,
-            tuple(own_and_state[len(ctx.own_names) :]),
-            ctx.reverse,
-            state_mask,
-        )
-        wanted = [i for i, need in enumerate(ctx.needs_input_grad[4:]) if need]
-        found = torch.autograd.grad(
-            (result.outputs, *result.state),
-            [inputs[i] for i in wanted],
-            grads,
-            create_graph=True,
-            allow_unused=True,
-        )
-    gradients: list[Tensor | None] = [None] * len(inputs)
-    for i, gradient in zip(wanted, found, strict=True):
-        gradients[i] = gradient
-    return gradients
 
 
 _row_and_feature_alone: WeakKeyDictionary[Cell, bool] = WeakKeyDictionary()

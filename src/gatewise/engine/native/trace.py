@@ -1,0 +1,370 @@
+"""From a cell's ``step`` to two short lists of scalar operations: the step, and its derivative.
+
+``make_fx`` records what ``step`` and its vector-Jacobian product do to tensors of one row per sequence. All
+of it is element-wise, or a reduction along the features, so one row tells everything; the result is a list of
+:class:`Operation` on values that are either a number per feature or one for the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Cell
+
+
+class Unsupported(Exception):  # noqa: N818 - no error: another engine runs the cell
+    """Why this engine cannot run a cell, in words that follow its name."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``name = kind(*args)``; an argument is the name of a value, or a number."""
+
+    name: str
+    kind: str
+    args: tuple[str | float, ...]
+    per_row: bool
+    """Whether the value is one number for the row, and not one for each feature."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One step of a cell and its derivative; inputs are named a0, r0, s0, p0, g0 … by their position."""
+
+    forward: tuple[Operation, ...]
+    new_state: tuple[str | float, ...]
+    """Value of each new state."""
+    backward: tuple[Operation, ...]
+    grad: dict[str, tuple[str | None, ...]]
+    """For ``a``, ``r``, ``s`` and ``p``: the value of each one's gradient, or None where there is none."""
+    saved: tuple[str, ...]
+    """Values of the step, other than states and parameters, that the derivative starts from."""
+    row_values: frozenset[str]
+    """Values that are one number for the row."""
+
+    @property
+    def uses_hidden(self) -> bool:
+        """Whether the step looks at W h at all."""
+        used = {arg for op in self.forward for arg in op.args} | set(self.new_state)
+        return any(isinstance(arg, str) and arg[0] == "r" and arg[1:].isdigit() for arg in used)
+
+
+def trace(cell: Cell, hidden_size: int) -> Trace:
+    """Record ``cell.step`` and its derivative for rows of ``hidden_size`` features.
+
+    Raises Unsupported, naming the operation, where the step does something that is not element-wise nor a
+    reduction along the features.
+    """
+    from torch._decomp import core_aten_decompositions, get_decompositions
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    if hidden_size < 2:
+        raise Unsupported("a hidden size of 1")
+    own = cell.own_parameters(hidden_size)
+    for name, value in own.items():
+        if tuple(value.shape) != (hidden_size,):
+            raise Unsupported(f"the parameter {name} of shape {tuple(value.shape)}")
+    rows = 3 if hidden_size != 3 else 5  # any number that no other size is
+
+    def step(a: Any, r: Any, s: Any, p: Any) -> tuple[Tensor, ...]:
+        own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
+        return tuple(cell.step(cell.Gates(*a), cell.Gates(*r), cell.State(*s), own_values)[0])
+
+    def both(a: Any, r: Any, s: Any, p: Any, g: Any) -> Any:
+        after, derivative = torch.func.vjp(step, a, r, s, p)[:2]
+        return after, *derivative(tuple(g))
+
+    def tensors(count: int) -> list[Tensor]:
+        return [torch.zeros(rows, hidden_size) for _ in range(count)]
+
+    gates, states = len(cell.gates), len(cell.states)
+    parameters = [torch.zeros(hidden_size) for _ in own]
+    groups = (tensors(gates), tensors(gates), tensors(states), parameters, tensors(states))
+    aten = torch.ops.aten
+    decompositions = {
+        **core_aten_decompositions(),
+        **get_decompositions([getattr(aten, name) for name in _COMPOSITE]),
+        aten.native_layer_norm.default: _layer_norm,
+    }
+    decompositions.pop(aten.mean.dim, None)
+    try:
+        # Also where the first sequence is one that nobody differentiates.
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            graph = make_fx(torch.func.functionalize(both), decomposition_table=decompositions)(*groups).graph
+    except Unsupported:
+        raise
+    except Exception as error:
+        raise Unsupported(f"a step that cannot be traced ({type(error).__name__})") from error
+    names = [f"{kind}{i}" for kind, group in zip("arspg", groups, strict=True) for i in range(len(group))]
+    reader = _Reader(rows, hidden_size)
+    outputs = reader.read(graph, names)
+    return _split(reader, outputs, gates, states, len(own))
+
+
+def _layer_norm(
+    x: Tensor,
+    shape: Any,  # noqa: ARG001
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """native_layer_norm over the features, in operations that can be read."""
+    mean = x.mean(-1, keepdim=True)
+    apart = x - mean
+    scale = torch.rsqrt((apart * apart).mean(-1, keepdim=True) + eps)
+    normed = apart * scale
+    normed = normed if weight is None else normed * weight
+    return (normed if bias is None else normed + bias), mean, scale
+
+
+class _Reader:
+    """Turns a graph of tensor operations into operations on rows."""
+
+    def __init__(self, rows: int, hidden_size: int) -> None:
+        self.rows, self.hidden_size = rows, hidden_size
+        # A number for each feature (of the row, or of all rows), for the row, or for all.
+        self.shapes = (
+            (rows, hidden_size),
+            (1, hidden_size),
+            (hidden_size,),
+            (rows, 1),
+            (rows,),
+            (1, 1),
+            (1,),
+            (),
+        )
+        self.operations: dict[str, Operation] = {}
+        self.row_values: set[str] = set()
+        self.summed: set[Any] = set()
+        """Sums over the rows, which the gradients of parameters are; whoever runs the rows adds them up."""
+
+    def read(self, graph: Any, names: list[str]) -> list[str | float]:
+        """Fill ``operations``; returns the values of the graph's outputs, a number where one is constant."""
+        values: dict[Any, str | float] = {}
+        inputs = iter(names)
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                values[node] = next(inputs)
+            elif node.op == "output":
+                return [values[item] for item in torch.utils._pytree.tree_leaves(node.args[0])]
+            elif node.op == "call_function":
+                values[node] = self._value(node, values)
+            else:
+                raise Unsupported(f"a constant tensor made outside of its step ({node.name})")
+        raise AssertionError("a graph without outputs")
+
+    def _value(self, node: Any, values: dict[Any, str | float]) -> str | float:
+        name = str(node.target).removeprefix("aten.")
+        args = [values[arg] if isinstance(arg, torch.fx.Node) else arg for arg in node.args]
+        result = node.meta.get("val")
+        if not isinstance(result, Tensor):
+            raise Unsupported(f"the operation {name}")
+        shape = tuple(result.shape)
+        if name not in _SAME and self.summed.intersection(node.all_input_nodes):
+            raise Unsupported("a sum over the rows that it goes on with")
+        if name == "sum.dim_IntList" and list(node.args[1]) == [0] and isinstance(args[0], str):
+            self.summed.add(node)
+            return args[0]
+        if shape not in self.shapes:
+            raise Unsupported(f"the operation {name} to shape {shape[1:]}")
+        if name in _SAME:
+            if node.args[0] in self.summed:
+                self.summed.add(node)
+            return args[0]
+        if name == "clamp.default":
+            return self._clamp(args)
+        if name == "var.correction":
+            return self._variance(node, args[0])
+        if name in _CONSTANT:
+            return float(_CONSTANT[name](args))
+        reduction = _REDUCTIONS.get(name)
+        if reduction is not None:
+            if not self._along_features(node):
+                raise Unsupported(f"the operation {name} over the rows")
+            if isinstance(args[0], float):
+                raise Unsupported(f"the operation {name} of a constant")
+            return self._add(reduction, args[0])
+        if name not in OPERATIONS:
+            raise Unsupported(f"the operation {name}")
+        if node.kwargs.get("alpha", 1) != 1:
+            args[1] = self._add("mul", args[1], float(node.kwargs["alpha"]))
+        operands: list[str | float] = []
+        for arg in args:
+            if isinstance(arg, (bool, int, float)):
+                operands.append(float(arg))
+            elif isinstance(arg, str):
+                operands.append(arg)
+            else:
+                raise Unsupported(f"the operation {name} with {arg!r}")
+        return self._add(OPERATIONS[name], *operands)
+
+    def _clamp(self, args: list[Any]) -> str | float:
+        value, low, high = (*args, None, None)[:3]
+        if low is not None:
+            value = self._add("maximum", value, float(low))
+        return value if high is None else self._add("minimum", value, float(high))
+
+    def _variance(self, node: Any, value: str | float) -> str:
+        correction = node.kwargs.get("correction")
+        if not self._along_features(node) or isinstance(value, float):
+            raise Unsupported(f"the operation {node.target} over the rows")
+        apart = self._add("sub", value, self._add("mean", value))
+        squares = self._add("sum", self._add("mul", apart, apart))
+        return self._add("div", squares, float(self.hidden_size - (1 if correction is None else correction)))
+
+    def _along_features(self, node: Any) -> bool:
+        dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        rank = node.args[0].meta["val"].dim()
+        return isinstance(dims, (list, tuple)) and rank == 2 and [d % rank for d in dims] == [1]
+
+    def _add(self, kind: str, *args: str | float) -> str:
+        # Two gates often start from the same operation; once is enough.
+        for operation in self.operations.values():
+            if (operation.kind, operation.args) == (kind, args):
+                return operation.name
+        name = f"v{len(self.operations)}"
+        named = [arg for arg in args if isinstance(arg, str)]
+        per_row = kind in _REDUCTIONS.values() or all(arg in self.row_values for arg in named)
+        self.operations[name] = Operation(name, kind, args, per_row)
+        if per_row:
+            self.row_values.add(name)
+        return name
+
+
+def _split(reader: _Reader, outputs: list[str | float], gates: int, states: int, own: int) -> Trace:
+    """Part the operations into those of the step and those of its derivative."""
+    counts = {"new": states, "a": gates, "r": gates, "s": states, "p": own}
+    named, start = {}, 0
+    for key, count in counts.items():
+        named[key] = tuple(outputs[start : start + count])
+        start += count
+    forward = _needed(reader.operations, named["new"])
+    grad: dict[str, tuple[str | None, ...]] = {}
+    for key in "arsp":
+        if any(isinstance(value, float) and value != 0 for value in named[key]):
+            raise Unsupported("a constant derivative")
+        grad[key] = tuple(None if isinstance(value, float) else value for value in named[key])
+    wanted = [value for values in grad.values() for value in values if value is not None]
+    inside = {op.name for op in forward}
+    backward = [op for op in _needed(reader.operations, wanted) if op.name not in inside]
+    used = [arg for op in backward for arg in op.args if isinstance(arg, str)] + wanted
+    saved = [value for value in dict.fromkeys(used) if value in inside or value[0] in "ar"]
+    again = [op for op in forward if op.name in saved and _cheap(op, saved)]
+    return Trace(
+        forward=tuple(forward),
+        new_state=named["new"],
+        backward=(*again, *backward),
+        grad=grad,
+        saved=tuple(value for value in saved if value not in {op.name for op in again}),
+        row_values=frozenset(reader.row_values),
+    )
+
+
+def _cheap(operation: Operation, saved: Iterable[str]) -> bool:
+    """Whether a value is computed again sooner than it is read from memory: a sum of what is there anyway."""
+    known = set(saved) - {operation.name}
+    return operation.kind in ("add", "sub", "mul", "neg") and all(
+        isinstance(arg, float) or arg in known or arg[0] in "sp" for arg in operation.args
+    )
+
+
+def _needed(operations: dict[str, Operation], wanted: Iterable[str | float | None]) -> list[Operation]:
+    """The operations that lead to ``wanted``, in order."""
+    needed: set[str] = set()
+    for name, operation in reversed(operations.items()):
+        if name in wanted or name in needed:
+            needed.add(name)
+            needed.update(arg for arg in operation.args if isinstance(arg, str))
+    return [operation for name, operation in operations.items() if name in needed]
+
+
+# aten's names to ours, which the C code is written for.
+OPERATIONS = {
+    "add.Tensor": "add",
+    "add.Scalar": "add",
+    "sub.Tensor": "sub",
+    "sub.Scalar": "sub",
+    "mul.Tensor": "mul",
+    "mul.Scalar": "mul",
+    "div.Tensor": "div",
+    "div.Scalar": "div",
+    "neg.default": "neg",
+    "reciprocal.default": "reciprocal",
+    "sigmoid.default": "sigmoid",
+    "tanh.default": "tanh",
+    "relu.default": "relu",
+    "exp.default": "exp",
+    "log.default": "log",
+    "log1p.default": "log1p",
+    "expm1.default": "expm1",
+    "sqrt.default": "sqrt",
+    "rsqrt.default": "rsqrt",
+    "abs.default": "abs",
+    "sign.default": "sign",
+    "sgn.default": "sign",
+    "sin.default": "sin",
+    "cos.default": "cos",
+    "erf.default": "erf",
+    "pow.Tensor_Scalar": "pow",
+    "pow.Tensor_Tensor": "pow",
+    "maximum.default": "maximum",
+    "minimum.default": "minimum",
+    "where.self": "where",
+    "gt.Scalar": "gt",
+    "gt.Tensor": "gt",
+    "ge.Scalar": "ge",
+    "ge.Tensor": "ge",
+    "lt.Scalar": "lt",
+    "lt.Tensor": "lt",
+    "le.Scalar": "le",
+    "le.Tensor": "le",
+    "eq.Scalar": "eq",
+    "eq.Tensor": "eq",
+    "ne.Scalar": "ne",
+    "ne.Tensor": "ne",
+    "logical_not.default": "not",
+    "logical_and.default": "and",
+    "logical_or.default": "or",
+    "bitwise_not.default": "not",
+    "bitwise_and.Tensor": "and",
+    "bitwise_or.Tensor": "or",
+}
+# Core operations that are made of simpler ones.
+_COMPOSITE = (
+    "native_layer_norm_backward",
+    "elu",
+    "gelu",
+    "hardtanh",
+    "leaky_relu",
+    "_softmax",
+    "_log_softmax",
+)
+_REDUCTIONS = {"sum.dim_IntList": "sum", "mean.dim": "mean", "amax.default": "amax", "amin.default": "amin"}
+_SAME = {
+    "detach.default",
+    "alias.default",
+    "clone.default",
+    "expand.default",
+    "view.default",
+    "_unsafe_view.default",
+    "reshape.default",
+    "unsqueeze.default",
+    "squeeze.dims",
+    "squeeze.dim",
+    "lift_fresh_copy.default",
+    "_to_copy.default",
+}
+_CONSTANT: dict[str, Callable[[list[Any]], float]] = {
+    "full_like.default": lambda args: args[1],
+    "full.default": lambda args: args[1],
+    "scalar_tensor.default": lambda args: args[0],
+    "zeros_like.default": lambda args: 0.0,  # noqa: ARG005
+    "ones_like.default": lambda args: 1.0,  # noqa: ARG005
+    "zeros.default": lambda args: 0.0,  # noqa: ARG005
+}

@@ -1,0 +1,48 @@
+"""Derivatives of derivatives, for engines whose own backward pass is no graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewise.engine import loop
+from gatewise.engine.weights import Weights
+
+
+def differentiable_backward(
+    ctx: Any, inputs: tuple[Any, ...], grads: tuple[Tensor, ...], needed: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The gradients of a sequence as a graph of their own, from a second run by the loop.
+
+    ``inputs`` are x, U, W, b, mask, own parameters and initial state; ``needed`` says for each whether its
+    gradient is. ``ctx`` knows the cell, batch_sizes, reverse and own_names.
+    """
+    with torch.enable_grad():
+        # Views of their own: an input may be computed from another (a carried state from the weights), and
+        # the way through it is not this node's to differentiate.
+        inputs = tuple(None if tensor is None else tensor.view_as(tensor) for tensor in inputs)
+        x, weight_input, weight_hidden, bias, state_mask, *own_and_state = inputs
+        own = dict(zip(ctx.own_names, own_and_state[: len(ctx.own_names)], strict=True))
+        result = loop.run(
+            ctx.cell,
+            Weights(weight_input, weight_hidden, bias, own),
+            x,
+            ctx.batch_sizes,
+            tuple(own_and_state[len(ctx.own_names) :]),
+            ctx.reverse,
+            state_mask,
+        )
+        wanted = [i for i, need in enumerate(needed) if need]
+        found = torch.autograd.grad(
+            (result.outputs, *result.state),
+            [inputs[i] for i in wanted],
+            grads,
+            create_graph=True,
+            allow_unused=True,
+        )
+    gradients: list[Tensor | None] = [None] * len(inputs)
+    for i, gradient in zip(wanted, found, strict=True):
+        gradients[i] = gradient
+    return gradients

@@ -1,0 +1,308 @@
+"""The native engine: what it compiles, how it keeps it, and what it leaves to the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from test_engines import CELLS, MatrixOfZeros, Problem, assert_same
+
+from gatewise import engine as engines
+from gatewise.cells import GRU, LSTM, RNN, Cell
+from gatewise.engine import native
+from gatewise.engine.native import library
+from gatewise.engine.native.emit import source
+from gatewise.engine.native.trace import Unsupported, trace
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """Nothing compiled yet, in this process or in the cache, which is returned."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(native, "_libraries", {})
+    monkeypatch.setattr(native, "_kernels", type(native._kernels)())
+    monkeypatch.setattr(engines, "_said", set())
+    for cached in (library._compiler, library._native_flags):
+        cached.cache_clear()
+    yield tmp_path / "gatewise" / "engine"
+    for cached in (library._compiler, library._native_flags):
+        cached.cache_clear()
+
+
+def compiles_in(monkeypatch) -> list[str]:
+    """The calls of the compiler from here on."""
+    calls: list[str] = []
+    compile_ = library._compile
+    monkeypatch.setattr(library, "_compile", lambda *args: calls.append("cc") or compile_(*args))
+    return calls
+
+
+def as_the_loop(cell: Cell, **problem) -> None:
+    drawn = Problem.draw(cell, [4, 3, 1], **problem)
+    assert_same(drawn.results("native"), drawn.results("loop"), 1e-12)
+
+
+# What it makes of a cell
+
+
+def test_an_lstm_keeps_four_gates_and_the_squashed_cell_state():
+    recorded = trace(LSTM(), 8)
+    # Backpropagation needs i, f, n, o and tanh(c'); c is kept as a state anyway.
+    assert len(recorded.saved) == 5
+    assert recorded.grad["a"] == recorded.grad["r"]
+    assert recorded.grad["s"][0] is None  # h enters through W h alone
+
+
+def test_a_gru_keeps_what_its_reset_gate_multiplies():
+    # r, z, n and W h + d; h - n is computed again, which is cheaper than reading it.
+    recorded = trace(GRU(), 8)
+    assert len(recorded.saved) == 4
+    assert recorded.grad["a"] != recorded.grad["r"]
+
+
+def test_nothing_in_the_code_knows_a_cell_by_name():
+    text = source(RNN(), trace(RNN(), 8), 8, torch.float32)
+    assert "@" not in text.replace("@ signs", "")
+    assert "RNN" not in text
+
+
+class Cumulative(Cell):
+    gates = ("n",)
+    states = ("h",)
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        return (torch.cumsum(a.n + r.n, -1),), {}
+
+
+class Branching(Cell):
+    gates = ("n",)
+    states = ("h",)
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        return ((a.n + r.n) if bool(a.n.sum() > 0) else a.n,), {}
+
+
+@pytest.mark.parametrize(
+    ("cell", "size", "reason"),
+    [
+        (Cumulative(), 4, "the operation cumsum.default"),
+        (Branching(), 4, "a step that cannot be traced"),
+        (MatrixOfZeros(), 4, r"the parameter V of shape \(4, 4\)"),
+        (RNN(), 1, "a hidden size of 1"),
+    ],
+)
+def test_what_it_cannot_express_is_named(cell, size, reason):
+    with pytest.raises(Unsupported, match=reason):
+        trace(cell, size)
+
+
+class Everything(Cell):
+    """Every operation that the engine has C for, away from where they have no derivative."""
+
+    gates = ("u", "v")
+    states = ("h", "m")
+
+    def own_parameters(self, hidden_size):
+        return {"scale": torch.ones(hidden_size)}
+
+    def step(self, a, r, s, p):
+        u, v = a.u + r.u, a.v - 0.5 * r.v
+        positive = torch.exp(u / 4) + torch.reciprocal(1 + v * v) + torch.sqrt(1 + u * u)
+        waves = torch.sin(u) * torch.cos(v) + torch.erf(u - v) + torch.expm1(v / 8) + torch.log1p(u * u)
+        chosen = torch.where((u > v) & ~(u > 3), torch.maximum(u, v), torch.minimum(u, 2 * v))
+        spread = (
+            u.var(-1, keepdim=True) + torch.abs(v).mean(-1, keepdim=True) + torch.amax(u, -1, keepdim=True)
+        )
+        m = torch.tanh(0.5 * s.m + p.scale * torch.rsqrt(positive) - torch.log(positive) / spread.exp())
+        h = torch.tanh(chosen / 4 + waves / 8 - torch.neg(m) + positive.pow(1.5) / 50 + torch.relu(v) / 9)
+        return (h, m), {}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_every_operation_has_torchs_values_and_derivatives(reverse):
+    trace(Everything(), 5)  # supported, or what follows would compare the loop with itself
+    as_the_loop(Everything(), H=5, masked=True, reverse=reverse)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7, 8, 17, 33, 40])
+@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
+def test_sizes_that_are_no_multiple_of_a_vector(cell, size):
+    as_the_loop(cell, H=size)
+    drawn = Problem.draw(cell, [4, 3, 1], H=size, dtype=torch.float32)
+    assert_same(drawn.results("native"), drawn.results("loop"), 1e-5)
+
+
+def test_extreme_values_are_those_of_torch():
+    class Squash(Cell):
+        gates = ("n",)
+        states = ("h", "e", "t")
+
+        def step(self, a, r, s, p):  # noqa: ARG002
+            return (torch.sigmoid(a.n), torch.exp(a.n), torch.tanh(a.n)), {}
+
+    values = [0.0, -0.0, 1e-8, -1e-5, 0.3, -0.35, 1.0, 20.0, -20.0, 88.0, -87.0, 89.0, -1000.0, 1000.0]
+    x = torch.tensor([[*values, float("inf"), float("-inf"), float("nan"), 700.0]])
+    for dtype, tolerance in ((torch.float32, 3e-7), (torch.float64, 1e-15)):
+        size = x.shape[1]
+        weights = engines.Weights(
+            torch.eye(size, dtype=dtype), torch.zeros(size, size, dtype=dtype), None, {}
+        )
+        # One row each, as 0 · ∞ in the product with the identity is no number.
+        for k, value in enumerate(x[0].to(dtype)):
+            one = torch.full((1, size), 0.5, dtype=dtype)
+            one[0, k] = value
+            a = engines.Weights(torch.full((size, 1), 1.0, dtype=dtype), weights.hidden, None, {})
+            state = tuple(torch.zeros(1, size, dtype=dtype) for _ in range(3))
+            found = native.run(Squash(), a, value.view(1, 1), (1,), state, False)
+            expected = [torch.sigmoid(value), torch.exp(value), torch.tanh(value)]
+            for ours, theirs in zip(found.state, expected, strict=True):
+                # Below the smallest normal number exp is 0 here.
+                torch.testing.assert_close(
+                    ours, theirs.expand(1, size), rtol=tolerance, atol=2e-38, equal_nan=True
+                )
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_threads_share_the_sequences(cell, reverse, monkeypatch):
+    problem = Problem.draw(cell, [9, 9, 7, 4, 4, 1, 0], H=6, masked=True, reverse=reverse)
+    alone = problem.results("native")
+    monkeypatch.setattr(native, "WORK_OF_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert_same(problem.results("native"), alone, 1e-12)
+
+
+def test_a_kept_product_is_not_given_more_threads_than_before():
+    call = library.set_threads()
+    if call is None:
+        pytest.skip("this torch has no MKL")
+    import ctypes
+
+    set_threads = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(call)
+    before = set_threads(2)
+    try:
+        as_the_loop(LSTM(), H=6)
+        assert set_threads(2) == 2
+    finally:
+        set_threads(before)
+
+
+# How it is kept
+
+
+def test_compiled_once_for_all_cells_of_a_kind(fresh, monkeypatch):
+    calls = compiles_in(monkeypatch)
+    as_the_loop(LSTM(), H=4)
+    as_the_loop(LSTM(forget_bias=0.0), H=4)
+    assert calls == ["cc"]
+    as_the_loop(LSTM(), H=5)
+    assert calls == ["cc", "cc"]
+    assert len(list(fresh.glob("*.so"))) == 2
+    assert not list(fresh.glob(".new-*"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "swapped", "no digest", "gone"])
+def test_a_cache_that_is_not_whole_is_made_again(fresh, monkeypatch, damage):
+    as_the_loop(GRU(), H=4)
+    (kept,) = fresh.glob("*.so")
+    digest = kept.with_suffix(".sha256")
+    {
+        "cut": lambda: kept.write_bytes(kept.read_bytes()[:700]),
+        "swapped": lambda: kept.write_bytes(b"\x7fELF" + bytes(4000)),
+        "no digest": digest.unlink,
+        "gone": kept.unlink,
+    }[damage]()
+    native._libraries.clear()
+    native._kernels.clear()
+    calls = compiles_in(monkeypatch)
+    as_the_loop(GRU(), H=4)
+    assert calls == ["cc"]
+    native._libraries.clear()
+    native._kernels.clear()
+    as_the_loop(GRU(), H=4)
+    assert calls == ["cc"], "mended by the compilation before"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of folders")
+def test_a_cache_that_others_may_write_is_not_used(fresh):
+    fresh.mkdir(parents=True)
+    fresh.chmod(0o777)
+    as_the_loop(RNN(), H=4)
+    assert list(fresh.iterdir()) == []
+
+
+def test_no_place_for_a_cache(fresh):
+    fresh.parent.parent.joinpath("gatewise").write_text("a file in its way")
+    as_the_loop(RNN(), H=4)
+
+
+@pytest.mark.parametrize("cc", ["/no/such/compiler", "false", ""])
+def test_without_a_compiler_another_engine_runs(fresh, monkeypatch, caplog, cc):  # noqa: ARG001
+    monkeypatch.setenv("CC", cc)
+    if not cc:
+        monkeypatch.setattr(library, "COMPILERS", ())
+    with caplog.at_level(logging.INFO, "gatewise"):
+        for _ in range(2):
+            as_the_loop(LSTM(), H=4)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("engine=native: LSTM with ")
+    assert "compile" in line
+
+
+def test_processes_compile_beside_each_other(fresh):
+    code = (
+        "import torch; from gatewise.nn import Recurrent;"
+        "print(Recurrent(2, 6, engine='native')(torch.ones(3, 2, 2))[0].shape)"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    assert [process.communicate()[0].strip() for process in processes] == ["torch.Size([3, 2, 6])"] * 3
+    assert len(list(fresh.glob("*.so"))) == 1
+
+
+# Where it is called from
+
+
+# Dynamo looks at every attribute of a tensor.
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_inside_a_compiled_model_and_a_forked_worker(monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "suppress_errors", False)
+    from gatewise.nn import Recurrent
+
+    model = torch.nn.Sequential(Recurrent(3, 4, engine="native"))
+    x = torch.randn(5, 2, 3)
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(x)[0], model(x)[0])
+    compiled(x)[0].sum().backward()
+    if hasattr(os, "fork"):
+        context = torch.multiprocessing.get_context("fork")
+        with context.Pool(1) as pool:
+            there = pool.apply_async(_last_output, (model, x)).get(timeout=60)
+        torch.testing.assert_close(torch.tensor(there), model(x)[0][-1].detach())
+
+
+def _last_output(model, x):
+    with torch.no_grad():
+        return model(x)[0][-1].tolist()
+
+
+def test_without_gradients_nothing_is_kept(monkeypatch):
+    kept = []
+    call = native._Call.__call__
+
+    def spy(self, function, a, initial, states, final, saved, *rest):
+        kept.append(saved is not None)
+        return call(self, function, a, initial, states, final, saved, *rest)
+
+    monkeypatch.setattr(native._Call, "__call__", spy)
+    problem = Problem.draw(LSTM(), [3, 2])
+    with torch.no_grad():
+        problem.run("native", *problem.tensors)
+    with torch.inference_mode():
+        problem.run("native", *problem.tensors)
+    assert kept == [False, False]
