@@ -306,3 +306,23 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
     with torch.inference_mode():
         problem.run("native", *problem.tensors)
     assert kept == [False, False]
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.autograd.set_detect_anomaly])
+def test_a_cell_first_met_in_another_mode(fresh, mode):  # noqa: ARG001
+    problem = Problem.draw(GRU(), [3, 2])
+    with mode(True) if mode is not torch.no_grad else mode():
+        problem.run("native", *problem.tensors)
+    assert not engines._said
+    assert_same(problem.results("native"), problem.results("loop"), 1e-12)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_inference_gives_the_values_of_training(cell, reverse):
+    problem = Problem.draw(cell, [5, 5, 3, 1, 0], masked=True, reverse=reverse)
+    trained = problem.run("native", *(t.requires_grad_() for t in problem.tensors))
+    with torch.no_grad():
+        inferred = problem.run("native", *problem.tensors)
+    for ours, theirs in zip(inferred, trained, strict=True):
+        assert torch.equal(ours, theirs)

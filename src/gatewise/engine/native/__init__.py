@@ -124,11 +124,13 @@ class _Sequence(torch.autograd.Function):
         hidden_size = weight_hidden.shape[1]
         own = own_and_state[: len(own_names)]
         initial = [s.contiguous() for s in own_and_state[len(own_names) :]]
-        states = [x.new_empty(len(x), hidden_size) for _ in initial]
         final = [torch.empty_like(s) for s in initial]
+        kept: list[tuple[int, ...]] = [(2, len(s)) for s in initial]
         saved = None
         if any(ctx.needs_input_grad):
-            saved = x.new_empty(len(x), len(compiled.trace.saved), hidden_size)
+            kept = [(len(x),)] * len(initial)
+            saved = x.new_empty(len(x), max(1, len(compiled.trace.saved)), hidden_size)
+        states = [x.new_empty(*rows, hidden_size) for rows in [(len(x),), *kept[1:]]]
         ctx.call = _Call(batch_sizes, len(initial[0]), reverse, weight_hidden, state_mask, own)
         ctx.call(compiled.forward, a, initial, states, final, saved)
         ctx.cell, ctx.batch_sizes, ctx.reverse, ctx.own_names = cell, batch_sizes, reverse, own_names

@@ -110,7 +110,7 @@ typedef struct {
     const T *weight, *mask, *own;
     const T *a;                   /* [N, BLOCKS] */
     const T *initial[STATES];     /* [B, H] */
-    T *states[STATES];            /* [N, H] */
+    T *states[STATES];            /* [N, H]; unless something is saved, all but the first [2, B, H] */
     T *final[STATES];             /* [B, H]; backward: the gradients of the state, in place */
     T *saved;                     /* [N, SAVED, H], or null: nothing will be differentiated */
     const T *above;               /* [N, H] gradient of the outputs */
@@ -156,9 +156,14 @@ static int64_t with_before(const Sequence *q, int64_t t) {
     return t + 1 < q->steps ? q->sizes[t + 1] : 0;
 }
 
+/* Where state k of a row after step t is: of a state that nobody asks for again only two steps are kept. */
+static T *state_after(const Sequence *q, int k, int64_t t, int64_t row) {
+    return q->states[k] + (k == 0 || q->saved ? q->starts[t] + row : (t & 1) * q->batch + row) * H;
+}
+
 static const T *before(const Sequence *q, int k, int64_t t, int64_t row, int64_t limit) {
     if (row >= limit) return q->initial[k] + row * H;
-    return q->states[k] + (q->starts[q->reverse ? t + 1 : t - 1] + row) * H;
+    return state_after(q, k, q->reverse ? t + 1 : t - 1, row);
 }
 
 /* r[count, BLOCKS] = h[count, H] · W[BLOCKS, H]' */
@@ -192,7 +197,7 @@ static void forward_rows(const Sequence *q, int64_t low, int64_t high, int threa
             T *n[STATES];
             for (int k = 0; k < STATES; k++) {
                 s[k] = before(q, k, t, row, limit);
-                n[k] = q->states[k] + at * H;
+                n[k] = state_after(q, k, t, row);
             }
             const T *a = q->a + at * BLOCKS, *rr = r + (row - low) * BLOCKS;
             if (q->saved)
@@ -207,7 +212,7 @@ static void forward_rows(const Sequence *q, int64_t low, int64_t high, int threa
         while (last + 1 < q->steps && q->sizes[last + 1] > row) last++;
         if (q->reverse && last > 0) last = 0;
         for (int k = 0; k < STATES; k++)
-            memcpy(q->final[k] + row * H, last < 0 ? q->initial[k] + row * H : q->states[k] + (q->starts[last] + row) * H,
+            memcpy(q->final[k] + row * H, last < 0 ? q->initial[k] + row * H : state_after(q, k, last, row),
                    sizeof(T) * H);
     }
 }

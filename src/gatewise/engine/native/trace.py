@@ -7,7 +7,8 @@ of it is element-wise, or a reduction along the features, so one row tells every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -94,8 +95,7 @@ def trace(cell: Cell, hidden_size: int) -> Trace:
     }
     decompositions.pop(aten.mean.dim, None)
     try:
-        # Also where the first sequence is one that nobody differentiates.
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        with _plain_autograd():
             graph = make_fx(torch.func.functionalize(both), decomposition_table=decompositions)(*groups).graph
     except Unsupported:
         raise
@@ -105,6 +105,18 @@ def trace(cell: Cell, hidden_size: int) -> Trace:
     reader = _Reader(rows, hidden_size)
     outputs = reader.read(graph, names)
     return _split(reader, outputs, gates, states, len(own))
+
+
+@contextmanager
+def _plain_autograd() -> Iterator[None]:
+    """Whatever mode the first sequence is run in, its cell is read in this one."""
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autograd.set_detect_anomaly(False),
+    ):
+        yield
 
 
 def _layer_norm(
