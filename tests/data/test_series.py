@@ -89,6 +89,21 @@ def test_splits_follow_time_and_targets_stay_in_their_own(tmp_path):
     assert module.facts.frequency == "h"
 
 
+def test_a_test_file_leaves_the_rows_behind_training_for_validation(tmp_path):
+    frame = _csv(tmp_path, rows=100)
+    other = frame.assign(load=frame["load"] + 1000).iloc[:40]
+    other.to_csv(tmp_path / "other.csv", index=False)
+    module = _module(tmp_path, train_fraction=0.7, validation_fraction=0.1, test_file="other.csv")
+    module.setup()
+    # Targets of 3 rows: validation's begin at row 70 and end with the file, the test's with its own.
+    assert module.validation_data.starts.tolist() == list(range(64, 92))
+    assert module.test_data.starts.tolist() == list(range(32))
+    mean, std = np.array(module.facts.mean), np.array(module.facts.std)
+    np.testing.assert_allclose(mean, frame[["load", "heat"]].to_numpy()[:70].mean(0))
+    scaled = (other[["load", "heat"]].to_numpy() - mean) / std
+    np.testing.assert_allclose(module.test_data.values, scaled, rtol=1e-5)
+
+
 def test_stride_thins_training_windows_only(tmp_path):
     _csv(tmp_path, rows=100)
     module = _module(tmp_path, stride=4)

@@ -181,6 +181,38 @@ def test_files_are_read_one_after_the_other(tmp_path):
     assert explicit.validation_ids.tolist() == [0, 0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("source", ["files", "corpus"])
+def test_a_test_part_of_its_own_leaves_the_rest_for_training_and_validation(tmp_path, source, bible):
+    lines = [f"line {i % 7} here" for i in range(200)]
+    (tmp_path / "mine.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "other.txt").write_text("line never 6\n")
+    settings = {"files": ["mine.txt"]} if source == "files" else {"corpus": "king_james"}
+    module = LanguageText(**settings, test_files=["other.txt"], folders=[tmp_path], validation_fraction=0.1)
+    module.setup()
+    vocabulary = module.facts.vocabulary
+    named = [vocabulary[i] for i in module.test_ids]
+    if source == "files":
+        # 200 lines of four tokens, cut at the line end nearest to 180: nothing is kept back for a test.
+        assert len(module.train_ids) + len(module.validation_ids) == 800
+        assert abs(len(module.validation_ids) - 80) <= 4
+        assert named == ["line", "<unk>", "6", "<eos>"]
+    else:
+        everything = sum(len(ids) for ids in (bible.train_ids, bible.validation_ids, bible.test_ids))
+        assert len(module.train_ids) + len(module.validation_ids) == everything
+        assert len(named) == 4
+
+
+def test_a_text_of_characters_keeps_its_line_ends(tmp_path):
+    text = "ab\n\nba\n" * 40
+    (tmp_path / "mine.txt").write_text(text)
+    module = LanguageText(
+        files=["mine.txt"], tokenizer="char", lowercase=False, folders=[tmp_path], batch_size=2
+    )
+    module.setup()
+    parts = (module.train_ids, module.validation_ids, module.test_ids)
+    assert "".join(module.facts.vocabulary[i] for part in parts for i in part) == text
+
+
 class _Processes:
     """The part of a Trainer that says which process this is."""
 

@@ -273,6 +273,17 @@ def test_next_token_probabilities():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_a_state_stands_for_what_was_read_before():
+    task = make_task().eval()
+    tokens = torch.randint(0, N_TOKENS, (3, 9), generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        whole, _ = task.next_probabilities(tokens)
+        _, state = task.next_probabilities(tokens[:, :5])
+        for step in range(5, 9):
+            stepwise, state = task.next_probabilities(tokens[:, step : step + 1], state)
+    torch.testing.assert_close(stepwise, whole, rtol=1e-5, atol=1e-7)
+
+
 def test_prediction_knows_nothing_of_an_earlier_test(trainer, loader):
     task = make_task()
     batch = make_lanes()[0]
