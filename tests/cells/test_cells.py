@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatewise.cells import GRU, LSTM, RNN, Cell
+from gatewise.cells import GRU, LSTM, LSTM1997, RNN, Cell, CoupledLSTM, LayerNormLSTM, PeepholeLSTM
 
 BATCH, HIDDEN = 3, 4
 
@@ -38,7 +38,42 @@ def rnn_relu(a, r, s, p):  # noqa: ARG001
     return {"h": n}, {"n": n}
 
 
+def peephole(a, r, s, p):
+    i, f = (sigmoid(a[g] + r[g] + p[f"peep_{g}"] * s["c"]) for g in "if")
+    n = np.tanh(a["n"] + r["n"])
+    c = f * s["c"] + i * n
+    o = sigmoid(a["o"] + r["o"] + p["peep_o"] * c)
+    return {"h": o * np.tanh(c), "c": c}, {"i": i, "f": f, "n": n, "o": o}
+
+
+def coupled(a, r, s, p):  # noqa: ARG001
+    f, o, n = sigmoid(a["f"] + r["f"]), sigmoid(a["o"] + r["o"]), np.tanh(a["n"] + r["n"])
+    c = f * s["c"] + (1 - f) * n
+    return {"h": o * np.tanh(c), "c": c}, {"f": f, "n": n, "o": o}
+
+
+def lstm_1997(a, r, s, p):  # noqa: ARG001
+    i, o, n = sigmoid(a["i"] + r["i"]), sigmoid(a["o"] + r["o"]), np.tanh(a["n"] + r["n"])
+    c = s["c"] + i * n
+    return {"h": o * np.tanh(c), "c": c}, {"i": i, "n": n, "o": o}
+
+
+def layer_norm_lstm(a, r, s, p):
+    def normed(z):
+        # ε as in torch.nn.LayerNorm; the paper has none.
+        return (z - z.mean(1, keepdims=True)) / np.sqrt(z.var(1, keepdims=True) + 1e-5)
+
+    z = {g: a[g] + p[f"gain_{g}"] * normed(r[g]) for g in "ifno"}
+    i, f, o, n = sigmoid(z["i"]), sigmoid(z["f"]), sigmoid(z["o"]), np.tanh(z["n"])
+    c = f * s["c"] + i * n
+    return {"h": o * np.tanh(p["gain_c"] * normed(c) + p["bias_c"]), "c": c}, {"i": i, "f": f, "n": n, "o": o}
+
+
 EQUATIONS = [
+    pytest.param(PeepholeLSTM(), peephole, id="peephole"),
+    pytest.param(CoupledLSTM(), coupled, id="coupled"),
+    pytest.param(LSTM1997(), lstm_1997, id="lstm-1997"),
+    pytest.param(LayerNormLSTM(), layer_norm_lstm, id="layer-norm"),
     pytest.param(LSTM(), lstm, id="lstm"),
     pytest.param(GRU(), gru, id="gru"),
     pytest.param(RNN(), rnn_tanh, id="rnn-tanh"),

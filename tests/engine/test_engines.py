@@ -8,27 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, sigmoid, tanh
+from torch import Tensor, tanh
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import layer_norm
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, RNN, Cell
+from gatewise.cells import GRU, LSTM, LSTM1997, RNN, Cell, CoupledLSTM, LayerNormLSTM, PeepholeLSTM
 from gatewise.engine import ENGINES, Weights, check_engine, function
 
 OTHERS = [name for name in ENGINES if name != "loop"]
-
-
-class Peephole(LSTM):
-    """With own parameters; c' and h' meet in the output gate."""
-
-    def own_parameters(self, hidden_size: int) -> dict[str, Tensor]:
-        return {"peep_f": torch.zeros(hidden_size), "peep_o": torch.zeros(hidden_size)}
-
-    def step(self, a, r, s, p):
-        f, n = sigmoid(a.f + r.f + p.peep_f * s.c), tanh(a.n + r.n)
-        c = f * s.c + sigmoid(a.i + r.i) * n
-        return (sigmoid(a.o + r.o + p.peep_o * c) * tanh(c), c), {"f": f}
 
 
 class LayerNormRNN(Cell):
@@ -75,8 +63,18 @@ class Memoryless(Cell):
         return (tanh(a.n),), {}
 
 
-ELEMENTWISE = [LSTM(), GRU(), RNN(), RNN("relu"), Peephole(), InputNormRNN(), Memoryless()]
-MIXING = [LayerNormRNN(), MatrixOfZeros()]
+ELEMENTWISE = [
+    LSTM(),
+    GRU(),
+    RNN(),
+    RNN("relu"),
+    PeepholeLSTM(),
+    CoupledLSTM(),
+    LSTM1997(),
+    InputNormRNN(),
+    Memoryless(),
+]
+MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros()]
 CELLS = [*ELEMENTWISE, *MIXING]
 
 
