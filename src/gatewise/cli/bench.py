@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gatewise.cli.assemble import make_trainer
+from gatewise.cli.bench_engine import USAGE as ENGINE_USAGE
+from gatewise.cli.bench_engine import bench_engine
 from gatewise.cli.config import run_verb
 from gatewise.cli.errors import UsageError
 from gatewise.cli.train import prepare
@@ -24,11 +26,13 @@ from gatewise.runs.run import Run
 from gatewise.tasks import Task
 
 ROUNDS = 9
-USAGE = "gatewise bench training [SETTING=VALUE ...], with the settings of gatewise train"
+USAGE = f"gatewise bench training [SETTING=VALUE ...], with the settings of gatewise train; or {ENGINE_USAGE}"
 
 
 def main(argv: list[str]) -> int:
     """Run the benchmark that the first word names; returns the exit code."""
+    if argv[:1] == ["engine"]:
+        return bench_engine(argv[1:])
     if argv[:1] != ["training"]:
         raise UsageError(f"{' '.join(argv[:1]) or 'bench'}: give what to measure: {USAGE}")
     return run_verb("train", argv[1:], bench_training)
