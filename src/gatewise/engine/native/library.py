@@ -110,11 +110,11 @@ def _machine() -> str:
 def _cache_folder() -> Path | None:
     """A folder of this user's alone, or None where there is none: code is loaded from it."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(home).expanduser() / "gatewise" / "engine"
     try:
+        folder = Path(home).expanduser() / "gatewise" / "engine"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         state = folder.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # a home that nobody knows is a RuntimeError
         return None
     ours = not hasattr(os, "getuid") or state.st_uid == os.getuid()
     return folder if ours and not state.st_mode & 0o022 else None
