@@ -14,7 +14,16 @@ QUICK = {
     "series/sunspots": ["data.max_rows=1500"],
     "text/king_james": ["data.max_tokens=5000", "data.validation_fraction=0.003", "data.test_fraction=0.003"],
 }
-MODELS = {"lstm": "LSTM", "bilstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+MODELS = {
+    "lstm": "LSTM",
+    "bilstm": "LSTM",
+    "gru": "GRU",
+    "rnn": "RNN",
+    "peephole_lstm": "PeepholeLSTM",
+    "coupled_lstm": "CoupledLSTM",
+    "layer_norm_lstm": "LayerNormLSTM",
+    "lstm_1997": "LSTM1997",
+}
 
 
 def test_every_model_of_conf_is_tried() -> None:

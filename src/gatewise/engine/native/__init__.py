@@ -120,7 +120,7 @@ class _Sequence(torch.autograd.Function):
         state_mask: Tensor | None,
         *own_and_state: Tensor,
     ) -> tuple[Tensor, ...]:
-        a = F.linear(x, weight_input, bias)
+        a = F.linear(x, weight_input, bias).contiguous()
         hidden_size = weight_hidden.shape[1]
         own = own_and_state[: len(own_names)]
         initial = [s.contiguous() for s in own_and_state[len(own_names) :]]
