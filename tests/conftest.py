@@ -1,6 +1,11 @@
 """Settings of every test."""
 
+from pathlib import Path
+
 import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUILT = {"build", "dist"}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -9,3 +14,15 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_left_behind():
+    """What a test writes belongs in its own folder, or it ends up in somebody's next commit."""
+
+    def names() -> set[str]:
+        return {path.name for path in REPOSITORY.iterdir() if not path.name.startswith(".")} - BUILT
+
+    before = names()
+    yield
+    assert names() <= before, f"tests wrote {sorted(names() - before)} into {REPOSITORY}"

@@ -49,6 +49,7 @@ def make_trainer(run, *extra, epochs=2):
         log_every_n_steps=1,
         logger=[MetricsFile(run.metrics_file)],
         callbacks=[EpochLines(run), LearningCurves(run), ResultTable(run), *extra],
+        default_root_dir=run.folder,
         enable_checkpointing=True,
         enable_progress_bar=False,
         enable_model_summary=False,
