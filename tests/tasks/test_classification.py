@@ -159,6 +159,25 @@ def test_metrics_are_over_all_known_targets_of_the_epoch(targets, label_smoothin
     assert np.sum(report["confusion"]) == len(known)
 
 
+def test_a_training_stopped_by_max_steps_reports_every_batch_it_took(trainer, loader):
+    """Two batches to a step, the third step's second is the sixth; the epoch has eight."""
+    task = make_task().train()
+    batches = make_batches([[0, 1, 2, 3, 1]] * 8)
+    stopped = trainer(max_epochs=-1, max_steps=3, accumulate_grad_batches=2)
+    stopped.fit(task, loader(batches), loader(batches[:1]))
+    with torch.no_grad():
+        losses = [
+            float(task.training_loss(batch)) for batch in batches[:6]
+        ]  # the rate is 0: nothing was learnt
+    assert float(stopped.callback_metrics["train/loss"]) == pytest.approx(np.mean(losses), rel=1e-6)
+    # What is left of a stopped epoch is no part of another training's.
+    again = trainer(max_epochs=1)
+    again.fit(task, loader(batches[6:]), loader(batches[:1]))
+    with torch.no_grad():
+        losses = [float(task.training_loss(batch)) for batch in batches[6:]]
+    assert float(again.callback_metrics["train/loss"]) == pytest.approx(np.mean(losses), rel=1e-6)
+
+
 def test_a_batch_without_a_known_target_teaches_nothing(trainer, loader):
     task = make_task()
     task._make_optimizer = partial(torch.optim.SGD, lr=0.5)

@@ -105,6 +105,7 @@ class LanguageModelling(Task):
         self._state = None
 
     def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
         self._forget()
 
     def on_validation_epoch_start(self) -> None:
@@ -125,8 +126,8 @@ class LanguageModelling(Task):
         self.log_training_step(loss, count)
         return loss
 
-    def from_mean_loss(self, split: str, loss: Tensor) -> dict[str, Tensor]:
-        return {f"{split}/perplexity": loss.exp()}
+    def from_training_loss(self, loss: Tensor) -> dict[str, Tensor]:
+        return {"train/perplexity": loss.exp()}
 
     def validation_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
         loss, count = self._loss(batch)

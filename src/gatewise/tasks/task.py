@@ -79,8 +79,9 @@ class Task(pl.LightningModule):
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (trainer.global_step + 1) % every == 0:  # when loggers take it up
             self.log("step/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=count)
+        whole = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # Not when the epoch ends: Lightning asks the callbacks first then.
-        if trainer.is_last_batch or trainer.global_step + 1 == trainer.max_steps:
+        if trainer.is_last_batch or (whole and trainer.global_step + 1 == trainer.max_steps):
             self._log_training_epoch()
 
     def _log_training_epoch(self) -> None:
@@ -89,15 +90,17 @@ class Task(pl.LightningModule):
         sums = torch.tensor([epoch.loss, epoch.count], dtype=torch.get_default_dtype(), device=self.device)
         loss, count = self.trainer.strategy.reduce(sums, reduce_op="sum")
         values: dict[str, Any] = {"train/loss": loss / count.clamp(min=1)}
-        values.update(self.from_mean_loss("train", values["train/loss"]))
+        values.update(self.from_training_loss(values["train/loss"]))
         if epoch.metrics is not None:
             values.update(epoch.metrics.compute())
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
-        epoch.reset()
 
-    def from_mean_loss(self, split: str, loss: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Metrics of a split, by name, that follow from its mean loss."""
+    def from_training_loss(self, loss: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Metrics of the training, by name, that follow from its mean loss."""
         return {}
+
+    def on_train_epoch_start(self) -> None:
+        self.training_epoch.reset()
 
     def log_mean(self, name: str, value: Tensor, count: int) -> None:
         """Log a mean over ``count`` predictions, so that the epoch's is over those of all processes."""
