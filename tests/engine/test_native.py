@@ -257,6 +257,22 @@ def test_without_a_compiler_another_engine_runs(fresh, monkeypatch, caplog, cc):
     assert "compile" in line
 
 
+@pytest.mark.parametrize("broken", ["write", "load"])
+def test_a_disk_that_takes_or_runs_nothing(fresh, monkeypatch, caplog, broken):  # noqa: ARG001
+    def full(*args, **kwargs):  # noqa: ARG001
+        raise OSError(28, "No space left on device")
+
+    if broken == "write":
+        monkeypatch.setattr(library.tempfile, "TemporaryDirectory", full)
+    else:
+        monkeypatch.setattr(library.ctypes, "CDLL", full)  # as on a disk mounted noexec
+    library.product(torch.float64)  # torch's own libraries are open already
+    with caplog.at_level(logging.INFO, "gatewise"):
+        as_the_loop(LSTM(), H=4)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "compiled code that cannot be written or loaded" in line
+
+
 def test_processes_compile_beside_each_other(fresh):
     code = (
         "import torch; from gatewise.nn import Recurrent;"

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from gatewise.cells import Cell
 from gatewise.engine.packing import step_slices
-from gatewise.engine.second import differentiable_backward
+from gatewise.engine.second import differentiable_backward, sequence_inputs
 from gatewise.engine.weights import Result, Weights
 
 
@@ -32,25 +32,13 @@ def run(
     state_mask: Tensor | None = None,
 ) -> Result:
     """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does, without a history."""
-    own_names = tuple(weights.own)
-    outputs, *final = _Sequence.apply(
-        cell,
-        batch_sizes,
-        reverse,
-        own_names,
-        x,
-        weights.input,
-        weights.hidden,
-        weights.bias,
-        state_mask,
-        *weights.own.values(),
-        *state,
-    )
+    inputs = sequence_inputs(weights, x, state, state_mask)
+    outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), *inputs)
     return Result(outputs, tuple(final), {})
 
 
 class _Sequence(torch.autograd.Function):
-    """(x, U, W, b, mask, own parameters…, initial state…) to (outputs, final state…)."""
+    """:func:`sequence_inputs` to (outputs, final state…)."""
 
     @staticmethod
     def forward(

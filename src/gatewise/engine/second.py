@@ -1,4 +1,4 @@
-"""Derivatives of derivatives, for engines whose own backward pass is no graph."""
+"""What engines that are one autograd node have in common: their inputs, and second derivatives."""
 
 from __future__ import annotations
 
@@ -11,13 +11,28 @@ from gatewise.engine import loop
 from gatewise.engine.weights import Weights
 
 
+def sequence_inputs(
+    weights: Weights, x: Tensor, state: tuple[Tensor, ...], state_mask: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """All tensors a sequence depends on, in one order: x, U, W, b, mask, own parameters, initial state."""
+    return (
+        x,
+        weights.input,
+        weights.hidden,
+        weights.bias,
+        state_mask,
+        *weights.own.values(),
+        *state,
+    )
+
+
 def differentiable_backward(
     ctx: Any, inputs: tuple[Any, ...], grads: tuple[Tensor, ...], needed: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The gradients of a sequence as a graph of their own, from a second run by the loop.
 
-    ``inputs`` are x, U, W, b, mask, own parameters and initial state; ``needed`` says for each whether its
-    gradient is. ``ctx`` knows the cell, batch_sizes, reverse and own_names.
+    ``inputs`` are those of :func:`sequence_inputs`; ``needed`` says for each whether its gradient is. ``ctx``
+    knows the cell, batch_sizes, reverse and own_names.
     """
     with torch.enable_grad():
         # Views of their own: an input may be computed from another (a carried state from the weights), and

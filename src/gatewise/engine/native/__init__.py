@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from itertools import accumulate
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,7 +15,7 @@ from gatewise.cells import Cell
 from gatewise.engine.native import library
 from gatewise.engine.native.emit import C_TYPES, source
 from gatewise.engine.native.trace import Trace, Unsupported, trace
-from gatewise.engine.second import differentiable_backward
+from gatewise.engine.second import differentiable_backward, sequence_inputs
 from gatewise.engine.weights import Result, Weights
 
 __all__ = ["Unsupported", "run"]
@@ -85,25 +86,13 @@ def run(
     Raises Unsupported, saying why, where another engine has to do it.
     """
     compiled = _kernel(cell, weights, x, (*state, state_mask))
-    outputs, *final = _Sequence.apply(
-        cell,
-        batch_sizes,
-        reverse,
-        tuple(weights.own),
-        compiled,
-        x,
-        weights.input,
-        weights.hidden,
-        weights.bias,
-        state_mask,
-        *weights.own.values(),
-        *state,
-    )
+    inputs = sequence_inputs(weights, x, state, state_mask)
+    outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), compiled, *inputs)
     return Result(outputs, tuple(final), {})
 
 
 class _Sequence(torch.autograd.Function):
-    """(x, U, W, b, mask, own parameters…, initial state…) to (outputs, final state…)."""
+    """:func:`sequence_inputs` to (outputs, final state…)."""
 
     @staticmethod
     def forward(
@@ -156,14 +145,14 @@ class _Sequence(torch.autograd.Function):
         above, *grad_state = (grad.contiguous() for grad in grads)
         grad_state = [grad.clone() for grad in grad_state]
         grad_a = x.new_empty(len(x), len(weight_hidden))
-        grad_r = grad_a if recorded.grad["a"] == recorded.grad["r"] else torch.empty_like(grad_a)
+        grad_r = grad_a if recorded.one_gradient else torch.empty_like(grad_a)
         call = ctx.call
         grad_own = x.new_zeros(call.threads, n_own, weight_hidden.shape[1])
         call(ctx.compiled.backward, None, initial, states, grad_state, saved, above, grad_a, grad_r, grad_own)
         x_wanted, input_wanted, hidden_wanted, bias_wanted = wanted[:4]
-        through_a, through_r = (any(recorded.grad[kind]) for kind in "ar")
+        through_a = recorded.reaches("a")
         grad_hidden = None
-        if hidden_wanted and through_r:
+        if hidden_wanted and recorded.reaches("r"):
             before = hidden_before(states[0], initial[0], ctx.batch_sizes, ctx.reverse, state_mask)
             grad_hidden = F.linear(grad_r.t(), before.t())
         own_sums = grad_own.sum(0).unbind(0)
@@ -192,10 +181,7 @@ class _Call:
         own: tuple[Tensor, ...],
     ) -> None:
         steps = len(batch_sizes)
-        starts, total = [], 0
-        for size in batch_sizes:
-            starts.append(total)
-            total += size
+        *starts, total = accumulate(batch_sizes, initial=0)
         self.sizes = (ctypes.c_int64 * max(steps, 1))(*batch_sizes)
         self.starts = (ctypes.c_int64 * max(steps, 1))(*starts)
         self.set_threads = library.set_threads()

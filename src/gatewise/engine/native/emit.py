@@ -65,7 +65,6 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
     """The C source of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
     gates, states = range(len(cell.gates)), range(len(cell.states))
     own = range(len(trace.grad["p"]))
-    shared = trace.grad["a"] == trace.grad["r"]
     read = {f"a{i}": f"a[{i} * H + j]" for i in gates}
     read |= {f"r{i}": f"r[{i} * H + j]" for i in gates}
     read |= {f"s{k}": f"s_row{k}[j]" for k in states}
@@ -81,7 +80,7 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
     back: list[tuple[str, str | float]] = []
     for i, value in enumerate(trace.grad["a"]):
         back.append((f"da[{i} * H + j]", 0.0 if value is None else value))
-    if not shared:
+    if not trace.one_gradient:
         for i, value in enumerate(trace.grad["r"]):
             back.append((f"dr[{i} * H + j]", 0.0 if value is None else value))
     for k, value in enumerate(trace.grad["s"]):
@@ -98,8 +97,8 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         "@OWN@": str(len(own)),
         "@SAVED@": str(len(trace.saved)),
         "@USES_HIDDEN@": str(int(trace.uses_hidden)),
-        "@HIDDEN_GRAD@": str(int(any(value is not None for value in trace.grad["r"]))),
-        "@SHARED@": str(int(shared)),
+        "@HIDDEN_GRAD@": str(int(trace.reaches("r"))),
+        "@SHARED@": str(int(trace.one_gradient)),
         "@STATE_ROWS@": "\n".join(f"    const T *restrict s_row{k} = s[{k}];" for k in states),
         "@NEW_ROWS@": "\n".join(f"    T *restrict n_row{k} = n[{k}];" for k in states),
         "@GRAD_ROWS@": "\n".join(f"    T *restrict g_row{k} = g[{k}];" for k in states),

@@ -37,7 +37,7 @@ COMPILE_SECONDS = 120
 def load(source: str) -> ctypes.CDLL:
     """The library of a C source, from the cache or the compiler.
 
-    Raises Unsupported where there is no compiler or it fails.
+    Raises Unsupported where there is no compiler, it fails, or what it made cannot be loaded.
     """
     compiler = _compiler()
     flags = (*FLAGS, *_native_flags(compiler))
@@ -47,12 +47,15 @@ def load(source: str) -> ctypes.CDLL:
         library = _cached(folder / f"{key}.so")
         if library is not None:
             return library
-    with tempfile.TemporaryDirectory(prefix="gatewise-") as workshop:
-        made = _compile(source, (*compiler, *flags), Path(workshop))
-        if folder is not None:
-            _store(made, folder / f"{key}.so")
-        # Loaded from where nobody else writes; the open library outlives its file.
-        return ctypes.CDLL(str(made))
+    try:
+        with tempfile.TemporaryDirectory(prefix="gatewise-") as workshop:
+            made = _compile(source, (*compiler, *flags), Path(workshop))
+            if folder is not None:
+                _store(made, folder / f"{key}.so")
+            # Loaded from where nobody else writes; the open library outlives its file.
+            return ctypes.CDLL(str(made))
+    except OSError as error:  # a full disk, or one from which nothing may be run
+        raise Unsupported(f"compiled code that cannot be written or loaded ({error})") from error
 
 
 def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:

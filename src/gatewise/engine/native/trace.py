@@ -50,6 +50,15 @@ class Trace:
     """Values that are one number for the row."""
 
     @property
+    def one_gradient(self) -> bool:
+        """Whether a and r have the same gradient, as where a step only ever adds the two."""
+        return self.grad["a"] == self.grad["r"]
+
+    def reaches(self, kind: str) -> bool:
+        """Whether any ``a``, ``r``, ``s`` or ``p`` has a gradient."""
+        return any(value is not None for value in self.grad[kind])
+
+    @property
     def uses_hidden(self) -> bool:
         """Whether the step looks at W h at all."""
         used = {arg for op in self.forward for arg in op.args} | set(self.new_state)
