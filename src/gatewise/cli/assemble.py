@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -151,15 +151,15 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
     return task.eval()
 
 
-def make_trainer(config: DictConfig, run: Run) -> Trainer:
-    """The Trainer with the callbacks and loggers of the config, and the run's own ``metrics.csv``."""
+def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ()) -> Trainer:
+    """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
     always = [
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
     ]
-    callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
+    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run)]
     for callback in callbacks:
         _skip_empty_hooks(callback)
     settings: dict[str, Any] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from gatewise.cli import console
@@ -24,27 +25,36 @@ from gatewise.runs.summary import best_row
 from gatewise.settings import flag, optional_whole_number, whole_number
 from gatewise.tasks import Task
 
+if TYPE_CHECKING:
+    from gatewise.sweeps.pruning import StopHopeless
+
 
 def main(config: DictConfig) -> float | None:
     """Train what the config says; returns the best monitored value, a sweep's objective."""
     hydra = HydraConfig.get()
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
+    with open_dict(config):
+        # How the sweep goes about it is nothing of one training's.
+        job = (config.pop("sweep", None) or {}).get("job")
+    folder = None if job is None else Path(job.run)
+    if folder is not None and (folder / "config.yaml").is_file():
+        config.resume = str(folder)
     if config.resume is not None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
-            return _resume(run, overrides)
+            return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
     data, task = prepare(config, choices)
     make_trainer(config, Run(runs_dir / "none"))
-    run = Run.create(runs_dir, config.name, config, overrides, choices)
+    run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
     with run.lock():
-        return _train(run, data, task)
+        return _train(run, data, task, job)
 
 
-def _resume(run: Run, overrides: list[str]) -> float | None:
+def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> float | None:
     """Go on with a run whose lock is held; a finished one only where it is given more epochs."""
     before = stored_config(run)
     config = resumed_config(run, overrides)
@@ -60,7 +70,7 @@ def _resume(run: Run, overrides: list[str]) -> float | None:
         )
     make_trainer(config, run)
     run.save_config(config)
-    return _train(run, data, task)
+    return _train(run, data, task, job)
 
 
 def _differing(facts: Facts | None, others: Facts) -> str:
@@ -90,12 +100,13 @@ def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[Sequenc
     return data, make_task(config, data.facts, choices)
 
 
-def _train(run: Run, data: SequenceDataModule, task: Task) -> float | None:
+def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None) -> float | None:
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
     try:
+        pruning = None if job is None else _pruning(run, task, job, count)
         with console.logged_to(run.log_file), all_ranks(run, count):
-            fit_and_test(run, data, task)
+            fit_and_test(run, data, task, pruning)
     except KeyboardInterrupt:
         run.set_status("interrupted", "stopped by the user")
         again = f"{console.program()} train resume={console.short(run.folder)}"
@@ -104,11 +115,27 @@ def _train(run: Run, data: SequenceDataModule, task: Task) -> float | None:
     except BaseException as error:
         run.set_status("failed", f"{type(error).__name__}: {error}")
         raise
-    run.set_status("done")
+    hopeless = None if pruning is None else pruning.reason
+    run.set_status("pruned" if hopeless else "done", hopeless)
     console.print_places(run)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         console.print_next_steps(run)
     return best_value(run)
+
+
+def _pruning(run: Run, task: Task, job: DictConfig, processes: int) -> StopHopeless | None:
+    """What stops this training of a sweep where it is hopeless, if the sweep does so."""
+    if not job.prune:
+        return None
+    if processes > 1:
+        raise ValueError(
+            f"sweep.pruner: a training in {processes} processes cannot be pruned: give sweep.pruner=null"
+        )
+    # Imported here: a training by itself has no use for Optuna.
+    from gatewise.sweeps.folder import Sweep
+    from gatewise.sweeps.pruning import StopHopeless
+
+    return StopHopeless(run, Sweep(Path(job.folder)), job.trial, task.monitor, task.mode)
 
 
 def best_value(run: Run) -> float | None:

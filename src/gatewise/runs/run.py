@@ -20,7 +20,7 @@ from gatewise.runs.files import read_json_object, read_yaml, write_json, write_t
 from gatewise.settings import nearest
 
 LAST = "last"
-STATES = ("created", "running", "done", "failed", "interrupted")
+STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
 
@@ -58,20 +58,18 @@ class Run:
         config: DictConfig,
         overrides: Sequence[str],
         choices: Mapping[str, str | None],
+        folder: Path | None = None,
     ) -> Run:
         """A new directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        ``runs_dir/last`` points to it from now on. Raises ValueError for a name that is no folder below
-        ``runs_dir``, OSError where it cannot be written.
+        ``runs_dir/last`` points to it from now on. With ``folder`` it is that one, which may hold what a
+        killed process had begun. Raises ValueError for a name that is no folder below ``runs_dir``, OSError
+        where it cannot be written.
         """
-        parts = Path(name).parts if isinstance(name, str) else ()
-        if not parts or ".." in parts or Path(name).is_absolute():
-            raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        run = cls((runs_dir / name / f"{stamp}_{secrets.token_hex(3)}").resolve())
-        run.folder.mkdir(parents=True)
-        run.checkpoints.mkdir()
-        run.plots.mkdir()
+        run = cls(folder or new_folder(runs_dir, name))
+        run.folder.mkdir(parents=True, exist_ok=folder is not None)
+        run.checkpoints.mkdir(exist_ok=True)
+        run.plots.mkdir(exist_ok=True)
         write_text(
             run.folder / "overrides.yaml",
             OmegaConf.to_yaml({"overrides": list(overrides), "choices": dict(choices)}),
@@ -79,7 +77,7 @@ class Run:
         run.set_status("created")
         # The last one: a directory that holds it is a whole run.
         run.save_config(config)
-        _point_last_to(run.folder, runs_dir)
+        point_last_to(run.folder, runs_dir)
         return run
 
     @classmethod
@@ -173,7 +171,7 @@ class Run:
         return path
 
     def set_status(self, state: str, reason: str | None = None) -> None:
-        """Record ``created``, ``running``, ``done``, ``failed`` or ``interrupted``, and why."""
+        """Record ``created``, ``running``, ``done``, ``pruned``, ``failed`` or ``interrupted``, and why."""
         status = {
             "state": state,
             "reason": reason,
@@ -194,6 +192,11 @@ class Run:
             )
         return "interrupted" if state in ("created", "running") and not self._locked() else str(state)
 
+    def reason(self) -> str | None:
+        """Why it is in its state, where that was recorded."""
+        reason = read_json_object(self.folder / "status.json").get("reason")
+        return None if reason is None else str(reason)
+
     @contextlib.contextmanager
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
         """Hold the run for this process; raises ValueError where another one trains it.
@@ -203,7 +206,7 @@ class Run:
         """
         with (self.folder / ".lock").open("a") as file:
             try:
-                _take(file, patience_seconds)
+                take_lock(file, patience_seconds)
             except BlockingIOError:
                 raise ValueError(
                     f"{self.folder} is being trained by another process: wait or stop it"
@@ -229,7 +232,19 @@ class Run:
         write_json(self.folder / "summary.json", dict(values))
 
 
-def _take(file: IO[str], patience_seconds: float) -> None:
+def new_folder(parent: Path, name: object) -> Path:
+    """The path ``parent/name/<date_time_unique>``, which nothing else has; nothing is made.
+
+    Raises ValueError for a name that is no folder below ``parent``.
+    """
+    parts: Sequence[str] = Path(name).parts if isinstance(name, str) else ()
+    if not parts or ".." in parts or parts[0] == os.sep:
+        raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return parent.joinpath(*parts, f"{stamp}_{secrets.token_hex(3)}").resolve()
+
+
+def take_lock(file: IO[str], patience_seconds: float) -> None:
     """Lock a file; BlockingIOError where another process keeps it for longer."""
     end = time.monotonic() + patience_seconds
     while True:
@@ -241,7 +256,8 @@ def _take(file: IO[str], patience_seconds: float) -> None:
             time.sleep(0.05)
 
 
-def _point_last_to(folder: Path, runs_dir: Path) -> None:
-    temporary = runs_dir / f".{LAST}.{secrets.token_hex(3)}"
-    temporary.symlink_to(folder.relative_to(runs_dir.resolve()), target_is_directory=True)
-    temporary.replace(runs_dir / LAST)
+def point_last_to(folder: Path, parent: Path) -> None:
+    """Make ``parent/last`` lead to ``folder``, which lies below ``parent``."""
+    temporary = parent / f".{LAST}.{secrets.token_hex(3)}"
+    temporary.symlink_to(folder.relative_to(parent.resolve()), target_is_directory=True)
+    temporary.replace(parent / LAST)
