@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def sweep(
         found = Sweep.open(config.sweep.resume, sweeps_dir)
         plan = found.plan()
     with found.lock():
+        if plan.sampler is not None and config.sweep.trials != plan.trials:
+            plan = replace(
+                plan, trials=whole_number("sweep.trials", config.sweep.trials), overrides=_overrides(config)
+            )
+            found.save_plan(plan)
         return _carry_out(found, plan, config, context, task)
 
 
@@ -55,8 +61,7 @@ def make_plan(
     """What is to be trained; raises ValueError where a setting of ``sweep`` is wrong."""
     settings = config.sweep
     sampler, pruner = (_node(f"sweep.{name}", settings[name]) for name in ("sampler", "pruner"))
-    kept = [text for text in arguments if text.partition("=")[0] not in ("sweep.resume",)]
-    space = read_space(params, kept, settings.seeds, sampler is not None, context.config_loader)
+    space = read_space(params, arguments, settings.seeds, sampler is not None, context.config_loader)
     objectives, directions = _objectives(config)
     if pruner is not None:
         search.make_pruner(pruner)
@@ -74,7 +79,7 @@ def make_plan(
     return Plan(
         name=config.name,
         config=config.hydra.job.config_name,
-        overrides=[*config.hydra.overrides.hydra, *config.hydra.overrides.task],
+        overrides=_overrides(config),
         space=space,
         seed=whole_number(SEED, config.seed, least=0),
         trials=trials,
@@ -85,6 +90,11 @@ def make_plan(
         directions=directions,
         version=__version__,
     )
+
+
+def _overrides(config: DictConfig) -> list[str]:
+    given = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    return [text for text in given if text.partition("=")[0] != "sweep.resume"]
 
 
 def _node(key: str, node: DictConfig | None) -> dict[str, Any] | None:
