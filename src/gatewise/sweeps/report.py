@@ -123,14 +123,15 @@ def _print(
         table.add_column(Text(key), overflow="fold")
     for name in names:
         table.add_column(Text(f"{name} ± s.e." if several else name), justify="right", style="bold")
-    table.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
-    rest = [c for c in found if c.rank is None]
-    for c in [*ranked, *rest][:SHOWN]:
+    rows = [*ranked, *(c for c in found if c.rank is None)][:SHOWN]
+    notes = [_note(c) for c in rows]
+    if any(notes):
+        table.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
+    for c, note in zip(rows, notes, strict=True):
         means = [measured(c, index) for index in range(len(names))]
-        note = "same as the best?" if c.is_tied else "" if c.state == "done" else c.state
-        reason = f"{note}: {c.reasons[0]}" if c.state == "failed" and c.reasons else note
         params = [Text(shown(c.params[key])) for key in plan.space.swept]
-        table.add_row(str(c.rank or ""), str(c.number), *params, *means, Text(reason))
+        last = [Text(note)] if any(notes) else []
+        table.add_row(str(c.rank or ""), str(c.number), *params, *means, *last)
     console = Console(soft_wrap=True, highlight=False)
     console.print()
     Console().print(table)
@@ -149,6 +150,14 @@ def _print(
     console.print(
         f"Train it again {escape(program())} train {escape(' '.join(shlex.quote(text) for text in kept))}"
     )
+
+
+def _note(c: Configuration) -> str:
+    if c.is_tied:
+        return "same as the best?"
+    if c.state == "failed":
+        return f"failed: {c.reasons[0]}" if c.reasons else "failed"
+    return "" if c.state == "done" else c.state
 
 
 def _verdict(plan: Plan, ranked: Sequence[Configuration]) -> str:

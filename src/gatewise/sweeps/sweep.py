@@ -12,8 +12,11 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.markup import escape
 
 from gatewise import __version__
+from gatewise.places import short
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import report, search
 from gatewise.sweeps.folder import Direction, Plan, Sweep
@@ -21,6 +24,7 @@ from gatewise.sweeps.overview import Overview
 from gatewise.sweeps.ranking import configurations
 from gatewise.sweeps.scheduler import Scheduler
 from gatewise.sweeps.space import SEED, read_space
+from gatewise.sweeps.wandb_sweep import write_wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
 
 MODES: dict[str, Direction] = {"min": "minimize", "max": "maximize"}
@@ -42,6 +46,8 @@ def sweep(
     if config.sweep.resume is None:
         plan = make_plan(config, context, params, arguments)
         _check(plan, config, context)
+        if config.sweep.wandb_file is not None:
+            return _to_wandb(plan, config)
         found = Sweep.create(sweeps_dir, plan)
     else:
         found = Sweep.open(config.sweep.resume, sweeps_dir)
@@ -53,6 +59,21 @@ def sweep(
             )
             found.save_plan(plan)
         return _carry_out(found, plan, config, context, task)
+
+
+def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
+    path = Path(str(config.sweep.wandb_file)).expanduser()
+    if not path.parent.is_dir():
+        raise ValueError(f"sweep.wandb_file={path}: there is no folder {path.parent}: make it first")
+    write_wandb_sweep(path, plan, config.task.monitor)
+    console = Console(soft_wrap=True, highlight=False)
+    project = "/".join(filter(None, (config.wandb.entity, config.wandb.project)))
+    console.print(f"Written: {escape(short(path))}. On a machine that is logged in to W&B:")
+    console.print(f"  wandb sweep --project {escape(config.wandb.project)} {escape(short(path))}")
+    console.print(
+        f"  wandb agent {escape(project)}/ID     # with the ID it prints; on as many machines as you like"
+    )
+    return []
 
 
 def make_plan(
