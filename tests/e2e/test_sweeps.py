@@ -10,6 +10,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.plugins import Plugins
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from workplace import Place, read_json, wait_until
@@ -296,3 +298,40 @@ def test_ctrl_c_leaves_a_sweep_to_go_on_with(place: Place) -> None:
     assert f"Interrupted. Go on with: python -m gatewise train sweep.resume={folder}" in out
     assert "Traceback" not in out
     assert [Run(folder).reason() for folder in place.runs()] == ["stopped by the user"] * 2
+
+
+class Batches(BasicLauncher):
+    """As a launcher of a cluster gets them: many at once, and back when all have ended."""
+
+    __module__ = "hydra_plugins.batches"
+    seen: list[int] = []  # noqa: RUF012
+
+    def launch(self, job_overrides, initial_job_idx):  # type: ignore[no-untyped-def]
+        self.seen.append(len(job_overrides))
+        return super().launch(job_overrides, initial_job_idx)
+
+
+def test_a_launcher_of_hydras_gets_batches(tmp_path: Path) -> None:
+    Plugins.instance().register(Batches)
+    launcher = "hydra.launcher._target_=hydra_plugins.batches.Batches"
+    argv = [
+        "train",
+        "sweep=tpe",
+        *TINY[:3],
+        "sweep.trials=5",
+        "sweep.lag=2",
+        "sweep.sampler.n_startup_trials=1",
+    ]
+    # One that has no hidden units: it fails, and the others go on.
+    argv.append("model.hidden_size=0,8")
+    one, two = Place(tmp_path / "one"), Place(tmp_path / "two")
+    one(*argv)
+    assert two(*argv, launcher).code == 0
+    assert [row["state"] for row in table(two)] == [row["state"] for row in table(one)]
+    assert [row["optimizer.lr"] for row in table(two)] == [row["optimizer.lr"] for row in table(one)]
+    assert {row["reason"] for row in table(two)} == {
+        "",
+        "ValueError: model: hidden_size must be a whole number of at least 1, got 0",
+    }
+    # Trial 2 waits for trial 0, and so on.
+    assert Batches.seen == [2, 2, 1]

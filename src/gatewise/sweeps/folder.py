@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from gatewise.runs.files import read_yaml, write_json, write_text
+from gatewise.runs.files import read_yaml, write_text
 from gatewise.runs.run import LAST, new_folder, point_last_to, take_lock
 from gatewise.settings import nearest
 from gatewise.sweeps.space import Space
@@ -115,10 +115,6 @@ class Sweep:
             return Plan(**{**values, "space": Space.from_dict(values["space"])})
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: not the plan of a sweep ({error}); the file is damaged") from None
-
-    def set_status(self, values: Mapping[str, Any]) -> None:
-        """Write ``status.json``."""
-        write_json(self.folder / "status.json", dict(values))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

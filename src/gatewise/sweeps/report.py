@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from gatewise.sweeps import plots
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.ranking import LEVEL, Configuration, compare_with_best, configurations
 
-SHOWN = 20
-"""Rows of the table on the screen; the files have all."""
+SHOWN, REASONS = 20, 3
+"""Rows of the table on the screen, and reasons of failures; the files have all."""
 
 
 def objective_names(plan: Plan, found: Sequence[Configuration]) -> list[str]:
@@ -126,7 +127,7 @@ def _print(
     rows = [*ranked, *(c for c in found if c.rank is None)][:SHOWN]
     notes = [_note(c) for c in rows]
     if any(notes):
-        table.add_column("", style="dim", no_wrap=True, overflow="ellipsis")
+        table.add_column("", style="dim")
     for c, note in zip(rows, notes, strict=True):
         means = [measured(c, index) for index in range(len(names))]
         params = [Text(shown(c.params[key])) for key in plan.space.swept]
@@ -137,6 +138,9 @@ def _print(
     Console().print(table)
     if len(found) > SHOWN:
         console.print(f"{len(found) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
+    reasons = Counter(c.reasons[0] for c in found if c.state == "failed" and c.reasons)
+    for reason, count in reasons.most_common(REASONS):
+        console.print(escape(f"{count} failed: {reason}"))
     if len(names) == 1 and len(ranked) > 1:
         console.print(escape(_verdict(plan, ranked)))
     best = ranked[0]
@@ -155,8 +159,6 @@ def _print(
 def _note(c: Configuration) -> str:
     if c.is_tied:
         return "same as the best?"
-    if c.state == "failed":
-        return f"failed: {c.reasons[0]}" if c.reasons else "failed"
     return "" if c.state == "done" else c.state
 
 
