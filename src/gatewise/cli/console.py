@@ -25,6 +25,8 @@ _IRRELEVANT = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LeafSpec.*is deprecated.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
+    # A training started by hand on a machine of a SLURM cluster.
+    ".*`srun` command is available.*",
 )
 
 EXAMPLES = ("speech/japanese_vowels", "series/sunspots", "text/king_james")

@@ -86,12 +86,13 @@ class ByLauncher:
             returned = self._launcher.launch([job.overrides for job in batch], self._launched)
             for index, job_return in enumerate(returned):
                 if job_return.status == JobStatus.FAILED:
-                    reasons[index] = f"{type(job_return._return_value).__name__}: {job_return._return_value}"
-        except Exception as error:
+                    error = job_return._return_value
+                    mistake = isinstance(error, ValueError)  # says by itself what is wrong
+                    reasons[index] = str(error) if mistake else f"{type(error).__name__}: {error}"
+        except Exception as failure:
             # One job that the cluster lost may take the launcher's whole answer with it.
-            print(
-                f"gatewise: the launcher failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True
-            )
+            line = f"gatewise: the launcher failed: {type(failure).__name__}: {failure}"
+            print(line, file=sys.stderr, flush=True)
         self._launched += len(batch)
         for job, reason in zip(batch, reasons, strict=True):
             yield job, outcome(job, self._objectives, reason)
