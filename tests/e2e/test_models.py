@@ -23,6 +23,8 @@ MODELS = {
     "coupled_lstm": "CoupledLSTM",
     "layer_norm_lstm": "LayerNormLSTM",
     "lstm_1997": "LSTM1997",
+    "min_gru": "MinGRU",
+    "min_lstm": "MinLSTM",
 }
 
 

@@ -13,7 +13,18 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import layer_norm
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, LSTM1997, RNN, Cell, CoupledLSTM, LayerNormLSTM, PeepholeLSTM
+from gatewise.cells import (
+    GRU,
+    LSTM,
+    LSTM1997,
+    RNN,
+    Cell,
+    CoupledLSTM,
+    LayerNormLSTM,
+    MinGRU,
+    MinLSTM,
+    PeepholeLSTM,
+)
 from gatewise.engine import ENGINES, Weights, check_engine, function
 from gatewise.engine.native import library
 from gatewise.engine.native.trace import Unsupported
@@ -77,6 +88,19 @@ class Memoryless(Cell):
         return (tanh(a.n),), {}
 
 
+class SomeProducts(Cell):
+    """Of three gates the outer two have a recurrent product."""
+
+    gates = ("f", "i", "n")
+    recurrent = ("f", "n")
+    states = ("h", "c")
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        f, i = torch.sigmoid(a.f + r.f), torch.sigmoid(a.i)
+        c = f * s.c + i * tanh(a.n + r.n)
+        return (tanh(c) + 0.3 * s.h, c), {"f": f}
+
+
 ELEMENTWISE = [
     LSTM(),
     GRU(),
@@ -85,6 +109,9 @@ ELEMENTWISE = [
     PeepholeLSTM(),
     CoupledLSTM(),
     LSTM1997(),
+    MinGRU(),
+    MinLSTM(),
+    SomeProducts(),
     InputNormRNN(),
     Memoryless(),
 ]
@@ -117,7 +144,8 @@ class Problem:
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
         blocks = len(cell.gates) * H
-        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(blocks, H) / H**0.5}
+        recurrent = len(cell.recurrent) * H
+        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(recurrent, H) / H**0.5}
         if bias:
             named["b"] = randn(blocks)
         for name, value in cell.own_parameters(H).items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from gatewise.cells import GRU, LSTM, RNN
+from gatewise.cells import GRU, LSTM, RNN, MinGRU
 from gatewise.nn import Recurrent
 
 T, B, F, H = 6, 5, 3, 4
@@ -134,6 +134,16 @@ def test_orthogonal_gate_by_gate(cell):
         for name in cell.gates:
             W = layer.gate(name)["weight_hh"]
             torch.testing.assert_close(W @ W.T, torch.eye(H), rtol=0, atol=1e-6)
+
+
+def test_gates_without_a_recurrent_product_have_no_weights():
+    recurrent = Recurrent(F, H, cell=MinGRU())
+    layer = recurrent.layers[0]
+    assert layer.weight_hh.shape == (0, H)
+    assert not layer.weight_hh.requires_grad  # or data-parallel processes would wait for its gradient
+    assert set(layer.gate("z")) == {"weight_ih", "bias"}
+    recurrent(torch.randn(T, B, F))[0].sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in recurrent.parameters() if p.requires_grad)
 
 
 def test_uniform_is_torch_bound():

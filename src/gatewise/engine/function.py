@@ -66,7 +66,7 @@ class _Sequence(torch.autograd.Function):
             h = current[0] if state_mask is None else current[0] * state_mask[:alive]
             r = F.linear(h, weight_hidden)
             after, _ = cell.step(
-                cell.split_gates(a[rows]), cell.split_gates(r), cell.name_state(current), own
+                cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(current), own
             )
             history.append(current)
             outputs.append(after[0])
@@ -119,7 +119,9 @@ def _backward(
         s_all = [s.detach().requires_grad_() for s in before]
         own_values = [value.detach().requires_grad_() for value in own_and_state[: len(ctx.own_names)]]
         own = SimpleNamespace(**dict(zip(ctx.own_names, own_values, strict=True)))
-        after, _ = cell.step(cell.split_gates(a_all), cell.split_gates(r_all), cell.name_state(s_all), own)
+        after, _ = cell.step(
+            cell.split_gates(a_all), cell.split_recurrent(r_all), cell.name_state(s_all), own
+        )
     # For each input (r, then the states before) and each new state: the derivative of the one by the other,
     # [N, blocks, H] with r's gate blocks side by side, or None where there is none.
     by_new = [_grad([new], [r_all, *s_all], [torch.ones_like(new)], retain_graph=True) for new in after]
@@ -201,7 +203,7 @@ def _probe(cell: Cell, rows: int = 2, features: int = 3) -> bool:
         values = torch.arange(rows * blocks * features, dtype=torch.float64).add(offset).sin()
         return values.view(rows, -1).requires_grad_()
 
-    a, r = point(len(cell.gates), 0.1), point(len(cell.gates), 0.7)
+    a, r = point(len(cell.gates), 0.1), point(len(cell.recurrent), 0.7)
     state = [point(1, 1.3 + k) for k in range(len(cell.states))]
     # Not the starting values: a matrix of zeros mixes features once it is trained.
     own = {
@@ -210,7 +212,7 @@ def _probe(cell: Cell, rows: int = 2, features: int = 3) -> bool:
     }
     with torch.autocast("cpu", enabled=False):
         after, _ = cell.step(
-            cell.split_gates(a), cell.split_gates(r), cell.name_state(state), SimpleNamespace(**own)
+            cell.split_gates(a), cell.split_recurrent(r), cell.name_state(state), SimpleNamespace(**own)
         )
     for new in after:
         for feature in range(features):

@@ -37,7 +37,9 @@ def run(
         before = [s[:alive] for s in state]
         h = before[0] if state_mask is None else before[0] * state_mask[:alive]
         r = F.linear(h, weights.hidden)
-        after, gates = cell.step(cell.split_gates(a[rows]), cell.split_gates(r), cell.name_state(before), own)
+        after, gates = cell.step(
+            cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(before), own
+        )
         outputs.append(after[0])
         if show:
             shown.append({**gates, **dict(zip(cell.states, after, strict=True))})

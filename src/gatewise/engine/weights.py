@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 class Weights(NamedTuple):
-    """The tensors of one cell in one layer and direction; G gates, F inputs, H hidden."""
+    """The tensors of one cell in one layer and direction; G gates, R with W, F inputs, H hidden."""
 
     input: Tensor
     """U, [G·H, F]."""
     hidden: Tensor
-    """W, [G·H, H]."""
+    """W, [R·H, H]."""
     bias: Tensor | None
     """b, [G·H]."""
     own: dict[str, Tensor]

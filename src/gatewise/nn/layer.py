@@ -30,10 +30,13 @@ class Layer(nn.Module):
         self.cell = cell
         self.hidden_size = hidden_size
         self.recurrent_init = recurrent_init
-        n_gates = len(cell.gates)
-        self.weight_ih = nn.Parameter(torch.empty(n_gates * hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(n_gates * hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.empty(n_gates * hidden_size)) if bias else None
+        rows, recurrent_rows = len(cell.gates) * hidden_size, len(cell.recurrent) * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        # Without rows nothing is trained: data-parallel processes would wait for its gradient.
+        self.weight_hh = nn.Parameter(
+            torch.empty(recurrent_rows, hidden_size), requires_grad=recurrent_rows > 0
+        )
+        self.bias = nn.Parameter(torch.empty(rows)) if bias else None
         self.own = nn.ParameterDict()
         for name, value in cell.own_parameters(hidden_size).items():
             trained = bias or not name.startswith("bias")
@@ -52,10 +55,10 @@ class Layer(nn.Module):
                 blocks = self.gate(name)
                 if self.recurrent_init == "orthogonal":
                     nn.init.xavier_uniform_(blocks["weight_ih"])
-                    nn.init.orthogonal_(blocks["weight_hh"])
                 else:
                     nn.init.uniform_(blocks["weight_ih"], -bound, bound)
-                    nn.init.uniform_(blocks["weight_hh"], -bound, bound)
+                if "weight_hh" in blocks:
+                    self._draw_recurrent(blocks["weight_hh"], bound)
                 if "bias" in blocks:
                     blocks["bias"].fill_(self.cell.initial_bias().get(name, 0.0))
             for name, value in self.cell.own_parameters(self.hidden_size).items():
@@ -63,20 +66,31 @@ class Layer(nn.Module):
             for initial in self.initial.values():
                 initial.zero_()
 
+    def _draw_recurrent(self, weight: Tensor, bound: float) -> None:
+        if self.recurrent_init == "orthogonal":
+            nn.init.orthogonal_(weight)
+        else:
+            nn.init.uniform_(weight, -bound, bound)
+
     def gate(self, name: str) -> dict[str, Tensor]:
         """The blocks of one gate: ``weight_ih`` [H, F], ``weight_hh`` [H, H] and ``bias`` [H], as views.
 
-        Raises ValueError for a gate the cell does not have.
+        A gate without a recurrent product has no ``weight_hh``, a layer without biases no ``bias``. Raises
+        ValueError for a gate the cell does not have.
         """
         if name not in self.cell.gates:
             gates = ", ".join(self.cell.gates)
             raise ValueError(f"{type(self.cell).__name__} has no gate {name!r}; its gates are {gates}")
-        start = self.cell.gates.index(name) * self.hidden_size
-        rows = slice(start, start + self.hidden_size)
-        blocks = {"weight_ih": self.weight_ih[rows], "weight_hh": self.weight_hh[rows]}
+        rows = self._rows(self.cell.gates.index(name))
+        blocks = {"weight_ih": self.weight_ih[rows]}
+        if name in self.cell.recurrent:
+            blocks["weight_hh"] = self.weight_hh[self._rows(self.cell.recurrent.index(name))]
         if self.bias is not None:
             blocks["bias"] = self.bias[rows]
         return blocks
+
+    def _rows(self, block: int) -> slice:
+        return slice(block * self.hidden_size, (block + 1) * self.hidden_size)
 
     def weights(self) -> Weights:
         """The tensors an engine runs on."""
@@ -103,7 +117,7 @@ class Layer(nn.Module):
         bias_ih, bias_hh = tensors["bias_ih"].clone(), tensors["bias_hh"].clone()
         for index, gate in enumerate(self.cell.gates):
             if f"bias_{gate}" in self.own:
-                block = slice(index * self.hidden_size, (index + 1) * self.hidden_size)
+                block = self._rows(index)
                 self.own[f"bias_{gate}"].copy_(bias_hh[block])
                 bias_hh[block] = 0
         self.bias.copy_(bias_ih + bias_hh)

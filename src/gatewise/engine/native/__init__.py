@@ -85,6 +85,8 @@ def run(
 
     Raises Unsupported, saying why, where another engine has to do it.
     """
+    if cell.recurrent != cell.gates:
+        raise Unsupported("gates without a recurrent product")
     compiled = _kernel(cell, weights, x, (*state, state_mask))
     inputs = sequence_inputs(weights, x, state, state_mask)
     outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), compiled, *inputs)
