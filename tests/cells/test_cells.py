@@ -17,6 +17,7 @@ from gatewise.cells import (
     MinGRU,
     MinLSTM,
     PeepholeLSTM,
+    ProjectedLSTM,
 )
 
 BATCH, HIDDEN = 3, 4
@@ -149,6 +150,12 @@ def test_starting_values(cell, bias, own):
     assert {name: value.tolist() for name, value in cell.own_parameters(HIDDEN).items()} == own
 
 
+@pytest.mark.parametrize("size", [0, -1, 2.0, True, None], ids=repr)
+def test_projection_sizes_that_cannot_be(size):
+    with pytest.raises(ValueError, match=f"projection_size must be a whole number of at least 1, got {size}"):
+        ProjectedLSTM(size)
+
+
 def test_unknown_nonlinearity_is_named():
     with pytest.raises(ValueError, match="nonlinearity must be tanh or relu, got 'sine'"):
         RNN("sine")
@@ -160,6 +167,7 @@ def test_unknown_nonlinearity_is_named():
         (LSTM(), "LSTM(forget_bias=1.0)"),
         (RNN("relu"), "RNN(nonlinearity='relu')"),
         (GRU(), "GRU()"),
+        (ProjectedLSTM(8), "ProjectedLSTM(forget_bias=1.0, projection_size=8)"),
     ],
 )
 def test_repr_shows_the_settings(cell, text):

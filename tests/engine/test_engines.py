@@ -24,7 +24,9 @@ from gatewise.cells import (
     MinGRU,
     MinLSTM,
     PeepholeLSTM,
+    ProjectedLSTM,
 )
+from gatewise.cells.zoneout import zoneout
 from gatewise.engine import ENGINES, Weights, check_engine, function
 from gatewise.engine.native import library
 from gatewise.engine.native.trace import Unsupported
@@ -111,12 +113,16 @@ ELEMENTWISE = [
     LSTM1997(),
     MinGRU(),
     MinLSTM(),
+    zoneout(LSTM(), {"h": 0.3, "c": 0.5}, training=True),
+    zoneout(LSTM(), {"c": 0.5}, training=False),
+    zoneout(GRU(), {"h": 0.5}, training=True),
     SomeProducts(),
     InputNormRNN(),
     Memoryless(),
 ]
-MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros()]
-CELLS = [*ELEMENTWISE, *MIXING]
+MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros(), zoneout(LayerNormRNN(), {"h": 0.5}, True)]
+PROJECTED = [ProjectedLSTM(2), ProjectedLSTM(7), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
+CELLS = [*ELEMENTWISE, *MIXING, *PROJECTED]
 
 
 @dataclass
@@ -129,6 +135,7 @@ class Problem:
     tensors: list[Tensor]
     loss_weights: list[Tensor]
     mask: Tensor | None
+    noise: Tensor | None
     reverse: bool
 
     @classmethod
@@ -145,26 +152,31 @@ class Problem:
 
         blocks = len(cell.gates) * H
         recurrent = len(cell.recurrent) * H
-        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(recurrent, H) / H**0.5}
+        P = cell.state_sizes(H)[0]
+        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(recurrent, P) / P**0.5}
         if bias:
             named["b"] = randn(blocks)
         for name, value in cell.own_parameters(H).items():
             named[f"own.{name}"] = randn(*value.shape)
-        for name in cell.states:
-            named[f"initial.{name}"] = randn(batch, H)
+        if cell.projection_size is not None:
+            named["P"] = randn(P, H) / H**0.5
+        for name, size in zip(cell.states, cell.state_sizes(H), strict=True):
+            named[f"initial.{name}"] = randn(batch, size)
         # As dropout makes it: 0 or 1 / (1 - p), here p = ⅓.
-        mask = (randn(batch, H) > -0.43).to(dtype) * 1.5 if masked else None
-        loss_weights = [randn(rows, H), *(randn(batch, H) for _ in cell.states)]
-        return cls(cell, batch_sizes, list(named), list(named.values()), loss_weights, mask, reverse)
+        mask = (randn(batch, P) > -0.43).to(dtype) * 1.5 if masked else None
+        noise = (randn(rows, len(cell.noise) * H) > 0).to(dtype) if cell.noise else None
+        loss_weights = [randn(rows, P), *(randn(batch, size) for size in cell.state_sizes(H))]
+        tensors = list(named.values())
+        return cls(cell, batch_sizes, list(named), tensors, loss_weights, mask, noise, reverse)
 
     def run(self, engine, *tensors):
         """(outputs, final state…) as a function of the tensors."""
         named = dict(zip(self.names, tensors, strict=True))
         own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
-        weights = Weights(named["U"], named["W"], named.get("b"), own)
+        weights = Weights(named["U"], named["W"], named.get("b"), own, named.get("P"))
         state = tuple(named[f"initial.{name}"] for name in self.cell.states)
         arguments = (self.cell, weights, named["x"], self.batch_sizes, state)
-        result = engines.run(engine, *arguments, reverse=self.reverse, state_mask=self.mask)
+        result = engines.run(engine, *arguments, reverse=self.reverse, state_mask=self.mask, noise=self.noise)
         return (result.outputs, *result.state)
 
     def results(self, engine, autocast=False, **replaced):
@@ -228,7 +240,9 @@ def test_every_engine_equals_the_loop(engine, dtype):
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(problems(dtype, cells))
     def check(problem):
-        assert_same(problem.results(engine), problem.results("loop"), TOLERANCE[dtype])
+        # A layer norm of nearly equal features magnifies rounding, by up to ε^-½ = 300.
+        magnified = 10 if dtype == torch.float32 and problem.cell in MIXING else 1
+        assert_same(problem.results(engine), problem.results("loop"), magnified * TOLERANCE[dtype])
 
     check()
 
@@ -330,7 +344,10 @@ def test_what_is_not_finite_stays_in_its_sequence(cell, value, engine):
     values = [name for name in loop if name == "outputs" or "final" in name]
     assert_same({n: dirty[n] for n in values}, {n: loop[n] for n in values}, 1e-14, equal_nan=True)
     if value != value:
-        assert dirty["outputs"][4].isnan().all()
+        reached = dirty["outputs"][4].isnan()
+        assert (
+            reached.all() if problem.noise is None else reached.any()
+        )  # zoneout keeps features as they were
         assert_same(dirty, loop, 1e-12, equal_nan=True)
     # Of 0 · ∞ and ∞ the engines may sum in another order; finite is finite in both.
     for name, expected in loop.items():
@@ -441,7 +458,7 @@ def test_no_steps_change_nothing(cell, masked, reverse, engine):
     problem = Problem.draw(cell, [0, 0], masked=masked, reverse=reverse)
     found = problem.results(engine)
     initial = dict(zip(problem.names, problem.tensors, strict=True))
-    assert found["outputs"].shape == (0, 4)
+    assert found["outputs"].shape == (0, cell.state_sizes(4)[0])
     for k, name in enumerate(cell.states):
         assert torch.equal(found[f"final.{name}"], initial[f"initial.{name}"])
         # d/ds of Σ w·s is w.

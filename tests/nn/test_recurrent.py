@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from gatewise.cells import GRU, LSTM, RNN, MinGRU
+from gatewise.cells import GRU, LSTM, RNN, MinGRU, ProjectedLSTM
 from gatewise.nn import Recurrent
 
 T, B, F, H = 6, 5, 3, 4
@@ -146,6 +146,19 @@ def test_gates_without_a_recurrent_product_have_no_weights():
     assert all(p.grad.abs().sum() > 0 for p in recurrent.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize("init", ["orthogonal", "uniform"])
+def test_a_projection_starts_as_the_recurrent_weights_do(init):
+    recurrent = Recurrent(F, 100, cell=ProjectedLSTM(20), bidirectional=True, recurrent_init=init)
+    assert recurrent.output_size == 40
+    for layer in recurrent.layers:
+        P = layer.weight_hr
+        assert P.shape == (20, 100)
+        if init == "orthogonal":
+            torch.testing.assert_close(P @ P.T, torch.eye(20), rtol=0, atol=1e-6)
+        else:
+            assert 0.099 < P.abs().max() <= 0.1  # 1/√100; the largest of 2,000 draws
+
+
 def test_uniform_is_torch_bound():
     layer = Recurrent(300, 100, recurrent_init="uniform").layers[0]
     for weight in (layer.weight_ih, layer.weight_hh):
@@ -195,11 +208,11 @@ def test_gate_blocks_are_views():
 # The initial state
 
 
-@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
+@pytest.mark.parametrize("cell", [LSTM(), GRU(), ProjectedLSTM(2)], ids=repr)
 def test_initial_state_is_learnt(cell):
     recurrent = Recurrent(F, H, 2, bidirectional=True, cell=cell, learn_initial_state=True)
     x = torch.randn(T, B, F)
-    zeros = tuple(torch.zeros(4, B, H) for _ in cell.states)
+    zeros = tuple(torch.zeros(4, B, size) for size in recurrent.state_sizes)
     assert torch.equal(recurrent(x)[0], recurrent(x, zeros)[0])  # it starts at zero
 
     initial = {name: p for name, p in recurrent.named_parameters() if "initial" in name}
@@ -211,7 +224,7 @@ def test_initial_state_is_learnt(cell):
         for parameter in initial.values():
             parameter.normal_()
     given = tuple(
-        torch.stack([layer.initial[name].expand(B, H) for layer in recurrent.layers]) for name in cell.states
+        torch.stack([layer.initial[name].expand(B, -1) for layer in recurrent.layers]) for name in cell.states
     )
     torch.testing.assert_close(recurrent(x)[0], recurrent(x, given)[0])
 
@@ -289,6 +302,10 @@ def zeros(*shape, dtype=torch.float32):
             r"state must be \(h, c\), each of shape \(1, 5, 4\); got \(1, 5, 4\), \(1, 5, 5\)",
         ),
         ({"state": (zeros(2, B, H),) * 2}, r"each of shape \(1, 5, 4\); got \(2, 5, 4\), \(2, 5, 4\)"),
+        (
+            {"cell": ProjectedLSTM(2), "state": (zeros(1, B, H),) * 2},
+            r"state must be \(h, c\), of shapes \(1, 5, 2\), \(1, 5, 4\); got \(1, 5, 4\), \(1, 5, 4\)",
+        ),
         ({"state": zeros(1, B, H)}, r"state must be \(h, c\), each of shape \(1, 5, 4\); got \(1, 5, 4\)"),
         ({"x": zeros(T, F), "state": (zeros(1, H + 1),) * 2}, r"state must be \(h, c\)"),
         (
@@ -304,7 +321,7 @@ def zeros(*shape, dtype=torch.float32):
 )
 def test_inputs_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Recurrent(F, H)(**{"x": X, **arguments})
+        Recurrent(F, H, cell=arguments.pop("cell", None))(**{"x": X, **arguments})
 
 
 def test_the_error_shows_the_axes_of_batch_first():

@@ -9,6 +9,7 @@ from gatewise.cells.lstm1997 import LSTM1997
 from gatewise.cells.min_gru import MinGRU
 from gatewise.cells.min_lstm import MinLSTM
 from gatewise.cells.peephole import PeepholeLSTM
+from gatewise.cells.projected import ProjectedLSTM
 from gatewise.cells.rnn import RNN
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "PeepholeLSTM",
+    "ProjectedLSTM",
 ]

@@ -31,8 +31,8 @@ class Cell(ABC):
     """Names of the state tensors; the first is the hidden state, the layer's output."""
     recurrent: ClassVar[tuple[str, ...]]
     """Names of the gates that have a recurrent product W h, in the order of ``gates``; all, if left out."""
-    noise: tuple[str, ...] = ()
-    """Names of random blocks that follow the gates in ``a``, one for each step; a layer draws them."""
+    noise: ClassVar[tuple[str, ...]] = ()
+    """Names of random blocks that follow the gates in ``a``, drawn anew for each step of a run."""
     projection_size: int | None = None
     """Features of the hidden state where a projection makes it; ``step`` then cannot read ``s.h``."""
 
@@ -44,8 +44,8 @@ class Cell(ABC):
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__ and not (getattr(cls, "gates", ()) and getattr(cls, "states", ())):
             raise TypeError(f"{cls.__name__} must name its gates and states: gates = (...), states = (...)")
-        if "gates" in cls.__dict__:
-            cls._named_tuple("Gates", cls.gates)
+        if {"gates", "noise"} & cls.__dict__.keys():
+            cls._named_tuple("Gates", (*cls.gates, *cls.noise))
         if {"gates", "recurrent"} & cls.__dict__.keys():
             if "recurrent" not in cls.__dict__:
                 cls.recurrent = cls.gates

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, RNN, Cell
+from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.engine import Packing
 from gatewise.nn.layer import RECURRENT_INITS, Layer
 from gatewise.settings import below_one, flag, whole_number
@@ -70,7 +70,8 @@ class Recurrent(nn.Module):
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
         self.engine = engine
         self.num_directions = 2 if bidirectional else 1
-        self.output_size = self.num_directions * hidden_size
+        self.state_sizes = self.cell.state_sizes(hidden_size)
+        self.output_size = self.num_directions * self.state_sizes[0]
         # In torch's order: layer 0 forward, layer 0 reverse, layer 1 forward, …
         self.layers = nn.ModuleList(
             Layer(
@@ -100,6 +101,8 @@ class Recurrent(nn.Module):
         return_gates: bool = False,
     ) -> Any:
         """Run the sequences; L layers, D directions, T time, B batch, F inputs, H hidden.
+
+        Where the cell projects its hidden state to P features, h and the outputs have P in place of H.
 
         ``x`` is [T, B, F], with ``batch_first`` [B, T, F], one sequence [T, F], or a PackedSequence (the
         outputs then are one as well). ``state`` holds one [L·D, B, H] per state of the cell; zeros, or the
@@ -181,7 +184,7 @@ class Recurrent(nn.Module):
                     packing.batch_sizes,
                     initial[index],
                     reverse=direction == 1,
-                    state_mask=self._mask(self.state_dropout, (packing.batch, self.hidden_size), x),
+                    state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
                     show=show,
                 )
                 outputs.append(result.outputs)
@@ -194,15 +197,18 @@ class Recurrent(nn.Module):
         return x, final, gates
 
     def _initial_state(self, state: State | Tensor | None, packing: Packing) -> list[State]:
-        """One state per layer and direction, each tensor [B, H] in sorted order."""
+        """One state per layer and direction, its tensors [B, H] (h [B, P]) in sorted order."""
         if state is None:
             return [self._layer(i).initial_state(packing.batch) for i in range(len(self.layers))]
         tensors = (state,) if isinstance(state, Tensor) else tuple(state)
         names = self.cell.states
-        expected = (len(self.layers), packing.batch, self.hidden_size)
-        if len(tensors) != len(names) or any(tuple(s.shape) != expected for s in tensors):
+        expected = [(len(self.layers), packing.batch, size) for size in self.state_sizes]
+        if [tuple(s.shape) for s in tensors] != expected:
             got = ", ".join(str(tuple(s.shape)) for s in tensors)
-            raise ValueError(f"state must be ({', '.join(names)}), each of shape {expected}; got {got}")
+            shapes = f"each of shape {expected[0]}"
+            if len(set(expected)) > 1:
+                shapes = f"of shapes {', '.join(map(str, expected))}"
+            raise ValueError(f"state must be ({', '.join(names)}), {shapes}; got {got}")
         for name, tensor in zip(names, tensors, strict=True):
             self._check_dtype(f"state {name}", tensor)
         ordered = [packing.sort(s, 1) for s in tensors]
@@ -227,13 +233,9 @@ class Recurrent(nn.Module):
     def from_torch(cls, module: nn.RNNBase, engine: str = "auto") -> Recurrent:
         """A Recurrent with the settings and weights of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``.
 
-        Raises ValueError for a module it cannot express (``proj_size``).
+        Raises ValueError for any other module.
         """
-        cells: dict[type, Any] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
-        if type(module) not in cells or module.proj_size:
-            raise ValueError(f"cannot express {module}: give a torch.nn.LSTM, GRU or RNN without proj_size")
-        make = cells[type(module)]
-        settings = {"nonlinearity": module.nonlinearity} if make is RNN else {}
+        cell = _cell_of(module)
         recurrent = cls(
             module.input_size,
             module.hidden_size,
@@ -242,7 +244,7 @@ class Recurrent(nn.Module):
             module.batch_first,
             module.dropout,
             module.bidirectional,
-            cell=make(**settings),
+            cell=cell,
             engine=engine,
         )
         recurrent.to(next(module.parameters()).device)
@@ -254,18 +256,32 @@ class Recurrent(nn.Module):
 
         Raises ValueError, naming both sides, where they differ in cell or size.
         """
-        torch_cells: Sequence[tuple[type, type]] = ((nn.LSTM, LSTM), (nn.GRU, GRU), (nn.RNN, RNN))
-        fits = any(isinstance(module, theirs) and type(self.cell) is ours for theirs, ours in torch_cells)
         names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
-        fits = fits and all(getattr(module, name) == getattr(self, name) for name in names)
-        if fits and isinstance(self.cell, RNN):
-            fits = module.nonlinearity == self.cell.nonlinearity
-        if not fits or module.proj_size:
+        fits = isinstance(module, nn.RNNBase) and all(getattr(module, n) == getattr(self, n) for n in names)
+        if fits:
+            theirs, ours = _cell_of(module), self.cell
+            same = ("nonlinearity", "projection_size")
+            fits = type(theirs) is type(ours)
+            fits = fits and all(getattr(theirs, n, None) == getattr(ours, n, None) for n in same)
+        if not fits:
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)
+        kinds = ["weight_ih", "weight_hh"]
+        kinds += ["bias_ih", "bias_hh"] if self.bias else []
+        kinds += ["weight_hr"] if self.cell.projection_size is not None else []
         for index in range(len(self.layers)):
             suffix = f"l{index // self.num_directions}" + ("_reverse" if index % self.num_directions else "")
-            kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
             self._layer(index).load_torch(
                 {kind: getattr(module, f"{kind}_{suffix}").detach() for kind in kinds}
             )
+
+
+def _cell_of(module: nn.RNNBase) -> Cell:
+    """The cell that a torch module runs; ValueError where there is none."""
+    if isinstance(module, nn.LSTM):
+        return ProjectedLSTM(module.proj_size) if module.proj_size else LSTM()
+    if isinstance(module, nn.GRU):
+        return GRU()
+    if isinstance(module, nn.RNN):
+        return RNN(module.nonlinearity)
+    raise ValueError(f"cannot express {module}: give a torch.nn.LSTM, GRU or RNN")

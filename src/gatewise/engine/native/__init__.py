@@ -80,6 +80,7 @@ def run(
     state: tuple[Tensor, ...],
     reverse: bool,
     state_mask: Tensor | None = None,
+    noise: Tensor | None = None,
 ) -> Result:
     """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does, without a history.
 
@@ -87,6 +88,10 @@ def run(
     """
     if cell.recurrent != cell.gates:
         raise Unsupported("gates without a recurrent product")
+    if weights.projection is not None:
+        raise Unsupported("a hidden projection")
+    if noise is not None:
+        raise Unsupported("noise")
     compiled = _kernel(cell, weights, x, (*state, state_mask))
     inputs = sequence_inputs(weights, x, state, state_mask)
     outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), compiled, *inputs)
