@@ -19,6 +19,7 @@ from gatewise.cells import (
     PeepholeLSTM,
     ProjectedLSTM,
 )
+from gatewise.cells.zoneout import zoneout
 
 BATCH, HIDDEN = 3, 4
 
@@ -127,6 +128,33 @@ def test_step_is_the_equations_of_the_docstring(cell, equations):
         np.testing.assert_allclose(value.numpy(), expected_state[name], rtol=0, atol=1e-14, err_msg=name)
     for name, value in shown.items():
         np.testing.assert_allclose(value.numpy(), expected_shown[name], rtol=0, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("cell", "equations"), EQUATIONS)
+def test_zoneout_is_its_equation(cell, equations, training):
+    draw = np.random.default_rng(1).standard_normal
+    shape = (BATCH, HIDDEN)
+    a, r = ({gate: draw(shape) for gate in names} for names in (cell.gates, cell.recurrent))
+    s = {state: draw(shape) for state in cell.states}
+    p = {name: draw(value.shape) for name, value in cell.own_parameters(HIDDEN).items()}
+    d = {state: (draw(shape) > 0).astype(float) if training else 0.3 for state in cell.states}
+    new, shown = equations(a, r, s, p)
+
+    zoned = zoneout(cell, dict.fromkeys(cell.states, 0.3), training)
+    noise = [d[state] for state in cell.states] if training else []
+    blocks = torch.from_numpy(np.concatenate([*a.values(), *noise], axis=1))
+    own = _Named({name: torch.from_numpy(value) for name, value in p.items()})
+    arguments = ([torch.from_numpy(value) for value in values.values()] for values in (r, s))
+    r, s_named = (
+        kind(*values) for kind, values in zip((zoned.Recurrent, zoned.State), arguments, strict=True)
+    )
+    state, found = zoned.step(zoned.split_gates(blocks), r, s_named, own)
+
+    for name, value in zip(cell.states, state, strict=True):
+        expected = d[name] * s[name] + (1 - d[name]) * new[name]
+        np.testing.assert_allclose(value.numpy(), expected, rtol=0, atol=1e-14, err_msg=name)
+    assert found.keys() == shown.keys()
 
 
 class _Named:

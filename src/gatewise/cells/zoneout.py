@@ -9,6 +9,29 @@ import torch
 from torch import Tensor
 
 from gatewise.cells.cell import Cell
+from gatewise.settings import below_one, choice
+
+
+def zoneout_probabilities(cell: Cell, value: Any) -> dict[str, float]:
+    """The probability of each state that zoneout keeps at times, from one for all states or a mapping.
+
+    Raises ValueError for a state that the cell does not have, what is no probability below 1, and a hidden
+    state that a projection makes.
+    """
+    if isinstance(value, Mapping):
+        by_state = {choice("zoneout", str(name), cell.states): value[name] for name in value}
+        probabilities = {name: below_one(f"zoneout.{name}", p) for name, p in by_state.items()}
+    else:
+        probabilities = dict.fromkeys(cell.states, below_one("zoneout", value))
+    probabilities = {name: probabilities[name] for name in cell.states if probabilities.get(name)}
+    hidden, *others = cell.states
+    if cell.projection_size is not None and hidden in probabilities:
+        example = f"{{{', '.join(f'{name}: {probabilities[hidden]}' for name in others)}}}"
+        raise ValueError(
+            f"zoneout={value!r} would keep {hidden}, which a projection makes anew at each step; "
+            f"name the other states alone: zoneout={example}"
+        )
+    return probabilities
 
 
 def zoneout(cell: Cell, probabilities: Mapping[str, float], training: bool) -> Cell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
+from gatewise.cells.zoneout import zoneout as zoned_out
+from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
 from gatewise.nn.layer import RECURRENT_INITS, Layer
 from gatewise.settings import below_one, flag, whole_number
@@ -26,8 +28,12 @@ class Recurrent(nn.Module):
     every step on request. Dropouts: ``dropout`` draws anew at each step between layers, as torch does;
     ``input_dropout`` and ``state_dropout`` are variational, one mask for all steps of a sequence, on every
     layer's input and on the hidden state before its recurrent product (Gal & Ghahramani, "A Theoretically
-    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016). ``recurrent_init`` is
-    ``orthogonal`` (per gate) or ``uniform`` (torch's). ``engine`` is one of ``gatewise.engine.ENGINES``.
+    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016); ``weight_dropout`` is
+    DropConnect, one mask of the recurrent weights W for a whole forward pass (Merity, Keskar & Socher,
+    "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the probability that a
+    feature of a state stays as it was for a step, one for all states or by state, {h: 0.05, c: 0.5} (Krueger
+    et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or ``uniform`` (torch's).
+    ``engine`` is one of ``gatewise.engine.ENGINES``.
 
     Raises ValueError for a size, probability or choice that cannot be.
     """
@@ -45,6 +51,8 @@ class Recurrent(nn.Module):
         cell: Cell | None = None,
         input_dropout: float = 0.0,
         state_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
         recurrent_init: str = "orthogonal",
         learn_initial_state: bool = False,
         engine: str = "auto",
@@ -53,7 +61,12 @@ class Recurrent(nn.Module):
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for name, size in sizes.items():
             whole_number(name, size)
-        dropouts = {"dropout": dropout, "input_dropout": input_dropout, "state_dropout": state_dropout}
+        dropouts = {
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "state_dropout": state_dropout,
+            "weight_dropout": weight_dropout,
+        }
         for name, p in dropouts.items():
             below_one(name, p)
         flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
@@ -68,6 +81,13 @@ class Recurrent(nn.Module):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
+        self.weight_dropout = weight_dropout
+        self.zoneout = zoneout_probabilities(self.cell, zoneout)
+        # The cell that the engine runs, in evaluation and in training.
+        self._run_cells = (self.cell, self.cell)
+        if self.zoneout:
+            evaluated, trained = (zoned_out(self.cell, self.zoneout, training) for training in (False, True))
+            self._run_cells = (evaluated, trained)
         self.engine = engine
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
@@ -176,15 +196,18 @@ class Recurrent(nn.Module):
             outputs = []
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
+                weights = self._layer(index).weights()
+                dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
                 result = engines.run(
                     self.engine,
-                    self.cell,
-                    self._layer(index).weights(),
+                    self._run_cells[self.training],
+                    weights._replace(hidden=dropped),
                     x,
                     packing.batch_sizes,
                     initial[index],
                     reverse=direction == 1,
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
+                    noise=self._noise(x),
                     show=show,
                 )
                 outputs.append(result.outputs)
@@ -224,6 +247,13 @@ class Recurrent(nn.Module):
         if not self.training or p == 0:
             return None
         return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
+
+    def _noise(self, x: Tensor) -> Tensor | None:
+        """[N, K·H]: for each of the K states with zoneout, 1 where a step keeps a feature."""
+        if not self.training or not self.zoneout:
+            return None
+        shape = (len(x), self.hidden_size)
+        return torch.cat([x.new_empty(shape).bernoulli_(p) for p in self.zoneout.values()], dim=1)
 
     def _drop_input(self, x: Tensor, packing: Packing) -> Tensor:
         mask = self._mask(self.input_dropout, (packing.batch, x.shape[1]), x)
