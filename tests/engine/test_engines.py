@@ -35,14 +35,13 @@ from gatewise.engine.native.trace import Unsupported
 def compiles() -> bool:
     try:
         library.load("int gatewise_tests;")
-        library.product(torch.float64)
     except Unsupported:
         return False
     return True
 
 
 COMPILES = compiles()
-needs_compiler = pytest.mark.skipif(not COMPILES, reason="no C compiler, or a torch that hides its product")
+needs_compiler = pytest.mark.skipif(not COMPILES, reason="no C compiler")
 OTHERS = [name for name in ENGINES if name != "loop"]
 
 
