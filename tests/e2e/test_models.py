@@ -23,6 +23,9 @@ MODELS = {
     "coupled_lstm": "CoupledLSTM",
     "layer_norm_lstm": "LayerNormLSTM",
     "lstm_1997": "LSTM1997",
+    "projected_lstm": "ProjectedLSTM",
+    "min_gru": "MinGRU",
+    "min_lstm": "MinLSTM",
 }
 
 

@@ -13,7 +13,20 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.functional import layer_norm
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, LSTM1997, RNN, Cell, CoupledLSTM, LayerNormLSTM, PeepholeLSTM
+from gatewise.cells import (
+    GRU,
+    LSTM,
+    LSTM1997,
+    RNN,
+    Cell,
+    CoupledLSTM,
+    LayerNormLSTM,
+    MinGRU,
+    MinLSTM,
+    PeepholeLSTM,
+    ProjectedLSTM,
+)
+from gatewise.cells.zoneout import zoneout
 from gatewise.engine import ENGINES, Weights, check_engine, function
 from gatewise.engine.native import library
 from gatewise.engine.native.trace import Unsupported
@@ -22,14 +35,13 @@ from gatewise.engine.native.trace import Unsupported
 def compiles() -> bool:
     try:
         library.load("int gatewise_tests;")
-        library.product(torch.float64)
     except Unsupported:
         return False
     return True
 
 
 COMPILES = compiles()
-needs_compiler = pytest.mark.skipif(not COMPILES, reason="no C compiler, or a torch that hides its product")
+needs_compiler = pytest.mark.skipif(not COMPILES, reason="no C compiler")
 OTHERS = [name for name in ENGINES if name != "loop"]
 
 
@@ -77,6 +89,19 @@ class Memoryless(Cell):
         return (tanh(a.n),), {}
 
 
+class SomeProducts(Cell):
+    """Of three gates the outer two have a recurrent product."""
+
+    gates = ("f", "i", "n")
+    recurrent = ("f", "n")
+    states = ("h", "c")
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        f, i = torch.sigmoid(a.f + r.f), torch.sigmoid(a.i)
+        c = f * s.c + i * tanh(a.n + r.n)
+        return (tanh(c) + 0.3 * s.h, c), {"f": f}
+
+
 ELEMENTWISE = [
     LSTM(),
     GRU(),
@@ -85,11 +110,18 @@ ELEMENTWISE = [
     PeepholeLSTM(),
     CoupledLSTM(),
     LSTM1997(),
+    MinGRU(),
+    MinLSTM(),
+    zoneout(LSTM(), {"h": 0.3, "c": 0.5}, training=True),
+    zoneout(LSTM(), {"c": 0.5}, training=False),
+    zoneout(GRU(), {"h": 0.5}, training=True),
+    SomeProducts(),
     InputNormRNN(),
     Memoryless(),
 ]
-MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros()]
-CELLS = [*ELEMENTWISE, *MIXING]
+MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros(), zoneout(LayerNormRNN(), {"h": 0.5}, True)]
+PROJECTED = [ProjectedLSTM(2), ProjectedLSTM(7), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
+CELLS = [*ELEMENTWISE, *MIXING, *PROJECTED]
 
 
 @dataclass
@@ -102,6 +134,7 @@ class Problem:
     tensors: list[Tensor]
     loss_weights: list[Tensor]
     mask: Tensor | None
+    noise: Tensor | None
     reverse: bool
 
     @classmethod
@@ -117,26 +150,32 @@ class Problem:
             return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
         blocks = len(cell.gates) * H
-        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(blocks, H) / H**0.5}
+        recurrent = len(cell.recurrent) * H
+        P = cell.state_sizes(H)[0]
+        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(recurrent, P) / P**0.5}
         if bias:
             named["b"] = randn(blocks)
         for name, value in cell.own_parameters(H).items():
             named[f"own.{name}"] = randn(*value.shape)
-        for name in cell.states:
-            named[f"initial.{name}"] = randn(batch, H)
+        if cell.projection_size is not None:
+            named["P"] = randn(P, H) / H**0.5
+        for name, size in zip(cell.states, cell.state_sizes(H), strict=True):
+            named[f"initial.{name}"] = randn(batch, size)
         # As dropout makes it: 0 or 1 / (1 - p), here p = ⅓.
-        mask = (randn(batch, H) > -0.43).to(dtype) * 1.5 if masked else None
-        loss_weights = [randn(rows, H), *(randn(batch, H) for _ in cell.states)]
-        return cls(cell, batch_sizes, list(named), list(named.values()), loss_weights, mask, reverse)
+        mask = (randn(batch, P) > -0.43).to(dtype) * 1.5 if masked else None
+        noise = (randn(rows, len(cell.noise) * H) > 0).to(dtype) if cell.noise else None
+        loss_weights = [randn(rows, P), *(randn(batch, size) for size in cell.state_sizes(H))]
+        tensors = list(named.values())
+        return cls(cell, batch_sizes, list(named), tensors, loss_weights, mask, noise, reverse)
 
     def run(self, engine, *tensors):
         """(outputs, final state…) as a function of the tensors."""
         named = dict(zip(self.names, tensors, strict=True))
         own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
-        weights = Weights(named["U"], named["W"], named.get("b"), own)
+        weights = Weights(named["U"], named["W"], named.get("b"), own, named.get("P"))
         state = tuple(named[f"initial.{name}"] for name in self.cell.states)
         arguments = (self.cell, weights, named["x"], self.batch_sizes, state)
-        result = engines.run(engine, *arguments, reverse=self.reverse, state_mask=self.mask)
+        result = engines.run(engine, *arguments, reverse=self.reverse, state_mask=self.mask, noise=self.noise)
         return (result.outputs, *result.state)
 
     def results(self, engine, autocast=False, **replaced):
@@ -200,7 +239,9 @@ def test_every_engine_equals_the_loop(engine, dtype):
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(problems(dtype, cells))
     def check(problem):
-        assert_same(problem.results(engine), problem.results("loop"), TOLERANCE[dtype])
+        # A layer norm of nearly equal features magnifies rounding, by up to ε^-½ = 300.
+        magnified = 10 if dtype == torch.float32 and problem.cell in MIXING else 1
+        assert_same(problem.results(engine), problem.results("loop"), magnified * TOLERANCE[dtype])
 
     check()
 
@@ -302,7 +343,10 @@ def test_what_is_not_finite_stays_in_its_sequence(cell, value, engine):
     values = [name for name in loop if name == "outputs" or "final" in name]
     assert_same({n: dirty[n] for n in values}, {n: loop[n] for n in values}, 1e-14, equal_nan=True)
     if value != value:
-        assert dirty["outputs"][4].isnan().all()
+        reached = dirty["outputs"][4].isnan()
+        assert (
+            reached.all() if problem.noise is None else reached.any()
+        )  # zoneout keeps features as they were
         assert_same(dirty, loop, 1e-12, equal_nan=True)
     # Of 0 · ∞ and ∞ the engines may sum in another order; finite is finite in both.
     for name, expected in loop.items():
@@ -413,7 +457,7 @@ def test_no_steps_change_nothing(cell, masked, reverse, engine):
     problem = Problem.draw(cell, [0, 0], masked=masked, reverse=reverse)
     found = problem.results(engine)
     initial = dict(zip(problem.names, problem.tensors, strict=True))
-    assert found["outputs"].shape == (0, 4)
+    assert found["outputs"].shape == (0, cell.state_sizes(4)[0])
     for k, name in enumerate(cell.states):
         assert torch.equal(found[f"final.{name}"], initial[f"initial.{name}"])
         # d/ds of Σ w·s is w.

@@ -39,6 +39,7 @@ def run(
     state: tuple[Tensor, ...],
     reverse: bool = False,
     state_mask: Tensor | None = None,
+    noise: Tensor | None = None,
     show: bool = False,
 ) -> Result:
     """Run a cell over packed sequences x [N, F] by the named engine; ``auto`` picks the fastest that can.
@@ -49,21 +50,24 @@ def run(
         _say_once(f"engine={engine}: returning gates takes the loop engine")
     # torch.func (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
     if engine == "loop" or show or _in_torch_func():
-        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, show)
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, noise, show)
     if engine != "function":
         try:
-            result: Result = native.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+            result: Result = native.run(cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
             return result
         except native.Unsupported as reason:
             name = type(cell).__name__
             _say_once(f"engine={engine}: {name} with {reason}: not by the native engine")
     # Without gradients there is no graph to save, and the loop keeps no history of states.
     if not torch.is_grad_enabled():
-        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
+    if weights.projection is not None:
+        _say_once(f"engine={engine}: {type(cell).__name__} with a projection: the loop engine runs it")
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
     if not function.supports(cell):
         _say_once(f"engine={engine}: {type(cell).__name__}.step mixes features; the loop engine runs it")
-        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
-    return function.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
+    return function.run(cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
 
 
 def _in_torch_func() -> bool:
