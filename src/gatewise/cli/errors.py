@@ -16,7 +16,7 @@ from pathlib import Path
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 # Raised by torch and Lightning for what only the user can mend; by name, as importing them takes seconds.
 _BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
