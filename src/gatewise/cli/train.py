@@ -17,6 +17,7 @@ from gatewise.cli.fit import fit_and_test
 from gatewise.cli.resume import resumed_config
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
+from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
 from gatewise.runs.run import Run
@@ -34,6 +35,7 @@ def main(config: DictConfig) -> float | None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
+            run.save_code(read_code(Path.cwd(), runs_dir))
             return _resume(run, overrides)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
@@ -41,6 +43,7 @@ def main(config: DictConfig) -> float | None:
     make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices)
     with run.lock():
+        run.save_code(read_code(Path.cwd(), runs_dir))
         return _train(run, data, task)
 
 
