@@ -85,12 +85,23 @@ def _take(file: IO[str], path: Path, patience_seconds: float) -> bool:
             return True
         except BlockingIOError:
             if time.monotonic() > end:
-                raise _refused(path, _holder(file)) from None
+                raise _refused(path, _new_holder(file)) from None
             time.sleep(0.05)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             return False
+
+
+def _new_holder(file: IO[str]) -> dict[str, Any] | None:
+    """Who the file says holds it, once the one that has just locked it has written who it is."""
+    end = time.monotonic() + 0.5
+    while True:
+        holder = _holder(file)
+        known = holder is not None and (holder["host"] != socket.gethostname() or _runs(holder))
+        if known or time.monotonic() > end:
+            return holder
+        time.sleep(0.02)
 
 
 def _refused(path: Path, holder: dict[str, Any] | None) -> ValueError:
@@ -142,7 +153,8 @@ def _lives(holder: dict[str, Any], path: Path, locked: bool) -> bool:
 
 
 def _runs(holder: dict[str, Any]) -> bool:
-    return bool(_start_of(holder["pid"]) == holder["started"] is not None)
+    started = _start_of(holder["pid"])
+    return started is not None and started == holder["started"]
 
 
 def _start_of(pid: int) -> str | None:
