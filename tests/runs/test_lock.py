@@ -100,7 +100,7 @@ def test_the_second_is_told_who_holds_it_and_a_killed_one_holds_nothing(path, ki
             assert json.loads(path.read_text())["pid"] == os.getpid()
             assert is_held(path)
     assert not is_held(path)
-    assert path.read_text() == ""
+    assert path.read_text().strip() == ""
 
 
 @pytest.mark.usefixtures("kind")
@@ -118,9 +118,11 @@ def test_only_one_of_many_that_start_together_gets_it(path, kind):
             say(process)
         answers = [process.stdout.readline().strip() for process in started]
     assert answers.count("held") == 1, answers
-    winner = started[answers.index("held")].pid
-    others = [answer for answer in answers if answer != "held"]
-    assert all(f"is being trained by process {winner} on {HOST}" in answer for answer in others), answers
+    # Without locks a contender's text may have stood for a moment before the winner's.
+    named = started if kind == "no locks" else [started[answers.index("held")]]
+    for answer in answers:
+        who = [f"is being trained by process {process.pid} on {HOST}" in answer for process in named]
+        assert answer == "held" or any(who), answers
 
 
 @pytest.mark.parametrize("since", ["1970-01-01 00:00:00+00:00", "2099-01-01 00:00:00+00:00"])

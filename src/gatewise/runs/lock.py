@@ -20,6 +20,10 @@ from typing import IO, Any
 BEAT_SECONDS = 5.0
 """How often a holder touches the lock, for machines between which the file system keeps no locks."""
 
+SETTLING_SECONDS = 1.0
+"""How long the text of one who found the file free may take to stand, where nothing else locks it."""
+
+_LENGTH = 1024
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -32,7 +36,8 @@ def holding(path: Path, patience_seconds: float) -> Iterator[None]:
     its number and start time, one of another machine is watched for the beats that it gives. No clock is
     compared with another.
     """
-    with path.open("a+", encoding="utf-8") as file:
+    path.touch()
+    with path.open("r+b") as file:
         locked = _take(file, path, patience_seconds)
         other = _holder(file)
         if other is not None and _lives(other, path, locked):
@@ -40,8 +45,8 @@ def holding(path: Path, patience_seconds: float) -> Iterator[None]:
         mine = _this_process()
         _write(file, json.dumps(mine))
         if not locked:
-            # Two may have come this far; the one whose text stands goes on.
-            time.sleep(0.2)
+            # Several may have come this far; the one whose text stands goes on.
+            time.sleep(SETTLING_SECONDS)
             standing = _holder(file)
             if standing != mine:
                 raise _refused(path, standing)
@@ -76,7 +81,7 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _take(file: IO[str], path: Path, patience_seconds: float) -> bool:
+def _take(file: IO[bytes], path: Path, patience_seconds: float) -> bool:
     """Lock the file; False where its file system cannot, ValueError where it stays locked."""
     end = time.monotonic() + patience_seconds
     while True:
@@ -93,7 +98,7 @@ def _take(file: IO[str], path: Path, patience_seconds: float) -> bool:
             return False
 
 
-def _new_holder(file: IO[str]) -> dict[str, Any] | None:
+def _new_holder(file: IO[bytes]) -> dict[str, Any] | None:
     """Who the file says holds it, once the one that has just locked it has written who it is."""
     end = time.monotonic() + 0.5
     while True:
@@ -121,20 +126,19 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _holder(file: IO[Any]) -> dict[str, Any] | None:
+def _holder(file: IO[bytes]) -> dict[str, Any] | None:
     """Who the file says holds it; None where nobody does, or the text is not whole."""
     try:
-        found = json.loads(os.pread(file.fileno(), 4096, 0))
+        found = json.loads(os.pread(file.fileno(), _LENGTH, 0))
     except ValueError:
         return None
     whole = isinstance(found, dict) and {"host", "pid", "started", "since"} <= found.keys()
     return found if whole and isinstance(found["pid"], int) else None
 
 
-def _write(file: IO[str], text: str) -> None:
-    file.truncate(0)
-    file.write(text)
-    file.flush()
+def _write(file: IO[bytes], text: str) -> None:
+    # In one piece: of two that write at the same time the text of one stands.
+    os.pwrite(file.fileno(), text.encode().ljust(_LENGTH), 0)
 
 
 def _lives(holder: dict[str, Any], path: Path, locked: bool) -> bool:
