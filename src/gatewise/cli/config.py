@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.cli.build import build
 from gatewise.cli.errors import SettingError, UsageError, closest, did_you_mean, guarded, report
 from gatewise.cli.explain import Composition, explain
+from gatewise.launch.frozen import freeze
 
 __all__ = ["build", "compose", "conf_folder", "hydra_session", "register_resolvers", "run_verb"]
 
@@ -196,6 +197,8 @@ def _run_jobs(composition: Composition, overrides: list[str], work: Task, multir
             if mode == RunMode.RUN:
                 hydra.run(config_name=name, task_function=run_alone, overrides=overrides)
             else:
+                # Jobs are composed when their turn comes, from what the user asked for when it began.
+                freeze(hydra.config_loader)
                 hydra.multirun(config_name=name, task_function=run_one, overrides=overrides)
         except Exception as error:
             if id(error) not in failures:
