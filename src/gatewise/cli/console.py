@@ -19,9 +19,11 @@ from rich.text import Text
 
 from gatewise.runs.run import Run
 
-# Advice of Lightning that does not apply here: batches are sliced from memory, and runs may be short.
+# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, and what is
+# logged of an epoch is that of all processes already.
 _IRRELEVANT = (
     ".*does not have many workers.*",
+    ".*recommended to use .*sync_dist=True.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LeafSpec.*is deprecated.*",

@@ -17,6 +17,7 @@ from gatewise.cli.fit import fit_and_test
 from gatewise.cli.resume import resumed_config
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
+from gatewise.launch.signals import Stopped, stoppable
 from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
@@ -96,17 +97,24 @@ def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[Sequenc
 def _train(run: Run, data: SequenceDataModule, task: Task) -> float | None:
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
-    try:
-        with console.logged_to(run.log_file), all_ranks(run, count):
-            fit_and_test(run, data, task)
-    except KeyboardInterrupt:
-        run.set_status("interrupted", "stopped by the user")
-        again = f"{console.program()} train resume={console.short(run.folder)}"
-        Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
-        raise
-    except BaseException as error:
-        run.set_status("failed", f"{type(error).__name__}: {error}")
-        raise
+    with stoppable() as stop:
+        try:
+            with console.logged_to(run.log_file), all_ranks(run, count):
+                fit_and_test(run, data, task)
+        except KeyboardInterrupt:
+            run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
+            again = f"{console.program()} train resume={console.short(run.folder)}"
+            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
+            if stop.name is not None:
+                raise Stopped(stop.name) from None
+            raise
+        except SystemExit:
+            # A launcher (submitit) that was told to stop its job, and starts it again elsewhere.
+            run.set_status("interrupted", "stopped by its launcher")
+            raise
+        except BaseException as error:
+            run.set_status("failed", f"{type(error).__name__}: {error}")
+            raise
     run.set_status("done")
     console.print_places(run)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
