@@ -144,11 +144,8 @@ def print_places(run: Run) -> None:
     console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
     for picture in sorted(run.plots.glob("*.png")):
         console.print(f"Picture        {escape(short(picture))}")
-    # W&B's program lies beside this one.
-    wandb = program().removesuffix("gatewise") + "wandb" if program().endswith("/gatewise") else "wandb"
-    offline = sorted((run.folder / "wandb").glob("offline-run-*"))
-    if offline:
-        console.print(f"W&B, offline   upload with: {escape(wandb)} sync {escape(short(offline[-1]))}")
+    if any((run.folder / "wandb").glob("offline-run-*")):
+        console.print(f"W&B, offline   upload with: {escape(program())} sync run={escape(short(run.folder))}")
 
 
 def print_next_steps(run: Run) -> None:

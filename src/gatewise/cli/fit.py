@@ -36,6 +36,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
             console.print_head(run, config, data.describe())
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
+                    wandb.start(logger, run)
                     wandb.describe(logger, config, task.monitor, task.mode)
         seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
