@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -45,13 +46,9 @@ def test_a_disk_that_fills_up_ends_a_training_in_one_line(mode: str, place: Plac
     process = place.start("train", f"wandb.mode={mode}", *LONG)
     wait_for_line(process, "epoch 2/")
     run = place.last()
-    with (
-        (place.folder / "runs" / "filler").open("wb") as filler,
-        pytest.raises(OSError, match="No space left"),
-    ):
-        while True:
-            filler.write(b"0" * 4096)
-            filler.flush()
+    with (place.folder / "runs" / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(b"0" * 4096):
+            pass
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1, out
     assert "Traceback" not in out, out

@@ -19,11 +19,12 @@ from rich.text import Text
 
 from gatewise.runs.run import Run
 
-# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, and what is
-# logged of an epoch is that of all processes already.
+# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, what is
+# logged of an epoch is that of all processes already, and a cluster's jobs need no srun.
 _IRRELEVANT = (
     ".*does not have many workers.*",
     ".*recommended to use .*sync_dist=True.*",
+    ".*`srun` command is available on your system but is not used.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LeafSpec.*is deprecated.*",
