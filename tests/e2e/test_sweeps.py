@@ -284,21 +284,29 @@ def test_a_search_is_given_more_trials(place: Place) -> None:
     assert len(three) == 3
 
 
-def test_ctrl_c_leaves_a_sweep_to_go_on_with(place: Place) -> None:
+@pytest.mark.parametrize(("jobs", "number", "code"), [(2, signal.SIGINT, 130), (1, signal.SIGTERM, 143)])
+def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
+    place: Place, jobs: int, number: signal.Signals, code: int
+) -> None:
     argv = ["train", "-m", "wandb.mode=disabled", "test=false", "trainer.limit_train_batches=4"]
-    argv += ["trainer.max_epochs=400", "callbacks.early_stopping.patience=400", "seed=1,2", "sweep.jobs=2"]
+    argv += [
+        "trainer.max_epochs=400",
+        "callbacks.early_stopping.patience=400",
+        "seed=1,2",
+        f"sweep.jobs={jobs}",
+    ]
     process = place.start(*argv)
     try:
-        wait_until(lambda: len(list(place.folder.glob("runs/speech/*/*/checkpoints/last.ckpt"))) == 2)
-        process.send_signal(signal.SIGINT)
+        wait_until(lambda: len(list(place.folder.glob("runs/speech/*/*/checkpoints/last.ckpt"))) == jobs)
+        process.send_signal(number)
         out, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     folder = os.path.relpath(last(place), place.folder)
     assert f"Interrupted. Go on with: python -m gatewise train sweep.resume={folder}" in out
     assert "Traceback" not in out
-    assert [Run(folder).reason() for folder in place.runs()] == ["stopped by the user"] * 2
+    assert [Run(folder).reason() for folder in place.runs()] == ["stopped by the user"] * jobs
 
 
 class Batches(BasicLauncher):

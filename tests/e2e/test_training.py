@@ -113,7 +113,7 @@ def test_the_default_logger_writes_a_wandb_run_offline(place: Place) -> None:
     assert len(folders) == 1
     assert folders[0].name.endswith(run.id)
     assert list(folders[0].glob("*.wandb"))
-    assert "wandb sync" in result.out
+    assert "gatewise sync run=" in result.out
     # Nothing outside of the run directory.
     assert {path.name for path in place.folder.iterdir()} == {"runs"}
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import Profiler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -165,7 +166,9 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
-        "plugins": [WholeCheckpoints()],
+        # Gatewise starts the processes, or a launcher such as torchrun has: never SLURM by way of Lightning,
+        # which takes any job of a cluster for a part of one training.
+        "plugins": [WholeCheckpoints(), LightningEnvironment()],
         "default_root_dir": str(run.folder),
         # The DataModules share batches among the processes themselves, each example once.
         "use_distributed_sampler": False,
@@ -175,6 +178,8 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     }
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
+    # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
 
 

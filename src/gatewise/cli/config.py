@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.cli.build import build
 from gatewise.cli.errors import SettingError, UsageError, closest, did_you_mean, guarded, reason, report
 from gatewise.cli.explain import Composition, explain
+from gatewise.launch.frozen import freeze
 
 __all__ = ["build", "compose", "conf_folder", "hydra_session", "register_resolvers", "run_verb"]
 
@@ -178,6 +180,8 @@ class VerbJobs:
     extra: str | None = None
     of_hydra: list[str] = field(default_factory=list)
     """Overrides of Hydra's own settings, which hold for every job."""
+    loader: ConfigLoader | None = None
+    """The config files as they were when the command began."""
     failures: dict[int, int] = field(default_factory=dict)
     """Exit codes by the id of the error that a job raised."""
 
@@ -207,6 +211,7 @@ class VerbJobs:
         before = HydraConfig.instance().cfg
         try:
             with hydra_session(self.verb, self.main, self.extra) as hydra:
+                hydra.config_loader = self.loader or hydra.config_loader
                 with _explained(Composition(hydra, self.config_name, given)):
                     config = hydra.compose_config(self.config_name, given, RunMode.RUN)
                 HydraConfig.instance().set_config(config)
@@ -252,6 +257,9 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
             if mode == RunMode.RUN:
                 hydra.run(config_name=name, task_function=run_alone, overrides=overrides)
             else:
+                # Jobs are composed when their turn comes, from what the user asked for when it began.
+                freeze(hydra.config_loader)
+                jobs.loader = hydra.config_loader
                 hydra.multirun(config_name=name, task_function=jobs, overrides=overrides)
         except Exception as error:
             if id(error) not in jobs.failures:

@@ -18,15 +18,16 @@ from rich.text import Text
 from gatewise.places import program, short
 from gatewise.runs.run import Run
 
-# Advice of Lightning that does not apply here: batches are sliced from memory, and runs may be short.
+# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, what is
+# logged of an epoch is that of all processes already, and a cluster's jobs need no srun.
 _IRRELEVANT = (
     ".*does not have many workers.*",
+    ".*recommended to use .*sync_dist=True.*",
+    ".*`srun` command is available on your system but is not used.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LeafSpec.*is deprecated.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
-    # A training started by hand on a machine of a SLURM cluster.
-    ".*`srun` command is available.*",
 )
 
 EXAMPLES = ("speech/japanese_vowels", "series/sunspots", "text/king_james")
@@ -128,11 +129,8 @@ def print_places(run: Run) -> None:
     console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
     for picture in sorted(run.plots.glob("*.png")):
         console.print(f"Picture        {escape(short(picture))}")
-    # W&B's program lies beside this one.
-    wandb = program().removesuffix("gatewise") + "wandb" if program().endswith("/gatewise") else "wandb"
-    offline = sorted((run.folder / "wandb").glob("offline-run-*"))
-    if offline:
-        console.print(f"W&B, offline   upload with: {escape(wandb)} sync {escape(short(offline[-1]))}")
+    if any((run.folder / "wandb").glob("offline-run-*")):
+        console.print(f"W&B, offline   upload with: {escape(program())} sync run={escape(short(run.folder))}")
 
 
 def print_next_steps(run: Run) -> None:

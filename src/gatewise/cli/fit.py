@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.loggers import WandbLogger
 
@@ -18,7 +16,7 @@ from gatewise.runs import wandb
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.metrics import MetricsFile, read_metrics
 from gatewise.runs.run import Run
-from gatewise.runs.summary import best_row, git_commit, split_metrics, versions
+from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 
 if TYPE_CHECKING:
@@ -42,6 +40,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHo
             console.print_head(run, config, data.describe())
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
+                    wandb.start(logger, run)
                     wandb.describe(logger, config, task.monitor, task.mode)
         seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
@@ -57,7 +56,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHo
             metrics = dict(trainer.callback_metrics)
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
-            _summarise(run, config, task, metrics, seconds, data.save_example(run.folder))
+            _summarise(run, trainer, task, metrics, seconds, data.save_example(run.folder))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -107,8 +106,14 @@ def _stoppable(trainer: pl.Trainer, work: Any) -> None:
 
 
 def _summarise(
-    run: Run, config: DictConfig, task: Any, metrics: dict[str, Any], seconds: dict[str, float], example: str
+    run: Run,
+    trainer: pl.Trainer,
+    task: Task,
+    metrics: dict[str, Any],
+    seconds: dict[str, float],
+    example: str,
 ) -> None:
+    config = run.config()
     rows = read_metrics(run.metrics_file)
     test, baselines = split_metrics(metrics)
     run.save_summary(
@@ -125,8 +130,9 @@ def _summarise(
             "baselines": baselines,
             "parameters": sum(p.numel() for p in task.parameters()),
             **seconds,
+            "processes": trainer.world_size,
             "example_input": example,
-            "git_commit": git_commit(Path.cwd()),
+            "git_commit": run.commit(),
             "versions": versions(),
         }
     )

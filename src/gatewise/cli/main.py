@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("gatewise.cli.train", "train", "train a model and keep the run in a directory"),
     "evaluate": Verb("gatewise.cli.evaluate", "evaluate", "measure a finished run on its test data"),
     "predict": Verb("gatewise.cli.predict", "predict", "apply a finished run to new data", ("input",)),
+    "sync": Verb("gatewise.cli.sync", "sync", "upload the W&B data of runs that were trained offline"),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
     "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
 }

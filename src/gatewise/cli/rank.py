@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
+from gatewise.launch.signals import SIGNALS
+
 
 def main() -> None:
     """Train the run of the given directory as the rank that the environment names."""
+    # A signal to all processes (Ctrl-C, a scheduler's) is for rank 0 to answer, which ends this one.
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(int(os.environ["GATEWISE_PARENT"]),), daemon=True).start()
     from gatewise.cli.assemble import stored_config
     from gatewise.cli.fit import fit_and_test

@@ -18,6 +18,8 @@ from gatewise.cli.fit import fit_and_test
 from gatewise.cli.resume import resumed_config
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
+from gatewise.launch.signals import Stopped, stoppable
+from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
 from gatewise.runs.run import Run
@@ -44,6 +46,7 @@ def main(config: DictConfig) -> float | None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
+            run.save_code(read_code(Path.cwd(), runs_dir))
             return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
@@ -51,6 +54,7 @@ def main(config: DictConfig) -> float | None:
     make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
     with run.lock():
+        run.save_code(read_code(Path.cwd(), runs_dir))
         return _train(run, data, task, job)
 
 
@@ -103,18 +107,25 @@ def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[Sequenc
 def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None) -> float | None:
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
-    try:
-        pruning = None if job is None else _pruning(run, task, job, count)
-        with console.logged_to(run.log_file), all_ranks(run, count):
-            fit_and_test(run, data, task, pruning)
-    except KeyboardInterrupt:
-        run.set_status("interrupted", "stopped by the user")
-        again = f"{console.program()} train resume={console.short(run.folder)}"
-        Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
-        raise
-    except BaseException as error:
-        run.set_status("failed", f"{type(error).__name__}: {error}")
-        raise
+    with stoppable() as stop:
+        try:
+            pruning = None if job is None else _pruning(run, task, job, count)
+            with console.logged_to(run.log_file), all_ranks(run, count):
+                fit_and_test(run, data, task, pruning)
+        except KeyboardInterrupt:
+            run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
+            again = f"{console.program()} train resume={console.short(run.folder)}"
+            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
+            if stop.name is not None:
+                raise Stopped(stop.name) from None
+            raise
+        except SystemExit:
+            # A launcher (submitit) that was told to stop its job, and starts it again elsewhere.
+            run.set_status("interrupted", "stopped by its launcher")
+            raise
+        except BaseException as error:
+            run.set_status("failed", f"{type(error).__name__}: {error}")
+            raise
     hopeless = None if pruning is None else pruning.reason
     run.set_status("pruned" if hopeless else "done", hopeless)
     console.print_places(run)

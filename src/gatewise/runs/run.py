@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gatewise.facts import Facts, check_finite, facts_from_dict
-from gatewise.runs.files import read_json_object, read_yaml, write_json, write_text
+from gatewise.runs.code import commit_of
+from gatewise.runs.files import read_json_object, read_yaml, replacing, write_json, write_text
+from gatewise.runs.lock import holding, is_held
 from gatewise.settings import nearest
 
 LAST = "last"
+LOCK = ".lock"
 STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
@@ -67,7 +68,7 @@ class Run:
         where it cannot be written.
         """
         run = cls(folder or new_folder(runs_dir, name))
-        run.folder.mkdir(parents=True, exist_ok=folder is not None)
+        run.folder.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
         run.plots.mkdir(exist_ok=True)
         write_text(
@@ -143,6 +144,22 @@ class Run:
             )
         return stored
 
+    def save_code(self, code: bytes | None) -> None:
+        """Store what :func:`gatewise.runs.code.read_code` read; that of a resumption beside the first.
+
+        Nothing is stored where it is None, or what is there already.
+        """
+        first, resumed = self.folder / "code.diff", self.folder / "code_resumed.diff"
+        if code is None or (first.is_file() and first.read_bytes() == code):
+            return
+        with replacing(resumed if first.is_file() else first) as file:
+            file.write(code)
+
+    def commit(self) -> str | None:
+        """The git commit the run was started from, ``+changes`` where there were any; None where unknown."""
+        path = self.folder / "code.diff"
+        return commit_of(path.read_bytes()) if path.is_file() else None
+
     def save_facts(self, facts: Facts) -> None:
         """Store what the data stated of itself; raises ValueError where a number of it is not finite."""
         check_finite(facts)
@@ -190,7 +207,8 @@ class Run:
                 f"{path}: state must be one of {', '.join(STATES)}, got {state!r}; the file is damaged: "
                 f'write {{"state": "interrupted"}} into it to go on'
             )
-        return "interrupted" if state in ("created", "running") and not self._locked() else str(state)
+        gone = state in ("created", "running") and not is_held(self.folder / LOCK)
+        return "interrupted" if gone else str(state)
 
     def reason(self) -> str | None:
         """Why it is in its state, where that was recorded."""
@@ -199,28 +217,12 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
-        """Hold the run for this process; raises ValueError where another one trains it.
+        """Hold the run for this process; raises ValueError, naming it, where another one trains the run.
 
-        One that only looks holds it for a moment, hence the patience. The system lets go of the lock when
-        the process ends, however it ends.
+        One that only looks holds it for a moment, hence the patience.
         """
-        with (self.folder / ".lock").open("a") as file:
-            try:
-                take_lock(file, patience_seconds)
-            except BlockingIOError:
-                raise ValueError(
-                    f"{self.folder} is being trained by another process: wait or stop it"
-                ) from None
+        with holding(self.folder / LOCK, patience_seconds):
             yield
-
-    def _locked(self) -> bool:
-        try:
-            with self.lock(patience_seconds=0):
-                return False
-        except ValueError:
-            return True
-        except OSError:  # a read-only directory: nobody trains in it
-            return False
 
     def summary(self) -> dict[str, Any]:
         """Best and final metrics, versions and times; empty before the first training ended."""
@@ -233,27 +235,25 @@ class Run:
 
 
 def new_folder(parent: Path, name: object) -> Path:
-    """The path ``parent/name/<date_time_unique>``, which nothing else has; nothing is made.
+    """Make the folder ``parent/name/<date_time_unique>``, however many start in the same second.
 
     Raises ValueError for a name that is no folder below ``parent``.
     """
+    while True:
+        folder = free_folder(parent, name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def free_folder(parent: Path, name: object) -> Path:
+    """The path of a folder as :func:`new_folder` makes them; nothing is made."""
     parts: Sequence[str] = Path(name).parts if isinstance(name, str) else ()
     if not parts or ".." in parts or parts[0] == os.sep:
         raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return parent.joinpath(*parts, f"{stamp}_{secrets.token_hex(3)}").resolve()
-
-
-def take_lock(file: IO[str], patience_seconds: float) -> None:
-    """Lock a file; BlockingIOError where another process keeps it for longer."""
-    end = time.monotonic() + patience_seconds
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+    return parent.joinpath(*parts).resolve() / f"{stamp}_{secrets.token_hex(3)}"
 
 
 def point_last_to(folder: Path, parent: Path) -> None:

@@ -15,7 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from gatewise.runs.files import read_yaml, write_text
-from gatewise.runs.run import LAST, new_folder, point_last_to, take_lock
+from gatewise.runs.lock import holding
+from gatewise.runs.run import LAST, LOCK, new_folder, point_last_to
 from gatewise.settings import nearest
 from gatewise.sweeps.space import Space
 
@@ -72,7 +73,7 @@ class Sweep:
     def create(cls, sweeps_dir: Path, plan: Plan) -> Sweep:
         """A new directory with the plan; ``sweeps_dir/last`` points to it from now on."""
         sweep = cls(new_folder(sweeps_dir, plan.name))
-        sweep.output.mkdir(parents=True)
+        sweep.output.mkdir()
         sweep.plots.mkdir()
         sweep.save_plan(plan)
         point_last_to(sweep.folder, sweeps_dir)
@@ -119,13 +120,7 @@ class Sweep:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the sweep for this process; raises ValueError where another one works on it."""
-        with (self.folder / ".lock").open("a") as file:
-            try:
-                take_lock(file, patience_seconds=1.0)
-            except BlockingIOError:
-                raise ValueError(
-                    f"{self.folder}: the sweep is running in another process: wait or stop it"
-                ) from None
+        with holding(self.folder / LOCK, patience_seconds=1.0):
             yield
 
     def study(self, plan: Plan) -> optuna.Study:

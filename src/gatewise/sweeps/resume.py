@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewise.sweeps.folder import Sweep
 
-CHANGEABLE = ("sweep.jobs", "sweep.devices", "sweep.retries", "sweep.trials", "hydra.mode")
+CHANGEABLE = ("sweep.jobs", "sweep.retries", "sweep.trials", "hydra.mode")
 """Settings that say how a sweep runs, not what it is; a search may be given more trials."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gatewise.runs.run import new_folder
+from gatewise.runs.run import free_folder
 from gatewise.sweeps import search
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, KILLED, PRUNED, Job, Outcome, job_setting
@@ -102,7 +102,7 @@ class Scheduler:
                 seen, self.plan.lag, self.plan.sampler, self._space, self.plan.directions, self.plan.seed
             )
         name = self._run_name(self._overrides(params))
-        runs = [str(new_folder(self._runs_dir, name)) for _ in self.plan.seeds]
+        runs = [str(free_folder(self._runs_dir, name)) for _ in self.plan.seeds]
         # In one line of the journal: a kill leaves the whole trial, or none.
         self.study.add_trial(
             create_trial(

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gatewise import __version__
+from gatewise.launch.signals import Stopped, stoppable
 from gatewise.places import short
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import report, search
@@ -185,11 +186,14 @@ def _carry_out(
             on_trial=trial_ended,
         )
         overview.start(scheduler.study.get_trials(deepcopy=False))
-        try:
-            scheduler.carry_out(_workers(plan, config, context, task, size))
-        except KeyboardInterrupt:
-            overview.interrupted()
-            raise
+        with stoppable() as stop:
+            try:
+                scheduler.carry_out(_workers(plan, config, context, task, size))
+            except KeyboardInterrupt:
+                overview.interrupted()
+                if stop.name is not None:
+                    raise Stopped(stop.name) from None
+                raise
     return report.finish(found, plan, scheduler.study.get_trials(deepcopy=False), time.monotonic() - started)
 
 
@@ -204,4 +208,4 @@ def _workers(plan: Plan, config: DictConfig, context: HydraContext, task: TaskFu
         return ByLauncher(launcher, plan.objectives, at_once * len(plan.seeds))
     if size == 1:
         return InThisProcess(training, plan.objectives)
-    return Pool(training, plan.objectives, size, list(config.sweep.devices or []))
+    return Pool(training, plan.objectives, size)

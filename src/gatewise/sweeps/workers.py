@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobStatus, env_override
 from hydra.plugins.launcher import Launcher
 
+from gatewise.launch.devices import share
 from gatewise.sweeps.jobs import FAILED, KILLED, Job, Outcome, Training, carry_out, outcome
 
 GRACE_SECONDS = 30.0
@@ -108,13 +110,13 @@ class Pool:
     process does, however it ends.
     """
 
-    def __init__(
-        self, training: Training, objectives: Sequence[str] | None, size: int, devices: Sequence[Any]
-    ) -> None:
+    def __init__(self, training: Training, objectives: Sequence[str] | None, size: int) -> None:
         self._training, self._objectives = training, objectives
-        self._devices = [devices[slot % len(devices)] if devices else None for slot in range(size)]
+        self._environments = [{**os.environ, **share(slot, size)} for slot in range(size)]
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([training.module])
+        with env_override(share(0, size)):  # OpenMP reads it once, in the server
+            forkserver.ensure_running()
         self._slots: list[_Worker | None] = [None] * size
 
     def room(self) -> int:
@@ -123,7 +125,7 @@ class Pool:
     def start(self, job: Job) -> None:
         slot = next(i for i, worker in enumerate(self._slots) if worker is None or worker.job is None)
         worker = self._slots[slot] or _Worker(
-            self._context, self._training, self._objectives, self._devices[slot]
+            self._context, self._training, self._objectives, self._environments[slot]
         )
         self._slots[slot] = worker
         worker.give(job)
@@ -155,16 +157,13 @@ class _Worker:
     """One process of the pool."""
 
     def __init__(
-        self, context: Any, training: Training, objectives: Sequence[str] | None, device: Any
+        self, context: Any, training: Training, objectives: Sequence[str] | None, environment: dict[str, str]
     ) -> None:
         self.job: Job | None = None
         self.connection: Connection
         self.connection, theirs = context.Pipe()
-        environment = dict(os.environ)
-        if device is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = str(device)
         self._process = context.Process(
-            target=_work, args=(theirs, training, objectives, environment, str(Path.cwd())), daemon=False
+            target=_work, args=(theirs, training, objectives, environment, str(Path.cwd()))
         )
         self._process.start()
         theirs.close()
