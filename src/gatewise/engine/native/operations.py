@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,9 +36,34 @@ OPERATIONS = {
     "sgn.default": "sign",
     "sin.default": "sin",
     "cos.default": "cos",
+    "tan.default": "tan",
+    "asin.default": "asin",
+    "acos.default": "acos",
+    "atan.default": "atan",
+    "atan2.default": "atan2",
+    "sinh.default": "sinh",
+    "cosh.default": "cosh",
+    "asinh.default": "asinh",
+    "acosh.default": "acosh",
+    "atanh.default": "atanh",
+    "exp2.default": "exp2",
+    "log2.default": "log2",
+    "log10.default": "log10",
     "erf.default": "erf",
+    "erfc.default": "erfc",
+    "floor.default": "floor",
+    "ceil.default": "ceil",
+    "trunc.default": "trunc",
+    "round.default": "round",
+    "fmod.Scalar": "fmod",
+    "fmod.Tensor": "fmod",
+    "hypot.default": "hypot",
+    "copysign.Tensor": "copysign",
+    "fmax.default": "fmax",
+    "fmin.default": "fmin",
     "pow.Tensor_Scalar": "pow",
     "pow.Tensor_Tensor": "pow",
+    "pow.Scalar": "pow",
     "maximum.default": "maximum",
     "minimum.default": "minimum",
     "where.self": "where",
@@ -59,13 +85,20 @@ OPERATIONS = {
     "bitwise_not.default": "not",
     "bitwise_and.Tensor": "and",
     "bitwise_or.Tensor": "or",
+    "logical_xor.default": "xor",
+    "bitwise_xor.Tensor": "xor",
+    "bitwise_xor.Scalar": "xor",
+    "isnan.default": "isnan",
 }
 # How many values each of ours is of.
 ARGUMENTS = {
-    **dict.fromkeys(("neg", "reciprocal", "abs", "sign", "sqrt", "rsqrt", "not"), 1),
-    **dict.fromkeys(("sigmoid", "tanh", "relu", "exp", "expm1", "log", "log1p", "sin", "cos", "erf"), 1),
+    **dict.fromkeys(("neg", "reciprocal", "abs", "sign", "sqrt", "rsqrt", "not", "isnan"), 1),
+    **dict.fromkeys(("sigmoid", "tanh", "relu", "exp", "expm1", "exp2", "log", "log1p", "log2", "log10"), 1),
+    **dict.fromkeys(("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh"), 1),
+    **dict.fromkeys(("atanh", "erf", "erfc", "floor", "ceil", "trunc", "round"), 1),
     **dict.fromkeys(("sum", "mean", "amax", "amin"), 1),
-    **dict.fromkeys(("add", "sub", "mul", "div", "pow", "maximum", "minimum", "and", "or"), 2),
+    **dict.fromkeys(("add", "sub", "mul", "div", "pow", "fmod", "atan2", "hypot", "copysign"), 2),
+    **dict.fromkeys(("maximum", "minimum", "fmax", "fmin", "and", "or", "xor"), 2),
     **dict.fromkeys(("gt", "ge", "lt", "le", "eq", "ne"), 2),
     "where": 3,
 }
@@ -101,6 +134,9 @@ CONSTANT: dict[str, Callable[[list[Any]], float]] = {
     "zeros_like.default": lambda args: 0.0,  # noqa: ARG005
     "ones_like.default": lambda args: 1.0,  # noqa: ARG005
     "zeros.default": lambda args: 0.0,  # noqa: ARG005
+    # Nobody reads them: they have the shape of what is filled next.
+    "empty_permuted.default": lambda args: math.nan,  # noqa: ARG005
+    "empty.memory_format": lambda args: math.nan,  # noqa: ARG005
 }
 
 
@@ -114,6 +150,13 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         **core_aten_decompositions(),
         **get_decompositions([getattr(aten, name) for name in COMPOSITE]),
         aten.native_layer_norm.default: _layer_norm,
+        aten.linalg_vector_norm.default: _vector_norm,
+        aten.var_mean.correction: _var_mean,
+        aten.hardshrink_backward.default: _shrink_backward,
+        aten.softshrink_backward.default: _shrink_backward,
+        aten._efficientzerotensor.default: torch.zeros,
+        aten.remainder.Scalar: _remainder,
+        aten.remainder.Tensor: _remainder,
     }
     table.pop(aten.mean.dim, None)
     return table
@@ -133,3 +176,34 @@ def _layer_norm(
     normed = apart * scale
     normed = normed if weight is None else normed * weight
     return (normed if bias is None else normed + bias), mean, scale
+
+
+def _vector_norm(
+    x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """linalg_vector_norm, (Σ |x|^order)^(1 / order), with the limits for 0 and ±∞."""
+    x = x.abs() if dtype is None else x.to(dtype).abs()
+    dim = list(range(x.dim())) if dim is None else dim
+    if math.isinf(order):
+        return x.amax(dim, keepdim) if order > 0 else x.amin(dim, keepdim)
+    if order == 0:
+        return (x != 0).to(x.dtype).sum(dim, keepdim)
+    return x.pow(order).sum(dim, keepdim).pow(1 / order)
+
+
+def _var_mean(
+    x: Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """var_mean, each by itself."""
+    return x.var(dim, correction=correction, keepdim=keepdim), x.mean(dim, keepdim)
+
+
+def _shrink_backward(grad: Tensor, x: Tensor, limit: float) -> Tensor:
+    """hardshrink_backward and softshrink_backward: nothing between the limits; NaN lies beyond them."""
+    return torch.where((x >= -limit) & (x <= limit), 0.0, grad)
+
+
+def _remainder(x: Tensor, by: Any) -> Tensor:
+    """remainder, which has the sign of what is divided by, from fmod, which has that of x."""
+    left = torch.fmod(x, by)
+    return torch.where((left != 0) & ((left < 0) ^ (by < 0)), left + by, left)

@@ -66,9 +66,10 @@ class Trace:
         return any(isinstance(arg, str) and arg[0] == "r" and arg[1:].isdigit() for arg in used)
 
 
-def trace(cell: Cell, hidden_size: int) -> Trace:
+def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> Trace:
     """Record ``cell.step`` and its derivative for rows of ``hidden_size`` features.
 
+    Its constants are those of ``dtype``, whose smallest step a norm may add for safety.
     Raises Unsupported, naming the operation, where the step does something that is not element-wise nor a
     reduction along the features.
     """
@@ -91,10 +92,10 @@ def trace(cell: Cell, hidden_size: int) -> Trace:
         return after, *derivative(tuple(g))
 
     def tensors(count: int) -> list[Tensor]:
-        return [torch.zeros(rows, hidden_size) for _ in range(count)]
+        return [torch.zeros(rows, hidden_size, dtype=dtype) for _ in range(count)]
 
     gates, states = len(cell.gates), len(cell.states)
-    parameters = [torch.zeros(hidden_size) for _ in own]
+    parameters = [torch.zeros(hidden_size, dtype=dtype) for _ in own]
     groups = (tensors(gates), tensors(gates), tensors(states), parameters, tensors(states))
     try:
         with _plain_autograd():
@@ -139,6 +140,7 @@ class _Reader:
             (),
         )
         self.operations: dict[str, Operation] = {}
+        self.names: dict[str, str] = {}
         self.row_values: set[str] = set()
         self.summed: set[Any] = set()
         """Sums over the rows, which the gradients of parameters are; whoever runs the rows adds them up."""
@@ -176,8 +178,10 @@ class _Reader:
             if node.args[0] in self.summed:
                 self.summed.add(node)
             return args[0]
-        if name == "clamp.default":
+        if name in ("clamp.default", "clamp.Tensor"):
             return self._clamp(args)
+        if name == "pow.Tensor_Scalar" and isinstance(args[0], str):
+            return self._power(args[0], float(args[1]))
         if name == "var.correction":
             return self._variance(node, args[0])
         if name in CONSTANT:
@@ -204,10 +208,24 @@ class _Reader:
         return self._add(OPERATIONS[name], *operands)
 
     def _clamp(self, args: list[Any]) -> str | float:
-        value, low, high = (*args, None, None)[:3]
-        if low is not None:
-            value = self._add("maximum", value, float(low))
-        return value if high is None else self._add("minimum", value, float(high))
+        value: str | float = args[0]
+        for limit, kind in zip(args[1:], ("maximum", "minimum"), strict=False):
+            if limit is not None:
+                value = self._add(kind, value, limit if isinstance(limit, str) else float(limit))
+        return value
+
+    def _power(self, base: str, exponent: float) -> str:
+        """As torch does it: a root or some products, where that is all there is to it."""
+        if exponent == 1:
+            return base
+        if exponent in (0.5, -0.5, -1):
+            return self._add({0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}[exponent], base)
+        if exponent not in (2, 3, -2):
+            return self._add("pow", base, exponent)
+        square = self._add("mul", base, base)
+        if exponent == 3:
+            return self._add("mul", square, base)
+        return square if exponent == 2 else self._add("reciprocal", square)
 
     def _variance(self, node: Any, value: str | float) -> str:
         correction = node.kwargs.get("correction")
@@ -223,11 +241,11 @@ class _Reader:
         return isinstance(dims, (list, tuple)) and rank == 2 and [d % rank for d in dims] == [1]
 
     def _add(self, kind: str, *args: str | float) -> str:
-        # Two gates often start from the same operation; once is enough.
-        for operation in self.operations.values():
-            if (operation.kind, operation.args) == (kind, args):
-                return operation.name
-        name = f"v{len(self.operations)}"
+        # Two gates often start from the same operation; once is enough. (0 and -0 are equal, and are two.)
+        content = repr((kind, args))
+        if content in self.names:
+            return self.names[content]
+        name = self.names[content] = f"v{len(self.operations)}"
         named = [arg for arg in args if isinstance(arg, str)]
         per_row = kind in REDUCTIONS.values() or all(arg in self.row_values for arg in named)
         self.operations[name] = Operation(name, kind, args, per_row)
