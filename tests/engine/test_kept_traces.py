@@ -25,6 +25,7 @@ SHIPPED = [kind() for name in cells.__all__ if (kind := getattr(cells, name)) is
 
 MODULE = """
 import functools, math, random
+from collections import namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
 import torch
@@ -108,6 +109,7 @@ def test_no_two_cells_have_the_same():
         ('"gain": torch.ones', '"gain": torch.zeros'),
         ('"gain": torch.ones(hidden_size)', '"gain": torch.ones(hidden_size, 1)'),
         ("class Mine(Base):", "class Mine(Base):\n    recurrent = False"),
+        ("sharpness = 3", "Pair = namedtuple('Pair', ('left', 'right'))"),
         ("* p.gain,", "* p.gain + 0.0,"),
     ],
 )
@@ -168,6 +170,10 @@ def test_torchs_default_dtype_counts():
         ("self.setting = setting", "self.setting = random.Random(0)"),
         ("self.setting = setting", "self.setting = torch.ones(())"),
         ("sharpness = 3", "sharpness = object()"),
+        (
+            "sharpness = 3",
+            "class Pair(namedtuple('Pair', 'x')):\n        def __add__(self, other): return self",
+        ),
     ],
 )
 def test_what_cannot_be_followed_has_none(old, new):

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import sys
 from abc import ABC, ABCMeta
+from collections import namedtuple
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from types import (
@@ -42,8 +43,15 @@ _BETWEEN = {"EXTENDED_ARG", "PUSH_NULL", "CACHE"}
 # Methods that make a cell: its attributes, which are walked, are their result. They never run in a step.
 _MAKING = {"__init__", "__post_init__", "__init_subclass__", "__setattr__", "__delattr__", "__replace__"}
 _MAKING |= {"__annotate__", "__annotate_func__", "__repr__", "__eq__", "__hash__"}
+_MAKING |= {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__copy__", "__deepcopy__"}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, torch.dtype, torch.device)
-_SOURCES = ("trace.py", "operations.py")
+_SOURCES = (
+    ("gatewise.cells", "cell.py"),
+    ("gatewise.engine.native", "trace.py"),
+    ("gatewise.engine.native", "operations.py"),
+)
+# What every class that collections.namedtuple makes has, beside its fields.
+_NAMED_TUPLE = frozenset(vars(namedtuple("_NAMED_TUPLE", ())))
 
 
 class _Unsure(Exception):  # noqa: N818 - no error: the cell is traced anew
@@ -69,7 +77,7 @@ def fingerprint(cell: Cell) -> str | None:
 def _versions() -> tuple[str, ...]:
     """What gives bytecode and names their meaning, and what reads a step."""
     try:
-        sources = [files(__package__).joinpath(name).read_bytes() for name in _SOURCES]
+        sources = [files(package).joinpath(name).read_bytes() for package, name in _SOURCES]
     except OSError as error:
         raise _Unsure("no source of its own") from error
     ours = [hashlib.sha256(source).hexdigest() for source in sources]
@@ -245,24 +253,24 @@ class _Walk:
         if _root(kind.__module__) in _TRUSTED and _found(kind.__module__, kind.__qualname__) is kind:
             self.add("named", kind.__module__, kind.__qualname__)
             return
+        fields = vars(kind).get("_fields", ())
+        if kind.__bases__ == (tuple,) and vars(kind).keys() <= _NAMED_TUPLE.union(fields):
+            self.add("named tuple", *fields)
+            self.value(kind._field_defaults)  # type: ignore[attr-defined]
+            return
         if not issubclass(kind, Cell) or type(kind) is not ABCMeta:
             raise _Unsure(f"the class {kind.__qualname__}")
         self.add("class", kind.__qualname__)
         for base in kind.__mro__[1:]:
             if base not in (ABC, object, Generic):
                 self.value(base)
+        if kind is Cell:  # its source is among those of the versions
+            return
         for name, value in vars(kind).items():
             if name in _MAKING or name == "_abc_impl" or (name.startswith("__") and not callable(value)):
                 continue
             self.add("attribute", name)
-            if getattr(value, "_fields", None) != self._made_of(kind, name):
-                self.value(value)
-
-    @staticmethod
-    def _made_of(kind: type, name: str) -> Any:
-        """The names that Cell makes this named tuple of, or 0."""
-        key = {"Gates": "gates", "State": "states"}.get(name)
-        return 0 if key is None else tuple(vars(kind).get(key, ()))
+            self.value(value)
 
 
 _READERS: dict[type, Callable[[_Walk, Any], None]] = {
