@@ -31,7 +31,7 @@ class Contender(NamedTuple):
     train: Callable[[], Any]
     """Gradients of the sum of all outputs with respect to all weights."""
     infer: Callable[[], Any]
-    """Outputs without a history."""
+    """Padded outputs, without a history."""
 
     def run(self, work: str) -> Callable[[], Any]:
         """What does ``work``, training or inference."""
@@ -117,14 +117,18 @@ def _of_torch(module: nn.Module, outputs: Callable[[], Tensor]) -> Contender:
         outputs().sum().backward()
 
     @torch.no_grad()
-    def infer() -> None:
-        outputs()
+    def infer() -> Tensor:
+        return outputs()
 
     return Contender(train, infer)
 
 
 def _keras(case: Case) -> Contender:
-    os.environ.setdefault("KERAS_BACKEND", "torch")
+    backend = os.environ.setdefault("KERAS_BACKEND", "torch")
+    if backend not in ("torch", "jax"):
+        raise ValueError(
+            f"KERAS_BACKEND={backend}: Keras is measured on torch or jax; or leave it out: keras=false"
+        )
     if case.threads == 1:
         # JAX has no call for it; read when it is first imported.
         os.environ.setdefault(
@@ -132,7 +136,6 @@ def _keras(case: Case) -> Contender:
         )
     import keras
 
-    backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
@@ -147,9 +150,7 @@ def _keras(case: Case) -> Contender:
     mask = None if lengths is None else torch.arange(case.size.steps) < lengths[:, None]
     if backend == "torch":
         return _of_torch(layer, lambda: layer(x, mask=mask))
-    if backend == "jax":
-        return _of_jax(layer, x, mask)
-    raise ValueError(f"KERAS_BACKEND={backend}: this benchmark runs Keras on torch or jax")
+    return _of_jax(layer, x, mask)
 
 
 def _of_jax(layer: Any, x: Tensor, mask: Tensor | None) -> Contender:

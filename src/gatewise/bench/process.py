@@ -48,7 +48,7 @@ def peak_of_step(case: Case, name: str) -> float:
     In a fresh process that has done a step on a tiny batch, so that imports, compiled code and the libraries'
     own memory are there. Linux tells the most that was ever resident (VmHWM), which is set back (clear_refs)
     right before the step; elsewhere it is the peak of the whole process (ru_maxrss) beyond that before the
-    step, which hides what fits below an earlier peak.
+    step, which hides what fits below an earlier peak. JAX compiles for each size, which counts.
     """
     return float(_ask({"question": "memory", "case": case.values(), "name": name})["mib"])
 

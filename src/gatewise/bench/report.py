@@ -28,7 +28,7 @@ def print_speeds(console: Console, rows: Sequence[Timing]) -> None:
         for work in _in_order(row.work for row in rows):
             mine = [row for row in rows if (row.cell, row.work) == (cell, work)]
             reference, *others = _in_order(row.contender for row in mine)
-            table = _table(f"{cell}, {work}: times as fast as {reference}", ["T x B x I x H"])
+            table = _table("T x B x I x H")
             for name in (f"{reference} ms", *others, "fastest GFLOP/s", "of matrix peak"):
                 table.add_column(name, justify="right")
             for size in _in_order(row.size for row in mine):
@@ -41,12 +41,12 @@ def print_speeds(console: Console, rows: Sequence[Timing]) -> None:
                     f"{best.gigaflops:.1f}",
                     f"{100 * best.share_of_peak:.0f} %",
                 )
-            console.print(table)
+            _print(console, f"{cell}, {work}: times as fast as {reference}", table)
 
 
 def print_means(console: Console, rows: Sequence[Timing]) -> None:
     """Geometric mean and least of each cell, work and contender over the sizes."""
-    table = _table("over all sizes, times as fast", ["cell", "work", "who", "as"])
+    table = _table("cell", "work", "who", "as")
     beside = any(row.of_lstm is not None for row in rows)
     for name in ("mean", "least", "on", *(("of LSTM's time", "most") if beside else ())):
         table.add_column(name, justify="right")
@@ -65,7 +65,7 @@ def print_means(console: Console, rows: Sequence[Timing]) -> None:
                     cell, work, name, reference, _times(mean), _times(least.speedup), least.size, *more
                 )
         table.add_section()
-    console.print(table)
+    _print(console, "over all sizes, times as fast", table)
 
 
 def print_memory(console: Console, rows: Sequence[Timing]) -> None:
@@ -74,20 +74,20 @@ def print_memory(console: Console, rows: Sequence[Timing]) -> None:
     for cell in _in_order(row.cell for row in measured):
         mine = [row for row in measured if row.cell == cell]
         contenders = _in_order(row.contender for row in mine)
-        table = _table(f"{cell}: MiB of a training step at its peak", ["T x B x I x H"])
+        table = _table("T x B x I x H")
         for name in contenders:
             table.add_column(name, justify="right")
         for size in _in_order(row.size for row in mine):
             line = {row.contender: row.peak_mib for row in mine if row.size == size}
             table.add_row(size, *(f"{line[name]:.1f}" if name in line else "" for name in contenders))
-        console.print(table)
+        _print(console, f"{cell}: MiB of a training step at its peak", table)
 
 
 def print_starts(console: Console, starts: Sequence[Start]) -> None:
     """First calls of fresh processes."""
     if not starts:
         return
-    table = _table("first training step of a fresh process", ["cell", "who"])
+    table = _table("cell", "who")
     for name in ("imports s", "compiling s", "cached ms", "beyond torch.nn ms", "second step ms"):
         table.add_column(name, justify="right")
     for row in starts:
@@ -98,7 +98,7 @@ def print_starts(console: Console, starts: Sequence[Start]) -> None:
             f"{row.compiling:.2f}",
             *(f"{1000 * seconds:.1f}" for seconds in (row.cached, row.beyond_torch, row.second)),
         )
-    console.print(table)
+    _print(console, "first training step of a fresh process", table)
 
 
 def write_csv(path: Path, rows: Sequence[Timing] | Sequence[Start]) -> None:
@@ -166,11 +166,16 @@ def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
     plt.close(figure)
 
 
-def _table(title: str, columns: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name, no_wrap=True)
     return table
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    console.print(title, style="bold", highlight=False)
+    console.print(table)
 
 
 def _times(ratio: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gatewise.bench.case import DTYPES, Case
-from gatewise.bench.contenders import BESIDE, contender, operations
+from gatewise.bench.contenders import BESIDE, KERAS, contender, operations
 
 # A measurement lasts at least this long, in calls of one contender behind each other: a single call of the
 # smallest size takes less than the clock and the other processes of a machine take from it.
@@ -98,7 +98,7 @@ class Bench:
             if (case.cell, name) in self.left_out:
                 continue
             self.progress(f"{case.cell} {case.size} {work}: {name} starts")
-            with self._said(case.cell, name):
+            with self._said(case.cell, name), self._failing(case.cell, name):
                 run()
             if (case.cell, name) in self.left_out:
                 continue
@@ -112,6 +112,18 @@ class Bench:
                 self.progress(f"{case.cell} {case.size} {work}: {name}, round {round_ + 1} of {self.rounds}")
                 taken[name].append(_seconds(runs[name], calls[name]))
         return taken
+
+    @contextmanager
+    def _failing(self, cell: str, name: str) -> Iterator[None]:
+        """Leave Keras out of what it cannot run: the others are measured all the same."""
+        try:
+            yield
+        except Exception as error:
+            if name != KERAS:
+                raise
+            self.left_out.add((cell, name))
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            self.notes.append(f"keras: {cell} is left out ({type(error).__name__}: {reason})")
 
     @contextmanager
     def _said(self, cell: str, name: str) -> Iterator[None]:

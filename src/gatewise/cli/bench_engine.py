@@ -119,8 +119,8 @@ def _asked(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], 
         Case(
             cell,
             size,
-            _listed("dtype", settings["dtype"], DTYPES)[0],
-            _listed("lengths", settings["lengths"], LENGTHS)[0],
+            _one("dtype", settings["dtype"], DTYPES),
+            _one("lengths", settings["lengths"], LENGTHS),
             _flag("bidirectional", settings["bidirectional"]),
             _positive("threads", settings["threads"]),
         )
@@ -167,6 +167,13 @@ def _listed(key: str, text: str, known: Iterable[str], what: str = "choice") -> 
     return list(dict.fromkeys(text.split(",")))
 
 
+def _one(key: str, text: str, known: Iterable[str]) -> str:
+    found = _listed(key, text, known)
+    if len(found) > 1:
+        raise UsageError(f"{key}={text}: give one of {', '.join(known)}")
+    return found[0]
+
+
 def _size(text: str) -> Size:
     from gatewise.bench.case import Size
 
@@ -183,14 +190,14 @@ def _positive(key: str, text: str) -> int:
 
 
 def _flag(key: str, text: str) -> bool:
-    return _listed(key, text, ("true", "false"))[0] == "true"
+    return _one(key, text, ("true", "false")) == "true"
 
 
 def _keras(text: str) -> bool:
     """Whether Keras runs too: it is imported only if so."""
     from gatewise.bench.contenders import keras_is_there
 
-    if _listed("keras", text, ("auto", "true", "false"))[0] == "false":
+    if _one("keras", text, ("auto", "true", "false")) == "false":
         return False
     if text == "true" and not keras_is_there():
         raise UsageError("keras=true: Keras is not installed; pip install keras, or leave keras out")
