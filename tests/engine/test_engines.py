@@ -521,6 +521,39 @@ def test_no_steps_change_nothing(cell, masked, reverse, engine):
         assert not found[f"grad {name}"].any(), name
 
 
+# Shapes that do not fit
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("cell", "replaced", "message"),
+    [
+        (LSTM(), {"x": (8, 2)}, r"the input x must be \[8, 3\] for LSTM\(.*\) of 4 features, got \[8, 2\]"),
+        (LSTM(), {"x": (7, 3)}, r"the input x must be \[8, 3\]"),
+        (LSTM(), {"U": (15, 3)}, r"U must be \[12, 3\] for .* of 3 features, got \[15, 3\]"),
+        (LSTM(), {"W": (16, 3)}, r"W must be \[16, 4\]"),
+        (LSTM(), {"b": (15,)}, r"b must be \[16\]"),
+        (LSTM(), {"initial.c": (2, 4)}, r"the state c must be \[3, 4\]"),
+        (LSTM(), {"initial.h": (2, 4), "initial.c": (2, 4)}, "the first step has 3 sequences, and the state"),
+        (ProjectedLSTM(2), {"P": (4, 2)}, r"P must be \[2, 4\]"),
+        (ProjectedLSTM(2), {"initial.h": (3, 4)}, r"the state h must be \[3, 2\]"),
+        (LSTM(), {"mask": (2, 4)}, r"the mask of the state must be \[3, 4\]"),
+        (zoneout(GRU(), {"h": 0.5}, True), {"noise": (7, 4)}, r"the noise must be \[8, 4\]"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_shapes_that_do_not_fit_are_named(cell, replaced, message, engine):
+    problem = Problem.draw(cell, [4, 3, 1])
+    for name, shape in replaced.items():
+        tensor = torch.zeros(shape, dtype=torch.float64)
+        if name in ("mask", "noise"):
+            setattr(problem, name, tensor)
+        else:
+            problem.tensors[problem.names.index(name)] = tensor
+    with pytest.raises(ValueError, match=message):
+        problem.run(engine, *problem.tensors)
+
+
 # Names
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine import function, loop, native, torch_nn
 from gatewise.engine.packing import Packing
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.weights import Result, Weights, check_shapes
 from gatewise.settings import choice
 
 ENGINES = ("auto", "native", "torch", "function", "loop")
@@ -45,8 +45,10 @@ def run(
 ) -> Result:
     """Run a cell over packed sequences x [N, F] by the named engine; ``auto`` picks the fastest that can.
 
-    The gates of a run with ``show`` carry gradients, which only the loop gives them.
+    The gates of a run with ``show`` carry gradients, which only the loop gives them. Raises ValueError where
+    the shapes of two tensors do not fit.
     """
+    check_shapes(cell, weights, x, batch_sizes, state, state_mask, noise)
     if show and engine not in ("auto", "loop"):
         _say_once(f"engine={engine}: returning gates takes the loop engine")
     arguments = (cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
