@@ -16,6 +16,7 @@ from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
+from gatewise.nn import keras
 from gatewise.nn.layer import RECURRENT_INITS, Layer
 from gatewise.settings import below_one, flag, whole_number
 
@@ -295,6 +296,33 @@ class Recurrent(nn.Module):
         )
         recurrent.to(next(module.parameters()).device)
         recurrent.load_torch(module)
+        return recurrent
+
+    @classmethod
+    def from_keras(
+        cls, cell: Cell, layers: Sequence[Sequence[Any]], batch_first: bool = True, engine: str = "auto"
+    ) -> Recurrent:
+        """A Recurrent with the weights of Keras layers: ``[layer.get_weights() for layer in …]``.
+
+        ``cell`` is an ``LSTM()`` for LSTM, a ``GRU()`` for GRU with ``reset_after=True``, an ``RNN()`` for
+        SimpleRNN, all with Keras's activations (tanh and sigmoid; an RNN's its ``nonlinearity``); layers in
+        ``Bidirectional`` give both directions. Outputs are those of ``return_sequences=True``. Raises
+        ValueError for arrays that are not of such layers.
+        """
+        found = keras.read(cell, layers)
+        recurrent = cls(
+            found.input_size,
+            found.hidden_size,
+            len(layers),
+            found.bias,
+            batch_first,
+            bidirectional=found.bidirectional,
+            cell=cell,
+            engine=engine,
+        )
+        recurrent.to(found.directions[0]["weight_ih"].dtype)
+        for index, tensors in enumerate(found.directions):
+            recurrent._layer(index).load_torch(tensors)
         return recurrent
 
     def load_torch(self, module: nn.RNNBase) -> None:
