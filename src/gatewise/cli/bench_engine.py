@@ -34,7 +34,7 @@ SETTINGS = {
     "file": "",
 }
 USAGE = (
-    "gatewise bench engine [cell=LSTM] [sizes=TxBxIxH,...] [engines=native,torch,function,loop] [threads=1] "
+    "gatewise bench engine [cell=LSTM] [sizes=TxBxIxH,...] [engines=native,function,loop] [threads=1] "
     "[file=engines.csv]"
 )
 REFERENCES: dict[str, Any] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
