@@ -24,13 +24,22 @@ from gatewise.engine.weights import Result, Weights
 def _layer(cell: Cell) -> Any:
     """aten's layer with the equations of this very class, or None."""
     kind = type(cell)
-    if kind in (LSTM, ProjectedLSTM):
+    if kind is LSTM:
         return torch._VF.lstm
+    if kind is ProjectedLSTM:
+        return _projected_lstm
     if kind is GRU:
         return torch._VF.gru
     if kind is RNN:
         return getattr(torch._VF, f"rnn_{cell.nonlinearity}")  # type: ignore[attr-defined]
     return None
+
+
+def _projected_lstm(*arguments: Any) -> Any:
+    with warnings.catch_warnings():
+        # Nothing that a user could change.
+        warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+        return torch._VF.lstm(*arguments)
 
 
 @torch.compiler.disable
@@ -87,20 +96,17 @@ def _run(
     for (steps, alive), piece in list(zip(pieces, inputs, strict=True))[:: -1 if reverse else 1]:
         padded = piece.unflatten(0, (steps, alive))
         before = [s[:alive].unsqueeze(0) for s in state]
-        with warnings.catch_warnings():
-            # Nothing that a user could change.
-            warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            result, *after = layer(
-                padded.flip(0) if reverse else padded,
-                before if len(before) > 1 else before[0],
-                flat,
-                len(flat) > 2 + (weights.projection is not None),  # whether there are biases
-                1,  # layers
-                0.0,  # dropout
-                torch.is_grad_enabled(),  # training: what the backward pass needs is kept
-                False,  # both directions
-                False,  # batch first
-            )
+        result, *after = layer(
+            padded.flip(0) if reverse else padded,
+            before if len(before) > 1 else before[0],
+            flat,
+            len(flat) > 2 + (weights.projection is not None),  # whether there are biases
+            1,  # layers
+            0.0,  # dropout
+            torch.is_grad_enabled(),  # training: what the backward pass needs is kept
+            False,  # both directions
+            False,  # batch first
+        )
         outputs.append((result.flip(0) if reverse else result).flatten(0, 1))
         state = [
             new.squeeze(0) if alive == len(old) else torch.cat([new.squeeze(0), old[alive:]])
