@@ -251,22 +251,22 @@ def test_every_engine_equals_the_loop(engine, dtype):
 @pytest.mark.parametrize("lengths", [[1], [7], [1, 1, 1], [4, 4, 4], [5, 3, 3, 1, 0]], ids=str)
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_every_cell_equals_the_loop(cell, lengths, reverse, engine):
-    problem = Problem.draw(cell, lengths, masked=True, reverse=reverse)
+    problem = Problem.draw(cell, lengths, masked=engine != "torch", reverse=reverse)
     assert_same(problem.results(engine), problem.results("loop"), 1e-12)
 
 
-@pytest.mark.parametrize("engine", ["loop", "function", "native"])
+@pytest.mark.parametrize("engine", ["loop", "function", "native", "torch"])
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_gradients_are_derivatives(cell, engine):
-    problem = Problem.draw(cell, [3, 2, 0], F=2, H=2, masked=True, reverse=True)
+    problem = Problem.draw(cell, [3, 2, 0], F=2, H=2, masked=engine != "torch", reverse=True)
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]
     assert gradcheck(lambda *tensors: problem.run(engine, *tensors), inputs)
 
 
-@pytest.mark.parametrize("engine", ["function", "native"])
-@pytest.mark.parametrize("cell", ELEMENTWISE, ids=repr)
+@pytest.mark.parametrize("engine", ["function", "native", "torch"])
+@pytest.mark.parametrize("cell", [*ELEMENTWISE, ProjectedLSTM(3)], ids=repr)
 def test_second_derivatives(cell, engine):
-    problem = Problem.draw(cell, [2, 1], F=2, H=2, masked=True)
+    problem = Problem.draw(cell, [2, 1], F=2, H=2, masked=engine != "torch")
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]
     assert gradgradcheck(lambda *tensors: problem.run(engine, *tensors), inputs)
 
@@ -283,7 +283,7 @@ def test_create_graph_through_a_carried_state():
         second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
         return first, second
 
-    for engine in ("function", "native"):
+    for engine in ("function", "native", "torch"):
         torch.testing.assert_close(gradients(engine), gradients("loop"), rtol=1e-12, atol=1e-12)
 
 
@@ -294,26 +294,42 @@ def test_create_graph_with_one_tensor_in_two_places():
         values = problem.run(engine, *others[:-1], both, both)
         return torch.autograd.grad(problem.loss(values), both, create_graph=True)
 
-    for engine in ("function", "native"):
+    for engine in ("function", "native", "torch"):
         torch.testing.assert_close(gradient(engine), gradient("loop"), rtol=1e-12, atol=1e-12)
 
 
-def test_backward_twice_gives_the_same():
+@pytest.mark.parametrize("cell", [LSTM(), GRU(), RNN()], ids=repr)
+def test_create_graph_in_float32(cell):
+    """Where torch runs an LSTM by oneDNN, which has no second derivatives."""
+
+    def gradients(engine):
+        problem = Problem.draw(cell, [3, 2], dtype=torch.float32)
+        inputs = [tensor.requires_grad_() for tensor in problem.tensors]
+        values = problem.run(engine, *inputs)
+        first = torch.autograd.grad(problem.loss(values), inputs, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+
+    torch.testing.assert_close(gradients("torch"), gradients("loop"), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+def test_backward_twice_gives_the_same(engine):
     problem = Problem.draw(GRU(), [3, 2])
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]
-    loss = problem.loss(problem.run("function", *inputs))
+    loss = problem.loss(problem.run(engine, *inputs))
     first = torch.autograd.grad(loss, inputs, retain_graph=True)
     assert all(map(torch.equal, first, torch.autograd.grad(loss, inputs)))
 
 
+@pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("trained", ["x", "U", "W", "b", "initial.h"])
-def test_only_what_is_asked_for_gets_a_gradient(trained):
+def test_only_what_is_asked_for_gets_a_gradient(trained, engine):
     problem = Problem.draw(LSTM(), [3, 2])
     expected = problem.results("loop")[f"grad {trained}"]
     inputs = [
         t.requires_grad_(name == trained) for name, t in zip(problem.names, problem.tensors, strict=True)
     ]
-    problem.loss(problem.run("function", *inputs)).backward()
+    problem.loss(problem.run(engine, *inputs)).backward()
     for name, tensor in zip(problem.names, inputs, strict=True):
         assert (tensor.grad is not None) == (name == trained), name
     torch.testing.assert_close(inputs[problem.names.index(trained)].grad, expected, rtol=1e-12, atol=1e-12)
@@ -362,10 +378,20 @@ def test_supports_cells_that_treat_each_feature_alone(cell):
     assert function.supports(copy.deepcopy(cell)) is (cell not in MIXING)
 
 
+BY_TORCH = ": not by the torch engine"
+LOOPS = "ProjectedLSTM with a projection: the loop engine runs it"
+
+
 @pytest.mark.parametrize(
     ("engine", "cell", "reasons"),
     [
         ("function", LayerNormRNN(), ["LayerNormRNN.step mixes features; the loop engine runs it"]),
+        ("torch", CoupledLSTM(), ["CoupledLSTM with equations that torch.nn does not have" + BY_TORCH]),
+        (
+            "torch",
+            ProjectedLSTM(4),
+            ["ProjectedLSTM with a projection to as many features" + BY_TORCH, LOOPS],
+        ),
         pytest.param("native", LayerNormRNN(), [], marks=needs_compiler),
         pytest.param(
             "auto",
@@ -386,6 +412,34 @@ def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, ca
     assert [r.getMessage() for r in caplog.records] == [f"engine={engine}: {reason}" for reason in reasons]
 
 
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ({"masked": True}, "dropout of its hidden state"),
+        ({"autocast": True, "dtype": torch.float32}, "autocast"),
+    ],
+)
+def test_a_sequence_that_torch_has_no_layer_for_says_so(problem, reason, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_said", set())
+    autocast = problem.pop("autocast", False)
+    with caplog.at_level(logging.INFO, "gatewise"):
+        Problem.draw(GRU(), [2, 1], **problem).results("torch", autocast)
+    assert [r.getMessage() for r in caplog.records] == [f"engine=torch: GRU with {reason}{BY_TORCH}"]
+
+
+class Leaky(RNN):
+    """Not torch's, though its class is."""
+
+    def step(self, a, r, s, p):
+        (h,), shown = super().step(a, r, s, p)
+        return (s.h + 0.1 * (h - s.h),), shown
+
+
+def test_a_cell_made_from_one_of_torchs_is_not_taken_for_it():
+    problem = Problem.draw(Leaky(), [3, 2])
+    assert_same(problem.results("torch"), problem.results("loop"), 1e-12)
+
+
 @pytest.mark.parametrize("engine", OTHERS)
 def test_a_cell_that_does_not_is_not_spoken_of(engine, caplog):
     with caplog.at_level(logging.DEBUG, "gatewise"):
@@ -397,7 +451,7 @@ def test_a_cell_that_does_not_is_not_spoken_of(engine, caplog):
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_values_without_gradients(cell, engine, context):
-    problem = Problem.draw(cell, [4, 2, 0], masked=True)
+    problem = Problem.draw(cell, [4, 2, 0], masked=engine != "torch")
     expected = problem.results("loop")
     with context():
         values = problem.run(engine, *problem.tensors)
@@ -464,6 +518,39 @@ def test_no_steps_change_nothing(cell, masked, reverse, engine):
         assert torch.equal(found[f"grad initial.{name}"], problem.loss_weights[1 + k])
     for name in ("x", "U", "W", "b"):
         assert not found[f"grad {name}"].any(), name
+
+
+# Shapes that do not fit
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("cell", "replaced", "message"),
+    [
+        (LSTM(), {"x": (8, 2)}, r"the input x must be \[8, 3\] for LSTM\(.*\) of 4 features, got \[8, 2\]"),
+        (LSTM(), {"x": (7, 3)}, r"the input x must be \[8, 3\]"),
+        (LSTM(), {"U": (15, 3)}, r"U must be \[12, 3\] for .* of 3 features, got \[15, 3\]"),
+        (LSTM(), {"W": (16, 3)}, r"W must be \[16, 4\]"),
+        (LSTM(), {"b": (15,)}, r"b must be \[16\]"),
+        (LSTM(), {"initial.c": (2, 4)}, r"the state c must be \[3, 4\]"),
+        (LSTM(), {"initial.h": (2, 4), "initial.c": (2, 4)}, "the first step has 3 sequences, and the state"),
+        (ProjectedLSTM(2), {"P": (4, 2)}, r"P must be \[2, 4\]"),
+        (ProjectedLSTM(2), {"initial.h": (3, 4)}, r"the state h must be \[3, 2\]"),
+        (LSTM(), {"mask": (2, 4)}, r"the mask of the state must be \[3, 4\]"),
+        (zoneout(GRU(), {"h": 0.5}, True), {"noise": (7, 4)}, r"the noise must be \[8, 4\]"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_shapes_that_do_not_fit_are_named(cell, replaced, message, engine):
+    problem = Problem.draw(cell, [4, 3, 1])
+    for name, shape in replaced.items():
+        tensor = torch.zeros(shape, dtype=torch.float64)
+        if name in ("mask", "noise"):
+            setattr(problem, name, tensor)
+        else:
+            problem.tensors[problem.names.index(name)] = tensor
+    with pytest.raises(ValueError, match=message):
+        problem.run(engine, *problem.tensors)
 
 
 # Names

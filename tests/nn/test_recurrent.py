@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from gatewise.cells import GRU, LSTM, RNN, MinGRU, ProjectedLSTM
 from gatewise.engine import ENGINES
@@ -358,6 +358,15 @@ def test_settings_that_cannot_be(settings, message):
         Recurrent(**{"input_size": F, "hidden_size": H, **settings})
 
 
+@pytest.mark.parametrize("name", ["state_dropout", "weight_dropout"])
+def test_a_dropout_that_does_nothing_is_warned_of(name, caplog):
+    Recurrent(F, H, cell=MinGRU(), **{name: 0.5})
+    Recurrent(F, H, cell=MinGRU(), **{name: 0.0})
+    Recurrent(F, H, cell=GRU(), **{name: 0.5})
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{name}=0.5 does nothing: MinGRU() has no recurrent product"
+
+
 def zeros(*shape, dtype=torch.float32):
     return torch.zeros(shape, dtype=dtype)
 
@@ -389,6 +398,14 @@ def zeros(*shape, dtype=torch.float32):
             {"state": (zeros(1, B, H), zeros(1, B, H, dtype=torch.float64))},
             "state c is torch.float64 and the weights are torch.float32",
         ),
+        ({"x": X.to("meta")}, "input is on meta and the weights are on cpu: move one to the other"),
+        ({"state": (zeros(1, B, H), zeros(1, B, H).to("meta"))}, "state c is on meta and the weights are on"),
+        ({"x": X.numpy()}, "input must be a torch.Tensor, got ndarray"),
+        ({"x": X.to_sparse()}, "input is torch.sparse_coo: make it dense"),
+        ({"x": PackedSequence(zeros(4, F), torch.tensor([1, 3]))}, r"must fall .*, got \[1, 3\]"),
+        ({"x": PackedSequence(zeros(4, F), torch.tensor([3, 2]))}, r"add up to its 4 rows, got \[3, 2\]"),
+        ({"x": PackedSequence(zeros(4, F), torch.tensor([3, 1, 0]))}, r"must fall .*, got \[3, 1, 0\]"),
+        ({"x": PackedSequence(zeros(0, F), torch.tensor([], dtype=torch.int64))}, r"must fall .*, got \[\]"),
         ({"lengths": LENGTHS + 1}, r"lengths must lie in 0 … 6 \(the batch's time steps\), got 7"),
         ({"lengths": LENGTHS - 7}, "lengths must lie in 0 … 6 .*, got -1"),
         ({"lengths": LENGTHS[1:]}, r"lengths must hold one number per sequence, 5; got \(4,\)"),
@@ -396,9 +413,10 @@ def zeros(*shape, dtype=torch.float32):
         ({"x": zeros(T, F), "lengths": LENGTHS}, r"lengths must hold one number per sequence, 1; got \(5,\)"),
     ],
 )
-def test_inputs_that_do_not_fit(arguments, message):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_inputs_that_do_not_fit(arguments, message, engine):
     with pytest.raises(ValueError, match=message):
-        Recurrent(F, H)(**{"x": X, **arguments})
+        Recurrent(F, H, engine=engine)(**{"x": X, **arguments})
 
 
 def test_the_error_shows_the_sizes_of_a_projected_state():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -15,10 +16,13 @@ from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
+from gatewise.nn import keras
 from gatewise.nn.layer import RECURRENT_INITS, Layer
 from gatewise.settings import below_one, flag, whole_number
 
 State = tuple[Tensor, ...]
+
+_log = logging.getLogger(__name__)
 
 
 class Recurrent(nn.Module):
@@ -82,6 +86,10 @@ class Recurrent(nn.Module):
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
         self.weight_dropout = weight_dropout
+        for name in ("state_dropout", "weight_dropout"):
+            if dropouts[name] and not self.cell.recurrent:
+                message = "%s=%s does nothing: %r has no recurrent product"
+                _log.warning(message, name, dropouts[name], self.cell)
         self.zoneout = zoneout_probabilities(self.cell, zoneout)
         # The cell that the engine runs, in evaluation and in training.
         self._run_cells = (self.cell, self.cell)
@@ -132,10 +140,11 @@ class Recurrent(nn.Module):
         tuple of [L·D, B, H], each sequence's own last. With ``return_gates`` a third value: for every gate
         and state by name, its value at every step, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T, H]).
 
-        Raises ValueError where shapes, dtypes or lengths do not fit.
+        Raises ValueError where shapes, dtypes, devices or lengths do not fit.
         """
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
+        self._check_kind("input", x.data if isinstance(x, PackedSequence) else x)
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence carries its own lengths: leave `lengths` out")
@@ -172,8 +181,7 @@ class Recurrent(nn.Module):
         return (outputs.squeeze(batch_dim), final, *squeezed)
 
     def _forward_packed_sequence(self, x: PackedSequence, state: Any, return_gates: bool) -> Any:
-        sizes = tuple(x.batch_sizes.tolist())
-        packing = Packing(sizes, len(sizes), sizes[0], x.sorted_indices, torch.arange(len(x.data)))
+        packing = Packing.of_packed_sequence(x)
         outputs, final, gates = self._run(packing, x.data, state, return_gates)
         packed = x._replace(data=outputs)
         if not return_gates:
@@ -185,7 +193,6 @@ class Recurrent(nn.Module):
         self, packing: Packing, x: Tensor, state: State | Tensor | None, show: bool
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates per layer."""
-        self._check_dtype("input", x)
         initial = self._initial_state(state, packing)
         finals: list[State] = []
         gates: dict[str, list[Tensor]] = {}
@@ -233,14 +240,24 @@ class Recurrent(nn.Module):
                 shapes = f"of shapes {', '.join(map(str, expected))}"
             raise ValueError(f"state must be ({', '.join(names)}), {shapes}; got {got}")
         for name, tensor in zip(names, tensors, strict=True):
-            self._check_dtype(f"state {name}", tensor)
+            self._check_kind(f"state {name}", tensor)
         ordered = [packing.sort(s, 1) for s in tensors]
         return [tuple(s[index] for s in ordered) for index in range(len(self.layers))]
 
-    def _check_dtype(self, what: str, tensor: Tensor) -> None:
-        expected = self.layers[0].weight_ih.dtype
-        if tensor.dtype != expected and not torch.is_autocast_enabled(tensor.device.type):
-            raise ValueError(f"{what} is {tensor.dtype} and the weights are {expected}: make them one dtype")
+    def _check_kind(self, what: str, tensor: Tensor) -> None:
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{what} must be a torch.Tensor, got {type(tensor).__name__}")
+        weight = self._layer(0).weight_ih
+        if tensor.device != weight.device:
+            raise ValueError(
+                f"{what} is on {tensor.device} and the weights are on {weight.device}: move one to the other"
+            )
+        if tensor.layout != torch.strided:
+            raise ValueError(f"{what} is {tensor.layout}: make it dense with .to_dense()")
+        if tensor.dtype != weight.dtype and not torch.is_autocast_enabled(tensor.device.type):
+            raise ValueError(
+                f"{what} is {tensor.dtype} and the weights are {weight.dtype}: make them one dtype"
+            )
 
     def _mask(self, p: float, shape: tuple[int, int], like: Tensor) -> Tensor | None:
         """A variational dropout mask, scaled to keep the mean, or None where nothing is dropped."""
@@ -279,6 +296,33 @@ class Recurrent(nn.Module):
         )
         recurrent.to(next(module.parameters()).device)
         recurrent.load_torch(module)
+        return recurrent
+
+    @classmethod
+    def from_keras(
+        cls, cell: Cell, layers: Sequence[Sequence[Any]], batch_first: bool = True, engine: str = "auto"
+    ) -> Recurrent:
+        """A Recurrent with the weights of Keras layers: ``[layer.get_weights() for layer in …]``.
+
+        ``cell`` is an ``LSTM()`` for LSTM, a ``GRU()`` for GRU with ``reset_after=True``, an ``RNN()`` for
+        SimpleRNN, all with Keras's activations (tanh and sigmoid; an RNN's its ``nonlinearity``); layers in
+        ``Bidirectional`` give both directions. Outputs are those of ``return_sequences=True``. Raises
+        ValueError for arrays that are not of such layers.
+        """
+        found = keras.read(cell, layers)
+        recurrent = cls(
+            found.input_size,
+            found.hidden_size,
+            len(layers),
+            found.bias,
+            batch_first,
+            bidirectional=found.bidirectional,
+            cell=cell,
+            engine=engine,
+        )
+        recurrent.to(found.directions[0]["weight_ih"].dtype)
+        for index, tensors in enumerate(found.directions):
+            recurrent._layer(index).load_torch(tensors)
         return recurrent
 
     def load_torch(self, module: nn.RNNBase) -> None:

@@ -154,8 +154,8 @@ def _gradients(
 ) -> list[Tensor | None]:
     """Room for the gradients of x, U, W, the projection, b and the own parameters, as far as wanted.
 
-    All but the first hold a sum for each thread. None where ``step`` leaves a, r or a parameter out: a product
-    with zeros would let NaN into the gradient.
+    All but the first hold a sum for each thread. None where ``step`` leaves a, r or a parameter out: a
+    product with zeros would let NaN into the gradient.
     """
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = recorded.reaches("a"), recorded.reaches("r")

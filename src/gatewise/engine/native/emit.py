@@ -17,6 +17,7 @@ from gatewise.engine.native.trace import Operation, Trace
 
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
+# Of what is not here vector.c has a function of its name.
 EXPRESSIONS = {
     "add": "{} + {}",
     "sub": "{} - {}",
@@ -35,12 +36,9 @@ EXPRESSIONS = {
     "not": "gw_truth({} == 0)",
     "and": "gw_truth(({} != 0) & ({} != 0))",
     "or": "gw_truth(({} != 0) | ({} != 0))",
+    "xor": "gw_truth(({} != 0) ^ ({} != 0))",
+    "isnan": "gw_truth({0} != {0})",
 }
-# Functions of vector.c by their names there.
-FUNCTIONS = (
-    *("sigmoid", "tanh", "relu", "exp", "log", "log1p", "expm1", "sqrt", "abs", "sign", "sin", "cos", "erf"),
-    *("pow", "maximum", "minimum"),
-)
 # How a reduction begins, takes one more vector of n numbers, and ends; it is known in every lane.
 _REDUCTIONS = {
     "sum": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0})"),
@@ -49,7 +47,7 @@ _REDUCTIONS = {
     "amin": ("-INFINITY", "{0} = gw_maximum({0}, gw_first(-({1}), n, -INFINITY));", "-gw_amax({0})"),
 }
 
-# What waits for each other is put apart, which GCC leaves to the processor unless asked; products are slower for it.
+# What waits for each other is put apart, which GCC leaves to the processor unless asked. Not for products.
 SCHEDULED = """#ifndef __clang__
 #pragma GCC optimize("schedule-insns")
 #endif
@@ -229,26 +227,24 @@ def _passes(
 
 
 def _over_features(body: list[str]) -> list[str]:
-    """A loop over vectors of n features from j on: two at a time, as a step is one long chain of operations that
-    wait for each other; then what is left of a pair, and of a vector."""
-    inner = [f"            {line}" for line in body]
+    """A loop over vectors of n features from j on, and what is left of a pair of vectors and of a vector.
+
+    Two vectors at a time, as a step is one long chain of operations that wait for each other.
+    """
+
+    def at(n: str, j: str) -> list[str]:
+        return ["    {", f"        enum {{ n = {n} }};", f"        const int j = {j};", *inner, "    }"]
+
+    inner = [f"        {line}" for line in body]
     return [
         "    for (int pair = 0; pair + 2 * L <= H; pair += 2 * L) {",
-        *("        {", "            enum { n = L };", "            const int j = pair;", *inner, "        }"),
-        *(
-            "        {",
-            "            enum { n = L };",
-            "            const int j = pair + L;",
-            *inner,
-            "        }",
-        ),
+        *at("L", "pair"),
+        *at("L", "pair + L"),
         "    }",
-        "    if (H % (2 * L) >= L) {",
-        *("        enum { n = L, j = H / (2 * L) * 2 * L };", *inner),
-        "    }",
-        "    if (H % L) {",
-        *("        enum { n = H % L, j = H - n };", *inner),
-        "    }",
+        "    if (H % (2 * L) >= L)",
+        *at("L", "H / (2 * L) * 2 * L"),
+        "    if (H % L)",
+        *at("H % L", "H - n"),
     ]
 
 
@@ -258,9 +254,9 @@ def _pass_of(op: Operation, level: dict[str, int]) -> int:
 
 def _expression(op: Operation, fetch: Callable[[str | float], str]) -> str:
     arguments = [fetch(arg) for arg in op.args]
-    if op.kind in FUNCTIONS:
-        return f"gw_{op.kind}({', '.join(arguments)})"
-    return EXPRESSIONS[op.kind].format(*arguments)
+    if op.kind in EXPRESSIONS:
+        return EXPRESSIONS[op.kind].format(*arguments)
+    return f"gw_{op.kind}({', '.join(arguments)})"
 
 
 def _constant(value: str | float) -> str:

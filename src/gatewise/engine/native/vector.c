@@ -110,12 +110,18 @@ INLINE V gw_first(V x, int n, T other) {
         for (int i = 0; i < L; i++) x[i] = REAL(function)(x[i]); \
         return x; \
     }
-#define EACH_PAIR(name, function) \
-    INLINE V name(V x, V y) { \
+#define EACH_PAIR(function) \
+    INLINE V gw_##function(V x, V y) { \
         for (int i = 0; i < L; i++) x[i] = REAL(function)(x[i], y[i]); \
         return x; \
     }
-EACH(log) EACH(log1p) EACH(expm1) EACH(sqrt) EACH(sin) EACH(cos) EACH(erf) EACH_PAIR(gw_pow, pow)
+EACH(log) EACH(log1p) EACH(log2) EACH(log10) EACH(expm1) EACH(exp2) EACH(sqrt) EACH(erf) EACH(erfc)
+EACH(sin) EACH(cos) EACH(tan) EACH(asin) EACH(acos) EACH(atan)
+EACH(sinh) EACH(cosh) EACH(asinh) EACH(acosh) EACH(atanh)
+EACH(floor) EACH(ceil) EACH(trunc) EACH(nearbyint)
+EACH_PAIR(pow) EACH_PAIR(atan2) EACH_PAIR(fmod) EACH_PAIR(hypot) EACH_PAIR(copysign)
+/* These two give the other one where one is NaN. */
+EACH_PAIR(fmax) EACH_PAIR(fmin)
 
 /* exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with n = round(x / ln 2): adding 1.5 · 2^(mantissa bits) leaves n in the low
    bits of the sum. exp(r) - 1 = r + r² q(r); for a float q has the coefficients that make the largest error of exp on
