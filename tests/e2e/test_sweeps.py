@@ -237,6 +237,7 @@ REFUSED: list[tuple[list[str], str]] = [
     ),
     (["-m", "model=lstm,gruu"], "model=gruu: no such choice; did you mean gru?"),
     (["-m", "optimizer.lrr=1,2"], "optimizer.lrr: no such setting; did you mean optimizer.lr?"),
+    (["-m", "seed=1,2", "trainer.max_epochs=few"], "trainer.max_epochs must be a whole number, got 'few'"),
     (["-m", "optimizer.lr=interval(0,1)"], "optimizer.lr: a grid tries every value"),
     (["sweep.resume=last"], "sweep.resume=last: no sweep has been started in"),
     (["sweep.resume=nosuch"], "sweep.resume=nosuch: not a sweep (there is no such folder)"),

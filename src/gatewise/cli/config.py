@@ -194,19 +194,20 @@ class VerbJobs:
         """Do one job of Hydra's, which goes on with the others and then raises the first error alone."""
         overrides = list(HydraConfig.get().overrides.task)
         try:
-            return self.checked(GlobalHydra.instance().hydra, config, overrides)
+            self.check(config, overrides)
+            return self.work(config)
         except Exception as error:
             self.failures[id(error)] = report(error, f"job {', '.join(overrides) or 'without overrides'}: ")
             raise
 
-    def checked(self, hydra: Hydra | None, config: DictConfig, overrides: list[str]) -> Any:
-        """Do the work, once the settings were found to be of the right type."""
-        if hydra is not None:
+    def check(self, config: DictConfig, overrides: list[str]) -> None:
+        """Raise SettingError where a setting of a composed config is of the wrong type."""
+        hydra = GlobalHydra.instance().hydra
+        if hydra is not None:  # else it is a launcher's process, and this has been done
             Composition(hydra, self.config_name, overrides).check_types(config, overrides)
-        return self.work(config)
 
     def run(self, overrides: Sequence[str]) -> str | None:
-        """Do one job of a sweep from its overrides; None, or why it failed."""
+        """Do one job of a sweep, whose settings were checked, from its overrides; None, or why it failed."""
         given = [*overrides, *self.of_hydra, f"hydra.mode={RunMode.MULTIRUN.name}"]
         before = HydraConfig.instance().cfg
         try:
@@ -219,7 +220,7 @@ class VerbJobs:
                 with open_dict(config):
                     del config["hydra"]
                 with env_override(environment):
-                    self.checked(hydra, config, list(overrides))
+                    self.work(config)
         except Exception as error:
             report(error)
             return reason(error)
@@ -247,7 +248,8 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
 
         def run_alone(config: DictConfig) -> Any:
             try:
-                return jobs.checked(hydra, config, list(HydraConfig.get().overrides.task))
+                jobs.check(config, list(HydraConfig.get().overrides.task))
+                return jobs.work(config)
             except Exception:
                 # On its way out Hydra prints a line of its own about the error.
                 silence.enter_context(redirect_stderr(io.StringIO()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig
 
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
@@ -25,6 +26,10 @@ class Training(Protocol):
 
     module: str
     """To import before there is a job to do."""
+
+    def check(self, config: DictConfig, overrides: list[str]) -> None:
+        """Raise ValueError where a setting of a composed config is wrong."""
+        ...
 
     def run(self, overrides: Sequence[str]) -> str | None:
         """Compose and train; None, or why it failed."""

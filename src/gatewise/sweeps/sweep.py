@@ -46,7 +46,7 @@ def sweep(
     sweeps_dir = Path(config.paths.sweeps_dir)
     if config.sweep.resume is None:
         plan = make_plan(config, context, params, arguments)
-        _check(plan, config, context)
+        _check(plan, config, context, task)
         if config.sweep.wandb_file is not None:
             return _to_wandb(plan, config)
         found = Sweep.create(sweeps_dir, plan)
@@ -146,7 +146,7 @@ def _objectives(config: DictConfig) -> tuple[list[str] | None, list[Direction]]:
     return objectives, [MODES[choice("sweep.directions", mode, MODES)] for mode in modes]
 
 
-def _check(plan: Plan, config: DictConfig, context: HydraContext) -> None:
+def _check(plan: Plan, config: DictConfig, context: HydraContext, training: Any) -> None:
     """Compose a training with each value there is a list of: a misspelt one shows before the first starts."""
     lists = {key: values for key, values in plan.space.swept.items() if isinstance(values, list)}
     ranges = {k: [f"{v.low}"] for k, v in plan.space.swept.items() if not isinstance(v, list)}
@@ -154,7 +154,7 @@ def _check(plan: Plan, config: DictConfig, context: HydraContext) -> None:
     points = [first, *({**first, key: value} for key, values in lists.items() for value in values[1:])]
     for point in points:
         given = [*plan.space.fixed, *(f"{key}={value}" for key, value in point.items())]
-        context.config_loader.load_sweep_config(config, given)
+        training.check(context.config_loader.load_sweep_config(config, given), given)
 
 
 def _carry_out(
