@@ -83,7 +83,7 @@ def test_every_configuration_with_every_seed(place: Place) -> None:
     assert "paired t-test over 2 seeds" in result.out
 
 
-@pytest.mark.parametrize("preset", ["models", "seeds"])
+@pytest.mark.parametrize("preset", ["models", pytest.param("seeds", marks=pytest.mark.slow)])
 def test_presets_of_grids(place: Place, preset: str) -> None:
     place.ok("train", f"sweep={preset}", *TINY)
     found = [(run.choices()["model"], run.config().seed) for run in map(Run, place.runs())]
@@ -285,7 +285,10 @@ def test_a_search_is_given_more_trials(place: Place) -> None:
     assert len(three) == 3
 
 
-@pytest.mark.parametrize(("jobs", "number", "code"), [(2, signal.SIGINT, 130), (1, signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("jobs", "number", "code"),
+    [pytest.param(2, signal.SIGINT, 130), pytest.param(1, signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
     place: Place, jobs: int, number: signal.Signals, code: int
 ) -> None:

@@ -16,6 +16,7 @@ from gatewise.cli import console
 from gatewise.cli.assemble import make_data, make_task, make_trainer, stored_config
 from gatewise.cli.fit import fit_and_test
 from gatewise.cli.resume import resumed_config
+from gatewise.cli.shared_data import shared_data
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
 from gatewise.launch.signals import Stopped, stoppable
@@ -50,7 +51,7 @@ def main(config: DictConfig) -> float | None:
             return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
-    data, task = prepare(config, choices)
+    data, task = prepare(config, choices, job)
     make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
     with run.lock():
@@ -66,7 +67,7 @@ def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> fl
         message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
         Console(soft_wrap=True).print(message, highlight=False)
         return best_value(run)
-    data, task = prepare(config, run.choices())
+    data, task = prepare(config, run.choices(), job)
     if (run.folder / "facts.json").is_file() and data.facts != run.facts():
         raise ValueError(
             f"resume={console.short(run.folder)}: the data is not what it was trained on "
@@ -87,8 +88,10 @@ def _epochs_left(run: Run, config: DictConfig) -> bool:
     return not rows or most in (None, -1) or int(rows[-1]["epoch"]) + 1 < most
 
 
-def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[SequenceDataModule, Task]:
-    """Seed this process and make the data and the task of a config.
+def prepare(
+    config: DictConfig, choices: dict[str, str | None], job: DictConfig | None = None
+) -> tuple[SequenceDataModule, Task]:
+    """Seed this process and make the data and the task of a config; those of a sweep's ``job`` share data.
 
     Raises ValueError for settings, devices or data that cannot be used.
     """
@@ -99,7 +102,7 @@ def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[Sequenc
     if config.threads is not None:
         torch.set_num_threads(whole_number("threads", config.threads))
     pl.seed_everything(whole_number("seed", config.seed, least=0), workers=True, verbose=False)
-    data = make_data(config)
+    data = make_data(config) if job is None else shared_data(config, job.folder)
     assert data.facts is not None
     return data, make_task(config, data.facts, choices)
 
