@@ -14,7 +14,7 @@ _kept: dict[tuple[str, str], SequenceDataModule] = {}
 
 
 def shared_data(config: DictConfig, sweep: str) -> SequenceDataModule:
-    """As :func:`make_data`; the same object for all trainings of ``sweep`` with the same settings of ``data``.
+    """As :func:`make_data`; one object for all trainings of ``sweep`` with the same settings of ``data``.
 
     It holds what was read and nothing of a training.
     """
