@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -17,6 +18,7 @@ from gatewise.cli.fit import fit_and_test
 from gatewise.cli.resume import resumed_config
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
+from gatewise.launch.requeue import SlurmJob
 from gatewise.launch.signals import Stopped, stoppable
 from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
@@ -32,6 +34,9 @@ def main(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
+    job = SlurmJob(runs_dir, overrides, os.environ)
+    if config.resume is None and (begun := job.begun()) is not None:
+        config.resume = str(begun)
     if config.resume is not None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
@@ -43,6 +48,7 @@ def main(config: DictConfig) -> float | None:
     data, task = prepare(config, choices)
     make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices)
+    job.begin(run.folder)
     with run.lock():
         run.save_code(read_code(Path.cwd(), runs_dir))
         return _train(run, data, task)
