@@ -41,7 +41,8 @@ SlurmdPort={node}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+# A job that is put back waits until its old credential has expired, by default for two minutes.
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -58,8 +59,6 @@ ReturnToService=2
 JobRequeue=1
 KillWait=30
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
-# Else a requeued job waits for two minutes.
-SlurmctldParameters=requeue_delay=0
 NodeName={name} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
 PartitionName=drill Nodes={name} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """

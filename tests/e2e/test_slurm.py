@@ -81,7 +81,8 @@ def test_a_job_that_is_stopped_for_its_time_limit_goes_on_in_the_same_run(
     assert [row["epoch"] for row in found] == list(range(400))
     assert rows[0] < rows[1] < 400
     # One requeue each: nobody else put it back as well.
-    assert ask(slurm, "squeue", "-h") == ""
+    wait_until(lambda: not ask(slurm, "squeue", "-h", "-r"), 60)
+    assert "Restarts=2" in ask(slurm, "scontrol", "show", "job", job)
 
 
 def _epochs(place: Place) -> int:

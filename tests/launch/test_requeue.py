@@ -1,19 +1,20 @@
-"""A SLURM job that was put back finds the runs of its trainings."""
+"""What SLURM or torchrun starts again finds the runs of its trainings."""
 
 from __future__ import annotations
 
 import pytest
 
-from gatewise.launch.requeue import SlurmJob
+from gatewise.launch.requeue import Job
 
 FIRST = {"SLURM_JOB_ID": "7"}
+NAMED = {"TORCHELASTIC_RUN_ID": "mine"}
 AGAIN = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return lambda environment, *overrides: SlurmJob(tmp_path / "runs", overrides, environment)
+    return lambda environment, *overrides: Job(tmp_path / "runs", overrides, environment)
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ OTHERS = [
     ({**AGAIN, "SLURM_JOB_ID": "8"}, ["seed=1"]),
     ({"SLURM_RESTART_COUNT": "1"}, ["seed=1"]),
     ({}, ["seed=1"]),
+    (NAMED, ["seed=1"]),
 ]
 
 
@@ -44,6 +46,18 @@ OTHERS = [
 def test_no_other_training_does(environment, overrides, job, folder):
     job(FIRST, "seed=1").begin(folder)
     assert job(environment, *overrides).begun() is None
+
+
+@pytest.mark.parametrize(("state", "goes_on"), [("running", True), ("failed", True), ("done", False)])
+def test_torchrun_goes_on_with_what_is_not_done(state, goes_on, job, folder):
+    (folder / "status.json").write_text(f'{{"state": "{state}"}}')
+    job(NAMED, "seed=1").begin(folder)
+    assert job(NAMED, "seed=1").begun() == (folder if goes_on else None)
+    for other in ({"TORCHELASTIC_RUN_ID": "other"}, {"TORCHELASTIC_RUN_ID": "none"}, AGAIN):
+        assert job(other, "seed=1").begun() is None
+    # Without a name every one would be the same.
+    job({"TORCHELASTIC_RUN_ID": "none"}, "seed=2").begin(folder)
+    assert job({"TORCHELASTIC_RUN_ID": "none"}, "seed=2").begun() is None
 
 
 def test_nor_one_elsewhere(job, folder, tmp_path, monkeypatch):
@@ -61,4 +75,4 @@ def test_a_run_that_is_gone_is_begun_anew(job, folder):
 
 def test_outside_of_slurm_nothing_is_written(job, folder, tmp_path):
     job({}, "seed=1").begin(folder)
-    assert not (tmp_path / "runs" / ".slurm").exists()
+    assert not (tmp_path / "runs" / ".jobs").exists()
