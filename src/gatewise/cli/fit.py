@@ -92,11 +92,11 @@ def _had_stopped(checkpoint: dict[str, Any], callbacks: list[pl.Callback]) -> bo
 
 
 def _stoppable(trainer: pl.Trainer, work: Any) -> None:
-    """Lightning turns Ctrl-C into SystemExit; give the KeyboardInterrupt back."""
+    """Lightning turns Ctrl-C into ``exit(1)``; give the KeyboardInterrupt back."""
     try:
         work()
-    except SystemExit:
-        if trainer.interrupted:
+    except SystemExit as leave:
+        if trainer.interrupted and leave.code == 1:
             raise KeyboardInterrupt from None
         raise
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ from gatewise.cli.resume import resumed_config
 from gatewise.cli.shared_data import shared_data
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
+from gatewise.launch.parent import end_with
+from gatewise.launch.requeue import Job
 from gatewise.launch.signals import Stopped, stoppable
+from gatewise.launch.torchrun import Torchrun
 from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
@@ -34,6 +38,30 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> float | None:
     """Train what the config says; returns the best monitored value, a sweep's objective."""
+    group = Torchrun.here()
+    if group is None:
+        return _lead(config)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("torchrun starts the processes of one training: leave out -m and sweep=...")
+    end_with(os.getppid())
+    if group.rank > 0:
+        _follow(group)
+        return None
+    try:
+        return _lead(config)
+    finally:
+        group.tell(None)
+
+
+def _follow(group: Torchrun) -> None:
+    """Train what rank 0 trains, as another process of it."""
+    folder = group.told()
+    if folder is not None:
+        run = Run(folder)
+        fit_and_test(run, *prepare(stored_config(run), run.choices()))
+
+
+def _lead(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
@@ -43,6 +71,9 @@ def main(config: DictConfig) -> float | None:
     folder = None if job is None else Path(job.run)
     if folder is not None and (folder / "config.yaml").is_file():
         config.resume = str(folder)
+    requeued = Job(runs_dir, overrides, os.environ)
+    if config.resume is None and (begun := requeued.begun()) is not None:
+        config.resume = str(begun)
     if config.resume is not None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
@@ -50,10 +81,11 @@ def main(config: DictConfig) -> float | None:
             run.save_code(read_code(Path.cwd(), runs_dir))
             return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
-    choices = {group: chosen for group, chosen in hydra.runtime.choices.items() if "hydra/" not in group}
+    choices = {name: chosen for name, chosen in hydra.runtime.choices.items() if "hydra/" not in name}
     data, task = prepare(config, choices, job)
     make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
+    requeued.begin(run.folder)
     with run.lock():
         run.save_code(read_code(Path.cwd(), runs_dir))
         return _train(run, data, task, job)
@@ -110,6 +142,8 @@ def prepare(
 def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None) -> float | None:
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
+    if (group := Torchrun.here()) is not None:
+        group.tell(run.folder)
     with stoppable() as stop:
         try:
             pruning = None if job is None else _pruning(run, task, job, count)

@@ -49,7 +49,15 @@ def number_of_processes(trainer: DictConfig) -> int:
     if on_gpu and wanted > visible:
         raise ValueError(f"trainer.devices={devices}: {visible} GPUs are visible here")
     # For several devices Lightning's `auto` is ddp.
-    return wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
+    count = wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
+    machines = trainer.get("num_nodes", 1)
+    started = tuple(int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"))
+    if (count, machines) != started and (machines != 1 or "TORCHELASTIC_RUN_ID" in os.environ):
+        raise ValueError(
+            f"trainer.devices={devices} on trainer.num_nodes={machines} machines: torchrun has started "
+            f"{started[0]} processes on {started[1]} here; use trainer=torchrun"
+        )
+    return count
 
 
 @contextlib.contextmanager
