@@ -126,7 +126,7 @@ def test_starting_values(cell, bias, own):
 
 
 def test_unknown_nonlinearity_is_named():
-    with pytest.raises(ValueError, match="nonlinearity must be tanh or relu, got 'sine'"):
+    with pytest.raises(ValueError, match="nonlinearity='sine' is unknown; choose one of: tanh, relu"):
         RNN("sine")
 
 

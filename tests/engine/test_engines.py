@@ -14,9 +14,10 @@ from torch.nn.functional import layer_norm
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, LSTM1997, RNN, Cell, CoupledLSTM, LayerNormLSTM, PeepholeLSTM
-from gatewise.engine import ENGINES, Weights, check_engine, function
+from gatewise.engine import ENGINES, Weights, function
 from gatewise.engine.native import library
 from gatewise.engine.native.trace import Unsupported
+from gatewise.ranges import RECURRENT
 
 
 def compiles() -> bool:
@@ -427,7 +428,7 @@ def test_no_steps_change_nothing(cell, masked, reverse, engine):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_engines_that_exist(name):
-    check_engine(name)
+    RECURRENT.check({"engine": name})
 
 
 @pytest.mark.parametrize(
@@ -436,5 +437,5 @@ def test_engines_that_exist(name):
 )
 def test_engines_that_do_not(name, hint):
     with pytest.raises(ValueError, match="engine=") as error:
-        check_engine(name)
+        RECURRENT.check({"engine": name})
     assert str(error.value).startswith(f"engine={name!r} is unknown{hint}; choose one of: auto, ")

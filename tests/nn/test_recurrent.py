@@ -242,7 +242,10 @@ LENGTHS = torch.full((B,), T)
         ({"input_dropout": -0.1}, "input_dropout must be a probability of 0 or more and below 1, got -0.1"),
         ({"state_dropout": "½"}, "state_dropout must be a probability of 0 or more and below 1, got '½'"),
         ({"state_dropout": float("nan")}, "state_dropout must be a probability .* got nan"),
-        ({"recurrent_init": "identity"}, "recurrent_init must be orthogonal or uniform, got 'identity'"),
+        (
+            {"recurrent_init": "identity"},
+            "recurrent_init='identity' is unknown; choose one of: orthogonal, uniform",
+        ),
         ({"cell": "lstm"}, "cell must be a gatewise.cells.Cell, got 'lstm'"),
         ({"cell": LSTM}, "cell must be a gatewise.cells.Cell, got <class"),
         ({"engine": "fnction"}, r"engine='fnction' is unknown \(did you mean 'function'\?\); choose one of"),

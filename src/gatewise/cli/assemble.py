@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.cells import Cell
 from gatewise.cli.build import build
+from gatewise.cli.check import check_fit
 from gatewise.cli.errors import first_line
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
@@ -63,21 +64,18 @@ def stored_config(run: Run) -> DictConfig:
     """The config of a run directory, which may have come from anywhere.
 
     Raises ValueError where it holds more than plain values and parts of an experiment: building a
-    ``_target_`` calls it, and an interpolation may.
+    ``_target_`` calls it.
     """
     config = run.config()
-    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config, resolve=False))]
+    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
     while nodes:
         key, node = nodes.pop()
-        place = f"{run.folder}/config.yaml: {key}"
         if isinstance(node, dict):
             if "_target_" in node:
-                _check_part(str(node["_target_"]), f"{place}._target_", run)
+                _check_part(str(node["_target_"]), f"{run.folder}/config.yaml: {key}._target_", run)
             nodes += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
         elif isinstance(node, list):
             nodes += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
-        elif isinstance(node, str) and "${" in node:
-            raise ValueError(f"{place}={node}: a stored config is resolved, and refers to nothing")
     return config
 
 
@@ -113,12 +111,8 @@ def make_task(
     Raises ValueError, naming both choices, where task and data do not fit.
     """
     task_class = get_class(config.task["_target_"])
-    if issubclass(task_class, Task) and not isinstance(facts, task_class.facts_type):
-        raise ValueError(
-            f"task={choices.get('task')} takes {task_class.facts_type.summary}, but "
-            f"data={choices.get('data')} gives {facts.summary}: "
-            f"choose a task or data that fit, or an experiment=... that has both"
-        )
+    if issubclass(task_class, Task):
+        check_fit(task_class.facts_type, type(facts), choices)
     optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
     if optimizer is not None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
 from gatewise.facts import Facts
-from gatewise.settings import whole_number
+from gatewise.ranges import DATA, Ranges
 
 
 class BatchDataset(Dataset[Any]):
@@ -46,9 +46,9 @@ class SequenceDataModule(pl.LightningDataModule):
     test_data: BatchDataset
 
     def __init__(self, batch_size: int, seed: int, folders: Sequence[str | Path] = ()) -> None:
+        given = Ranges(DATA).check(locals())
         super().__init__()
-        self.batch_size = whole_number("batch_size", batch_size)
-        self.seed = whole_number("seed", seed, least=0)
+        self.batch_size, self.seed = int(given["batch_size"]), int(given["seed"])
         self.folders = (folders,) if isinstance(folders, (str, Path)) else tuple(folders)
         self.facts: Facts | None = None
         self._loaded = False

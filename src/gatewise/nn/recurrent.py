@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import PackedSequence
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell
 from gatewise.engine import Packing
-from gatewise.nn.layer import RECURRENT_INITS, Layer
-from gatewise.settings import below_one, flag, whole_number
+from gatewise.nn.layer import Layer
+from gatewise.ranges import RECURRENT
 
 State = tuple[Tensor, ...]
 
@@ -49,21 +49,10 @@ class Recurrent(nn.Module):
         learn_initial_state: bool = False,
         engine: str = "auto",
     ) -> None:
+        RECURRENT.check(locals())
         super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            whole_number(name, size)
-        dropouts = {"dropout": dropout, "input_dropout": input_dropout, "state_dropout": state_dropout}
-        for name, p in dropouts.items():
-            below_one(name, p)
-        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-        for name, value in {**flags, "learn_initial_state": learn_initial_state}.items():
-            flag(name, value)
-        if recurrent_init not in RECURRENT_INITS:
-            raise ValueError(f"recurrent_init must be {' or '.join(RECURRENT_INITS)}, got {recurrent_init!r}")
         if cell is not None and not isinstance(cell, Cell):
             raise ValueError(f"cell must be a gatewise.cells.Cell, got {cell!r}")
-        engines.check_engine(engine)
         self.cell = cell if cell is not None else LSTM()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional

@@ -9,9 +9,8 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
+from gatewise.ranges import WANDB_LOGGER
 from gatewise.runs.run import Run
-
-MODES = ("offline", "online", "disabled")
 
 
 def make_logger(
@@ -26,8 +25,7 @@ def make_logger(
 
     Raises ValueError for a mode that does not exist.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    WANDB_LOGGER.check(locals())
     if mode == "disabled":
         return None
     logger = WandbLogger(

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.facts import Facts
 from gatewise.nn import Recurrent
+from gatewise.ranges import TASK, Ranges
 from gatewise.tasks.training_epoch import TrainingEpoch
 
 MakeModel = Callable[..., Recurrent]
@@ -42,13 +43,12 @@ class Task(pl.LightningModule):
         monitor: str,
         mode: str,
     ) -> None:
+        Ranges(TASK).check(locals())
         super().__init__()
         if not isinstance(facts, self.facts_type):
             raise ValueError(
                 f"{type(self).__name__} takes {self.facts_type.summary}, but the data gives {facts.summary}"
             )
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode must be min or max, got {mode!r}")
         self.monitor, self.mode = monitor, mode
         self.training_epoch = TrainingEpoch()
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
