@@ -30,6 +30,7 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
+from gatewise.runs.steps import NoProfiler, skip_empty_hooks, skip_idle_hooks
 from gatewise.tasks import Task
 
 PARTS = (
@@ -128,6 +129,7 @@ def make_task(
         scheduler=None if scheduler is None else lambda made: build(scheduler, "scheduler", optimizer=made),
     )
     assert isinstance(task, Task)
+    skip_empty_hooks(task)
     return task
 
 
@@ -155,7 +157,7 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
     ]
     callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
     for callback in callbacks:
-        _skip_empty_hooks(callback)
+        skip_empty_hooks(callback)
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
@@ -167,26 +169,11 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_checkpointing": True,
     }
+    if config.trainer.get("profiler") is None:
+        settings["profiler"] = NoProfiler()
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
     return trainer
-
-
-STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-
-
-def _skip_empty_hooks(callback: Callback) -> None:
-    """Have Lightning pass over the step hooks a callback leaves empty: dozens of calls in every step."""
-    for hook in STEP_HOOKS:
-        if getattr(type(callback), hook) is getattr(Callback, hook):
-            setattr(callback, hook, None)
 
 
 def _build_part(node: Any, key: str, **objects: Any) -> Any:
@@ -212,7 +199,9 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
             own["dirpath"] = str(run.checkpoints)
         if kind.__module__.startswith("gatewise."):
             own["run"] = run
-        callbacks.append(_build_part(node, f"callbacks.{name!s}", **own))
+        callback = _build_part(node, f"callbacks.{name!s}", **own)
+        skip_idle_hooks(callback, node)
+        callbacks.append(callback)
     return callbacks
 
 
