@@ -30,7 +30,7 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
-from gatewise.runs.steps import NoProfiler, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
 from gatewise.tasks import Task
 
 PARTS = (
@@ -173,6 +173,7 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
         settings["profiler"] = NoProfiler()
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
+    make_steps_plain(trainer)
     return trainer
 
 

@@ -19,6 +19,9 @@ STEP_HOOKS = (
     "on_train_batch_end",
 )
 
+KNOWN = "2.6."
+"""Start of the versions of Lightning whose loop is known from within."""
+
 
 class NoProfiler(PassThroughProfiler):
     """Profiles nothing, as Lightning's own does, without a generator for each of a step's forty actions."""
@@ -47,3 +50,11 @@ def skip_idle_hooks(callback: pl.Callback, settings: Mapping[Any, Any]) -> None:
     each_step = ("every_n_train_steps", "train_time_interval", "duration")
     if kind in (ModelCheckpoint, Timer) and all(settings.get(name) is None for name in each_step):
         callback.on_train_batch_end = None  # type: ignore[assignment, method-assign]
+
+
+def make_steps_plain(trainer: pl.Trainer) -> None:
+    """Have a Trainer take steps by :class:`plain_steps.PlainSteps`, where they know Lightning's version."""
+    if pl.__version__.startswith(KNOWN):
+        from gatewise.runs.plain_steps import PlainSteps
+
+        trainer.fit_loop.epoch_loop.automatic_optimization = PlainSteps(trainer)
