@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
@@ -28,6 +27,8 @@ def make_logger(
     WANDB_LOGGER.check(locals())
     if mode == "disabled":
         return None
+    import wandb  # a third of a second that a run without it need not wait
+
     logger = WandbLogger(
         name=run.id,
         id=run.id,
@@ -55,4 +56,6 @@ def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -
 def finish(loggers: Sequence[Any], exit_code: int) -> None:
     """End this process's W&B run, as failed for a non-zero exit code; a no-op without one."""
     if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
         wandb.finish(exit_code=exit_code)
