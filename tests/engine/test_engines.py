@@ -27,9 +27,10 @@ from gatewise.cells import (
     ProjectedLSTM,
 )
 from gatewise.cells.zoneout import zoneout
-from gatewise.engine import ENGINES, Weights, check_engine, function
+from gatewise.engine import ENGINES, Weights, function
 from gatewise.engine.native import library
 from gatewise.engine.native.trace import Unsupported
+from gatewise.ranges import RECURRENT
 
 
 def compiles() -> bool:
@@ -558,7 +559,7 @@ def test_shapes_that_do_not_fit_are_named(cell, replaced, message, engine):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_engines_that_exist(name):
-    check_engine(name)
+    RECURRENT.check({"engine": name})
 
 
 @pytest.mark.parametrize(
@@ -567,5 +568,5 @@ def test_engines_that_exist(name):
 )
 def test_engines_that_do_not(name, hint):
     with pytest.raises(ValueError, match="engine=") as error:
-        check_engine(name)
+        RECURRENT.check({"engine": name})
     assert str(error.value).startswith(f"engine={name!r} is unknown{hint}; choose one of: auto, ")

@@ -16,19 +16,12 @@ from gatewise.cells import Cell
 from gatewise.engine import function, loop, native, torch_nn
 from gatewise.engine.packing import Packing
 from gatewise.engine.weights import Result, Weights, check_shapes
-from gatewise.settings import choice
+from gatewise.ranges import ENGINES
 
-ENGINES = ("auto", "native", "torch", "function", "loop")
-
-__all__ = ["ENGINES", "Packing", "Result", "Weights", "check_engine", "run"]
+__all__ = ["ENGINES", "Packing", "Result", "Weights", "run"]
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
-
-
-def check_engine(name: str) -> None:
-    """Raise ValueError for an engine that does not exist."""
-    choice("engine", name, ENGINES)
 
 
 def run(

@@ -17,8 +17,8 @@ from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
 from gatewise.nn import keras
-from gatewise.nn.layer import RECURRENT_INITS, Layer
-from gatewise.settings import below_one, flag, whole_number
+from gatewise.nn.layer import Layer
+from gatewise.ranges import RECURRENT
 
 State = tuple[Tensor, ...]
 
@@ -61,35 +61,19 @@ class Recurrent(nn.Module):
         learn_initial_state: bool = False,
         engine: str = "auto",
     ) -> None:
+        RECURRENT.check(locals())
         super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            whole_number(name, size)
-        dropouts = {
-            "dropout": dropout,
-            "input_dropout": input_dropout,
-            "state_dropout": state_dropout,
-            "weight_dropout": weight_dropout,
-        }
-        for name, p in dropouts.items():
-            below_one(name, p)
-        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-        for name, value in {**flags, "learn_initial_state": learn_initial_state}.items():
-            flag(name, value)
-        if recurrent_init not in RECURRENT_INITS:
-            raise ValueError(f"recurrent_init must be {' or '.join(RECURRENT_INITS)}, got {recurrent_init!r}")
         if cell is not None and not isinstance(cell, Cell):
             raise ValueError(f"cell must be a gatewise.cells.Cell, got {cell!r}")
-        engines.check_engine(engine)
         self.cell = cell if cell is not None else LSTM()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
         self.weight_dropout = weight_dropout
         for name in ("state_dropout", "weight_dropout"):
-            if dropouts[name] and not self.cell.recurrent:
+            if getattr(self, name) and not self.cell.recurrent:
                 message = "%s=%s does nothing: %r has no recurrent product"
-                _log.warning(message, name, dropouts[name], self.cell)
+                _log.warning(message, name, getattr(self, name), self.cell)
         self.zoneout = zoneout_probabilities(self.cell, zoneout)
         # The cell that the engine runs, in evaluation and in training.
         self._run_cells = (self.cell, self.cell)

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import torch
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.runs.run import Run
@@ -28,7 +27,7 @@ def number_of_processes(trainer: DictConfig) -> int:
     Raises ValueError for a GPU that is not there, or devices that are no number.
     """
     devices, accelerator = trainer.devices, trainer.accelerator
-    visible = torch.cuda.device_count()
+    visible = 0 if accelerator == "cpu" else _visible_gpus()
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and visible > 0)
     if on_gpu and visible == 0:
         raise ValueError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or ddp_cpu")
@@ -48,6 +47,12 @@ def number_of_processes(trainer: DictConfig) -> int:
     return wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
 
 
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
 @contextlib.contextmanager
 def all_ranks(run: Run, count: int) -> Iterator[None]:
     """Run the body as rank 0 of ``count`` processes; the others train the same run and end with it.
@@ -57,6 +62,8 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
     if count == 1 or "LOCAL_RANK" in os.environ:
         yield
         return
+    import torch
+
     ours = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),

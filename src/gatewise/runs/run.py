@@ -64,9 +64,7 @@ class Run:
         ``runs_dir/last`` points to it from now on. Raises ValueError for a name that is no folder below
         ``runs_dir``, OSError where it cannot be written.
         """
-        parts = Path(name).parts if isinstance(name, str) else ()
-        if not parts or ".." in parts or Path(name).is_absolute():
-            raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
+        check_name(name)
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         run = cls((runs_dir / name / f"{stamp}_{secrets.token_hex(3)}").resolve())
         run.folder.mkdir(parents=True)
@@ -107,7 +105,11 @@ class Run:
         return cls(folder.resolve())
 
     def config(self) -> DictConfig:
-        """The resolved config, as trained; raises ValueError where the file is no run's config."""
+        """The resolved config, as trained.
+
+        Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
+        code.
+        """
         config = self._config_file()
         missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
         if missing:
@@ -115,6 +117,12 @@ class Run:
                 f"{self.folder}/config.yaml: not a Gatewise run's config (it has no {', '.join(missing)}); "
                 f"name the directory of a run"
             )
+        for key, value in _leaves(OmegaConf.to_container(config)):
+            if isinstance(value, str) and "${" in value:
+                raise ValueError(
+                    f"{self.folder}/config.yaml: {key}={value}: a stored config is resolved, and refers to "
+                    f"nothing"
+                )
         OmegaConf.set_struct(config, True)
         return config
 
@@ -227,6 +235,25 @@ class Run:
     def save_summary(self, values: Mapping[str, Any]) -> None:
         """Store the summary."""
         write_json(self.folder / "summary.json", dict(values))
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value of a config, with its key."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _leaves(child, f"{key}[{index}]")
+    else:
+        yield key, node
+
+
+def check_name(name: Any) -> None:
+    """Raise ValueError for a run name that is no folder below the one of all runs."""
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or ".." in parts or Path(name).is_absolute():
+        raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
 
 
 def _take(file: IO[str], patience_seconds: float) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
+from gatewise.ranges import WANDB_LOGGER
 from gatewise.runs.run import Run
-
-MODES = ("offline", "online", "disabled")
 
 
 def make_logger(
@@ -26,10 +24,11 @@ def make_logger(
 
     Raises ValueError for a mode that does not exist.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    WANDB_LOGGER.check(locals())
     if mode == "disabled":
         return None
+    import wandb  # a third of a second that a run without it need not wait
+
     logger = WandbLogger(
         name=run.id,
         id=run.id,
@@ -57,4 +56,6 @@ def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -
 def finish(loggers: Sequence[Any], exit_code: int) -> None:
     """End this process's W&B run, as failed for a non-zero exit code; a no-op without one."""
     if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb
+
         wandb.finish(exit_code=exit_code)
