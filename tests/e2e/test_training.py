@@ -210,7 +210,7 @@ def test_the_presets_of_sweeps_run(place: Place) -> None:
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_go_on(place: Place) -> None:
     result = place("train", "-m", "debug=one_batch", "model.hidden_size=0,4", "test=false")
     assert result.code == 1
-    assert re.search(r"error: job .*model\.hidden_size=0.*: model: hidden_size must be", result.err)
+    assert re.search(r"error: job .*model\.hidden_size=0.*: model\.hidden_size must be", result.err)
     assert [Run(folder).config().model.hidden_size for folder in place.runs()] == [4]
 
 

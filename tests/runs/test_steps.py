@@ -113,7 +113,8 @@ def same(one, other):
 def test_a_plain_step_leaves_the_checkpoint_of_lightnings_own(tmp_path, closures, settings):
     written = []
     for plain in (False, True):
-        trainer, task = make_trainer(**settings), make_task()
+        # Of a callback's hooks only those that it fills count.
+        trainer, task = make_trainer([pl.Callback()], **settings), make_task()
         if plain:
             make_steps_plain(trainer)
         trainer.fit(task, batches(), batches())
@@ -142,8 +143,6 @@ def test_a_plain_step_leaves_the_checkpoint_of_lightnings_own(tmp_path, closures
 )
 def test_who_listens_is_asked(closures, task, settings):
     trainer = make_trainer(**settings)
-    for callback in trainer.callbacks:
-        skip_empty_hooks(callback)
     make_steps_plain(trainer)
     trainer.fit(make_task(**task), batches(), batches())
     assert len(closures) == 10

@@ -19,6 +19,7 @@ from gatewise.cli.check import group_choices
 from gatewise.cli.train import prepare
 from gatewise.data.module import SequenceDataModule
 from gatewise.runs.run import Run
+from gatewise.runs.steps import skip_empty_hooks
 from gatewise.tasks import Task
 
 ROUNDS = 9
@@ -90,6 +91,7 @@ def _lightning_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -
         run = Run.create(Path(folder), "bench", config, [], {})
         trainer = make_trainer(config, run)
         watch = _Stopwatch()
+        skip_empty_hooks(watch)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         # Last among the callbacks, so that what they do in a step is counted.
         callbacks.append(watch)

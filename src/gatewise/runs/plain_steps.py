@@ -43,10 +43,14 @@ class PlainSteps(_AutomaticOptimization):
     the task take part, Lightning's own way is taken.
     """
 
+    _plain: bool | None = None
+
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """One step on a batch; returns its loss, or what Lightning's own way does."""
         task: Any = self.trainer.lightning_module
-        if not self._nobody_listens(task, optimizer):
+        if self._plain is None or batch_idx == 0:
+            self._plain = self._nobody_listens(task, optimizer)
+        if not self._plain:
             return super().run(optimizer, batch_idx, kwargs)  # type: ignore[arg-type]
         progress = self.optim_progress.optimizer
         progress.step.increment_ready()
@@ -81,7 +85,9 @@ class PlainSteps(_AutomaticOptimization):
             and type(optimizer).__module__.startswith("torch.optim.")
             and not isinstance(optimizer, torch.optim.LBFGS)
             and not any(
-                callable(getattr(callback, hook)) for callback in trainer.callbacks for hook in CALLBACK_HOOKS
+                getattr(type(callback), hook) is not getattr(pl.Callback, hook)
+                for callback in trainer.callbacks
+                for hook in CALLBACK_HOOKS
             )
             and all(getattr(type(task), hook) is getattr(pl.LightningModule, hook) for hook in TASK_HOOKS)
         )
