@@ -1,4 +1,4 @@
-"""C source to functions in this process: the compiler, the cache on disk, and torch's own matrix product."""
+"""C source to functions in this process: the compiler, and the cache on disk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 from gatewise.engine.native.trace import Unsupported
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -26,9 +24,10 @@ FLAGS = (
     "-fPIC",
     "-shared",
     "-pthread",
-    "-fopenmp-simd",
     "-fno-math-errno",
     "-fno-trapping-math",
+    # No parameter crosses a boundary in a vector register: what the calling convention says of them is moot.
+    "-Wno-psabi",
     "-w",
 )
 COMPILE_SECONDS = 120
@@ -40,8 +39,7 @@ def load(source: str) -> ctypes.CDLL:
     Raises Unsupported where there is no compiler, it fails, or what it made cannot be loaded.
     """
     compiler = _compiler()
-    flags = (*FLAGS, *_native_flags(compiler))
-    key = hashlib.sha256("\0".join((source, *compiler, *flags, _machine())).encode()).hexdigest()[:40]
+    key = hashlib.sha256("\0".join((source, *compiler, *FLAGS, _machine())).encode()).hexdigest()[:40]
     folder = _cache_folder()
     if folder is not None:
         library = _cached(folder / f"{key}.so")
@@ -49,7 +47,8 @@ def load(source: str) -> ctypes.CDLL:
             return library
     try:
         with tempfile.TemporaryDirectory(prefix="gatewise-") as workshop:
-            made = _compile(source, (*compiler, *flags), Path(workshop))
+            command = (*compiler, *FLAGS, *_native_flags(compiler))
+            made = _compile(source, command, Path(workshop))
             if folder is not None:
                 _store(made, folder / f"{key}.so")
             # Loaded from where nobody else writes; the open library outlives its file.
@@ -86,16 +85,16 @@ def _compiler() -> tuple[str, ...]:
 
 @functools.cache
 def _native_flags(compiler: tuple[str, ...]) -> tuple[str, ...]:
-    """The flag that lets the compiler use all of this CPU, where it knows one."""
-    for flag in ("-march=native", "-mcpu=native"):
+    """The flags that let the compiler use all of this CPU, where it knows some."""
+    for flags in (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",)):
         try:
             done = subprocess.run(
-                [*compiler, flag, "-x", "c", "-E", os.devnull], capture_output=True, timeout=COMPILE_SECONDS
+                [*compiler, *flags, "-x", "c", "-E", os.devnull], capture_output=True, timeout=COMPILE_SECONDS
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unsupported(f"a C compiler that cannot be run ({error})") from error
         if done.returncode == 0:
-            return (flag,)
+            return flags
     return ()
 
 
@@ -150,36 +149,3 @@ def _store(made: Path, path: Path) -> None:
                 raise
     except OSError:
         return
-
-
-@functools.cache
-def product(dtype: torch.dtype) -> int:
-    """Address of the matrix product that torch itself uses. Raises Unsupported where torch hides it."""
-    name = {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
-    return _address(name)
-
-
-@functools.cache
-def set_threads() -> int | None:
-    """Address of what sets the threads of this thread's products, or None where there is no such thing."""
-    try:
-        return _address("MKL_Set_Num_Threads_Local")
-    except Unsupported:
-        return None
-
-
-def _address(symbol: str) -> int:
-    for library in _torch_libraries():
-        function = getattr(library, symbol, None)
-        if function is not None:
-            address = ctypes.cast(function, ctypes.c_void_p).value
-            assert address is not None
-            return address
-    raise Unsupported(f"a torch that does not show {symbol}")
-
-
-@functools.cache
-def _torch_libraries() -> tuple[ctypes.CDLL, ...]:
-    folder = Path(torch.__file__).parent / "lib"
-    names = ("libtorch_cpu.so", "libtorch_cpu.dylib")
-    return tuple(ctypes.CDLL(str(folder / name)) for name in names if (folder / name).is_file())

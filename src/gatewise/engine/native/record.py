@@ -14,7 +14,7 @@ from typing import Any
 from gatewise.engine.native.operations import ARGUMENTS
 from gatewise.engine.native.trace import Operation, Trace
 
-FORMAT = "gatewise trace 1"
+FORMAT = "gatewise trace 2"
 
 
 def to_json(trace: Trace) -> str:
@@ -22,6 +22,8 @@ def to_json(trace: Trace) -> str:
     body = {
         "forward": [list(_operation(op)) for op in trace.forward],
         "new_state": trace.new_state,
+        "shown_names": trace.shown_names,
+        "shown": trace.shown,
         "backward": [list(_operation(op)) for op in trace.backward],
         "grad": trace.grad,
         "saved": trace.saved,
@@ -61,15 +63,21 @@ class _Reading:
         if counts["s"] != len(self.new_state):
             raise ValueError("as many gradients as states")
         self.inputs = {f"{kind}{i}" for kind, count in counts.items() for i in range(count)}
+        used = {arg for part in ("forward", "backward") for _, _, args, _ in body[part] for arg in args}
+        self.inputs |= {arg for arg in used if isinstance(arg, str) and re.fullmatch(r"z[0-9]{1,2}", arg)}
         self.gradients = {f"g{i}" for i in range(counts["s"])}
 
     def trace(self) -> Trace:
         """The trace; raises ValueError where it names what is not there."""
         forward, known = self._operations("forward", self.inputs)
         new_state = tuple(self._value(value, known) for value in self.new_state)
-        kept = known - self._like("sp")
+        names = tuple(self.body["shown_names"])
+        shown = tuple(self._value(value, known) for value in self.body["shown"])
+        if len(names) != len(shown) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{len(names)} names for {len(shown)} gates")
+        kept = known - self._like("spz")
         saved = tuple(self._name(value, kept) for value in self.body["saved"])
-        start = set(saved) | self._like("sp") | self.gradients
+        start = set(saved) | self._like("spz") | self.gradients
         backward, ends = self._operations("backward", start)
         grad = {
             kind: tuple(None if value is None else self._name(value, ends) for value in values)
@@ -78,7 +86,7 @@ class _Reading:
         for op in (*forward, *backward):
             if op.per_row != (op.name in self.row_values):
                 raise ValueError(f"{op.name} is of a row, or of a feature")
-        return Trace(forward, new_state, backward, grad, saved, self.row_values)
+        return Trace(forward, new_state, names, shown, backward, grad, saved, self.row_values)
 
     def _operations(self, part: str, known: set[str]) -> tuple[tuple[Operation, ...], set[str]]:
         known = set(known)

@@ -37,11 +37,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Trace:
-    """One step of a cell and its derivative; inputs are named a0, r0, s0, p0, g0 … by their position."""
+    """One step of a cell and its derivative; inputs are named a0, r0, s0, p0, z0, g0 … by their position."""
 
     forward: tuple[Operation, ...]
     new_state: tuple[str | float, ...]
     """Value of each new state."""
+    shown_names: tuple[str, ...]
+    shown: tuple[str | float, ...]
+    """Name and value of what the step shows of itself; none where it is not one number for each feature."""
     backward: tuple[Operation, ...]
     grad: dict[str, tuple[str | None, ...]]
     """For ``a``, ``r``, ``s`` and ``p``: the value of each one's gradient, or None where there is none."""
@@ -83,20 +86,26 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
             raise Unsupported(f"the parameter {name} of shape {tuple(value.shape)}")
     rows = 3 if hidden_size != 3 else 5  # any number that no other size is
 
-    def step(a: Any, r: Any, s: Any, p: Any) -> tuple[Tensor, ...]:
-        own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
-        return tuple(cell.step(cell.Gates(*a), cell.Gates(*r), cell.State(*s), own_values)[0])
+    shown: dict[str, Tensor] = {}
 
-    def both(a: Any, r: Any, s: Any, p: Any, g: Any) -> Any:
-        after, derivative = torch.func.vjp(step, a, r, s, p)[:2]
-        return after, *derivative(tuple(g))
+    def both(a: Any, r: Any, s: Any, p: Any, z: Any, g: Any) -> Any:
+        def step(a: Any, r: Any, s: Any, p: Any) -> Any:
+            own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
+            after, gates = cell.step(cell.Gates(*a, *z), cell.Recurrent(*r), cell.State(*s), own_values)
+            # A gate of another shape is for the loop to show.
+            if all(gate.shape == (rows, hidden_size) for gate in gates.values()):
+                shown.update(gates)
+            return tuple(after), tuple(shown.values())
+
+        after, derivative, gates = torch.func.vjp(step, a, r, s, p, has_aux=True)  # type: ignore[misc]
+        return after, *derivative(tuple(g)), gates
 
     def tensors(count: int) -> list[Tensor]:
         return [torch.zeros(rows, hidden_size, dtype=dtype) for _ in range(count)]
 
-    gates, states = len(cell.gates), len(cell.states)
     parameters = [torch.zeros(hidden_size, dtype=dtype) for _ in own]
-    groups = (tensors(gates), tensors(gates), tensors(states), parameters, tensors(states))
+    counts = (len(cell.gates), len(cell.recurrent), len(cell.states))
+    groups = (*map(tensors, counts), parameters, tensors(len(cell.noise)), tensors(len(cell.states)))
     try:
         with _plain_autograd():
             record = make_fx(torch.func.functionalize(both), decomposition_table=decompositions())
@@ -105,10 +114,13 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
         raise
     except Exception as error:
         raise Unsupported(f"a step that cannot be traced ({type(error).__name__})") from error
-    names = [f"{kind}{i}" for kind, group in zip("arspg", groups, strict=True) for i in range(len(group))]
+    names = [f"{kind}{i}" for kind, group in zip("arspzg", groups, strict=True) for i in range(len(group))]
     reader = _Reader(rows, hidden_size)
     outputs = reader.read(graph, names)
-    return _split(reader, outputs, gates, states, len(own))
+    if cell.projection_size is not None and any("s0" in op.args for op in reader.operations.values()):
+        raise Unsupported("a projected hidden state that its step reads")
+    sizes = dict(zip(("new", "a", "r", "s", "p"), (counts[2], *counts, len(own)), strict=True))
+    return _split(reader, outputs, sizes, tuple(shown))
 
 
 @contextmanager
@@ -254,14 +266,16 @@ class _Reader:
         return name
 
 
-def _split(reader: _Reader, outputs: list[str | float], gates: int, states: int, own: int) -> Trace:
+def _split(
+    reader: _Reader, outputs: list[str | float], sizes: dict[str, int], shown: tuple[str, ...]
+) -> Trace:
     """Part the operations into those of the step and those of its derivative."""
-    counts = {"new": states, "a": gates, "r": gates, "s": states, "p": own}
     named, start = {}, 0
-    for key, count in counts.items():
+    for key, count in sizes.items():
         named[key] = tuple(outputs[start : start + count])
         start += count
-    forward = _needed(reader.operations, named["new"])
+    named["shown"] = tuple(outputs[start:])
+    forward = _needed(reader.operations, named["new"] + named["shown"])
     grad: dict[str, tuple[str | None, ...]] = {}
     for key in "arsp":
         if any(isinstance(value, float) and value != 0 for value in named[key]):
@@ -276,6 +290,8 @@ def _split(reader: _Reader, outputs: list[str | float], gates: int, states: int,
     return Trace(
         forward=tuple(forward),
         new_state=named["new"],
+        shown_names=shown,
+        shown=named["shown"],
         backward=(*again, *backward),
         grad=grad,
         saved=tuple(value for value in saved if value not in {op.name for op in again}),
@@ -287,7 +303,7 @@ def _cheap(operation: Operation, saved: Iterable[str]) -> bool:
     """Whether a value is computed again sooner than it is read from memory: a sum of what is there anyway."""
     known = set(saved) - {operation.name}
     return operation.kind in ("add", "sub", "mul", "neg") and all(
-        isinstance(arg, float) or arg in known or arg[0] in "sp" for arg in operation.args
+        isinstance(arg, float) or arg in known or arg[0] in "spz" for arg in operation.args
     )
 
 
