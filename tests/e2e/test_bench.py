@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import re
 import shutil
 import time
@@ -175,7 +176,8 @@ def test_rounds_go_to_and_fro_in_measurements_that_last() -> None:
     assert len(groups[1]) in (4, 6, 8)
 
 
-def test_keras_has_the_same_sizes() -> None:
+def test_keras_has_the_same_sizes(monkeypatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "torch"))
     pytest.importorskip("keras")
     for lengths in ("full", "ragged"):
         case = Case("LSTM", Size(5, 3, 2, 4), lengths=lengths, bidirectional=True)
