@@ -380,7 +380,6 @@ def test_supports_cells_that_treat_each_feature_alone(cell):
 
 
 BY_TORCH = ": not by the torch engine"
-LOOPS = "ProjectedLSTM with a projection: the loop engine runs it"
 
 
 @pytest.mark.parametrize(
@@ -391,7 +390,7 @@ LOOPS = "ProjectedLSTM with a projection: the loop engine runs it"
         (
             "torch",
             ProjectedLSTM(4),
-            ["ProjectedLSTM with a projection to as many features" + BY_TORCH, LOOPS],
+            ["ProjectedLSTM with a projection to as many features" + BY_TORCH],
         ),
         pytest.param("native", LayerNormRNN(), [], marks=needs_compiler),
         pytest.param(

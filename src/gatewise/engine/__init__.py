@@ -60,9 +60,6 @@ def run(
     # Without gradients there is no graph to save, and the loop keeps no history of states.
     if not torch.is_grad_enabled():
         return loop.run(*arguments)
-    if weights.projection is not None:
-        _say_once(f"engine={engine}: {name} with a projection: the loop engine runs it")
-        return loop.run(*arguments)
     if not function.supports(cell):
         _say_once(f"engine={engine}: {name}.step mixes features; the loop engine runs it")
         return loop.run(*arguments)
