@@ -185,7 +185,7 @@ def test_projection_sizes_that_cannot_be(size):
 
 
 def test_unknown_nonlinearity_is_named():
-    with pytest.raises(ValueError, match="nonlinearity must be tanh or relu, got 'sine'"):
+    with pytest.raises(ValueError, match="nonlinearity='sine' is unknown; choose one of: tanh, relu"):
         RNN("sine")
 
 

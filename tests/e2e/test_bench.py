@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import re
 import shutil
 import time
@@ -18,7 +19,7 @@ from gatewise.bench import contenders, process
 from gatewise.bench.case import Case, Size
 from gatewise.bench.contenders import contender, names, operations
 from gatewise.bench.timing import Bench
-from gatewise.cli import bench
+from gatewise.cli import bench_training
 from gatewise.engine import ENGINES
 from gatewise.engine.native import library
 
@@ -33,11 +34,11 @@ def same_threads():
 
 
 def test_training_is_timed_against_a_bare_loop(place: Place, monkeypatch) -> None:
-    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench_training, "ROUNDS", 1)
     # The two loops have to see the same work: as many losses on either side.
     losses = {"bare": 0, "lightning": 0}
     for name in losses:
-        timed = getattr(bench, f"_{name}_epoch")
+        timed = getattr(bench_training, f"_{name}_epoch")
 
         def counted(config, data, task, name=name, timed=timed):
             score = task._score
@@ -51,7 +52,7 @@ def test_training_is_timed_against_a_bare_loop(place: Place, monkeypatch) -> Non
             assert seconds > 0
             return seconds
 
-        monkeypatch.setattr(bench, f"_{name}_epoch", counted)
+        monkeypatch.setattr(bench_training, f"_{name}_epoch", counted)
     result = place.ok("bench", "training", "data.batch_size=90", "model.hidden_size=4")
     assert "speech/japanese_vowels: 3 training steps" in result.out  # 270 utterances, a fifth for validation
     assert losses == {"bare": 2 * 3, "lightning": 2 * 3}
@@ -175,7 +176,8 @@ def test_rounds_go_to_and_fro_in_measurements_that_last() -> None:
     assert len(groups[1]) in (4, 6, 8)
 
 
-def test_keras_has_the_same_sizes() -> None:
+def test_keras_has_the_same_sizes(monkeypatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "torch"))
     pytest.importorskip("keras")
     for lengths in ("full", "ragged"):
         case = Case("LSTM", Size(5, 3, 2, 4), lengths=lengths, bidirectional=True)

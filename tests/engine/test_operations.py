@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from gatewise import engine as engines
 from gatewise.cells import Cell
-from gatewise.engine.native.trace import Unsupported, trace
+from gatewise.engine.native.trace import trace
+from gatewise.engine.weights import Unsupported
 
 pytestmark = pytest.mark.skipif(
     not COMPILES, reason="no C compiler, or a torch that hides its matrix product"
@@ -175,6 +176,14 @@ def test_values_and_derivatives(name, dtype, both):
     assert any(grad.any() for grad in theirs[1:])
 
 
+# Where values are no measure: of equal numbers all of `std` is rounding; of ∞ torch's gelu makes NaN in
+# single precision and ∞ in double; and the engine's sigmoid ends at the smallest normal number, torch's at 0.
+ELSEWHERE = {
+    "std": lambda _: True,
+    "gelu": lambda x: x == math.inf,
+    "silu": lambda x: x == -math.inf,
+    "logit": lambda x: x < -87,
+}
 EXTREMES = [0.0, 1e-8, 0.5, 1.0, 1.5, 2.5, 3.0, 20.0, 100.0, math.inf]
 
 
@@ -191,13 +200,11 @@ def test_values_at_the_limits(dtype):
         )
     tolerance = {torch.float64: 1e-12, torch.float32: 2e-5}[dtype]
     for name, mine, expected in zip(FUNCTIONS, ours[1:], theirs[1:], strict=True):
-        if name == "std":  # of equal numbers, where all is rounding
-            continue
-        if name == "gelu":  # of ∞ torch makes NaN in single precision, and ∞ in double
-            mine, expected = mine[x[:, 0] != math.inf], expected[x[:, 0] != math.inf]
+        elsewhere = ELSEWHERE.get(name, lambda _: False)
+        there = [k for k, value in enumerate(x[:, 0].tolist()) if not elsewhere(value)]
         torch.testing.assert_close(
-            mine,
-            expected,
+            mine[there],
+            expected[there],
             rtol=tolerance,
             atol=tolerance,
             equal_nan=True,

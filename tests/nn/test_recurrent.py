@@ -346,7 +346,10 @@ LENGTHS = torch.full((B,), T)
             {"zoneout": 0.1, "cell": ProjectedLSTM(2)},
             r"zoneout=0.1 would keep h, which a projection makes anew .*: zoneout=\{c: 0.1\}",
         ),
-        ({"recurrent_init": "identity"}, "recurrent_init must be orthogonal or uniform, got 'identity'"),
+        (
+            {"recurrent_init": "identity"},
+            "recurrent_init='identity' is unknown; choose one of: orthogonal, uniform",
+        ),
         ({"cell": "lstm"}, "cell must be a gatewise.cells.Cell, got 'lstm'"),
         ({"cell": LSTM}, "cell must be a gatewise.cells.Cell, got <class"),
         ({"engine": "fnction"}, r"engine='fnction' is unknown \(did you mean 'function'\?\); choose one of"),

@@ -180,7 +180,7 @@ def _print(console: Console, title: str, table: Table) -> None:
 
 def _times(ratio: float) -> str:
     color = "red" if ratio < SLOWER else "green" if ratio >= 1 else "yellow"
-    return f"[{color}]{ratio:.2f}[/]"
+    return f"[{color}]{ratio:.{2 if ratio >= 0.1 else 3}f}[/]"
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

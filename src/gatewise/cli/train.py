@@ -15,8 +15,9 @@ from rich.console import Console
 
 from gatewise.cli import console
 from gatewise.cli.assemble import make_data, make_task, make_trainer, stored_config
+from gatewise.cli.check import group_choices
 from gatewise.cli.fit import fit_and_test
-from gatewise.cli.resume import resumed_config
+from gatewise.cli.resume import resumed_config, warn_of_schedule
 from gatewise.cli.shared_data import shared_data
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
@@ -29,7 +30,6 @@ from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
-from gatewise.settings import flag, optional_whole_number, whole_number
 from gatewise.tasks import Task
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _lead(config: DictConfig) -> float | None:
             run.save_code(read_code(Path.cwd(), runs_dir))
             return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
-    choices = {name: chosen for name, chosen in hydra.runtime.choices.items() if "hydra/" not in name}
+    choices = group_choices()
     data, task = prepare(config, choices, job)
     make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
@@ -95,6 +95,7 @@ def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> fl
     """Go on with a run whose lock is held; a finished one only where it is given more epochs."""
     before = stored_config(run)
     config = resumed_config(run, overrides)
+    warn_of_schedule(config)
     if run.state() == "done" and not (config != before and _epochs_left(run, config)):
         message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
         Console(soft_wrap=True).print(message, highlight=False)
@@ -129,11 +130,9 @@ def prepare(
     """
     number_of_processes(config.trainer)
     console.quiet()
-    flag("test", config.test)
-    optional_whole_number("trainer.max_epochs", config.trainer.max_epochs, least=-1)
     if config.threads is not None:
-        torch.set_num_threads(whole_number("threads", config.threads))
-    pl.seed_everything(whole_number("seed", config.seed, least=0), workers=True, verbose=False)
+        torch.set_num_threads(config.threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     data = make_data(config) if job is None else shared_data(config, job.folder)
     assert data.facts is not None
     return data, make_task(config, data.facts, choices)

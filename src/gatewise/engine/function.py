@@ -8,6 +8,7 @@ them, and all weight gradients are one product over all steps each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from gatewise.cells import Cell
 from gatewise.engine.packing import step_slices
 from gatewise.engine.second import differentiable_backward, sequence_inputs
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.weights import Result, Unsupported, Weights
 
 
 def run(
@@ -34,9 +35,10 @@ def run(
 ) -> Result:
     """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does, without a history.
 
-    Knows no projection.
+    Raises Unsupported, saying why, where another engine has to do it.
     """
-    assert weights.projection is None
+    if not supports(cell):
+        raise Unsupported("a step that mixes features")
     inputs = sequence_inputs(weights, x, state, state_mask, noise)
     outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), *inputs)
     return Result(outputs, tuple(final), {})
@@ -63,6 +65,7 @@ class _Sequence(torch.autograd.Function):
         own_values, initial = others[:n_own], others[n_own : n_own + n_states]
         own = SimpleNamespace(**dict(zip(own_names, own_values, strict=True)))
         a = F.linear(x, weight_input, bias)
+        projection = _projection(cell, own_names, others)
         if cell.noise:
             a = torch.cat([a, others[-1].to(a.dtype)], dim=1)
         state = tuple(s.contiguous() for s in initial)
@@ -76,6 +79,8 @@ class _Sequence(torch.autograd.Function):
             after, _ = cell.step(
                 cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(current), own
             )
+            if projection is not None:
+                after = (F.linear(after[0], projection), *after[1:])
             history.append(current)
             outputs.append(after[0])
             state = (
@@ -117,6 +122,8 @@ def _backward(
     x, weight_input, weight_hidden, _, state_mask, *others = inputs
     grad_outputs, *grad_final = grads
     grad_state = [grad.clone() for grad in grad_final]
+    projection = _projection(cell, ctx.own_names, others)
+    hidden_size = len(weight_input) // len(cell.gates)
     masked_h = before[0]
     if state_mask is not None:
         masked_h = masked_h * torch.cat([state_mask[:size] for size in ctx.batch_sizes or (0,)])
@@ -134,17 +141,22 @@ def _backward(
     # [N, blocks, H] with r's gate blocks side by side, or None where there is none.
     by_new = [_grad([new], [r_all, *s_all], [torch.ones_like(new)], retain_graph=True) for new in after]
     local = [
-        [None if d is None else d.unflatten(1, (-1, weight_hidden.shape[1])) for d in by_input]
+        [None if d is None else d.unflatten(1, (-1, hidden_size)) for d in by_input]
         for by_input in zip(*by_new, strict=True)
     ]
 
     grad_after = [torch.empty_like(new) for new in after]
+    grad_hidden = torch.empty_like(grad_outputs)
     for rows, alive in reversed(step_slices(ctx.batch_sizes, ctx.reverse)):
         grad_state[0][:alive] += grad_outputs[rows]
         incoming = [grad[:alive] for grad in grad_state]
-        for total, grad in zip(grad_after, incoming, strict=True):
+        of_step = incoming
+        if projection is not None:
+            grad_hidden[rows] = incoming[0]
+            of_step = [torch.mm(incoming[0], projection.to(incoming[0].dtype)), *incoming[1:]]
+        for total, grad in zip(grad_after, of_step, strict=True):
             total[rows] = grad
-        by_r, *by_state = [_through(derivatives, rows, incoming) for derivatives in local]
+        by_r, *by_state = [_through(derivatives, rows, of_step) for derivatives in local]
         for grad, through in zip(incoming, by_state, strict=True):
             grad.zero_() if through is None else grad.copy_(through)
         if by_r is not None:
@@ -164,8 +176,14 @@ def _backward(
         None,
         *grad_own,
         *grad_state,
-        *(None for _ in others[len(grad_own) + len(grad_state) :]),
+        *([] if projection is None else [F.linear(grad_hidden.t(), after[0].detach().t())]),
+        *([None] if cell.noise else []),
     ]
+
+
+def _projection(cell: Cell, own_names: tuple[str, ...], others: Sequence[Any]) -> Any:
+    """The projection among what follows the mask in :func:`sequence_inputs`, if the cell has one."""
+    return None if cell.projection_size is None else others[len(own_names) + len(cell.states)]
 
 
 def _grad(

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from gatewise.cells import Cell
 from gatewise.engine import Weights
 
-RECURRENT_INITS = ("orthogonal", "uniform")
-
 
 class Layer(nn.Module):
     """U, W, b and the cell's own parameters, in one layer and one direction.

@@ -17,8 +17,8 @@ from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
 from gatewise.nn import keras
-from gatewise.nn.layer import RECURRENT_INITS, Layer
-from gatewise.settings import below_one, flag, whole_number
+from gatewise.nn.layer import Layer
+from gatewise.ranges import RECURRENT
 
 State = tuple[Tensor, ...]
 
@@ -37,7 +37,8 @@ class Recurrent(nn.Module):
     "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the probability that a
     feature of a state stays as it was for a step, one for all states or by state, {h: 0.05, c: 0.5} (Krueger
     et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or ``uniform`` (torch's).
-    ``engine`` is one of ``gatewise.engine.ENGINES``.
+    ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the native one keeps the states alone
+    for the backward pass, which then takes longer and needs less memory.
 
     Raises ValueError for a size, probability or choice that cannot be.
     """
@@ -60,43 +61,28 @@ class Recurrent(nn.Module):
         recurrent_init: str = "orthogonal",
         learn_initial_state: bool = False,
         engine: str = "auto",
+        recompute: bool = False,
     ) -> None:
+        RECURRENT.check(locals())
         super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            whole_number(name, size)
-        dropouts = {
-            "dropout": dropout,
-            "input_dropout": input_dropout,
-            "state_dropout": state_dropout,
-            "weight_dropout": weight_dropout,
-        }
-        for name, p in dropouts.items():
-            below_one(name, p)
-        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-        for name, value in {**flags, "learn_initial_state": learn_initial_state}.items():
-            flag(name, value)
-        if recurrent_init not in RECURRENT_INITS:
-            raise ValueError(f"recurrent_init must be {' or '.join(RECURRENT_INITS)}, got {recurrent_init!r}")
         if cell is not None and not isinstance(cell, Cell):
             raise ValueError(f"cell must be a gatewise.cells.Cell, got {cell!r}")
-        engines.check_engine(engine)
         self.cell = cell if cell is not None else LSTM()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
         self.weight_dropout = weight_dropout
         for name in ("state_dropout", "weight_dropout"):
-            if dropouts[name] and not self.cell.recurrent:
+            if getattr(self, name) and not self.cell.recurrent:
                 message = "%s=%s does nothing: %r has no recurrent product"
-                _log.warning(message, name, dropouts[name], self.cell)
+                _log.warning(message, name, getattr(self, name), self.cell)
         self.zoneout = zoneout_probabilities(self.cell, zoneout)
         # The cell that the engine runs, in evaluation and in training.
         self._run_cells = (self.cell, self.cell)
         if self.zoneout:
             evaluated, trained = (zoned_out(self.cell, self.zoneout, training) for training in (False, True))
             self._run_cells = (evaluated, trained)
-        self.engine = engine
+        self.engine, self.recompute = engine, recompute
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
         self.output_size = self.num_directions * self.state_sizes[0]
@@ -216,6 +202,7 @@ class Recurrent(nn.Module):
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
                     noise=self._noise(x),
                     show=show,
+                    recompute=self.recompute,
                 )
                 outputs.append(result.outputs)
                 finals.append(result.state)

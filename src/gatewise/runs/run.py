@@ -106,7 +106,11 @@ class Run:
         return cls(folder.resolve())
 
     def config(self) -> DictConfig:
-        """The resolved config, as trained; raises ValueError where the file is no run's config."""
+        """The resolved config, as trained.
+
+        Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
+        code.
+        """
         config = self._config_file()
         missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
         if missing:
@@ -114,6 +118,12 @@ class Run:
                 f"{self.folder}/config.yaml: not a Gatewise run's config (it has no {', '.join(missing)}); "
                 f"name the directory of a run"
             )
+        for key, value in _leaves(OmegaConf.to_container(config)):
+            if isinstance(value, str) and "${" in value:
+                raise ValueError(
+                    f"{self.folder}/config.yaml: {key}={value}: a stored config is resolved, and refers to "
+                    f"nothing"
+                )
         OmegaConf.set_struct(config, True)
         return config
 
@@ -234,7 +244,26 @@ class Run:
         write_json(self.folder / "summary.json", dict(values))
 
 
-def new_folder(parent: Path, name: object) -> Path:
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value of a config, with its key."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _leaves(child, f"{key}[{index}]")
+    else:
+        yield key, node
+
+
+def check_name(name: Any) -> None:
+    """Raise ValueError for a run name that is no folder below the one of all runs."""
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or ".." in parts or Path(name).is_absolute():
+        raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
+
+
+def new_folder(parent: Path, name: str) -> Path:
     """Make the folder ``parent/name/<date_time_unique>``, however many start in the same second.
 
     Raises ValueError for a name that is no folder below ``parent``.
@@ -247,13 +276,11 @@ def new_folder(parent: Path, name: object) -> Path:
             return folder
 
 
-def free_folder(parent: Path, name: object) -> Path:
+def free_folder(parent: Path, name: str) -> Path:
     """The path of a folder as :func:`new_folder` makes them; nothing is made."""
-    parts: Sequence[str] = Path(name).parts if isinstance(name, str) else ()
-    if not parts or ".." in parts or parts[0] == os.sep:
-        raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
+    check_name(name)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return parent.joinpath(*parts).resolve() / f"{stamp}_{secrets.token_hex(3)}"
+    return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
 
 
 def point_last_to(folder: Path, parent: Path) -> None:
