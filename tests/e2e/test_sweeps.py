@@ -195,14 +195,14 @@ def test_a_loss_that_is_no_number_and_a_setting_that_is_wrong(place: Place) -> N
     rows = table(place)
     assert [row["state"] for row in rows] == ["failed", "done", "failed", "failed"]
     assert re.match("(the loss|val/loss) is (nan|inf)", rows[0]["reason"])
-    assert rows[2]["reason"].startswith("model: hidden_size must be a whole number of at least 1, got 0")
+    assert rows[2]["reason"].startswith("model.hidden_size must be a whole number of at least 1, got 0")
 
 
 def test_where_all_fail_there_is_one_clear_message(place: Place) -> None:
     result = place("train", "-m", *TINY[:3], "model.hidden_size=0,-1")
     assert result.code == 1
     assert result.err.splitlines()[-1].startswith(
-        "gatewise: error: all 2 trials failed, the first one: model: hidden_size must be a whole number of "
+        "gatewise: error: all 2 trials failed, the first one: model.hidden_size must be a whole number of "
         "at least 1, got 0 (all reasons: sweeps/speech/japanese_vowels/"
     )
     assert read_json(last(place) / "summary.json")["best"] == []
