@@ -152,6 +152,7 @@ RECURRENT = Ranges(
         "recurrent_init": partial(choice, known=RECURRENT_INITS),
         "learn_initial_state": flag,
         "engine": partial(choice, known=ENGINES),
+        "recompute": flag,
     }
 )
 

@@ -28,8 +28,8 @@ from gatewise.cells import (
 )
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import ENGINES, Weights, function
-from gatewise.engine.native import library
-from gatewise.engine.native.trace import Unsupported
+from gatewise.engine.native import kernel, library
+from gatewise.engine.weights import Unsupported
 from gatewise.ranges import RECURRENT
 
 
@@ -137,10 +137,21 @@ class Problem:
     mask: Tensor | None
     noise: Tensor | None
     reverse: bool
+    recompute: bool = False
 
     @classmethod
     def draw(
-        cls, cell, lengths, F=3, H=4, dtype=torch.float64, bias=True, masked=False, reverse=False, seed=0
+        cls,
+        cell,
+        lengths,
+        F=3,
+        H=4,
+        dtype=torch.float64,
+        bias=True,
+        masked=False,
+        reverse=False,
+        seed=0,
+        recompute=False,
     ):
         lengths = sorted(lengths, reverse=True)
         batch, rows = len(lengths), sum(lengths)
@@ -167,7 +178,7 @@ class Problem:
         noise = (randn(rows, len(cell.noise) * H) > 0).to(dtype) if cell.noise else None
         loss_weights = [randn(rows, P), *(randn(batch, size) for size in cell.state_sizes(H))]
         tensors = list(named.values())
-        return cls(cell, batch_sizes, list(named), tensors, loss_weights, mask, noise, reverse)
+        return cls(cell, batch_sizes, list(named), tensors, loss_weights, mask, noise, reverse, recompute)
 
     def run(self, engine, *tensors):
         """(outputs, final state…) as a function of the tensors."""
@@ -176,7 +187,8 @@ class Problem:
         weights = Weights(named["U"], named["W"], named.get("b"), own, named.get("P"))
         state = tuple(named[f"initial.{name}"] for name in self.cell.states)
         arguments = (self.cell, weights, named["x"], self.batch_sizes, state)
-        result = engines.run(engine, *arguments, reverse=self.reverse, state_mask=self.mask, noise=self.noise)
+        settings = {"reverse": self.reverse, "state_mask": self.mask, "noise": self.noise}
+        result = engines.run(engine, *arguments, **settings, recompute=self.recompute)
         return (result.outputs, *result.state)
 
     def results(self, engine, autocast=False, **replaced):
@@ -385,7 +397,11 @@ BY_TORCH = ": not by the torch engine"
 @pytest.mark.parametrize(
     ("engine", "cell", "reasons"),
     [
-        ("function", LayerNormRNN(), ["LayerNormRNN.step mixes features; the loop engine runs it"]),
+        (
+            "function",
+            LayerNormRNN(),
+            ["LayerNormRNN with a step that mixes features: not by the function engine"],
+        ),
         ("torch", CoupledLSTM(), ["CoupledLSTM with equations that torch.nn does not have" + BY_TORCH]),
         (
             "torch",
@@ -398,7 +414,7 @@ BY_TORCH = ": not by the torch engine"
             MatrixOfZeros(),
             [
                 "MatrixOfZeros with the parameter V of shape (4, 4): not by the native engine",
-                "MatrixOfZeros.step mixes features; the loop engine runs it",
+                "MatrixOfZeros with a step that mixes features: not by the function engine",
             ],
             marks=needs_compiler,
         ),
@@ -440,11 +456,37 @@ def test_a_cell_made_from_one_of_torchs_is_not_taken_for_it():
     assert_same(problem.results("torch"), problem.results("loop"), 1e-12)
 
 
-@pytest.mark.parametrize("engine", OTHERS)
+@pytest.mark.parametrize("engine", [name for name in OTHERS if name != "auto"])
 def test_a_cell_that_does_not_is_not_spoken_of(engine, caplog):
     with caplog.at_level(logging.DEBUG, "gatewise"):
         Problem.draw(LSTM(), [2, 1]).results(engine)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "compiler", "said"),
+    [
+        pytest.param(LSTM(), "", ["LSTM by the native engine"], marks=needs_compiler),
+        (LSTM(), "/no", ["LSTM with a C compiler that cannot", "LSTM by the torch engine"]),
+        (CoupledLSTM(), "/no", ["CoupledLSTM with a C compiler that", "CoupledLSTM by the function engine"]),
+    ],
+)
+def test_auto_says_once_what_it_takes_and_why_no_faster_one(cell, compiler, said, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_said", set())
+    if compiler:
+
+        def none(source):  # noqa: ARG001
+            raise Unsupported("a C compiler that cannot be run")
+
+        monkeypatch.setattr(kernel, "load", none)
+        monkeypatch.setattr(kernel, "_libraries", {})
+    with caplog.at_level(logging.INFO, "gatewise"):
+        for _ in range(3):
+            Problem.draw(cell, [2, 1]).results("auto")
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == len(said)
+    for line, start in zip(found, said, strict=True):
+        assert line.startswith(f"engine=auto: {start}")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -9,14 +9,19 @@ import sys
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_engines import CELLS, COMPILES, MatrixOfZeros, Problem, assert_same
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, RNN, Cell
+from gatewise.cells import GRU, LSTM, RNN, Cell, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import native
 from gatewise.engine.native import call, kernel, library
 from gatewise.engine.native.emit import source
-from gatewise.engine.native.trace import Unsupported, trace
+from gatewise.engine.native.kernel import Kernel
+from gatewise.engine.native.trace import trace
+from gatewise.engine.weights import Unsupported
+from gatewise.nn import Recurrent
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")
 
@@ -168,6 +173,84 @@ def test_extreme_values_are_those_of_torch():
                 )
 
 
+# More rows than a chunk of steps has, more than a tile of the products, and fewer than are worth packing for.
+LENGTHS = {"chunks": [40] * 11 + [33, 17, 1, 0], "tiles": [5] * 29, "few": [2, 1], "one": [150]}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", [LSTM(), GRU(), LayerNormLSTM(), ProjectedLSTM(3)], ids=repr)
+def test_sequences_of_every_form(cell, lengths, reverse):
+    for form in ({"masked": True}, {"bias": False, "recompute": True}):
+        problem = Problem.draw(cell, lengths, H=6, F=5, reverse=reverse, **form)
+        assert_same(problem.results("native"), problem.results("loop"), 1e-11)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    steps=st.integers(1, 40),
+    batch=st.integers(1, 40),
+    inputs=st.integers(1, 40),
+    hidden=st.sampled_from([1, 2, 3, 7, 13, 16, 29, 40]),
+    seed=st.integers(0, 99),
+    recompute=st.booleans(),
+)
+def test_any_size(steps, batch, inputs, hidden, seed, recompute):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(0, steps + 1, (batch,), generator=generator).tolist()
+    lengths[0] = max(lengths[0], 1)
+    problem = Problem.draw(LSTM(), lengths, F=inputs, H=hidden, seed=seed, recompute=recompute)
+    assert_same(problem.results("native"), problem.results("loop"), 1e-11)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_what_is_computed_again_is_what_was_there(cell):
+    as_the_loop(cell, H=5, masked=True, recompute=True)
+
+
+def test_recomputing_keeps_the_states_alone(monkeypatch):
+    kept = []
+    forward = call.Call.forward
+
+    def spy(self, x, initial, states, final, made, saved, shown, keeps_states):
+        kept.append(saved is not None)
+        return forward(self, x, initial, states, final, made, saved, shown, keeps_states)
+
+    monkeypatch.setattr(call.Call, "forward", spy)
+    for recompute in (False, True):
+        Problem.draw(LSTM(), [3, 2], recompute=recompute).results("native")
+    assert kept == [True, False]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_gates_are_those_of_the_loop(cell, reverse):
+    problem = Problem.draw(cell, [5, 5, 3, 1, 0], reverse=reverse)
+    named = dict(zip(problem.names, problem.tensors, strict=True))
+    own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
+    weights = engines.Weights(named["U"], named["W"], named["b"], own, named.get("P"))
+    state = tuple(named[f"initial.{name}"] for name in cell.states)
+    arguments = (cell, weights, named["x"], problem.batch_sizes, state, reverse, None, problem.noise)
+    with torch.no_grad():
+        found = engines.run("native", *arguments, show=True).history
+        expected = engines.run("loop", *arguments, show=True).history
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, rtol=1e-12, atol=1e-13)
+
+
+def test_gates_with_gradients_are_the_loops():
+    rnn = Recurrent(3, 4, engine="native")
+    gates = rnn(torch.randn(5, 2, 3), return_gates=True)[2]
+    assert gates["f"].requires_grad
+
+
+def test_too_little_memory_is_said(monkeypatch):
+    monkeypatch.setattr(Kernel, "forward", property(lambda _: lambda _: 1))
+    with pytest.raises(MemoryError, match="too little memory for a sequence of 3 steps"):
+        Problem.draw(LSTM(), [3, 2]).results("native")
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_threads_share_the_sequences(cell, reverse, monkeypatch):
@@ -198,7 +281,7 @@ def test_a_cache_that_is_not_whole_is_made_again(fresh, monkeypatch, damage):
     products = set(fresh.glob("*.so"))
     as_the_loop(GRU(), H=4)
     (kept,) = set(fresh.glob("*.so")) - products
-    digest = kept.with_suffix(".sha256")
+    digest = kept.with_name(kept.name + ".sha256")
     {
         "cut": lambda: kept.write_bytes(kept.read_bytes()[:700]),
         "swapped": lambda: kept.write_bytes(b"\x7fELF" + bytes(4000)),
@@ -255,6 +338,20 @@ def test_a_disk_that_takes_or_runs_nothing(fresh, monkeypatch, caplog, broken): 
         as_the_loop(LSTM(), H=4)
     (line,) = [record.getMessage() for record in caplog.records]
     assert "compiled code that cannot be written or loaded" in line
+
+
+def test_a_kept_trace_needs_no_tracing(fresh, monkeypatch):
+    as_the_loop(GRU(), H=4)
+    assert len(list(fresh.glob("*.json"))) == 1
+    monkeypatch.setattr(kernel, "trace", lambda *_: pytest.fail("traced again"))
+    kernel._kernels.clear()
+    as_the_loop(GRU(), H=4)
+    for kept in fresh.glob("*.json*"):
+        kept.write_text("{}")
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh.parent.parent))
+    kernel._kernels.clear()
+    as_the_loop(GRU(), H=4)
 
 
 def test_processes_compile_beside_each_other(fresh):

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from gatewise import engine as engines
 from gatewise.cells import Cell
-from gatewise.engine.native.trace import Unsupported, trace
+from gatewise.engine.native.trace import trace
+from gatewise.engine.weights import Unsupported
 
 pytestmark = pytest.mark.skipif(
     not COMPILES, reason="no C compiler, or a torch that hides its matrix product"

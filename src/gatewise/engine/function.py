@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from gatewise.cells import Cell
 from gatewise.engine.packing import step_slices
 from gatewise.engine.second import differentiable_backward, sequence_inputs
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.weights import Result, Unsupported, Weights
 
 
 def run(
@@ -33,7 +33,12 @@ def run(
     state_mask: Tensor | None = None,
     noise: Tensor | None = None,
 ) -> Result:
-    """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does, without a history."""
+    """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does, without a history.
+
+    Raises Unsupported, saying why, where another engine has to do it.
+    """
+    if not supports(cell):
+        raise Unsupported("a step that mixes features")
     inputs = sequence_inputs(weights, x, state, state_mask, noise)
     outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), *inputs)
     return Result(outputs, tuple(final), {})

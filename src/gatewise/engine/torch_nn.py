@@ -16,9 +16,8 @@ from torch import Tensor
 
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.engine import loop
-from gatewise.engine.native import Unsupported
 from gatewise.engine.second import differentiable_backward, sequence_inputs
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.weights import Result, Unsupported, Weights
 
 
 def _layer(cell: Cell) -> Any:

@@ -27,6 +27,10 @@ class Weights(NamedTuple):
     """P, [P, H]: what makes the hidden state of the first tensor that ``step`` returns."""
 
 
+class Unsupported(Exception):  # noqa: N818 - no error: another engine runs the cell
+    """Why an engine cannot run a cell, in words that follow the cell's name."""
+
+
 class Result(NamedTuple):
     """What an engine returns; N packed steps, B sequences, H hidden (P the hidden state, if projected)."""
 

@@ -37,7 +37,8 @@ class Recurrent(nn.Module):
     "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the probability that a
     feature of a state stays as it was for a step, one for all states or by state, {h: 0.05, c: 0.5} (Krueger
     et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or ``uniform`` (torch's).
-    ``engine`` is one of ``gatewise.engine.ENGINES``.
+    ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the native one keeps the states alone
+    for the backward pass, which then takes longer and needs less memory.
 
     Raises ValueError for a size, probability or choice that cannot be.
     """
@@ -60,6 +61,7 @@ class Recurrent(nn.Module):
         recurrent_init: str = "orthogonal",
         learn_initial_state: bool = False,
         engine: str = "auto",
+        recompute: bool = False,
     ) -> None:
         RECURRENT.check(locals())
         super().__init__()
@@ -80,7 +82,7 @@ class Recurrent(nn.Module):
         if self.zoneout:
             evaluated, trained = (zoned_out(self.cell, self.zoneout, training) for training in (False, True))
             self._run_cells = (evaluated, trained)
-        self.engine = engine
+        self.engine, self.recompute = engine, recompute
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
         self.output_size = self.num_directions * self.state_sizes[0]
@@ -200,6 +202,7 @@ class Recurrent(nn.Module):
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
                     noise=self._noise(x),
                     show=show,
+                    recompute=self.recompute,
                 )
                 outputs.append(result.outputs)
                 finals.append(result.state)

@@ -10,11 +10,11 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine.native.call import Call
 from gatewise.engine.native.kernel import Kernel, kernel_for
-from gatewise.engine.native.trace import Trace, Unsupported
+from gatewise.engine.native.trace import Trace
 from gatewise.engine.second import differentiable_backward, sequence_inputs
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.weights import Result, Unsupported, Weights
 
-__all__ = ["Unsupported", "run"]
+__all__ = ["run"]
 
 
 @torch.compiler.disable

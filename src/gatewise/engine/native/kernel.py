@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.native.emit import C_TYPES, products_source, source
-from gatewise.engine.native.library import load
-from gatewise.engine.native.trace import Trace, Unsupported, trace
-from gatewise.engine.weights import Weights
+from gatewise.engine.native.fingerprint import fingerprint
+from gatewise.engine.native.library import keep_text, kept_text, load
+from gatewise.engine.native.record import from_json, to_json
+from gatewise.engine.native.trace import Trace, trace
+from gatewise.engine.weights import Unsupported, Weights
 
 
 class Kernel(NamedTuple):
@@ -58,12 +61,30 @@ def kernel_for(cell: Cell, weights: Weights, x: Tensor, others: tuple[Tensor | N
 
 
 def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    recorded = trace(cell, hidden_size)
+    recorded = _trace(cell, hidden_size, dtype)
     sequence = _library(source(cell, recorded, hidden_size, dtype))
     products = _library(products_source(dtype))
     names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
     addresses = [ctypes.cast(getattr(products, name), ctypes.c_void_p).value or 0 for name in names]
     return Kernel(recorded, sequence.gw_forward, sequence.gw_backward, tuple(addresses))
+
+
+def _trace(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Trace:
+    """The cell's trace: from the cache, as tracing takes a second of imports, or made anew."""
+    known = fingerprint(cell)
+    key = (
+        None if known is None else hashlib.sha256(f"{known} {hidden_size} {dtype}".encode()).hexdigest()[:40]
+    )
+    text = None if key is None else kept_text(key)
+    if text is not None:
+        try:
+            return from_json(text)
+        except ValueError:  # of another version
+            pass
+    recorded = trace(cell, hidden_size, dtype)
+    if key is not None:
+        keep_text(key, to_json(recorded))
+    return recorded
 
 
 def _library(text: str) -> ctypes.CDLL:

@@ -18,10 +18,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.native.operations import CONSTANT, OPERATIONS, REDUCTIONS, SAME, decompositions
-
-
-class Unsupported(Exception):  # noqa: N818 - no error: another engine runs the cell
-    """Why this engine cannot run a cell, in words that follow its name."""
+from gatewise.engine.weights import Unsupported
 
 
 @dataclass(frozen=True)
