@@ -34,6 +34,7 @@ def _epoch(size, batch_size, shuffle, seed, world_size, epoch=0):
 
 @given(**SHARES)
 def test_unshuffled_examples_come_exactly_once_over_all_processes(size, batch_size, world_size, seed):
+    size += world_size
     lists = _epoch(size, batch_size + world_size, False, seed, world_size)
     assert sorted(i for batches in lists for batch in batches for i in batch) == list(range(size))
 
@@ -59,7 +60,9 @@ def test_one_process_sees_what_several_see_together(size, batch_size, world_size
     batch_size += world_size
     together = zip(*_epoch(size, batch_size, True, seed, world_size), strict=True)
     for whole, shares in zip(_epoch(size, batch_size, True, seed, 1)[0], together, strict=True):
-        assert set(whole) <= {i for share in shares for i in share}
+        assert set(whole) == {i for share in shares for i in share}
+        # With fewer examples left than processes some come twice; with one, as often as any other.
+        assert len(whole) in (1, sum(len(share) for share in shares)) or len(whole) < world_size
 
 
 class _Recorder(pl.LightningModule):

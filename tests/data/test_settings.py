@@ -70,6 +70,11 @@ MISTAKES = {
         {"size": 9, "batch_size": 2, "shuffle": True, "seed": 0, "world_size": 3},
         ["data.batch_size=2", "3 processes", "at least 3"],
     ),
+    "fewer examples than processes": (
+        EpochBatches,
+        {"size": 2, "batch_size": 4, "shuffle": False, "seed": 0, "world_size": 3},
+        ["2 example(s)", "3 processes", "trainer.devices=2"],
+    ),
     "absolute": (
         find_file,
         {"path": "/nowhere/a.csv", "folders": [], "key": "data.file"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -262,7 +263,7 @@ def test_a_run_that_another_process_trains_is_left_alone(done: Place) -> None:
     with done.last().lock():
         result = done("train", "resume=last", "trainer.max_epochs=3")
     assert result.code == 1
-    assert "is being trained by another process" in result.line()
+    assert f"is being trained by process {os.getpid()} on " in result.line()
 
 
 def test_a_moved_run_is_resumed_and_knows_its_best(tmp_path: Path) -> None:

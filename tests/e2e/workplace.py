@@ -72,8 +72,8 @@ class Place:
         """Every run directory."""
         return sorted(path.parent for path in (self.folder / "runs").glob("**/config.yaml"))
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
-        """A process of its own that runs ``gatewise ...`` here."""
+    def start(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
+        """A process of its own that runs ``gatewise ...`` here, with these variables in its environment."""
         # Else it would use the W&B service that this process has started.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
         return subprocess.Popen(
@@ -82,7 +82,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**clean, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            env={**clean, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment},
         )
 
 

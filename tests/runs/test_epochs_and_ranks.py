@@ -212,8 +212,8 @@ def test_ranks_are_started_told_apart_and_waited_for(run, tmp_path, as_python):
 @pytest.mark.usefixtures("no_launcher")
 def test_a_rank_that_fails_fails_the_training(run, as_python):
     as_python("exit 3")
-    message = f"rank 1 failed; see {run.folder}/log_rank1.txt"
-    with pytest.raises(RuntimeError, match=message), all_ranks(run, 2):
+    message = rf"rank 1 failed: it ended with exit code 3 \(see {run.folder}/log_rank1.txt\)"
+    with pytest.raises(ValueError, match=message), all_ranks(run, 2):
         pass
     assert not set(LAUNCHER) & set(os.environ)
 

@@ -1,7 +1,6 @@
 """``metrics.csv`` and what is read off it."""
 
 import math
-import subprocess
 
 import pytest
 import pytorch_lightning as pl
@@ -11,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from gatewise.runs import files
 from gatewise.runs.metrics import MetricsFile, read_metrics
-from gatewise.runs.summary import best_row, git_commit, split_metrics, versions
+from gatewise.runs.summary import best_row, split_metrics, versions
 
 NAN = float("nan")
 
@@ -265,26 +264,3 @@ def test_versions_name_what_computes():
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["pytorch-lightning"] == pl.__version__
     assert set(found) >= {"python", "platform", "gatewise", "hydra-core", "wandb", "numpy", "torchmetrics"}
-
-
-def test_commit_of_a_folder(tmp_path, monkeypatch):
-    for variable in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_commit(tmp_path) is None
-
-    def git(*arguments):
-        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        run = subprocess.run(["git", "-C", tmp_path, *who, *arguments], capture_output=True, check=True)
-        return run.stdout.decode().strip()
-
-    git("init")
-    (tmp_path / "file").write_text("1")
-    git("add", "file")
-    git("commit", "-m", "first")
-    head = git("rev-parse", "HEAD")
-    assert git_commit(tmp_path) == head
-    (tmp_path / "file").write_text("2")
-    assert git_commit(tmp_path) == f"{head}+changes"
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert git_commit(tmp_path) is None

@@ -182,7 +182,7 @@ def test_a_run_goes_on_as_long_as_its_lock_is_held(state, run):
 
 def test_a_second_training_of_a_run_is_refused(run):
     with run.lock():
-        message = "is being trained by another process: wait or stop it"
+        message = f"is being trained by process {os.getpid()} on .* since .*: wait or stop it"
         with pytest.raises(ValueError, match=message), Run(run.folder).lock():
             pytest.fail("two at once")
         assert run.state() == "created"  # the refusal did not let go of the first one's lock
@@ -215,7 +215,7 @@ def test_a_killed_training_is_an_interrupted_one(run):
         try:
             assert process.stdout.readline() == "running\n"
             assert run.state() == "running"
-            with pytest.raises(ValueError, match="is being trained by another process"), run.lock():
+            with pytest.raises(ValueError, match=f"is being trained by process {process.pid} on"), run.lock():
                 pytest.fail("two at once")
         finally:
             process.kill()

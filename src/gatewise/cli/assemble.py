@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import Profiler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -147,21 +148,23 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
     return task.eval()
 
 
-def make_trainer(config: DictConfig, run: Run) -> Trainer:
-    """The Trainer with the callbacks and loggers of the config, and the run's own ``metrics.csv``."""
+def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ()) -> Trainer:
+    """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
     always = [
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
     ]
-    callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
+    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run)]
     for callback in callbacks:
         skip_empty_hooks(callback)
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
-        "plugins": [WholeCheckpoints()],
+        # Gatewise starts the processes, or a launcher such as torchrun has: never SLURM by way of Lightning,
+        # which takes any job of a cluster for a part of one training.
+        "plugins": [WholeCheckpoints(), LightningEnvironment()],
         "default_root_dir": str(run.folder),
         # The DataModules share batches among the processes themselves, each example once.
         "use_distributed_sampler": False,
@@ -173,6 +176,8 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
         settings["profiler"] = NoProfiler()
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
+    # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     make_steps_plain(trainer)
     return trainer
 

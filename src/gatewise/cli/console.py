@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,11 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.places import program, short
 from gatewise.runs.run import Run
 
-# Advice of Lightning that does not apply here: batches are sliced from memory, and runs may be short.
+# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, what is
+# logged of an epoch is that of all processes already, and a cluster's jobs need no srun.
 _IRRELEVANT = (
     ".*does not have many workers.*",
+    ".*recommended to use .*sync_dist=True.*",
+    ".*`srun` command is available on your system but is not used.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*LeafSpec.*is deprecated.*",
@@ -106,21 +108,6 @@ def output_path(output: object) -> Path | None:
     return path
 
 
-def program() -> str:
-    """How the user calls this program: by name where it is on the path, else by its file."""
-    called = Path(sys.argv[0])
-    if called.name != "gatewise":
-        return "python -m gatewise"
-    on_path = shutil.which("gatewise")
-    return "gatewise" if on_path and Path(on_path).samefile(called) else short(called)
-
-
-def short(path: Path) -> str:
-    """A path as seen from the working folder."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> None:
     """Print what is about to be trained, on what."""
     choices = run.choices()
@@ -142,11 +129,8 @@ def print_places(run: Run) -> None:
     console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
     for picture in sorted(run.plots.glob("*.png")):
         console.print(f"Picture        {escape(short(picture))}")
-    # W&B's program lies beside this one.
-    wandb = program().removesuffix("gatewise") + "wandb" if program().endswith("/gatewise") else "wandb"
-    offline = sorted((run.folder / "wandb").glob("offline-run-*"))
-    if offline:
-        console.print(f"W&B, offline   upload with: {escape(wandb)} sync {escape(short(offline[-1]))}")
+    if any((run.folder / "wandb").glob("offline-run-*")):
+        console.print(f"W&B, offline   upload with: {escape(program())} sync run={escape(short(run.folder))}")
 
 
 def print_next_steps(run: Run) -> None:

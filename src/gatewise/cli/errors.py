@@ -1,7 +1,8 @@
 """What the command line prints when something goes wrong, and the exit code.
 
 1 and one line for what the user can mend, 2 for a command line that cannot be read, 70 and the traceback for
-a bug, 130 for an interrupt. ``GATEWISE_TRACEBACK=1`` adds the traceback to any of them.
+a bug, 130 for an interrupt, 128 and its number for a signal that stopped a training. ``GATEWISE_TRACEBACK=1``
+adds the traceback to any of them.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 # Raised by torch and Lightning for what only the user can mend; by name, as importing them takes seconds.
 _BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
+# In the messages of torch, for CPUs and GPUs.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 
 
 class SettingError(ValueError):
@@ -51,8 +54,9 @@ def report(error: BaseException, where: str = "") -> int:
     if os.environ.get("GATEWISE_TRACEBACK") == "1":
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt):
-        _say("gatewise: interrupted")
-        return INTERRUPTED
+        name = f" by {error}" if str(error) else ""
+        _say(f"gatewise: interrupted{name}")
+        return getattr(error, "exit_code", INTERRUPTED)
     line = user_line(error)
     if line is not None:
         _say(f"gatewise: error: {where}{line}")
@@ -86,6 +90,13 @@ def user_line(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ in _BY_NAME:
         return first_line(error) or "out of memory"
     return None
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in one line, whoever is to blame."""
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        return f"out of memory: {first_line(error) or type(error).__name__}"
+    return user_line(error) or f"{type(error).__name__}: {first_line(error)}"
 
 
 def first_line(error: BaseException) -> str:

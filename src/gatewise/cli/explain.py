@@ -120,6 +120,10 @@ def explain(error: BaseException, composition: Composition | None = None) -> str
         return _composition_error(error, composition)
     if isinstance(error, OmegaConfBaseException):
         return _omegaconf_error(error)
+    plugin = re.match(r"Unknown plugin class : 'hydra_plugins\.(hydra_\w+)\.", str(error))
+    if plugin is not None:
+        package = plugin[1].replace("_", "-")
+        return f"hydra.launcher: takes {package}, which is not installed here: pip install {package}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}:{mark.line + 1}: {error.problem}"

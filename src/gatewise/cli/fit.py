@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.loggers import WandbLogger
 
@@ -18,19 +16,23 @@ from gatewise.runs import wandb
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.metrics import MetricsFile, read_metrics
 from gatewise.runs.run import Run
-from gatewise.runs.summary import best_row, git_commit, split_metrics, versions
+from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 
+if TYPE_CHECKING:
+    from gatewise.sweeps.pruning import StopHopeless
 
-def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
+
+def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHopeless | None = None) -> None:
     """Train the run from where it stands and test its best checkpoint, as the rank this process is.
 
-    Raises KeyboardInterrupt where the user stopped it, ValueError where the loss is no number any more.
+    One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user stopped it, ValueError
+    where the loss is no number any more.
     """
     started = time.monotonic()
     config = run.config()
     assert data.facts is not None
-    trainer = make_trainer(config, run)
+    trainer = make_trainer(config, run, [] if pruning is None else [pruning])
     exit_code = 1
     try:
         if trainer.is_global_zero:
@@ -38,10 +40,11 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
             console.print_head(run, config, data.describe())
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
+                    wandb.start(logger, run)
                     wandb.describe(logger, config, task.monitor, task.mode)
         seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
-        if config.test:
+        if config.test and (pruning is None or pruning.reason is None):
             best = run.checkpoints / "best.ckpt"
             weights = best if best.is_file() else None
             _stoppable(
@@ -53,7 +56,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
             metrics = dict(trainer.callback_metrics)
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
-            _summarise(run, config, task, metrics, seconds, data.save_example(run.folder))
+            _summarise(run, trainer, task, metrics, seconds, data.save_example(run.folder))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -89,11 +92,11 @@ def _had_stopped(checkpoint: dict[str, Any], callbacks: list[pl.Callback]) -> bo
 
 
 def _stoppable(trainer: pl.Trainer, work: Any) -> None:
-    """Lightning turns Ctrl-C into SystemExit; give the KeyboardInterrupt back."""
+    """Lightning turns Ctrl-C into ``exit(1)``; give the KeyboardInterrupt back."""
     try:
         work()
-    except SystemExit:
-        if trainer.interrupted:
+    except SystemExit as leave:
+        if trainer.interrupted and leave.code == 1:
             raise KeyboardInterrupt from None
         raise
     except RuntimeError as error:
@@ -103,8 +106,14 @@ def _stoppable(trainer: pl.Trainer, work: Any) -> None:
 
 
 def _summarise(
-    run: Run, config: DictConfig, task: Any, metrics: dict[str, Any], seconds: dict[str, float], example: str
+    run: Run,
+    trainer: pl.Trainer,
+    task: Task,
+    metrics: dict[str, Any],
+    seconds: dict[str, float],
+    example: str,
 ) -> None:
+    config = run.config()
     rows = read_metrics(run.metrics_file)
     test, baselines = split_metrics(metrics)
     run.save_summary(
@@ -121,8 +130,9 @@ def _summarise(
             "baselines": baselines,
             "parameters": sum(p.numel() for p in task.parameters()),
             **seconds,
+            "processes": trainer.world_size,
             "example_input": example,
-            "git_commit": git_commit(Path.cwd()),
+            "git_commit": run.commit(),
             "versions": versions(),
         }
     )

@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "predict": Verb(
         "gatewise.cli.predict", "predict", "apply a finished run to new data", "check_prediction", ("input",)
     ),
+    "sync": Verb("gatewise.cli.sync", "sync", "upload the W&B data of runs that were trained offline"),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
     "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
 }

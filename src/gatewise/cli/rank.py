@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import threading
-import time
 from pathlib import Path
+
+from gatewise.launch.parent import end_with
+from gatewise.launch.signals import SIGNALS
 
 
 def main() -> None:
     """Train the run of the given directory as the rank that the environment names."""
-    threading.Thread(target=_end_with, args=(int(os.environ["GATEWISE_PARENT"]),), daemon=True).start()
+    # A signal to all processes (Ctrl-C, a scheduler's) is for rank 0 to answer, which ends this one.
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
+    end_with(int(os.environ["GATEWISE_PARENT"]))
     from gatewise.cli.assemble import stored_config
     from gatewise.cli.fit import fit_and_test
     from gatewise.cli.train import prepare
@@ -19,13 +24,6 @@ def main() -> None:
 
     run = Run(Path(sys.argv[1]))
     fit_and_test(run, *prepare(stored_config(run), run.choices()))
-
-
-def _end_with(parent: int) -> None:
-    """End this process when rank 0 is gone, however it went: nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,12 @@ class EpochBatches(Sampler[list[int]]):
                 f"data.batch_size={batch_size} is shared by {world_size} processes: "
                 f"make it at least {world_size}"
             )
+        if not shuffle and size < world_size:
+            # A process without an example would not take part in adding up, and the others wait for it.
+            raise ValueError(
+                f"{size} example(s) to score cannot be shared by {world_size} processes: give more data, or "
+                f"start trainer.devices={size}"
+            )
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
 
@@ -162,7 +168,8 @@ class EpochBatches(Sampler[list[int]]):
         for start in range(0, self.size, self.batch_size):
             batch = order[start : start + self.batch_size]
             if self.shuffle and len(batch) < self.world_size:
-                batch = np.append(batch, np.resize(order, self.world_size - len(batch)))
+                # With its own examples: with one left, every process's gradient is that one's.
+                batch = np.resize(batch, self.world_size)
             share = batch[self.rank :: self.world_size]
             if len(share):
                 yield share.tolist()

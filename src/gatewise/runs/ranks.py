@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
@@ -19,6 +21,8 @@ from omegaconf import DictConfig, ListConfig
 from gatewise.runs.run import Run
 
 PATIENCE_SECONDS = 60
+PLACE_IN_GROUP = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")
+"""Environment variables by which the processes of a training find each other."""
 
 
 def number_of_processes(trainer: DictConfig) -> int:
@@ -44,7 +48,15 @@ def number_of_processes(trainer: DictConfig) -> int:
     if on_gpu and wanted > visible:
         raise ValueError(f"trainer.devices={devices}: {visible} GPUs are visible here")
     # For several devices Lightning's `auto` is ddp.
-    return wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
+    count = wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
+    machines = trainer.get("num_nodes", 1)
+    started = tuple(int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"))
+    if (count, machines) != started and (machines != 1 or "TORCHELASTIC_RUN_ID" in os.environ):
+        raise ValueError(
+            f"trainer.devices={devices} on trainer.num_nodes={machines} machines: torchrun has started "
+            f"{started[0]} processes on {started[1]} here; use trainer=torchrun"
+        )
+    return count
 
 
 def _visible_gpus() -> int:
@@ -59,18 +71,16 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
 
     Does nothing for one process, or where a launcher such as torchrun has started them already.
     """
-    if count == 1 or "LOCAL_RANK" in os.environ:
+    if "LOCAL_RANK" in os.environ:
         yield
         return
-    import torch
-
-    ours = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-        "WORLD_SIZE": str(count),
-        "NODE_RANK": "0",
-        "LOCAL_RANK": "0",
-    }
+    if count == 1:
+        try:
+            yield
+        finally:
+            _leave_group()  # ddp on one device makes one too
+        return
+    ours = dict(zip(PLACE_IN_GROUP, ("127.0.0.1", str(_free_port()), str(count), "0", "0"), strict=True))
     others: list[subprocess.Popen[bytes]] = []
     ended = threading.Event()
     os.environ.update(ours)
@@ -81,20 +91,57 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
                 environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            # What is exchanged with a process that is gone fails in this one.
+            gone = _gone(others, run)
+            if gone is None:
+                raise
+            raise ValueError(gone) from error
         for rank, process in enumerate(others, start=1):
             if process.wait(PATIENCE_SECONDS) != 0:
-                raise RuntimeError(f"rank {rank} failed; see {run.folder}/log_rank{rank}.txt")
+                raise ValueError(_failure(rank, process, run))
     finally:
         ended.set()
         for process in others:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        for name in ours:
-            os.environ.pop(name, None)
+        _leave_group()
+
+
+def _leave_group() -> None:
+    """Leave the next training of this process nothing to join: neither a group nor the place in it."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in PLACE_IN_GROUP:
+        os.environ.pop(name, None)
+
+
+def _gone(others: list[subprocess.Popen[bytes]], run: Run) -> str | None:
+    """Which rank has failed and why, where one has; a connection may end before the process has."""
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        for rank, process in enumerate(others, start=1):
+            if process.poll() not in (None, 0):
+                return _failure(rank, process, run)
+        time.sleep(0.05)
+    return None
+
+
+def _failure(rank: int, process: subprocess.Popen[bytes], run: Run) -> str:
+    log = run.folder / f"log_rank{rank}.txt"
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        by = "by someone, or by the system as memory ran out" if name == "SIGKILL" else f"see {log}"
+        return f"rank {rank} was killed ({name}: {by}); go on with resume={run.folder}"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line for line in lines if line.strip()]
+    reason = said[-1] if said else f"it ended with exit code {process.returncode}"
+    return f"rank {rank} failed: {reason} (see {log})"
 
 
 def _watch(run: Run, others: list[subprocess.Popen[bytes]], ended: threading.Event) -> None:
@@ -105,13 +152,9 @@ def _watch(run: Run, others: list[subprocess.Popen[bytes]], ended: threading.Eve
                 # Rank 0 may be failing by itself, for the same reason; it says it better.
                 if ended.wait(10):
                     return
-                log = run.folder / f"log_rank{rank}.txt"
-                lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-                said = [line for line in lines if line.strip()]
-                reason = said[-1] if said else f"it ended with exit code {process.returncode}"
-                run.set_status("failed", f"rank {rank}: {reason}")
-                line = f"gatewise: error: rank {rank} failed: {reason} (see {log})"
-                print(line, file=sys.stderr, flush=True)
+                failure = _failure(rank, process, run)
+                run.set_status("failed", failure)
+                print(f"gatewise: error: {failure}", file=sys.stderr, flush=True)
                 for other in others:
                     other.kill()
                 os._exit(1)

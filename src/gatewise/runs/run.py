@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gatewise.facts import Facts, check_finite, facts_from_dict
-from gatewise.runs.files import read_json_object, read_yaml, write_json, write_text
+from gatewise.runs.code import commit_of
+from gatewise.runs.files import read_json_object, read_yaml, replacing, write_json, write_text
+from gatewise.runs.lock import holding, is_held
 from gatewise.settings import nearest
 
 LAST = "last"
-STATES = ("created", "running", "done", "failed", "interrupted")
+LOCK = ".lock"
+STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
 
@@ -58,18 +59,18 @@ class Run:
         config: DictConfig,
         overrides: Sequence[str],
         choices: Mapping[str, str | None],
+        folder: Path | None = None,
     ) -> Run:
         """A new directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        ``runs_dir/last`` points to it from now on. Raises ValueError for a name that is no folder below
-        ``runs_dir``, OSError where it cannot be written.
+        ``runs_dir/last`` points to it from now on. With ``folder`` it is that one, which may hold what a
+        killed process had begun. Raises ValueError for a name that is no folder below ``runs_dir``, OSError
+        where it cannot be written.
         """
-        check_name(name)
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        run = cls((runs_dir / name / f"{stamp}_{secrets.token_hex(3)}").resolve())
-        run.folder.mkdir(parents=True)
-        run.checkpoints.mkdir()
-        run.plots.mkdir()
+        run = cls(folder or new_folder(runs_dir, name))
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.mkdir(exist_ok=True)
+        run.plots.mkdir(exist_ok=True)
         write_text(
             run.folder / "overrides.yaml",
             OmegaConf.to_yaml({"overrides": list(overrides), "choices": dict(choices)}),
@@ -77,7 +78,7 @@ class Run:
         run.set_status("created")
         # The last one: a directory that holds it is a whole run.
         run.save_config(config)
-        _point_last_to(run.folder, runs_dir)
+        point_last_to(run.folder, runs_dir)
         return run
 
     @classmethod
@@ -153,6 +154,22 @@ class Run:
             )
         return stored
 
+    def save_code(self, code: bytes | None) -> None:
+        """Store what :func:`gatewise.runs.code.read_code` read; that of a resumption beside the first.
+
+        Nothing is stored where it is None, or what is there already.
+        """
+        first, resumed = self.folder / "code.diff", self.folder / "code_resumed.diff"
+        if code is None or (first.is_file() and first.read_bytes() == code):
+            return
+        with replacing(resumed if first.is_file() else first) as file:
+            file.write(code)
+
+    def commit(self) -> str | None:
+        """The git commit the run was started from, ``+changes`` where there were any; None where unknown."""
+        path = self.folder / "code.diff"
+        return commit_of(path.read_bytes()) if path.is_file() else None
+
     def save_facts(self, facts: Facts) -> None:
         """Store what the data stated of itself; raises ValueError where a number of it is not finite."""
         check_finite(facts)
@@ -181,7 +198,7 @@ class Run:
         return path
 
     def set_status(self, state: str, reason: str | None = None) -> None:
-        """Record ``created``, ``running``, ``done``, ``failed`` or ``interrupted``, and why."""
+        """Record ``created``, ``running``, ``done``, ``pruned``, ``failed`` or ``interrupted``, and why."""
         status = {
             "state": state,
             "reason": reason,
@@ -200,32 +217,22 @@ class Run:
                 f"{path}: state must be one of {', '.join(STATES)}, got {state!r}; the file is damaged: "
                 f'write {{"state": "interrupted"}} into it to go on'
             )
-        return "interrupted" if state in ("created", "running") and not self._locked() else str(state)
+        gone = state in ("created", "running") and not is_held(self.folder / LOCK)
+        return "interrupted" if gone else str(state)
+
+    def reason(self) -> str | None:
+        """Why it is in its state, where that was recorded."""
+        reason = read_json_object(self.folder / "status.json").get("reason")
+        return None if reason is None else str(reason)
 
     @contextlib.contextmanager
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
-        """Hold the run for this process; raises ValueError where another one trains it.
+        """Hold the run for this process; raises ValueError, naming it, where another one trains the run.
 
-        One that only looks holds it for a moment, hence the patience. The system lets go of the lock when
-        the process ends, however it ends.
+        One that only looks holds it for a moment, hence the patience.
         """
-        with (self.folder / ".lock").open("a") as file:
-            try:
-                _take(file, patience_seconds)
-            except BlockingIOError:
-                raise ValueError(
-                    f"{self.folder} is being trained by another process: wait or stop it"
-                ) from None
+        with holding(self.folder / LOCK, patience_seconds):
             yield
-
-    def _locked(self) -> bool:
-        try:
-            with self.lock(patience_seconds=0):
-                return False
-        except ValueError:
-            return True
-        except OSError:  # a read-only directory: nobody trains in it
-            return False
 
     def summary(self) -> dict[str, Any]:
         """Best and final metrics, versions and times; empty before the first training ended."""
@@ -256,19 +263,28 @@ def check_name(name: Any) -> None:
         raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
 
 
-def _take(file: IO[str], patience_seconds: float) -> None:
-    """Lock a file; BlockingIOError where another process keeps it for longer."""
-    end = time.monotonic() + patience_seconds
+def new_folder(parent: Path, name: str) -> Path:
+    """Make the folder ``parent/name/<date_time_unique>``, however many start in the same second.
+
+    Raises ValueError for a name that is no folder below ``parent``.
+    """
     while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
+        folder = free_folder(parent, name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
-def _point_last_to(folder: Path, runs_dir: Path) -> None:
-    temporary = runs_dir / f".{LAST}.{secrets.token_hex(3)}"
-    temporary.symlink_to(folder.relative_to(runs_dir.resolve()), target_is_directory=True)
-    temporary.replace(runs_dir / LAST)
+def free_folder(parent: Path, name: str) -> Path:
+    """The path of a folder as :func:`new_folder` makes them; nothing is made."""
+    check_name(name)
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
+
+
+def point_last_to(folder: Path, parent: Path) -> None:
+    """Make ``parent/last`` lead to ``folder``, which lies below ``parent``."""
+    temporary = parent / f".{LAST}.{secrets.token_hex(3)}"
+    temporary.symlink_to(folder.relative_to(parent.resolve()), target_is_directory=True)
+    temporary.replace(parent / LAST)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
 from gatewise.ranges import WANDB_LOGGER
 from gatewise.runs.run import Run
+
+if TYPE_CHECKING:
+    import wandb
+
+_log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30
+"""How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
+UNSENT = "unsent"
+"""Name of a file beside the data of an online run whose server may not have them all."""
 
 
 def make_logger(
@@ -40,7 +53,13 @@ def make_logger(
         mode=mode,
         # An offline run has no server to resume from; its parts meet under the id when they are synced.
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", PATIENCE_SECONDS)),
+            finish_timeout=PATIENCE_SECONDS,
+            finish_timeout_raises=True,
+        ),
     )
     # Lightning hands this on unset, and W&B warns on the screen that it is going away.
     logger._wandb_init.pop("anonymous", None)
@@ -53,9 +72,63 @@ def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -
     logger.experiment.define_metric(monitor, step_metric="trainer/global_step", summary=mode)
 
 
-def finish(loggers: Sequence[Any], exit_code: int) -> None:
-    """End this process's W&B run, as failed for a non-zero exit code; a no-op without one."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        import wandb
+def start(logger: WandbLogger, run: Run) -> None:
+    """Begin this process's W&B run; where the server does not answer, offline.
 
+    Raises ValueError where W&B has no account to send to.
+    """
+    import wandb
+
+    try:
+        begun = logger.experiment
+    except wandb.errors.UsageError as error:
+        raise ValueError(
+            f"wandb.mode=online: {error} Or train with wandb.mode=offline, and upload with gatewise sync"
+        ) from error
+    except (wandb.errors.CommError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        _log.warning(
+            "W&B cannot be reached, training goes on offline: upload later with gatewise sync run=%s (%s)",
+            run.folder,
+            reason,
+        )
+        wandb.teardown()
+        logger._wandb_init.update(mode="offline", resume=None)
+        begun = logger.experiment
+    if not begun.offline:
+        _unsent_file(begun).touch()
+
+
+def finish(loggers: Sequence[Any], exit_code: int) -> None:
+    """End this process's W&B run, as failed for a non-zero exit code; a no-op without one.
+
+    Where the server has gone, what it lacks stays on disk for ``gatewise sync``.
+    """
+    if not any(isinstance(logger, WandbLogger) for logger in loggers):
+        return
+    import wandb
+
+    begun = wandb.run
+    if begun is None:
+        return
+    try:
         wandb.finish(exit_code=exit_code)
+    except TimeoutError:
+        _log.warning("W&B does not answer: what it lacks stays here; upload it later with gatewise sync")
+        wandb.teardown(exit_code)
+    else:
+        _unsent_file(begun).unlink(missing_ok=True)
+
+
+def unsent(run: Run) -> list[Path]:
+    """Folders with data of the run that W&B's server does not have yet, or not for certain."""
+    found = []
+    for folder in sorted((run.folder / "wandb").glob("*run-*")):
+        offline = folder.name.startswith("offline-run-") and not any(folder.glob("*.wandb.synced"))
+        if offline or (folder / UNSENT).is_file():
+            found.append(folder)
+    return found
+
+
+def _unsent_file(begun: wandb.Run) -> Path:
+    return Path(begun.dir).parent / UNSENT

@@ -52,6 +52,7 @@ class Task(pl.LightningModule):
             )
         self.monitor, self.mode = monitor, mode
         self.training_epoch = TrainingEpoch()
+        self._step_count = 0
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
@@ -83,6 +84,7 @@ class Task(pl.LightningModule):
     ) -> None:
         """Log a step's mean loss over ``count`` predictions; in the epoch's last step, the whole epoch's."""
         self.training_epoch.add(loss, count, predicted, targets)
+        self._step_count = count
         trainer = self.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (trainer.global_step + 1) % every == 0:
@@ -91,6 +93,18 @@ class Task(pl.LightningModule):
         # Not when the epoch ends: Lightning asks the callbacks first then.
         if trainer.is_last_batch or (whole and trainer.global_step + 1 == trainer.max_steps):
             self._log_training_epoch()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weight this process's mean loss by its share of the step's predictions.
+
+        Gradients are averaged over the processes; so weighted, their average is the gradient of the mean over
+        all predictions, as one process would have it, however unequal the shares are.
+        """
+        if self.trainer.world_size > 1:
+            counts = torch.tensor(float(self._step_count), device=loss.device)
+            torch.distributed.all_reduce(counts)
+            loss = loss * (self._step_count * self.trainer.world_size / counts.clamp(min=1))
+        super().backward(loss, *args, **kwargs)
 
     def _log_step_loss(self, loss: Tensor) -> None:
         """Give ``step/loss`` to the loggers; ``self.log`` alone would take as long as a tenth of the step."""
