@@ -18,7 +18,7 @@ import gatewise.engine
 from gatewise.bench import contenders, process
 from gatewise.bench.case import Case, Size
 from gatewise.bench.contenders import contender, names, operations
-from gatewise.bench.timing import Bench
+from gatewise.bench.timing import Bench, Timing
 from gatewise.cli import bench_training
 from gatewise.engine import ENGINES
 from gatewise.engine.native import library
@@ -191,6 +191,24 @@ def test_keras_that_is_not_there(place: Place, monkeypatch) -> None:
         .line()
         .endswith("keras=true: Keras is not installed; pip install keras, or leave keras out")
     )
+
+
+def test_an_interrupted_run_keeps_what_it_has_measured(place: Place, monkeypatch) -> None:
+    timings = Bench.timings
+
+    def interrupted(self, case: Case, *rest) -> list[Timing]:
+        if case.size.steps == 2:
+            raise KeyboardInterrupt
+        return timings(self, case, *rest)
+
+    monkeypatch.setattr(Bench, "timings", interrupted)
+    words = ["sizes=3x2x3x4,2x2x3x4", "engines=loop", "rounds=1", "keras=false", "file=out/a.csv"]
+    assert place("bench", "engine", *words).line() == "gatewise: interrupted"
+    rows = rows_of(place.folder / "out" / "a.csv")
+    assert [(row["size"], row["work"]) for row in rows[::2]] == [
+        ("3x2x3x4", "training"),
+        ("3x2x3x4", "inference"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ STOPS = [
     # processes, signal, to whom, exit code, a line of the output, status
     (ONE, signal.SIGTERM, "launcher", 143, GO_ON, "stopped by SIGTERM"),
     (ONE, signal.SIGUSR1, "launcher", 138, GO_ON, "stopped by SIGUSR1"),
+    (ONE, signal.SIGHUP, "launcher", 129, GO_ON, "stopped by SIGHUP"),
     (ONE, signal.SIGTERM, "group", 143, GO_ON, "stopped by SIGTERM"),
     (TWO, signal.SIGTERM, "launcher", 143, GO_ON, "stopped by SIGTERM"),
     (TWO, signal.SIGTERM, "group", 143, GO_ON, "stopped by SIGTERM"),

@@ -64,6 +64,7 @@ def bench_engine(words: list[str]) -> int:
     keras = _keras(settings["keras"])
     memory, start = (_flag(key, settings[key]) for key in ("memory", "start"))
     path = _file(settings["file"])
+    path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(cases[0].threads)
     console = Console()
     if not console.is_terminal:  # a file is as wide as its tables
@@ -80,6 +81,7 @@ def bench_engine(words: list[str]) -> int:
                     progress(f"{case.cell} {case.size}: memory of {row.contender}")
                     row = row._replace(peak_mib=peak_of_step(case, row.contender))
                 rows.append(row)
+            report.write_csv(path, rows)  # an interrupted run keeps what it has measured
             if not console.is_terminal:
                 console.print(f"{number} of {len(cases)}: {case.cell} {case.size}", highlight=False)
         # Of each cell once, on the first size.
@@ -94,8 +96,6 @@ def bench_engine(words: list[str]) -> int:
     report.print_starts(console, starts)
     for line in bench.notes:
         console.print(line, highlight=False, markup=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report.write_csv(path, rows)
     picture = path.with_suffix(".png")
     report.draw_speeds(picture, rows)
     written = [path, picture]

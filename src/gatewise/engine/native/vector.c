@@ -87,22 +87,36 @@ INLINE V gw_maximum(V x, V y) { return gw_choose((x > y) | (x != x), x, y); }
 INLINE V gw_minimum(V x, V y) { return gw_choose((x < y) | (x != x), x, y); }
 INLINE V gw_sign(V x) { return gw_truth(x > 0) - gw_truth(x < 0); }
 
-/* The sum, or the greatest, of all lanes, in every lane. */
-INLINE V gw_sum(V x) {
-    T sum = 0;
-    for (int i = 0; i < L; i++) sum += x[i];
-    return gw_splat(sum);
-}
-INLINE V gw_amax(V x) {
-    T most = x[0];
-    for (int i = 1; i < L; i++) most = x[i] > most || x[i] != x[i] ? x[i] : most;
-    return gw_splat(most);
-}
+/* The sum, or the greatest, of all lanes, in every lane: half of them joins the other half, until one is left. */
+#define OVER_LANES(name, joined)                                                             \
+    INLINE V name(V v) {                                                                     \
+        T x[L];                                                                              \
+        memcpy(x, &v, sizeof v);                                                             \
+        for (int half = L / 2; half > 0; half /= 2)                                          \
+            for (int i = 0; i < half; i++) x[i] = joined(x[i], x[i + half]);                 \
+        return gw_splat(x[0]);                                                               \
+    }
+#define ADDED(x, y) (x + y)
+#define GREATER(x, y) (x > y || x != x ? x : y)
+OVER_LANES(gw_sum, ADDED)
+OVER_LANES(gw_amax, GREATER)
 /* x, with `other` behind its first n lanes. */
 INLINE V gw_first(V x, int n, T other) {
     for (int i = n; i < L; i++) x[i] = other;
     return x;
 }
+
+#if defined(__AVX__)
+INLINE V gw_sqrt(V x) {
+    V y;
+#if DOUBLE
+    __asm__("vsqrtpd %1, %0" : "=v"(y) : "v"(x));
+#else
+    __asm__("vsqrtps %1, %0" : "=v"(y) : "v"(x));
+#endif
+    return y;
+}
+#endif
 
 /* A function of the C library, lane by lane. */
 #define EACH(function) \
@@ -115,13 +129,16 @@ INLINE V gw_first(V x, int n, T other) {
         for (int i = 0; i < L; i++) x[i] = REAL(function)(x[i], y[i]); \
         return x; \
     }
-EACH(log) EACH(log1p) EACH(log2) EACH(log10) EACH(expm1) EACH(exp2) EACH(sqrt) EACH(erf) EACH(erfc)
+EACH(exp2) EACH(erf) EACH(erfc)
 EACH(sin) EACH(cos) EACH(tan) EACH(asin) EACH(acos) EACH(atan)
 EACH(sinh) EACH(cosh) EACH(asinh) EACH(acosh) EACH(atanh)
 EACH(floor) EACH(ceil) EACH(trunc) EACH(nearbyint)
 EACH_PAIR(pow) EACH_PAIR(atan2) EACH_PAIR(fmod) EACH_PAIR(hypot) EACH_PAIR(copysign)
 /* These two give the other one where one is NaN. */
 EACH_PAIR(fmax) EACH_PAIR(fmin)
+#if !defined(__AVX__)
+EACH(sqrt)
+#endif
 
 /* exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with n = round(x / ln 2): adding 1.5 · 2^(mantissa bits) leaves n in the low
    bits of the sum. exp(r) - 1 = r + r² q(r); for a float q has the coefficients that make the largest error of exp on
@@ -136,6 +153,8 @@ EACH_PAIR(fmax) EACH_PAIR(fmin)
 #define LN2_LOW 1.42860682030941723212e-6
 #define HALFWAY 0x7fde623822fc16e6
 #define FARTHEST 708
+#define LEAST_NORMAL 2.2250738585072014e-308
+enum { LOG_TERMS = 11 };
 static const T SERIES[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
                            1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      0.5};
 #else
@@ -147,6 +166,8 @@ static const T SERIES[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.
 #define LN2_LOW -2.12194440e-4f
 #define HALFWAY 0x7ef311c3
 #define FARTHEST 87
+#define LEAST_NORMAL 1.17549435e-38f
+enum { LOG_TERMS = 5 };
 static const T SERIES[] = {1.39506022e-3f, 8.36895352e-3f, 4.16662041e-2f, 1.66665183e-1f, 0.50000001f};
 #endif
 
@@ -172,6 +193,41 @@ INLINE V gw_exp(V x) {
     y = gw_choose(x > LARGEST, gw_splat(INFINITY), y);
     return gw_choose(x < SMALLEST, gw_splat(0), y);
 }
+
+/* exp(x) - 1, which keeps its digits where x is small; 2^n is at most half the largest power of two. */
+INLINE V gw_expm1(V x) {
+    I n;
+    V clamped = gw_at_most(gw_splat(LARGEST), gw_at_least(gw_splat(-40), x));
+    V q = gw_reduced(clamped, 1, &n), scale = gw_scaled(gw_splat(0.5), n);
+    V y = 2 * (q * scale + (scale - (T)0.5));
+    return gw_choose(x > LARGEST, gw_splat(INFINITY), y);
+}
+
+/* log(x) = e ln 2 + log(m) for x = 2^e m and m within a factor √2 of 1, where with s = (m - 1) / (m + 1), |s| <= 0.172,
+   log(m) = 2 (s + s³ / 3 + s⁵ / 5 + …); the first term left out is below 0.172^11 · 2 / 11 = 7e-10 of log(m) (a double:
+   0.172^23 · 2 / 23 = 2e-19). */
+INLINE V gw_log(V x) {
+    const V ahead = gw_splat((T)((Int)1 << MANTISSA)), root = gw_splat(0.70710678118654752);
+    I tiny = x < LEAST_NORMAL;
+    V normal = gw_choose(tiny, x * ahead, x);
+    /* How far the bits are above those of √½ is, in its exponent, e; what is left of it are those of m. */
+    I e = ((I)normal - (I)root) >> MANTISSA;
+    V m = (V)((I)normal - (e << MANTISSA)), s = (m - 1) / (m + 1), s2 = s * s, series = gw_splat(0);
+    for (int k = 2 * LOG_TERMS - 1; k > 1; k -= 2) series = (series + (T)1 / k) * s2;
+    V exponent = __builtin_convertvector(e, V) - gw_choose(tiny, gw_splat(MANTISSA), gw_splat(0));
+    V y = 2 * s + (2 * s * series + exponent * (T)LN2_LOW) + exponent * (T)LN2_HIGH;
+    y = gw_choose(x == 0, gw_splat(-INFINITY), y);
+    y = gw_choose(x < 0, gw_splat(NAN), y);
+    return gw_choose((x == INFINITY) | (x != x), x, y);
+}
+
+/* log(1 + x), of which u = 1 + x has lost digits: log(u) / (u - 1) changes little where u does. */
+INLINE V gw_log1p(V x) {
+    V u = 1 + x, y = gw_log(u) * (x / (u - 1));
+    return gw_choose((u == 1) | (x == INFINITY), x, y);
+}
+INLINE V gw_log2(V x) { return gw_log(x) * (T)1.44269504088896340736; }
+INLINE V gw_log10(V x) { return gw_log(x) * (T)0.43429448190325182765; }
 
 /* 1 / x for 1 <= x < 2^125.6 (a double: 2^1021.5), sooner than a division: taking the bits of x from a constant negates the exponent and
    bends the mantissa, within 5.1 % of 1 / x; e -> e³ = 1.3e-4 and then e² = 2e-8 (a double: e³ and e²). */
