@@ -117,7 +117,8 @@ def content(file: str) -> dict[str, Any]:
     own = yaml.safe_load((CONF / file).read_text()) or {}
     merged: dict[str, Any] = {}
     for base in own.pop("defaults", []):
-        merged |= content(f"{file.split('/')[0]}/{base}.yaml")
+        if isinstance(base, str):  # and no choice of another group's
+            merged |= content(f"{file.split('/')[0]}/{base}.yaml")
     return merged | own
 
 
