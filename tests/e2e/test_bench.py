@@ -67,6 +67,11 @@ def test_bench_says_what_it_measures(place: Place) -> None:
     assert "trainin: give what to measure: gatewise bench training" in result.line()
 
 
+@pytest.mark.parametrize("words", [["--help"], ["engine", "--help"]])
+def test_bench_can_be_asked_for_its_settings(place: Place, words) -> None:
+    assert "gatewise bench engine [cell=LSTM,GRU|all]" in place.ok("bench", *words).out
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
