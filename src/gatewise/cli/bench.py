@@ -18,6 +18,9 @@ def main(argv: list[str]) -> int:
     from gatewise.cli.bench_engine import USAGE as ENGINE_USAGE
     from gatewise.cli.bench_engine import bench_engine
 
+    if argv[:1] in (["-h"], ["--help"]) or (argv[:1] == ["engine"] and {"-h", "--help"} & {*argv}):
+        print(f"{USAGE}\n{ENGINE_USAGE}")
+        return 0
     if argv[:1] == ["engine"]:
         return bench_engine(argv[1:])
     raise UsageError(f"{' '.join(argv[:1]) or 'bench'}: give what to measure: {USAGE}; or {ENGINE_USAGE}")

@@ -8,6 +8,9 @@ same signature.
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -45,7 +48,8 @@ def run(
     two tensors do not fit.
     """
     check_shapes(cell, weights, x, batch_sizes, state, state_mask, noise)
-    arguments = (cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
+    arguments: dict[str, Any] = {"cell": cell, "weights": weights, "x": x, "batch_sizes": batch_sizes}
+    arguments |= {"state": state, "reverse": reverse, "state_mask": state_mask, "noise": noise}
     # torch.func (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
     attempts = () if _in_torch_func() else _ATTEMPTS[engine]
     name = type(cell).__name__
@@ -60,7 +64,7 @@ def run(
         if engine == "auto":
             _say_once(f"engine=auto: {name} by the {attempt} engine")
         return result
-    return loop.run(*arguments, show)
+    return loop.run(**arguments, show=show)
 
 
 # The next where one cannot; behind them all stands the loop.
@@ -73,17 +77,34 @@ _ATTEMPTS = {
 }
 
 
-def _attempt(engine: str, arguments: tuple[Any, ...], show: bool, recompute: bool) -> Result:
+def _outside_compiled_code(function: Callable[..., Result]) -> Callable[..., Result]:
+    """A function that ``torch.compile`` calls without a look inside; Dynamo is imported only where it is."""
+    disabled: Callable[..., Result] | None = None
+
+    @wraps(function)
+    def call(*arguments: Any) -> Result:
+        nonlocal disabled
+        if "torch._dynamo" not in sys.modules:
+            return function(*arguments)
+        if disabled is None:
+            disabled = torch.compiler.disable(function)
+        return disabled(*arguments)
+
+    return call
+
+
+@_outside_compiled_code
+def _attempt(engine: str, arguments: dict[str, Any], show: bool, recompute: bool) -> Result:
     if engine == "native":
-        result: Result = native.run(*arguments, show, recompute)
+        result: Result = native.run(**arguments, show=show, recompute=recompute)
         return result
     if show:
         raise Unsupported("gates to show")
     if engine == "torch":
-        result = torch_nn.run(*arguments)
+        result = torch_nn.run(**arguments)
         return result
     # Without gradients there is no graph to save, and the loop keeps no history of states.
-    return function.run(*arguments) if torch.is_grad_enabled() else loop.run(*arguments)
+    return function.run(**arguments) if torch.is_grad_enabled() else loop.run(**arguments)
 
 
 def _in_torch_func() -> bool:

@@ -226,7 +226,6 @@ def supports(cell: Cell) -> bool:
     return _row_and_feature_alone[cell]
 
 
-@torch.compiler.disable
 @torch.enable_grad()
 def _probe(cell: Cell, rows: int = 2, features: int = 3) -> bool:
     def point(blocks: int, offset: float) -> Tensor:

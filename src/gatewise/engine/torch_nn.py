@@ -41,7 +41,6 @@ def _projected_lstm(*arguments: Any) -> Any:
         return torch._VF.lstm(*arguments)
 
 
-@torch.compiler.disable
 def run(
     cell: Cell,
     weights: Weights,

@@ -17,7 +17,6 @@ from gatewise.engine.weights import Result, Unsupported, Weights
 __all__ = ["run"]
 
 
-@torch.compiler.disable
 def run(
     cell: Cell,
     weights: Weights,

@@ -242,11 +242,12 @@ INLINE V gw_inverse(V x) {
     return y + y * e;
 }
 
-/* 1 / (1 + exp(-x)); beyond the clamp it is 0 or 1 to far more digits than there are. */
+/* 1 / (1 + exp(-x)); beyond the clamp it is 0 or 1. */
 INLINE V gw_sigmoid(V x) {
     I n;
     V q = gw_reduced(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
-    return gw_inverse(1 + gw_scaled(1 + q, n));
+    V y = gw_inverse(1 + gw_scaled(1 + q, n));
+    return gw_choose(x < -FARTHEST, gw_splat(0), y);
 }
 
 /* tanh(x) = -m / (2 + m) with m = exp(-2 |x|) - 1, which keeps its digits where x is small. */
