@@ -332,7 +332,7 @@ def test_a_launcher_of_hydras_gets_batches(tmp_path: Path, monkeypatch: pytest.M
         "train",
         "sweep=tpe",
         *TINY[:3],
-        "sweep.trials=5",
+        "sweep.trials=3",
         "sweep.lag=2",
         "sweep.sampler.n_startup_trials=1",
     ]
@@ -344,5 +344,5 @@ def test_a_launcher_of_hydras_gets_batches(tmp_path: Path, monkeypatch: pytest.M
     assert result.code == 0, result.err
     assert (last(one) / "trials.csv").read_bytes() == (last(two) / "trials.csv").read_bytes()
     assert {row["state"] for row in table(two)} == {"done", "failed"}
-    # Trial 2 waits for trial 0, and so on.
-    assert Batches.seen == [2, 2, 1]
+    # Trial 2 waits for trial 0.
+    assert Batches.seen == [2, 1]

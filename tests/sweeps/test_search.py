@@ -17,6 +17,7 @@ SPACE = search.distributions(
 SAMPLERS: dict[str, dict[str, Any]] = {
     "random": {"_target_": "optuna.samplers.RandomSampler"},
     "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3},
+    "gp": {"_target_": "optuna.samplers.GPSampler", "n_startup_trials": 3},
     "nsga2": {"_target_": "optuna.samplers.NSGAIISampler", "population_size": 4},
 }
 Trials = list[FrozenTrial]
@@ -55,7 +56,9 @@ def running(trial: FrozenTrial) -> FrozenTrial:
     return same
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+)
 def test_draws_do_not_depend_on_what_has_ended_meanwhile(sampler: str) -> None:
     one_after_the_other = carry_out(sampler, 14, lag=3)
     assert carry_out(sampler, 14, lag=3, ended=3) == one_after_the_other
