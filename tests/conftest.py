@@ -1,5 +1,6 @@
 """Settings of every test."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(pytestconfig: pytest.Config) -> Iterator[None]:
+    """What tests compile stays out of the user's cache, in a folder that test processes share and keep."""
+    assert pytestconfig.cache is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(pytestconfig.cache.mkdir("compiled")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

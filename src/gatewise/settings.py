@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -36,6 +36,26 @@ def optional_whole_number(name: str, value: Any, least: int = 1) -> int | None:
         return whole_number(name, value, least)
     except ValueError as error:
         raise ValueError(str(error).replace(", got", " or null, got")) from None
+
+
+def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """As the check of another kind, but None is allowed."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def not_negative(name: str, value: Any) -> Any:
+    """``value``; ValueError where it is not a number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
+        raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
+    return value
+
+
+def share_or_number(name: str, value: Any) -> Any:
+    """``value``; ValueError where it is neither a share from 0 to 1 nor a whole number."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else -1.0
+    if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
+        raise ValueError(f"{name} must be a share from 0.0 to 1.0 or a whole number, got {value!r}")
+    return value
 
 
 def fraction(name: str, value: Any) -> float:
@@ -72,9 +92,8 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     """``value``, one of ``known``; ValueError with the nearest choice where it is not."""
     known = list(known)
     if value not in known:
-        raise ValueError(
-            f"{name}={value!r} is unknown{did_you_mean(str(value), known)}; choose one of: {', '.join(known)}"
-        )
+        near = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"{name}={value!r} is unknown{near}; choose one of: {', '.join(known)}")
     return str(value)
 
 

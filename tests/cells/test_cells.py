@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from gatewise.cells import GRU, LSTM, LSTM1997, RNN, Cell, CoupledLSTM, LayerNormLSTM, PeepholeLSTM
+from gatewise.cells import (
+    GRU,
+    LSTM,
+    LSTM1997,
+    RNN,
+    Cell,
+    CoupledLSTM,
+    LayerNormLSTM,
+    MinGRU,
+    MinLSTM,
+    PeepholeLSTM,
+    ProjectedLSTM,
+)
+from gatewise.cells.zoneout import zoneout
 
 BATCH, HIDDEN = 3, 4
 
@@ -69,11 +82,24 @@ def layer_norm_lstm(a, r, s, p):
     return {"h": o * np.tanh(p["gain_c"] * normed(c) + p["bias_c"]), "c": c}, {"i": i, "f": f, "n": n, "o": o}
 
 
+def min_gru(a, r, s, p):  # noqa: ARG001
+    z = sigmoid(a["z"])
+    return {"h": (1 - z) * s["h"] + z * a["n"]}, {"z": z, "n": a["n"]}
+
+
+def min_lstm(a, r, s, p):  # noqa: ARG001
+    f, i = sigmoid(a["f"]), sigmoid(a["i"])
+    f, i = f / (f + i), i / (f + i)
+    return {"h": f * s["h"] + i * a["n"]}, {"f": f, "i": i, "n": a["n"]}
+
+
 EQUATIONS = [
     pytest.param(PeepholeLSTM(), peephole, id="peephole"),
     pytest.param(CoupledLSTM(), coupled, id="coupled"),
     pytest.param(LSTM1997(), lstm_1997, id="lstm-1997"),
     pytest.param(LayerNormLSTM(), layer_norm_lstm, id="layer-norm"),
+    pytest.param(MinGRU(), min_gru, id="min-gru"),
+    pytest.param(MinLSTM(), min_lstm, id="min-lstm"),
     pytest.param(LSTM(), lstm, id="lstm"),
     pytest.param(GRU(), gru, id="gru"),
     pytest.param(RNN(), rnn_tanh, id="rnn-tanh"),
@@ -85,7 +111,7 @@ EQUATIONS = [
 def test_step_is_the_equations_of_the_docstring(cell, equations):
     draw = np.random.default_rng(0).standard_normal
     a = {gate: draw((BATCH, HIDDEN)) for gate in cell.gates}
-    r = {gate: draw((BATCH, HIDDEN)) for gate in cell.gates}
+    r = {gate: draw((BATCH, HIDDEN)) for gate in cell.recurrent}
     s = {state: draw((BATCH, HIDDEN)) for state in cell.states}
     p = {name: draw(value.shape) for name, value in cell.own_parameters(HIDDEN).items()}
     expected_state, expected_shown = equations(a, r, s, p)
@@ -94,7 +120,7 @@ def test_step_is_the_equations_of_the_docstring(cell, equations):
         return {name: torch.from_numpy(value) for name, value in values.items()}
 
     state, shown = cell.step(
-        cell.Gates(**tensors(a)), cell.Gates(**tensors(r)), cell.State(**tensors(s)), _Named(tensors(p))
+        cell.Gates(**tensors(a)), cell.Recurrent(**tensors(r)), cell.State(**tensors(s)), _Named(tensors(p))
     )
 
     assert list(shown) == list(expected_shown)
@@ -102,6 +128,33 @@ def test_step_is_the_equations_of_the_docstring(cell, equations):
         np.testing.assert_allclose(value.numpy(), expected_state[name], rtol=0, atol=1e-14, err_msg=name)
     for name, value in shown.items():
         np.testing.assert_allclose(value.numpy(), expected_shown[name], rtol=0, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("cell", "equations"), EQUATIONS)
+def test_zoneout_is_its_equation(cell, equations, training):
+    draw = np.random.default_rng(1).standard_normal
+    shape = (BATCH, HIDDEN)
+    a, r = ({gate: draw(shape) for gate in names} for names in (cell.gates, cell.recurrent))
+    s = {state: draw(shape) for state in cell.states}
+    p = {name: draw(value.shape) for name, value in cell.own_parameters(HIDDEN).items()}
+    d = {state: (draw(shape) > 0).astype(float) if training else 0.3 for state in cell.states}
+    new, shown = equations(a, r, s, p)
+
+    zoned = zoneout(cell, dict.fromkeys(cell.states, 0.3), training)
+    noise = [d[state] for state in cell.states] if training else []
+    blocks = torch.from_numpy(np.concatenate([*a.values(), *noise], axis=1))
+    own = _Named({name: torch.from_numpy(value) for name, value in p.items()})
+    arguments = ([torch.from_numpy(value) for value in values.values()] for values in (r, s))
+    r, s_named = (
+        kind(*values) for kind, values in zip((zoned.Recurrent, zoned.State), arguments, strict=True)
+    )
+    state, found = zoned.step(zoned.split_gates(blocks), r, s_named, own)
+
+    for name, value in zip(cell.states, state, strict=True):
+        expected = d[name] * s[name] + (1 - d[name]) * new[name]
+        np.testing.assert_allclose(value.numpy(), expected, rtol=0, atol=1e-14, err_msg=name)
+    assert found.keys() == shown.keys()
 
 
 class _Named:
@@ -125,8 +178,14 @@ def test_starting_values(cell, bias, own):
     assert {name: value.tolist() for name, value in cell.own_parameters(HIDDEN).items()} == own
 
 
+@pytest.mark.parametrize("size", [0, -1, 2.0, True, None], ids=repr)
+def test_projection_sizes_that_cannot_be(size):
+    with pytest.raises(ValueError, match=f"projection_size must be a whole number of at least 1, got {size}"):
+        ProjectedLSTM(size)
+
+
 def test_unknown_nonlinearity_is_named():
-    with pytest.raises(ValueError, match="nonlinearity must be tanh or relu, got 'sine'"):
+    with pytest.raises(ValueError, match="nonlinearity='sine' is unknown; choose one of: tanh, relu"):
         RNN("sine")
 
 
@@ -136,6 +195,7 @@ def test_unknown_nonlinearity_is_named():
         (LSTM(), "LSTM(forget_bias=1.0)"),
         (RNN("relu"), "RNN(nonlinearity='relu')"),
         (GRU(), "GRU()"),
+        (ProjectedLSTM(8), "ProjectedLSTM(forget_bias=1.0, projection_size=8)"),
     ],
 )
 def test_repr_shows_the_settings(cell, text):
@@ -148,6 +208,34 @@ def test_split_gates_gives_views_in_storage_order():
     for k, gate in enumerate((i, f, n, o)):
         assert gate.tolist() == blocks[:, k * HIDDEN : (k + 1) * HIDDEN].tolist()
         assert gate.untyped_storage().data_ptr() == blocks.untyped_storage().data_ptr()
+
+
+def test_gates_with_a_recurrent_product():
+    class Half(LSTM):
+        recurrent = ("f", "o")
+
+    class Other(Half):
+        gates = ("n",)
+
+    assert (LSTM.recurrent, MinGRU.recurrent, Half.recurrent) == (LSTM.gates, (), ("f", "o"))
+    assert Other.recurrent == ("n",), "a class with gates of its own says anew which have one"
+    f, o = Half().split_recurrent(torch.arange(2 * HIDDEN))
+    assert (f.tolist(), o.tolist()) == ([0, 1, 2, 3], [4, 5, 6, 7])
+    assert MinGRU().split_recurrent(torch.zeros(BATCH, 0)) == ()
+    assert [gate.shape for gate in Half().split_gates(torch.zeros(4 * HIDDEN))] == [(HIDDEN,)] * 4
+
+
+@pytest.mark.parametrize("wrong", [("o", "f"), ("x",), ("f", "f"), ["f"]], ids=str)
+def test_recurrent_names_gates_in_their_order(wrong):
+    with pytest.raises(TypeError, match=r"^Wrong: recurrent = .* must name some of its gates \('i', 'f'"):
+        type("Wrong", (LSTM,), {"recurrent": wrong})
+
+
+def test_gates_that_are_both_shut_share_evenly():
+    # σ(-200) is 0 in float32, and 0 / (0 + 0) no number.
+    shut = torch.full((1, 1), -200.0)
+    _, shown = MinLSTM().step(MinLSTM.Gates(f=shut, i=shut, n=shut), (), MinLSTM.State(shut), None)
+    assert (shown["f"].item(), shown["i"].item()) == (0.5, 0.5)
 
 
 def test_a_cell_without_equations_cannot_be_made():

@@ -82,6 +82,7 @@ def command(conf: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPro
         f"config.conf_folder = lambda: Path({str(conf)!r})\n"
         "train = sys.modules['gatewise.cli.train'] = types.ModuleType('gatewise.cli.train')\n"
         "train.main = print\n"
+        "main.VERBS['train'] = main.VERBS['train']._replace(check=None)\n"
         "sys.exit(main.main())\n"
     )
     script.chmod(0o755)

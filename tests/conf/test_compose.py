@@ -123,6 +123,7 @@ SECTIONS = [
     "logger",
     "wandb",
     "paths",
+    "sweep",
 ]
 
 
@@ -176,6 +177,7 @@ def test_every_path_follows_the_working_folder(tmp_path: Path, monkeypatch: pyte
     assert config.paths == {
         "work_dir": str(tmp_path),
         "runs_dir": f"{tmp_path}/runs",
+        "sweeps_dir": f"{tmp_path}/sweeps",
         "data_dir": f"{tmp_path}/data",
     }
     assert config.data.folders == [str(tmp_path), f"{tmp_path}/data"]

@@ -23,6 +23,9 @@ MODELS = {
     "coupled_lstm": "CoupledLSTM",
     "layer_norm_lstm": "LayerNormLSTM",
     "lstm_1997": "LSTM1997",
+    "projected_lstm": "ProjectedLSTM",
+    "min_gru": "MinGRU",
+    "min_lstm": "MinLSTM",
 }
 
 
@@ -49,6 +52,12 @@ def test_a_model_trains(place: Place, experiment: str, model: str) -> None:
     assert config.cell["_target_"] == f"gatewise.cells.{MODELS[model]}"
     assert config.bidirectional == (model == "bilstm")
     assert len(read_metrics(run.metrics_file)) == 1
+
+
+def test_zoneout_of_each_state_from_the_command_line(place: Place) -> None:
+    run = place.train("debug=one_batch", "model.zoneout={h: 0.05, c: 0.5}", "callbacks.learning_curves=null")
+    assert run.config().model.zoneout == {"h": 0.05, "c": 0.5}
+    assert place("evaluate", "run=last").code == 0
 
 
 WRONG = [
@@ -92,6 +101,12 @@ WRONG = [
     (["task.pooling=sum"], "task: pooling must be one of last, mean, max, got 'sum'", ""),
     (["data.batch_size=0"], "data: batch_size must be a whole number of at least 1, got 0", ""),
     (["model.hidden_size=0"], "model: hidden_size must be a whole number of at least 1, got 0", ""),
+    (["model.weight_dropout=1"], "model: weight_dropout must be a probability of 0 or more", "got 1"),
+    (["model.zoneout=1"], "model: zoneout must be a probability of 0 or more and below 1, got 1", ""),
+    (["model.zoneout={c: much}"], "model: zoneout.c must be a probability", "got 'much'"),
+    (["model.zoneout={C: 0.1}"], "model: zoneout='C' is unknown (did you mean 'c'?)", "choose one of: h, c"),
+    (["model=projected_lstm", "model.zoneout=0.1"], "model: zoneout=0.1 would keep h", "zoneout={c: 0.1}"),
+    (["model=projected_lstm", "model.cell.projection_size=0"], "model.cell: projection_size must be a", ""),
     (["model.cell=gatewise.cells.LSTM"], "cell", ""),
     (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1", ""),
     (["scheduler=plateau", "scheduler.factor=2"], "scheduler: Factor should be < 1.0", ""),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from workplace import Place, read_json
 
 from gatewise.cli.config import conf_folder
 from gatewise.runs.metrics import read_metrics
-from gatewise.runs.run import Run
 
 DEBUG = sorted(path.stem for path in (conf_folder() / "debug").glob("*.yaml"))
 SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=4", "trainer.limit_test_batches=2"]
@@ -190,28 +187,6 @@ def test_a_failed_training_says_so_everywhere(place: Place, monkeypatch: pytest.
     assert place("train", f"resume={run.folder}", "~callbacks.mine").code == 1
     place.ok("train", f"resume={run.folder}", "+callbacks.mine=null", "trainer.max_epochs=2")
     assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", 2)
-
-
-def test_a_sweep_has_a_run_directory_per_job(place: Place) -> None:
-    result = place.ok("train", "-m", "debug=one_batch", "model=lstm,gru", "seed=7", "test=false")
-    runs = [Run(folder) for folder in place.runs()]
-    found = {(run.choices()["model"], run.config().seed) for run in runs}
-    assert found == {("lstm", 7), ("gru", 7)}
-    assert len(runs) == 2
-    assert {run.state() for run in runs} == {"done"}
-    assert result.out.count("Run directory") == 2
-
-
-def test_the_presets_of_sweeps_run(place: Place) -> None:
-    place.ok("train", "sweep=models", "debug=one_batch", "test=false")
-    assert sorted(Run(folder).choices()["model"] or "" for folder in place.runs()) == ["gru", "lstm", "rnn"]
-
-
-def test_a_failed_job_of_a_sweep_is_named_and_the_others_go_on(place: Place) -> None:
-    result = place("train", "-m", "debug=one_batch", "model.hidden_size=0,4", "test=false")
-    assert result.code == 1
-    assert re.search(r"error: job .*model\.hidden_size=0.*: model: hidden_size must be", result.err)
-    assert [Run(folder).config().model.hidden_size for folder in place.runs()] == [4]
 
 
 def test_settings_of_the_users_own_defaults(place: Place) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from gatewise.cells import ProjectedLSTM
 from gatewise.nn import Recurrent
 
 T, B, F, H = 5, 4, 3, 4
@@ -12,6 +13,7 @@ LENGTHS = {"packed": [5, 4, 4, 1], "unsorted": [2, 5, 1, 4]}
 
 MODULES = {
     "lstm": nn.LSTM,
+    "lstm-projected": lambda *args, **kwargs: nn.LSTM(*args, proj_size=2, **kwargs),
     "gru": nn.GRU,
     "rnn-tanh": nn.RNN,
     "rnn-relu": lambda *args, **kwargs: nn.RNN(*args, nonlinearity="relu", **kwargs),
@@ -46,6 +48,8 @@ def gradients_of_torch(module, recurrent):
     for index in range(len(recurrent.layers)):
         suffix = f"l{index // recurrent.num_directions}" + "_reverse" * (index % recurrent.num_directions)
         kinds = {"weight_ih": "weight_ih", "weight_hh": "weight_hh"}
+        if getattr(module, "proj_size", 0):
+            kinds["weight_hr"] = "weight_hr"
         if recurrent.bias:
             kinds["bias"] = "bias_ih"
         for ours, theirs in kinds.items():
@@ -56,6 +60,8 @@ def gradients_of_torch(module, recurrent):
     return found
 
 
+# torch says once that its projected LSTM is without oneDNN.
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("form", ["padded", "batch_first", "unbatched", *LENGTHS])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "nobias"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
@@ -68,12 +74,12 @@ def test_equals_torch(kind, layers, bidirectional, bias, form):
     )
     x = torch.randn({"batch_first": (B, T, F), "unbatched": (T, F)}.get(form, (T, B, F)))
     batch = () if form == "unbatched" else (B,)
-    n_states = 2 if kind == "lstm" else 1
-    state = torch.randn(n_states, layers * (1 + bidirectional), *batch, H)
+    sizes = {"lstm": (H, H), "lstm-projected": (2, H)}.get(kind, (H,))
+    state = [torch.randn(layers * (1 + bidirectional), *batch, size) for size in sizes]
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
         module.to(dtype)
         recurrent = Recurrent.from_torch(module)
-        for given in (None, tuple(state.to(dtype))):
+        for given in (None, tuple(s.to(dtype) for s in state)):
             ours, theirs = (results(m, x.to(dtype), form, given) for m in (recurrent, module))
             torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
             gradients = {n: p.grad for n, p in recurrent.named_parameters() if p.requires_grad}
@@ -114,7 +120,7 @@ def test_from_torch_stays_on_the_device():
 
 @pytest.mark.parametrize(
     "module",
-    [nn.LSTM(F, H, proj_size=2), nn.Linear(F, H), nn.LSTMCell(F, H)],
+    [nn.Linear(F, H), nn.LSTMCell(F, H)],
     ids=lambda module: type(module).__name__,
 )
 def test_modules_that_cannot_be_expressed(module):
@@ -134,6 +140,8 @@ def test_modules_that_cannot_be_expressed(module):
         (nn.LSTM(F, H), {"bias": False}),
         (nn.LSTM(F, H, bidirectional=True), {}),
         (nn.LSTM(F, H, proj_size=2), {}),
+        (nn.LSTM(F, H), {"cell": ProjectedLSTM(2)}),
+        (nn.LSTM(F, H, proj_size=2), {"cell": ProjectedLSTM(3)}),
         (nn.Linear(F, H), {}),
     ],
     ids=str,

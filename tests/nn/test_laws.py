@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewise.cells import GRU, LSTM, RNN
+from gatewise.cells import GRU, LSTM, RNN, MinLSTM, ProjectedLSTM
 from gatewise.nn import Recurrent
 
 law = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 EITHER = st.booleans()
 ONE_OR_TWO = st.integers(1, 2)
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
-CELLS = [LSTM(), GRU(), RNN()]
+CELLS = [LSTM(), GRU(), RNN(), MinLSTM(), ProjectedLSTM(2)]
 
 
 @st.composite
@@ -55,7 +55,8 @@ def test_padding_never_changes_a_result(batch, garbage):
     def results(x):
         x = x.clone().requires_grad_()
         outputs, final = recurrent(x, lengths=lengths)
-        grads = torch.autograd.grad(loss_of(outputs, final), [x, *recurrent.parameters()], allow_unused=True)
+        inputs = [x, *(p for p in recurrent.parameters() if p.requires_grad)]
+        grads = torch.autograd.grad(loss_of(outputs, final), inputs, allow_unused=True)
         return outputs, *final, *(g for g in grads if g is not None)
 
     dirty = x.clone()
@@ -87,7 +88,7 @@ def test_reverse_is_forward_on_the_reversed_sequence(batch):
     mirrored.layers = torch.nn.ModuleList(reversed(list(mirrored.layers)))
     outputs, final = recurrent(x)
     flipped, flipped_final = mirrored(x.flip(0))
-    both_swapped = flipped.flip(0).roll(recurrent.hidden_size, 2)
+    both_swapped = flipped.flip(0).roll(recurrent.state_sizes[0], 2)
     torch.testing.assert_close(both_swapped, outputs, **EXACT)
     torch.testing.assert_close([s.flip(0) for s in flipped_final], list(final), **EXACT)
 
@@ -113,8 +114,8 @@ def test_order_in_the_batch_does_not_matter(batch, random):
     recurrent, x, lengths = batch
     order = torch.tensor(random.sample(range(len(lengths)), len(lengths)))
     state = tuple(
-        torch.randn(len(recurrent.layers), len(lengths), recurrent.hidden_size, dtype=torch.float64)
-        for _ in recurrent.cell.states
+        torch.randn(len(recurrent.layers), len(lengths), size, dtype=torch.float64)
+        for size in recurrent.state_sizes
     )
     outputs, final = recurrent(x, state, lengths)
     permuted, permuted_final = recurrent(x[:, order], tuple(s[:, order] for s in state), lengths[order])
@@ -140,8 +141,8 @@ def test_batch_first_only_swaps_axes(batch):
 def test_a_sequence_of_length_0_keeps_its_initial_state(batch):
     recurrent, x, lengths = batch
     state = tuple(
-        torch.randn(len(recurrent.layers), len(lengths), recurrent.hidden_size, dtype=torch.float64)
-        for _ in recurrent.cell.states
+        torch.randn(len(recurrent.layers), len(lengths), size, dtype=torch.float64)
+        for size in recurrent.state_sizes
     )
     outputs, final = recurrent(x, state, torch.zeros_like(lengths))
     assert not outputs.any()

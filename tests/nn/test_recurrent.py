@@ -6,9 +6,10 @@ import pickle
 
 import pytest
 import torch
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from gatewise.cells import GRU, LSTM, RNN
+from gatewise.cells import GRU, LSTM, RNN, MinGRU, ProjectedLSTM
+from gatewise.engine import ENGINES
 from gatewise.nn import Recurrent
 
 T, B, F, H = 6, 5, 3, 4
@@ -25,6 +26,8 @@ def same_weights(recurrent, U=0.0, W=0.0):
 
 
 # Dropouts. p = ½ keeps an entry as 1 / (1 - ½) = 2.
+
+DROPOUTS = ("dropout", "input_dropout", "state_dropout", "weight_dropout", "zoneout")
 
 
 @pytest.mark.parametrize("engine", ["loop", "auto"])
@@ -96,7 +99,7 @@ def test_dropouts_keep_the_mean(name, p):
     assert outputs.mean().item() == pytest.approx(1, abs=5 * (p / (1 - p) / n) ** 0.5)
 
 
-@pytest.mark.parametrize("name", ["dropout", "input_dropout", "state_dropout"])
+@pytest.mark.parametrize("name", ["dropout", "input_dropout", "state_dropout", "weight_dropout"])
 def test_evaluation_ignores_dropouts(name):
     recurrent = Recurrent(F, H, 2, **{name: 0.5})
     plain = Recurrent(F, H, 2)
@@ -106,8 +109,77 @@ def test_evaluation_ignores_dropouts(name):
     assert torch.equal(recurrent.eval()(x)[0], plain(x)[0])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_weight_dropout_has_one_mask_of_the_weights_for_the_whole_pass(engine):
+    """With U = 0, W = 1, h₀ = 1: the diagonal d of W alone is seen, and h_t = dᵗ in every sequence."""
+    torch.manual_seed(0)
+    recurrent = same_weights(Recurrent(8, 8, cell=RNN("relu"), weight_dropout=0.5, engine=engine), W=1)
+    outputs, _ = recurrent(torch.randn(T, B, 8), torch.ones(1, B, 8))
+    mask = outputs[0, 0]
+    assert set(mask.tolist()) == {0.0, 2.0}
+    for t in range(T):
+        assert torch.equal(outputs[t], (mask ** (t + 1)).expand(B, -1))
+    outputs.sum().backward()
+    diagonal = recurrent.layers[0].weight_hh.grad.diagonal()
+    assert torch.equal(diagonal != 0, mask != 0)  # a weight that was dropped is not trained
+    assert not torch.equal(recurrent(torch.randn(T, B, 8), torch.ones(1, B, 8))[0], outputs)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("value", [0.25, {"h": 0.25}], ids=str)
+def test_zoneout_keeps_features_for_a_step_with_its_probability(value, engine):
+    """With U = 1, W = 0, x_t = t: h_t is t, or what it was before."""
+    torch.manual_seed(0)
+    recurrent = same_weights(Recurrent(50, 50, cell=RNN("relu"), zoneout=value, engine=engine), U=1)
+    x = torch.arange(1.0, 21.0)[:, None, None].expand(20, 4, 50)
+    outputs, _ = recurrent(x)
+    before = torch.cat([torch.zeros(1, 4, 50), outputs[:-1]])
+    kept = outputs == before
+    assert torch.equal(outputs, torch.where(kept, before, x))
+    # 5 σ of the mean of n draws.
+    assert kept.float().mean().item() == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / kept.numel()) ** 0.5)
+    assert len(kept.flatten(0, 1).unique(dim=0)) == 20 * 4  # another for each step and sequence
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_zoneout_takes_the_expected_value_in_evaluation(engine):
+    """h_t = ¼ h_{t-1} + ¾ x_t, with x = 1 from h₀ = 0: 1 - ¼ᵗ."""
+    recurrent = same_weights(Recurrent(3, 3, cell=RNN("relu"), zoneout=0.25, engine=engine), U=1).eval()
+    outputs, _ = recurrent(torch.ones(T, B, 3))
+    expected = 1 - 0.25 ** torch.arange(1.0, T + 1)
+    torch.testing.assert_close(outputs, expected[:, None, None].expand(T, B, 3), rtol=0, atol=1e-6)
+
+
+def test_zoneout_of_the_cell_state_alone():
+    """The gates say what the new c would be; h is made of that in any case."""
+    torch.manual_seed(0)
+    recurrent = Recurrent(F, H, 2, bidirectional=True, zoneout={"c": 0.5})
+    *_, g = recurrent(torch.randn(T, B, F), return_gates=True)
+    c = g["c"][0]
+    before = torch.cat([torch.zeros(1, B, H), c[:-1]])
+    new = g["f"][0] * before + g["i"][0] * g["n"][0]
+    kept = c == before
+    assert kept.any()
+    assert not kept.all()
+    torch.testing.assert_close(c, torch.where(kept, before, new))
+    torch.testing.assert_close(g["h"][0], g["o"][0] * new.tanh())
+
+
+def test_zoneout_masks_are_the_sequences_own():
+    """More padding behind the same sequences draws the same masks."""
+    recurrent = Recurrent(F, H, 2, bidirectional=True, zoneout=0.5)
+    x, lengths = torch.randn(T + 3, B, F), torch.tensor([3, 6, 1, 0, 4])
+    torch.manual_seed(1)
+    outputs, final = recurrent(x[:T], lengths=lengths)
+    torch.manual_seed(1)
+    longer, longer_final = recurrent(x, lengths=lengths)
+    assert torch.equal(longer[:T], outputs)
+    assert not longer[T:].any()
+    assert all(map(torch.equal, longer_final, final))
+
+
 def test_dropouts_come_from_the_seed():
-    recurrent = Recurrent(F, H, 2, dropout=0.3, input_dropout=0.3, state_dropout=0.3)
+    recurrent = Recurrent(F, H, 2, **dict.fromkeys(DROPOUTS, 0.3))
     x = torch.randn(T, B, F)
 
     def outputs():
@@ -118,7 +190,7 @@ def test_dropouts_come_from_the_seed():
 
 
 def test_dropouts_of_a_batch_without_steps():
-    recurrent = Recurrent(F, H, 2, dropout=0.3, input_dropout=0.3, state_dropout=0.3)
+    recurrent = Recurrent(F, H, 2, **dict.fromkeys(DROPOUTS, 0.3))
     outputs, _ = recurrent(torch.randn(T, B, F), lengths=torch.zeros(B, dtype=torch.int64))
     outputs.sum().backward()
     assert not any(p.grad.any() for p in recurrent.parameters())
@@ -134,6 +206,29 @@ def test_orthogonal_gate_by_gate(cell):
         for name in cell.gates:
             W = layer.gate(name)["weight_hh"]
             torch.testing.assert_close(W @ W.T, torch.eye(H), rtol=0, atol=1e-6)
+
+
+def test_gates_without_a_recurrent_product_have_no_weights():
+    recurrent = Recurrent(F, H, cell=MinGRU())
+    layer = recurrent.layers[0]
+    assert layer.weight_hh.shape == (0, H)
+    assert not layer.weight_hh.requires_grad  # or data-parallel processes would wait for its gradient
+    assert set(layer.gate("z")) == {"weight_ih", "bias"}
+    recurrent(torch.randn(T, B, F))[0].sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in recurrent.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "uniform"])
+def test_a_projection_starts_as_the_recurrent_weights_do(init):
+    recurrent = Recurrent(F, 100, cell=ProjectedLSTM(20), bidirectional=True, recurrent_init=init)
+    assert recurrent.output_size == 40
+    for layer in recurrent.layers:
+        P = layer.weight_hr
+        assert P.shape == (20, 100)
+        if init == "orthogonal":
+            torch.testing.assert_close(P @ P.T, torch.eye(20), rtol=0, atol=1e-6)
+        else:
+            assert 0.099 < P.abs().max() <= 0.1  # 1/√100; the largest of 2,000 draws
 
 
 def test_uniform_is_torch_bound():
@@ -185,11 +280,11 @@ def test_gate_blocks_are_views():
 # The initial state
 
 
-@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
+@pytest.mark.parametrize("cell", [LSTM(), GRU(), ProjectedLSTM(2)], ids=repr)
 def test_initial_state_is_learnt(cell):
     recurrent = Recurrent(F, H, 2, bidirectional=True, cell=cell, learn_initial_state=True)
     x = torch.randn(T, B, F)
-    zeros = tuple(torch.zeros(4, B, H) for _ in cell.states)
+    zeros = tuple(torch.zeros(4, B, size) for size in recurrent.state_sizes)
     assert torch.equal(recurrent(x)[0], recurrent(x, zeros)[0])  # it starts at zero
 
     initial = {name: p for name, p in recurrent.named_parameters() if "initial" in name}
@@ -201,7 +296,7 @@ def test_initial_state_is_learnt(cell):
         for parameter in initial.values():
             parameter.normal_()
     given = tuple(
-        torch.stack([layer.initial[name].expand(B, H) for layer in recurrent.layers]) for name in cell.states
+        torch.stack([layer.initial[name].expand(B, -1) for layer in recurrent.layers]) for name in cell.states
     )
     torch.testing.assert_close(recurrent(x)[0], recurrent(x, given)[0])
 
@@ -242,7 +337,19 @@ LENGTHS = torch.full((B,), T)
         ({"input_dropout": -0.1}, "input_dropout must be a probability of 0 or more and below 1, got -0.1"),
         ({"state_dropout": "½"}, "state_dropout must be a probability of 0 or more and below 1, got '½'"),
         ({"state_dropout": float("nan")}, "state_dropout must be a probability .* got nan"),
-        ({"recurrent_init": "identity"}, "recurrent_init must be orthogonal or uniform, got 'identity'"),
+        ({"weight_dropout": 1}, "weight_dropout must be a probability of 0 or more and below 1, got 1"),
+        ({"zoneout": 1.5}, "zoneout must be a probability of 0 or more and below 1, got 1.5"),
+        ({"zoneout": "much"}, "zoneout must be a probability of 0 or more and below 1, got 'much'"),
+        ({"zoneout": {"c": -0.1}}, r"zoneout\.c must be a probability of 0 or more and below 1, got -0.1"),
+        ({"zoneout": {"C": 0.1}}, r"zoneout='C' is unknown \(did you mean 'c'\?\); choose one of: h, c"),
+        (
+            {"zoneout": 0.1, "cell": ProjectedLSTM(2)},
+            r"zoneout=0.1 would keep h, which a projection makes anew .*: zoneout=\{c: 0.1\}",
+        ),
+        (
+            {"recurrent_init": "identity"},
+            "recurrent_init='identity' is unknown; choose one of: orthogonal, uniform",
+        ),
         ({"cell": "lstm"}, "cell must be a gatewise.cells.Cell, got 'lstm'"),
         ({"cell": LSTM}, "cell must be a gatewise.cells.Cell, got <class"),
         ({"engine": "fnction"}, r"engine='fnction' is unknown \(did you mean 'function'\?\); choose one of"),
@@ -252,6 +359,15 @@ LENGTHS = torch.full((B,), T)
 def test_settings_that_cannot_be(settings, message):
     with pytest.raises(ValueError, match=message):
         Recurrent(**{"input_size": F, "hidden_size": H, **settings})
+
+
+@pytest.mark.parametrize("name", ["state_dropout", "weight_dropout"])
+def test_a_dropout_that_does_nothing_is_warned_of(name, caplog):
+    Recurrent(F, H, cell=MinGRU(), **{name: 0.5})
+    Recurrent(F, H, cell=MinGRU(), **{name: 0.0})
+    Recurrent(F, H, cell=GRU(), **{name: 0.5})
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{name}=0.5 does nothing: MinGRU() has no recurrent product"
 
 
 def zeros(*shape, dtype=torch.float32):
@@ -285,6 +401,14 @@ def zeros(*shape, dtype=torch.float32):
             {"state": (zeros(1, B, H), zeros(1, B, H, dtype=torch.float64))},
             "state c is torch.float64 and the weights are torch.float32",
         ),
+        ({"x": X.to("meta")}, "input is on meta and the weights are on cpu: move one to the other"),
+        ({"state": (zeros(1, B, H), zeros(1, B, H).to("meta"))}, "state c is on meta and the weights are on"),
+        ({"x": X.numpy()}, "input must be a torch.Tensor, got ndarray"),
+        ({"x": X.to_sparse()}, "input is torch.sparse_coo: make it dense"),
+        ({"x": PackedSequence(zeros(4, F), torch.tensor([1, 3]))}, r"must fall .*, got \[1, 3\]"),
+        ({"x": PackedSequence(zeros(4, F), torch.tensor([3, 2]))}, r"add up to its 4 rows, got \[3, 2\]"),
+        ({"x": PackedSequence(zeros(4, F), torch.tensor([3, 1, 0]))}, r"must fall .*, got \[3, 1, 0\]"),
+        ({"x": PackedSequence(zeros(0, F), torch.tensor([], dtype=torch.int64))}, r"must fall .*, got \[\]"),
         ({"lengths": LENGTHS + 1}, r"lengths must lie in 0 … 6 \(the batch's time steps\), got 7"),
         ({"lengths": LENGTHS - 7}, "lengths must lie in 0 … 6 .*, got -1"),
         ({"lengths": LENGTHS[1:]}, r"lengths must hold one number per sequence, 5; got \(4,\)"),
@@ -292,9 +416,16 @@ def zeros(*shape, dtype=torch.float32):
         ({"x": zeros(T, F), "lengths": LENGTHS}, r"lengths must hold one number per sequence, 1; got \(5,\)"),
     ],
 )
-def test_inputs_that_do_not_fit(arguments, message):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_inputs_that_do_not_fit(arguments, message, engine):
     with pytest.raises(ValueError, match=message):
-        Recurrent(F, H)(**{"x": X, **arguments})
+        Recurrent(F, H, engine=engine)(**{"x": X, **arguments})
+
+
+def test_the_error_shows_the_sizes_of_a_projected_state():
+    message = r"state must be \(h, c\), of shapes \(1, 5, 2\), \(1, 5, 4\); got \(1, 5, 4\), \(1, 5, 4\)"
+    with pytest.raises(ValueError, match=message):
+        Recurrent(F, H, cell=ProjectedLSTM(2))(X, (zeros(1, B, H),) * 2)
 
 
 def test_the_error_shows_the_axes_of_batch_first():
@@ -354,9 +485,10 @@ def test_state_dict_loads_as_weights_only():
     assert torch.equal(other(x)[0], recurrent(x)[0])
 
 
+@pytest.mark.parametrize("zoneout", [0.0, 0.3])
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
-def test_copies_are_equal_and_apart(how):
-    recurrent, x = Recurrent(F, H, 2), torch.randn(T, B, F)
+def test_copies_are_equal_and_apart(how, zoneout):
+    recurrent, x = Recurrent(F, H, 2, zoneout=zoneout).eval(), torch.randn(T, B, F)
     recurrent(x)  # after an engine has looked at the cell
     other = how(recurrent)
     assert torch.equal(other(x)[0], recurrent(x)[0])

@@ -206,5 +206,5 @@ def test_dropout_is_for_training_alone():
 
 
 def test_pooling_that_does_not_exist():
-    with pytest.raises(ValueError, match=r"^pooling must be one of last, mean, max, got 'first'$"):
+    with pytest.raises(ValueError, match=r"^pooling='first' is unknown; choose one of: last, mean, max$"):
         make_task(pooling="first")

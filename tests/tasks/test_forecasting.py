@@ -180,5 +180,7 @@ def test_predict_step_is_the_forecast():
 
 
 def test_loss_that_does_not_exist():
-    with pytest.raises(ValueError, match=r"^loss must be mse or mae, got 'rmse'$"):
+    with pytest.raises(
+        ValueError, match=r"^loss='rmse' is unknown \(did you mean 'mse'\?\); choose one of: mse, mae$"
+    ):
         make_task(make_facts(), loss="rmse")

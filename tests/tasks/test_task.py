@@ -156,7 +156,7 @@ def test_facts_of_another_kind_name_both_sides(name):
 
 
 def test_mode_must_be_min_or_max():
-    with pytest.raises(ValueError, match="mode must be min or max, got 'low'"):
+    with pytest.raises(ValueError, match="mode='low' is unknown; choose one of: min, max"):
         make_task(CASES["forecasting"], mode="low")
 
 

@@ -16,13 +16,13 @@ def run(tmp_path):
 def figures(monkeypatch):
     """Every figure, in the order of saving; they are saved as well."""
     drawn = []
-    save = plots._save
+    save = plots.write_picture
 
-    def keep(figure, path):
+    def keep(path, figure):
         drawn.append(figure)
-        save(figure, path)
+        save(path, figure)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plots, "write_picture", keep)
     return drawn
 
 

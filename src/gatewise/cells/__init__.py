@@ -6,7 +6,22 @@ from gatewise.cells.gru import GRU
 from gatewise.cells.layer_norm import LayerNormLSTM
 from gatewise.cells.lstm import LSTM
 from gatewise.cells.lstm1997 import LSTM1997
+from gatewise.cells.min_gru import MinGRU
+from gatewise.cells.min_lstm import MinLSTM
 from gatewise.cells.peephole import PeepholeLSTM
+from gatewise.cells.projected import ProjectedLSTM
 from gatewise.cells.rnn import RNN
 
-__all__ = ["GRU", "LSTM", "LSTM1997", "RNN", "Cell", "CoupledLSTM", "LayerNormLSTM", "PeepholeLSTM"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "LSTM1997",
+    "RNN",
+    "Cell",
+    "CoupledLSTM",
+    "LayerNormLSTM",
+    "MinGRU",
+    "MinLSTM",
+    "PeepholeLSTM",
+    "ProjectedLSTM",
+]

@@ -17,10 +17,11 @@ class Cell(ABC):
     whose first tensor is the hidden state h, the engine computes for every gate g
 
         a_g = U_g x_t + b_g        (for all steps in one product, before the loop)
-        r_g = W_g h_{t-1}          (inside the loop)
+        r_g = W_g h_{t-1}          (inside the loop; only for the gates named in ``recurrent``)
 
     and asks ``step`` for the next state. U, W and b are stored as one block per gate, in the order of
-    ``gates``. A cell knows nothing of time, batches of sequences, devices, layers or directions, holds no
+    ``gates``. With a ``projection_size`` P, the engine makes the hidden state of what ``step`` returns first,
+    h_t = P m_t. A cell knows nothing of time, batches of sequences, devices, layers or directions, holds no
     tensors, and writes no backward pass.
     """
 
@@ -28,34 +29,54 @@ class Cell(ABC):
     """Names of the gate blocks, in storage order."""
     states: ClassVar[tuple[str, ...]]
     """Names of the state tensors; the first is the hidden state, the layer's output."""
+    recurrent: ClassVar[tuple[str, ...]]
+    """Names of the gates that have a recurrent product W h, in the order of ``gates``; all, if left out."""
+    noise: ClassVar[tuple[str, ...]] = ()
+    """Names of random blocks that follow the gates in ``a``, drawn anew for each step of a run."""
+    projection_size: int | None = None
+    """Features of the hidden state where a projection makes it; ``step`` then cannot read ``s.h``."""
 
     Gates: ClassVar[type[Any]]
+    Recurrent: ClassVar[type[Any]]
     State: ClassVar[type[Any]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__ and not (getattr(cls, "gates", ()) and getattr(cls, "states", ())):
             raise TypeError(f"{cls.__name__} must name its gates and states: gates = (...), states = (...)")
-        # Named tuples let `step` read a.f and s.c, and pass through torch's pytrees. Pickle finds them, in a
-        # saved final state, by their full name.
-        if "gates" in cls.__dict__:
-            cls.Gates = namedtuple("Gates", cls.gates, module=cls.__module__)  # type: ignore[misc]
-            cls.Gates.__qualname__ = f"{cls.__qualname__}.Gates"
+        if {"gates", "noise"} & cls.__dict__.keys():
+            cls._named_tuple("Gates", (*cls.gates, *cls.noise))
+        if {"gates", "recurrent"} & cls.__dict__.keys():
+            if "recurrent" not in cls.__dict__:
+                cls.recurrent = cls.gates
+            elif cls.recurrent != tuple(gate for gate in cls.gates if gate in cls.recurrent):
+                raise TypeError(
+                    f"{cls.__name__}: recurrent = {cls.recurrent!r} must name some of its gates "
+                    f"{cls.gates!r}, in their order"
+                )
+            cls._named_tuple("Recurrent", cls.recurrent)
         if "states" in cls.__dict__:
-            cls.State = namedtuple("State", cls.states, module=cls.__module__)  # type: ignore[misc]
-            cls.State.__qualname__ = f"{cls.__qualname__}.State"
+            cls._named_tuple("State", cls.states)
         # Engines remember what they found out about a cell; a dataclass would be unhashable.
         if cls.__dict__.get("__hash__") is None:
             cls.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+    @classmethod
+    def _named_tuple(cls, name: str, fields: tuple[str, ...]) -> None:
+        # Named tuples let `step` read a.f and s.c, and pass through torch's pytrees. Pickle finds them, in a
+        # saved final state, by their full name.
+        made = namedtuple(name, fields, module=cls.__module__)  # type: ignore[misc]
+        made.__qualname__ = f"{cls.__qualname__}.{name}"
+        setattr(cls, name, made)
 
     @abstractmethod
     def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """One time step for a batch of rows.
 
-        ``a`` and ``r`` hold one [B, H] tensor per gate (``a.f``), ``s`` one per state (``s.c``), ``p`` the
-        cell's own parameters (``p.name``). Returns the new state, in the order of ``states``, and the gates
-        a person may look at, by name, each [B, H]. Only element-wise torch operations and reductions along
-        the feature axis, so that every engine can run it.
+        ``a`` holds one [B, H] tensor per gate (``a.f``), ``r`` one per gate of ``recurrent``, ``s`` one per
+        state (``s.c``), ``p`` the cell's own parameters (``p.name``). Returns the new state, in the order of
+        ``states``, and the gates a person may look at, by name, each [B, H]. Only element-wise torch
+        operations and reductions along the feature axis, so that every engine can run it.
         """
 
     def initial_bias(self) -> Mapping[str, float]:
@@ -69,9 +90,18 @@ class Cell(ABC):
         """
         return {}
 
+    def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
+        """Features of each state: H, but P of a hidden state that a projection makes."""
+        sizes = (hidden_size,) * len(self.states)
+        return sizes if self.projection_size is None else (self.projection_size, *sizes[1:])
+
     def split_gates(self, blocks: Tensor) -> Any:
-        """[..., len(gates)·H] as a named tuple of [..., H] views, one per gate."""
-        return self.Gates(*blocks.chunk(len(self.gates), dim=-1))
+        """[..., blocks·H] as a named tuple of [..., H] views, one per gate and then one per noise."""
+        return self.Gates(*blocks.chunk(len(self.gates) + len(self.noise), dim=-1))
+
+    def split_recurrent(self, blocks: Tensor) -> Any:
+        """[..., len(recurrent)·H] as a named tuple of [..., H] views, one per gate of ``recurrent``."""
+        return self.Recurrent(*blocks.chunk(len(self.recurrent), dim=-1) if self.recurrent else ())
 
     def name_state(self, tensors: Sequence[Tensor]) -> Any:
         """State tensors, in the order of ``states``, as a named tuple."""

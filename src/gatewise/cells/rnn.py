@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor, relu, tanh
 
+from gatewise import ranges
 from gatewise.cells.cell import Cell
 
-_NONLINEARITIES = {"tanh": tanh, "relu": relu}
+NONLINEARITIES = {"tanh": tanh, "relu": relu}
 
 
 class RNN(Cell):
@@ -24,10 +25,9 @@ class RNN(Cell):
     states = ("h",)
 
     def __init__(self, nonlinearity: str = "tanh") -> None:
-        if nonlinearity not in _NONLINEARITIES:
-            raise ValueError(f"nonlinearity must be tanh or relu, got {nonlinearity!r}")
+        ranges.RNN.check(locals())
         self.nonlinearity = nonlinearity
 
     def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:  # noqa: ARG002
-        h = _NONLINEARITIES[self.nonlinearity](a.n + r.n)
+        h = NONLINEARITIES[self.nonlinearity](a.n + r.n)
         return (h,), {"n": h}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.cells import Cell
 from gatewise.cli.build import build
+from gatewise.cli.check import check_fit
 from gatewise.cli.errors import first_line
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
@@ -30,6 +31,7 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
+from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
 from gatewise.tasks import Task
 
 PARTS = (
@@ -64,21 +66,18 @@ def stored_config(run: Run) -> DictConfig:
     """The config of a run directory, which may have come from anywhere.
 
     Raises ValueError where it holds more than plain values and parts of an experiment: building a
-    ``_target_`` calls it, and an interpolation may.
+    ``_target_`` calls it.
     """
     config = run.config()
-    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config, resolve=False))]
+    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
     while nodes:
         key, node = nodes.pop()
-        place = f"{run.folder}/config.yaml: {key}"
         if isinstance(node, dict):
             if "_target_" in node:
-                _check_part(str(node["_target_"]), f"{place}._target_", run)
+                _check_part(str(node["_target_"]), f"{run.folder}/config.yaml: {key}._target_", run)
             nodes += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
         elif isinstance(node, list):
             nodes += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
-        elif isinstance(node, str) and "${" in node:
-            raise ValueError(f"{place}={node}: a stored config is resolved, and refers to nothing")
     return config
 
 
@@ -114,12 +113,8 @@ def make_task(
     Raises ValueError, naming both choices, where task and data do not fit.
     """
     task_class = get_class(config.task["_target_"])
-    if issubclass(task_class, Task) and not isinstance(facts, task_class.facts_type):
-        raise ValueError(
-            f"task={choices.get('task')} takes {task_class.facts_type.summary}, but "
-            f"data={choices.get('data')} gives {facts.summary}: "
-            f"choose a task or data that fit, or an experiment=... that has both"
-        )
+    if issubclass(task_class, Task):
+        check_fit(task_class.facts_type, type(facts), choices)
     optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
     if optimizer is not None:
@@ -135,6 +130,7 @@ def make_task(
         scheduler=None if scheduler is None else lambda made: build(scheduler, "scheduler", optimizer=made),
     )
     assert isinstance(task, Task)
+    skip_empty_hooks(task)
     return task
 
 
@@ -152,17 +148,17 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
     return task.eval()
 
 
-def make_trainer(config: DictConfig, run: Run) -> Trainer:
-    """The Trainer with the callbacks and loggers of the config, and the run's own ``metrics.csv``."""
+def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ()) -> Trainer:
+    """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
     always = [
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
     ]
-    callbacks = [*always, *_callbacks(config.get("callbacks") or {}, run)]
+    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run)]
     for callback in callbacks:
-        _skip_empty_hooks(callback)
+        skip_empty_hooks(callback)
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
@@ -176,28 +172,14 @@ def make_trainer(config: DictConfig, run: Run) -> Trainer:
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_checkpointing": True,
     }
+    if config.trainer.get("profiler") is None:
+        settings["profiler"] = NoProfiler()
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
     # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    make_steps_plain(trainer)
     return trainer
-
-
-STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-
-
-def _skip_empty_hooks(callback: Callback) -> None:
-    """Have Lightning pass over the step hooks a callback leaves empty: dozens of calls in every step."""
-    for hook in STEP_HOOKS:
-        if getattr(type(callback), hook) is getattr(Callback, hook):
-            setattr(callback, hook, None)
 
 
 def _build_part(node: Any, key: str, **objects: Any) -> Any:
@@ -223,7 +205,9 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
             own["dirpath"] = str(run.checkpoints)
         if kind.__module__.startswith("gatewise."):
             own["run"] = run
-        callbacks.append(_build_part(node, f"callbacks.{name!s}", **own))
+        callback = _build_part(node, f"callbacks.{name!s}", **own)
+        skip_idle_hooks(callback, node)
+        callbacks.append(callback)
     return callbacks
 
 

@@ -1,111 +1,30 @@
-"""``gatewise bench``: speeds, measured side by side in one run."""
+"""``gatewise bench``: choose what to measure, and import it only then."""
 
 from __future__ import annotations
 
-import statistics
-import tempfile
-import time
-from pathlib import Path
-from typing import Any
+from omegaconf import DictConfig
 
-import pytorch_lightning as pl
-import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
-from rich.console import Console
-from rich.table import Table
-
-from gatewise.cli.assemble import make_trainer
-from gatewise.cli.bench_engine import USAGE as ENGINE_USAGE
-from gatewise.cli.bench_engine import bench_engine
+from gatewise.cli.check import check_training
 from gatewise.cli.config import run_verb
 from gatewise.cli.errors import UsageError
-from gatewise.cli.train import prepare
-from gatewise.data.module import SequenceDataModule
-from gatewise.runs.run import Run
-from gatewise.tasks import Task
 
-ROUNDS = 9
-USAGE = f"gatewise bench training [SETTING=VALUE ...], with the settings of gatewise train; or {ENGINE_USAGE}"
+USAGE = "gatewise bench training [SETTING=VALUE ...], with the settings of gatewise train"
 
 
 def main(argv: list[str]) -> int:
     """Run the benchmark that the first word names; returns the exit code."""
+    if argv[:1] == ["training"]:
+        return run_verb("train", argv[1:], _training)
+    from gatewise.cli.bench_engine import USAGE as ENGINE_USAGE
+    from gatewise.cli.bench_engine import bench_engine
+
     if argv[:1] == ["engine"]:
         return bench_engine(argv[1:])
-    if argv[:1] != ["training"]:
-        raise UsageError(f"{' '.join(argv[:1]) or 'bench'}: give what to measure: {USAGE}")
-    return run_verb("train", argv[1:], bench_training)
+    raise UsageError(f"{' '.join(argv[:1]) or 'bench'}: give what to measure: {USAGE}; or {ENGINE_USAGE}")
 
 
-def bench_training(config: DictConfig) -> float:
-    """Time the training steps of an epoch in Lightning's loop and in a bare PyTorch loop, in turns.
+def _training(config: DictConfig) -> float:
+    check_training(config)
+    from gatewise.cli.bench_training import bench_training
 
-    Same model, same data in the same order, same optimizer and clipping; Lightning's side has the metrics,
-    callbacks and logging of a real training besides. Prints the medians; returns their ratio.
-    """
-    choices = dict(HydraConfig.get().runtime.choices)
-    with open_dict(config):
-        config.logger, config.callbacks.progress, config.callbacks.model_table = {}, None, None
-        config.callbacks.epoch_lines = None
-        config.trainer.max_epochs = 2
-    bare, lightning = [], []
-    for _ in range(ROUNDS):
-        data, task = prepare(config, choices)
-        bare.append(_bare_epoch(config, data, task))
-        data, task = prepare(config, choices)
-        lightning.append(_lightning_epoch(config, data, task))
-    steps = len(data.train_dataloader())
-    ratios = [ours / theirs for ours, theirs in zip(lightning, bare, strict=True)]
-    table = Table(title=f"{config.name}: {steps} training steps, {ROUNDS} rounds", title_justify="left")
-    for column in ("loop", "median ms per step", "fastest", "slowest"):
-        table.add_column(column, justify="left" if column == "loop" else "right")
-    for name, times in (("bare PyTorch", bare), ("Lightning", lightning)):
-        milliseconds = [1000 * t / steps for t in times]
-        shown = (statistics.median(milliseconds), min(milliseconds), max(milliseconds))
-        table.add_row(name, *(f"{value:.2f}" for value in shown))
-    ratio = statistics.median(ratios)
-    Console().print(table)
-    Console().print(f"overhead of the Lightning loop: {100 * (ratio - 1):.1f} % (median of paired rounds)")
-    return ratio
-
-
-def _bare_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
-    """Seconds of the second epoch of a plain loop over the task's loss."""
-    optimizer = task.configure_optimizers()
-    task.train()
-    seconds = 0.0
-    for _ in range(2):
-        task.on_train_epoch_start()
-        started = time.perf_counter()
-        for batch in data.train_dataloader():
-            optimizer.zero_grad()
-            task.training_loss(batch).backward()
-            if config.trainer.gradient_clip_val:
-                torch.nn.utils.clip_grad_norm_(task.parameters(), config.trainer.gradient_clip_val)
-            optimizer.step()
-        seconds = time.perf_counter() - started
-    return seconds
-
-
-class _Stopwatch(pl.Callback):
-    """Seconds from the last epoch's start to the end of its last step."""
-
-    def on_train_epoch_start(self, *args: Any) -> None:  # noqa: ARG002
-        self.started = time.perf_counter()
-
-    def on_train_batch_end(self, *args: Any) -> None:  # noqa: ARG002
-        self.seconds = time.perf_counter() - self.started
-
-
-def _lightning_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
-    """Seconds of the second epoch's steps in a real Trainer, in a run directory that is thrown away."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder), "bench", config, [], {})
-        trainer = make_trainer(config, run)
-        watch = _Stopwatch()
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        # Last among the callbacks, so that what they do in a step is counted.
-        callbacks.append(watch)
-        trainer.fit(task, datamodule=data)
-        return watch.seconds
+    return bench_training(config)

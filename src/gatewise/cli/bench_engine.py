@@ -1,164 +1,151 @@
-"""``gatewise bench engine``: a step of training and of inference by every engine, beside torch.nn."""
+"""``gatewise bench engine``: every engine beside torch.nn and Keras, in speed, memory and start-up."""
 
 from __future__ import annotations
 
-import csv
-import io
-import statistics
-import time
-from collections.abc import Callable
+import datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
-from rich.table import Table
-from torch import nn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from gatewise import cells
 from gatewise.cli.errors import UsageError, closest, did_you_mean
-from gatewise.engine import ENGINES
-from gatewise.nn import Recurrent
-from gatewise.runs.files import write_text
 
-ROUNDS = 7
+if TYPE_CHECKING:
+    from gatewise.bench.case import Case, Size
+    from gatewise.bench.process import Start
+    from gatewise.bench.timing import Timing
+
 SIZES = (
     "35x20x200x200,100x32x64x128,128x64x256x256,35x20x650x650,512x32x32x64,96x32x7x512,256x1x64x128,"
     "784x64x1x128"
 )
+# What each setting is without being set; `engines` then are all there are.
 SETTINGS = {
     "cell": "LSTM",
     "sizes": SIZES,
-    "engines": ",".join(name for name in ENGINES if name != "auto"),
+    "engines": "",
+    "work": "training,inference",
+    "lengths": "full",
+    "dtype": "float32",
+    "bidirectional": "false",
     "threads": "1",
+    "rounds": "7",
+    "keras": "auto",
+    "memory": "false",
+    "start": "false",
     "file": "",
 }
 USAGE = (
-    "gatewise bench engine [cell=LSTM] [sizes=TxBxIxH,...] [engines=native,function,loop] [threads=1] "
-    "[file=engines.csv]"
+    "gatewise bench engine [cell=LSTM,GRU|all] [sizes=TxBxIxH,...] [engines=native,loop,...] "
+    "[work=training,inference] [lengths=full|ragged] [dtype=float32|float64] [bidirectional=false] "
+    "[threads=1] [rounds=7] [keras=auto|true|false] [memory=false] [start=false] [file=engines.csv]"
 )
-REFERENCES: dict[str, Any] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
-
-
-class Timing(NamedTuple):
-    """What one contender took for one step; a row of the CSV file."""
-
-    cell: str
-    size: str
-    work: str
-    contender: str
-    milliseconds: float
-    speedup: float
-    """How many times faster than torch.nn (than the loop, where torch has no such cell)."""
-    gigaflops: float
-    share_of_peak: float
 
 
 def bench_engine(words: list[str]) -> int:
-    """Time every contender on every size in turns; prints a table, and writes the CSV file that is named."""
+    """Time every contender on every size in turns; print tables, write CSV files and a picture of them.
+
+    ``memory=true`` adds the peak of a training step and ``start=true`` the first steps, each in processes of
+    its own. Raises UsageError for a setting or a choice that there is not.
+    """
     settings = _settings(words)
-    cell_type = _cell(settings["cell"])
-    engines = _listed("engines", settings["engines"], ENGINES)
-    sizes = [_size(text) for text in settings["sizes"].split(",")]
-    torch.set_num_threads(_positive("threads", settings["threads"]))
-    torch.manual_seed(0)
-    peak = _matrix_peak()
+    import torch
+
+    from gatewise.bench import report
+    from gatewise.bench.contenders import names
+    from gatewise.bench.process import peak_of_step
+    from gatewise.bench.process import start as measure_start
+    from gatewise.bench.timing import Bench
+
+    cases, engines, works, rounds = _asked(settings)
+    keras = _keras(settings["keras"])
+    memory, start = (_flag(key, settings[key]) for key in ("memory", "start"))
+    path = _file(settings["file"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(cases[0].threads)
     console = Console()
-    table = Table(
-        title=f"{cell_type.__name__}, {torch.get_num_threads()} thread(s), medians of {ROUNDS} rounds in "
-        f"turns; matrix peak {peak:.0f} GFLOP/s",
-        title_justify="left",
-    )
-    for column in ("T x B x I x H", "work", "who", "ms", "times faster", "GFLOP/s", "of peak"):
-        table.add_column(column, justify="left" if column in ("work", "who") else "right")
+    if not console.is_terminal:  # a file is as wide as its tables
+        console.width = 140
+    console.print(_heading(cases[0], rounds), highlight=False)
     rows: list[Timing] = []
-    for size in sizes:
-        for row in _timings(cell_type, size, engines, peak):
-            rows.append(row)
-            table.add_row(
-                row.size,
-                row.work,
-                row.contender,
-                f"{row.milliseconds:.2f}",
-                f"{row.speedup:.2f}",
-                f"{row.gigaflops:.0f}",
-                f"{100 * row.share_of_peak:.0f} %",
-            )
-    console.print(table)
-    for work in ("training", "inference"):
-        for name in engines:
-            mine = [row.speedup for row in rows if (row.work, row.contender) == (work, name)]
-            mean, least = statistics.geometric_mean(mine), min(mine)
-            reference = rows[0].contender
-            text = f"{work}, {name}: {mean:.2f} times as fast as {reference} (geometric mean)"
-            console.print(f"{text}, at least {least:.2f}", highlight=False)
-    if settings["file"]:
-        _write(Path(settings["file"]), rows)
+    starts: list[Start] = []
+    with _shown(console) as progress:
+        bench = Bench(rounds, progress)
+        for number, case in enumerate(cases, 1):
+            found = bench.timings(case, names(case.cell, engines, keras), works)
+            for row in found:
+                if memory and row.work == "training":
+                    progress(f"{case.cell} {case.size}: memory of {row.contender}")
+                    row = row._replace(peak_mib=peak_of_step(case, row.contender))
+                rows.append(row)
+            report.write_csv(path, rows)  # an interrupted run keeps what it has measured
+            if not console.is_terminal:
+                console.print(f"{number} of {len(cases)}: {case.cell} {case.size}", highlight=False)
+        # Of each cell once, on the first size.
+        for case in cases[:: len(cases) // len({case.cell for case in cases})] if start else ():
+            for name in engines:
+                if (case.cell, name) not in bench.left_out:
+                    progress(f"{case.cell}: first steps of {name}")
+                    starts.append(measure_start(case, name, rounds))
+    report.print_speeds(console, rows)
+    report.print_means(console, rows)
+    report.print_memory(console, rows)
+    report.print_starts(console, starts)
+    for line in bench.notes:
+        console.print(line, highlight=False, markup=False)
+    picture = path.with_suffix(".png")
+    report.draw_speeds(picture, rows)
+    written = [path, picture]
+    if starts:
+        written.insert(1, path.with_name(f"{path.stem}_start.csv"))
+        report.write_csv(written[1], starts)
+    for file in written:
+        console.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def _timings(
-    cell_type: type[cells.Cell], size: tuple[int, int, int, int], engines: list[str], peak: float
-) -> list[Timing]:
-    steps, batch, inputs, hidden = size
-    cell = cell_type()
-    contenders: dict[str, nn.Module] = {}
-    reference = REFERENCES.get(cell_type.__name__)
-    if reference is not None:
-        theirs = reference(inputs, hidden)
-        contenders["torch.nn"] = theirs
-        makers = {name: Recurrent.from_torch(theirs, engine=name) for name in engines}
-    else:
-        makers = {name: Recurrent(inputs, hidden, cell=cell, engine=name) for name in engines}
-        contenders["loop"] = makers.pop("loop", Recurrent(inputs, hidden, cell=cell, engine="loop"))
-    contenders.update(makers)
-    x = torch.randn(steps, batch, inputs)
-    product = 2 * len(cell.gates) * hidden * (inputs + hidden) * steps * batch
-    rows = []
-    for work, run, flops in (("training", _train, 3 * product), ("inference", _infer, product)):
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for round_ in range(ROUNDS + 1):
-            for name, module in contenders.items():
-                seconds = _seconds(run, module, x)
-                if round_ > 0:  # the first compiles, and warms up
-                    times[name].append(seconds)
-        first = next(iter(contenders))
-        for name, taken in times.items():
-            seconds = statistics.median(taken)
-            speedup = statistics.median(r / t for r, t in zip(times[first], taken, strict=True))
-            speed = flops / seconds / 1e9
-            label = "x".join(map(str, size))
-            rows.append(
-                Timing(cell_type.__name__, label, work, name, 1000 * seconds, speedup, speed, speed / peak)
-            )
-    return rows
+def _asked(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], int]:
+    """Every cell on every size, the engines, the works, and the rounds."""
+    from gatewise.bench.case import DTYPES, LENGTHS, WORKS, Case, shipped_cells
+    from gatewise.engine import ENGINES
+
+    known = shipped_cells()
+    cells = list(known) if settings["cell"] == "all" else _listed("cell", settings["cell"], known, "cell")
+    sizes = [_size(text) for text in settings["sizes"].split(",")]
+    cases = [
+        Case(
+            cell,
+            size,
+            _one("dtype", settings["dtype"], DTYPES),
+            _one("lengths", settings["lengths"], LENGTHS),
+            _flag("bidirectional", settings["bidirectional"]),
+            _positive("threads", settings["threads"]),
+        )
+        for cell in cells
+        for size in sizes
+    ]
+    engines = _listed("engines", settings["engines"] or ",".join(ENGINES), ENGINES)
+    works = _listed("work", settings["work"], WORKS)
+    return cases, engines, works, _positive("rounds", settings["rounds"])
 
 
-def _train(module: nn.Module, x: torch.Tensor) -> None:
-    module.zero_grad()
-    module(x)[0].sum().backward()
+def _heading(case: Case, rounds: int) -> str:
+    threads = "1 thread" if case.threads == 1 else f"{case.threads} threads"
+    parts = [threads, case.dtype, f"{case.lengths} lengths"]
+    parts += ["both directions"] if case.bidirectional else []
+    return f"{', '.join(parts)}; medians of {rounds} rounds in turns"
 
 
-@torch.no_grad()
-def _infer(module: nn.Module, x: torch.Tensor) -> None:
-    module(x)
-
-
-def _seconds(work: Callable[[nn.Module, torch.Tensor], None], module: nn.Module, x: torch.Tensor) -> float:
-    started = time.perf_counter()
-    work(module, x)
-    return time.perf_counter() - started
-
-
-def _matrix_peak(size: int = 1024) -> float:
-    """GFLOP/s of torch's product of two square matrices, the best of six."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    times = []
-    for _ in range(6):
-        started = time.perf_counter()
-        torch.mm(a, b)
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / min(times) / 1e9
+@contextmanager
+def _shown(console: Console) -> Iterator[Callable[[str], None]]:
+    """What is being measured, on a terminal; the lines that remain are printed elsewhere."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("")
+        yield lambda text: progress.update(task, description=text)
 
 
 def _settings(words: list[str]) -> dict[str, str]:
@@ -171,31 +158,29 @@ def _settings(words: list[str]) -> dict[str, str]:
     return settings
 
 
-def _cell(name: str) -> type[cells.Cell]:
-    known: dict[str, type[cells.Cell]] = {
-        n: kind for n in cells.__all__ if n != "Cell" and issubclass(kind := getattr(cells, n), cells.Cell)
-    }
-    if name not in known:
-        raise UsageError(
-            f"cell={name}: no such cell{did_you_mean(closest(name, known))} ({', '.join(known)})"
-        )
-    return known[name]
-
-
-def _listed(key: str, text: str, known: Any) -> list[str]:
+def _listed(key: str, text: str, known: Iterable[str], what: str = "choice") -> list[str]:
+    """Names between commas, each once."""
     for name in text.split(","):
         if name not in known:
             near = did_you_mean(closest(name, known))
-            raise UsageError(f"{key}={name}: no such choice{near} ({', '.join(known)})")
-    return text.split(",")
+            raise UsageError(f"{key}={name}: no such {what}{near} ({', '.join(known)})")
+    return list(dict.fromkeys(text.split(",")))
 
 
-def _size(text: str) -> tuple[int, int, int, int]:
+def _one(key: str, text: str, known: Iterable[str]) -> str:
+    found = _listed(key, text, known)
+    if len(found) > 1:
+        raise UsageError(f"{key}={text}: give one of {', '.join(known)}")
+    return found[0]
+
+
+def _size(text: str) -> Size:
+    from gatewise.bench.case import Size
+
     parts = text.split("x")
     if len(parts) != 4:
         raise UsageError(f"sizes={text}: steps, batch, inputs and hidden size are written 35x20x200x200")
-    steps, batch, inputs, hidden = (_positive("sizes", part) for part in parts)
-    return steps, batch, inputs, hidden
+    return Size(*(_positive("sizes", part) for part in parts))
 
 
 def _positive(key: str, text: str) -> int:
@@ -204,9 +189,26 @@ def _positive(key: str, text: str) -> int:
     return int(text)
 
 
-def _write(path: Path, rows: list[Timing]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Timing._fields)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+def _flag(key: str, text: str) -> bool:
+    return _one(key, text, ("true", "false")) == "true"
+
+
+def _keras(text: str) -> bool:
+    """Whether Keras runs too: it is imported only if so."""
+    from gatewise.bench.contenders import keras_is_there
+
+    if _one("keras", text, ("auto", "true", "false")) == "false":
+        return False
+    if text == "true" and not keras_is_there():
+        raise UsageError("keras=true: Keras is not installed; pip install keras, or leave keras out")
+    return keras_is_there()
+
+
+def _file(text: str) -> Path:
+    """Where the CSV file goes; the picture goes beside it."""
+    if not text:
+        return Path("benchmarks") / f"engine_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}.csv"
+    path = Path(text)
+    if path.suffix != ".csv":
+        raise UsageError(f"file={text}: give a name that ends in .csv; the picture is written beside it")
+    return path

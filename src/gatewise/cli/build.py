@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
+from collections.abc import Container
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -14,19 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.cli.errors import SettingError, closest, did_you_mean, first_line
 from gatewise.cli.explain import required
-from gatewise.settings import whole_number
-
-# What torch and Lightning take without a word, and stumble over in the middle of a training.
-_WHOLE_NUMBERS = {
-    "accumulate_grad_batches": 1,
-    "check_val_every_n_epoch": 1,
-    "log_every_n_steps": 0,
-    "num_sanity_val_steps": -1,
-    "patience": 0,
-    "save_top_k": -1,
-    "step_size": 1,
-    "T_max": 1,
-}
+from gatewise.ranges import check_settings, located
 
 
 def build(node: DictConfig, key: str, **objects: Any) -> Any:
@@ -37,13 +26,8 @@ def build(node: DictConfig, key: str, **objects: Any) -> Any:
     that it does not know, a value that is missing, a ``_target_`` that cannot be imported. Any other error of
     a constructor comes as it was raised.
     """
-    if node is None or "_target_" not in node:
-        raise SettingError(f"{key}: nothing to build; give it a _target_, or choose one with {key}=...")
-    unset = sorted(_below(node, full_key) for full_key in OmegaConf.missing_keys(node))
-    for name in unset:
-        if name not in objects:
-            raise SettingError(required(f"{key}.{name}"))
-    _check_values(node, key)
+    check_node(node, key, objects)
+    _check_words(node, key)
     try:
         return instantiate(node, _partial_=True, _convert_="all")(**objects)
     except Exception as error:
@@ -56,22 +40,50 @@ def build(node: DictConfig, key: str, **objects: Any) -> Any:
     raise cause
 
 
-def _check_values(node: DictConfig, key: str) -> None:
-    """Raise SettingError for text in place of a number, and for a number that no library could use."""
-    target = str(node._get_node("_target_"))
-    for name in node:
-        value = None if OmegaConf.is_missing(node, name) else node[name]
+def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) -> None:
+    """Raise SettingError for what is known to be wrong with the node found at ``key`` without importing it.
+
+    That is: nothing to build, a setting without a value that is not among ``objects``, a value out of range.
+    """
+    if node is None or "_target_" not in node:
+        raise SettingError(f"{key}: nothing to build; give it a _target_, or choose one with {key}=...")
+    for name in sorted(_below(node, full_key) for full_key in OmegaConf.missing_keys(node)):
+        if name not in objects:
+            raise SettingError(required(f"{key}.{name}"))
+    _check_ranges(node, key)
+
+
+def _check_ranges(node: DictConfig, key: str) -> None:
+    values = given(node)
+    for name, value in values.items():
         if isinstance(value, DictConfig) and "_target_" in value:
-            _check_values(value, f"{key}.{name!s}")
-        elif value is None or not target.startswith(("torch.", "pytorch_lightning.", "gatewise.")):
+            _check_ranges(value, f"{key}.{name}")
+    try:
+        check_settings(target_of(node), values, key)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
+def given(node: DictConfig) -> dict[str, Any]:
+    """The settings of a node that have a value, null too."""
+    return {str(name): node[name] for name in node if not OmegaConf.is_missing(node, name)}
+
+
+def target_of(node: DictConfig) -> str:
+    """The ``_target_`` as it is written."""
+    return str(node._get_node("_target_"))
+
+
+def _check_words(node: DictConfig, key: str) -> None:
+    """Raise SettingError for text in place of a number, which torch and Lightning stumble over later."""
+    target = target_of(node)
+    for name, value in given(node).items():
+        if isinstance(value, DictConfig) and "_target_" in value:
+            _check_words(value, f"{key}.{name}")
+        elif not target.startswith(("torch.", "pytorch_lightning.", "gatewise.")):
             continue
-        elif name in _WHOLE_NUMBERS and not target.startswith("gatewise."):
-            try:
-                whole_number(f"{key}.{name!s}", value, _WHOLE_NUMBERS[str(name)])
-            except ValueError as error:
-                raise SettingError(str(error)) from None
-        elif isinstance(value, str) and type(_default(target, str(name))) in (int, float):
-            raise SettingError(f"{key}.{name!s} must be a number, got {value!r}")
+        elif isinstance(value, str) and type(_default(target, name)) in (int, float):
+            raise SettingError(f"{key}.{name} must be a number, got {value!r}")
 
 
 def _default(target: str, name: str) -> Any:
@@ -117,10 +129,7 @@ def _line(
         target = _unlocated(cause)
         return f"{place}: {first_line(cause)}" if target is None else _cannot_import(cause, target, place)
     if isinstance(cause, ValueError) and not isinstance(cause, OmegaConfBaseException):
-        message = first_line(cause) or type(cause).__name__
-        return (
-            message if message.startswith((f"{place}.", f"{place}:", f"{place}=")) else f"{place}: {message}"
-        )
+        return located(first_line(cause) or type(cause).__name__, place)
     if isinstance(cause, TypeError):
         inside = place[len(key) :].lstrip(".")
         line = _wrong_settings(cause, place, OmegaConf.select(node, inside) if inside else node, objects)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.build import build
-from gatewise.cli.errors import SettingError, UsageError, closest, did_you_mean, guarded, report
+from gatewise.cli.errors import SettingError, UsageError, closest, did_you_mean, guarded, reason, report
 from gatewise.cli.explain import Composition, explain
 from gatewise.launch.frozen import freeze
 
@@ -132,7 +135,8 @@ def _run_verb(verb: str, argv: list[str], task: Task) -> int:
         elif args.shell_completion:
             hydra.shell_completion(config_name=name, overrides=overrides)
         else:
-            return _run_jobs(composition, overrides, task, args.multirun)
+            jobs = VerbJobs(verb, name, task, main, args.config_dir)
+            return _run_jobs(composition, overrides, jobs, args.multirun)
     return 0
 
 
@@ -162,32 +166,90 @@ def _arguments(verb: str, argv: list[str]) -> tuple[argparse.ArgumentParser, arg
     return parser, args
 
 
-def _run_jobs(composition: Composition, overrides: list[str], work: Task, multirun: bool) -> int:
+@dataclass
+class VerbJobs:
+    """The jobs of one command: each composes a config and does the verb's work on it.
+
+    It can be sent to another process, where Hydra is started anew.
+    """
+
+    verb: str
+    config_name: str
+    work: Task
+    main: str | None = None
+    extra: str | None = None
+    of_hydra: list[str] = field(default_factory=list)
+    """Overrides of Hydra's own settings, which hold for every job."""
+    loader: ConfigLoader | None = None
+    """The config files as they were when the command began."""
+    failures: dict[int, int] = field(default_factory=dict)
+    """Exit codes by the id of the error that a job raised."""
+
+    @property
+    def module(self) -> str:
+        """What the work has to import."""
+        return f"gatewise.cli.{self.verb}"
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Do one job of Hydra's, which goes on with the others and then raises the first error alone."""
+        overrides = list(HydraConfig.get().overrides.task)
+        try:
+            self.check(config, overrides)
+            return self.work(config)
+        except Exception as error:
+            self.failures[id(error)] = report(error, f"job {', '.join(overrides) or 'without overrides'}: ")
+            raise
+
+    def check(self, config: DictConfig, overrides: list[str]) -> None:
+        """Raise SettingError where a setting of a composed config is of the wrong type."""
+        hydra = GlobalHydra.instance().hydra
+        if hydra is not None:  # else it is a launcher's process, and this has been done
+            Composition(hydra, self.config_name, overrides).check_types(config, overrides)
+
+    def run(self, overrides: Sequence[str]) -> str | None:
+        """Do one job of a sweep, whose settings were checked, from its overrides; None, or why it failed."""
+        given = [*overrides, *self.of_hydra, f"hydra.mode={RunMode.MULTIRUN.name}"]
+        before = HydraConfig.instance().cfg
+        try:
+            with hydra_session(self.verb, self.main, self.extra) as hydra:
+                hydra.config_loader = self.loader or hydra.config_loader
+                with _explained(Composition(hydra, self.config_name, given)):
+                    config = hydra.compose_config(self.config_name, given, RunMode.RUN)
+                HydraConfig.instance().set_config(config)
+                environment = config.hydra.job.env_set
+                with open_dict(config):
+                    del config["hydra"]
+                with env_override(environment):
+                    self.work(config)
+        except Exception as error:
+            report(error)
+            return reason(error)
+        finally:
+            HydraConfig.instance().cfg = before
+        return None
+
+
+def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, multirun: bool) -> int:
     hydra, name = composition.hydra, composition.config_name
+    if any(text.partition("=")[0] == "sweep.resume" for text in overrides):
+        multirun, overrides = True, _resumed_sweep(composition, overrides)
     mode = hydra.get_mode(config_name=name, overrides=overrides)
     if mode is None or (multirun and mode == RunMode.RUN):
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
         overrides = [*overrides, f"hydra.mode={mode.name}"]
-    failures: dict[int, int] = {}
-
-    def task(config: DictConfig) -> Any:
-        composition.check_types(config, list(HydraConfig.get().overrides.task))
-        return work(config)
-
-    def run_one(config: DictConfig) -> Any:
-        try:
-            return task(config)
-        except Exception as error:
-            # Hydra goes on with the other jobs and then raises the first error alone.
-            where = f"job {', '.join(HydraConfig.get().overrides.task) or 'without overrides'}: "
-            failures[id(error)] = report(error, where)
-            raise
+    of_sweeps = [text for text in overrides if text.startswith("sweep.")]
+    if mode == RunMode.RUN and of_sweeps:
+        raise SettingError(
+            f"{of_sweeps[0]}: this is one training and no sweep: add -m and values, such as -m seed=1,2,3"
+        )
+    jobs.of_hydra = [text for text in overrides if text.startswith("hydra") and "hydra.mode=" not in text]
 
     with ExitStack() as silence:
 
         def run_alone(config: DictConfig) -> Any:
             try:
-                return task(config)
+                jobs.check(config, list(HydraConfig.get().overrides.task))
+                return jobs.work(config)
             except Exception:
                 # On its way out Hydra prints a line of its own about the error.
                 silence.enter_context(redirect_stderr(io.StringIO()))
@@ -199,12 +261,23 @@ def _run_jobs(composition: Composition, overrides: list[str], work: Task, multir
             else:
                 # Jobs are composed when their turn comes, from what the user asked for when it began.
                 freeze(hydra.config_loader)
-                hydra.multirun(config_name=name, task_function=run_one, overrides=overrides)
+                jobs.loader = hydra.config_loader
+                hydra.multirun(config_name=name, task_function=jobs, overrides=overrides)
         except Exception as error:
-            if id(error) not in failures:
+            if id(error) not in jobs.failures:
                 raise
-            return failures[id(error)]
+            return jobs.failures[id(error)]
     return 0
+
+
+def _resumed_sweep(composition: Composition, overrides: list[str]) -> list[str]:
+    """The command line that a sweep was started with, with what may be changed for ``sweep.resume=``."""
+    config = composition.hydra.compose_config(
+        composition.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+    from gatewise.sweeps.resume import resumed_overrides
+
+    return resumed_overrides(overrides, config.sweep.resume, Path(config.paths.sweeps_dir))
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.places import program, short
 from gatewise.runs.run import Run
 
 # Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, what is
@@ -107,21 +106,6 @@ def output_path(output: object) -> Path | None:
     if not path.parent.is_dir():
         raise ValueError(f"output={output}: there is no folder {path.parent}: make it first")
     return path
-
-
-def program() -> str:
-    """How the user calls this program: by name where it is on the path, else by its file."""
-    called = Path(sys.argv[0])
-    if called.name != "gatewise":
-        return "python -m gatewise"
-    on_path = shutil.which("gatewise")
-    return "gatewise" if on_path and Path(on_path).samefile(called) else short(called)
-
-
-def short(path: Path) -> str:
-    """A path as seen from the working folder."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> None:

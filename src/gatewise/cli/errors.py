@@ -21,6 +21,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 # Raised by torch and Lightning for what only the user can mend; by name, as importing them takes seconds.
 _BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
+# In the messages of torch, for CPUs and GPUs.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 
 
 class SettingError(ValueError):
@@ -88,6 +90,13 @@ def user_line(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or type(error).__name__ in _BY_NAME:
         return first_line(error) or "out of memory"
     return None
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in one line, whoever is to blame."""
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        return f"out of memory: {first_line(error) or type(error).__name__}"
+    return user_line(error) or f"{type(error).__name__}: {first_line(error)}"
 
 
 def first_line(error: BaseException) -> str:

@@ -16,16 +16,12 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
 from gatewise.views.callbacks import print_results
 
-SPLITS = ("test", "validation")
-
 
 def main(config: DictConfig) -> dict[str, float]:
     """Score a run's checkpoint on a split of its data, or of other files; returns the metrics.
 
     Vocabulary, classes and scaler are those of the training.
     """
-    if config.split not in SPLITS:
-        raise ValueError(f"split must be {' or '.join(SPLITS)}, got {config.split!r}")
     output = console.output_path(config.output)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)

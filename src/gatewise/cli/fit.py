@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, Timer
@@ -19,16 +19,20 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 
+if TYPE_CHECKING:
+    from gatewise.sweeps.pruning import StopHopeless
 
-def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
+
+def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHopeless | None = None) -> None:
     """Train the run from where it stands and test its best checkpoint, as the rank this process is.
 
-    Raises KeyboardInterrupt where the user stopped it, ValueError where the loss is no number any more.
+    One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user stopped it, ValueError
+    where the loss is no number any more.
     """
     started = time.monotonic()
     config = run.config()
     assert data.facts is not None
-    trainer = make_trainer(config, run)
+    trainer = make_trainer(config, run, [] if pruning is None else [pruning])
     exit_code = 1
     try:
         if trainer.is_global_zero:
@@ -40,7 +44,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task) -> None:
                     wandb.describe(logger, config, task.monitor, task.mode)
         seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
-        if config.test:
+        if config.test and (pruning is None or pruning.reason is None):
             best = run.checkpoints / "best.ckpt"
             weights = best if best.is_file() else None
             _stoppable(

@@ -22,14 +22,22 @@ class Verb(NamedTuple):
     config: str | None
     """Primary config that ``main`` is given, or None where ``main`` takes the words of the command line."""
     help: str
+    check: str | None = None
+    """Function of ``gatewise.cli.check`` that finds what is wrong before ``module`` is imported."""
     as_typed: tuple[str, ...] = ()
     """Settings whose value is text of the user's, with the commas and quotes it may have."""
 
 
 VERBS: dict[str, Verb] = {
-    "train": Verb("gatewise.cli.train", "train", "train a model and keep the run in a directory"),
-    "evaluate": Verb("gatewise.cli.evaluate", "evaluate", "measure a finished run on its test data"),
-    "predict": Verb("gatewise.cli.predict", "predict", "apply a finished run to new data", ("input",)),
+    "train": Verb(
+        "gatewise.cli.train", "train", "train a model and keep the run in a directory", "check_training"
+    ),
+    "evaluate": Verb(
+        "gatewise.cli.evaluate", "evaluate", "measure a finished run on its test data", "check_evaluation"
+    ),
+    "predict": Verb(
+        "gatewise.cli.predict", "predict", "apply a finished run to new data", "check_prediction", ("input",)
+    ),
     "sync": Verb("gatewise.cli.sync", "sync", "upload the W&B data of runs that were trained offline"),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
     "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
@@ -75,7 +83,7 @@ def _dispatch(words: list[str]) -> int:
     from gatewise.cli.config import run_verb
 
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
-    return run_verb(verb.config, rest, partial(_run, verb.module))
+    return run_verb(verb.config, rest, partial(_run, verb))
 
 
 def _quoted(word: str) -> str:
@@ -87,6 +95,8 @@ def _quoted(word: str) -> str:
     return f"{key}='{escaped}'"
 
 
-def _run(module: str, config: DictConfig) -> Any:
-    # Imported here, after the config was composed: a misspelt setting must not wait for torch.
-    return import_module(module).main(config)
+def _run(verb: Verb, config: DictConfig) -> Any:
+    if verb.check is not None:
+        getattr(import_module("gatewise.cli.check"), verb.check)(config)
+    # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
+    return import_module(verb.module).main(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -15,18 +14,14 @@ from rich.text import Text
 from gatewise.batch import IGNORED
 from gatewise.cli import console
 from gatewise.cli.assemble import load_task, stored_config
+from gatewise.cli.check import input_file
 from gatewise.data import series, speech, text
 from gatewise.data.files import read_text
 from gatewise.data.text.tokens import Vocabulary, make_tokenizer
 from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts
 from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
-from gatewise.settings import whole_number
 from gatewise.tasks import LanguageModelling, Task
-
-_LIKE_A_FILE = re.compile(
-    r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|ts|npz|npy|gz|zip)", re.IGNORECASE
-)
 
 
 def main(config: DictConfig) -> pd.DataFrame:
@@ -41,48 +36,37 @@ def main(config: DictConfig) -> pd.DataFrame:
         if isinstance(facts, TextFacts):
             table = _next_words(task, facts, given, config)
         elif isinstance(facts, SeriesFacts):
-            table = _forecast(task, facts, _file(given))
+            table = _forecast(task, facts, Path(given).expanduser())
         else:
             assert isinstance(facts, FeatureFacts)
-            table = _classes(task, facts, _file(given))
+            table = _classes(task, facts, Path(given).expanduser())
     if output is not None:
         write_text(output, table.to_csv(index=False, lineterminator="\n"))
         Console(soft_wrap=True).print(f"written to {output}", markup=False)
     return table
 
 
-def _file(given: str) -> Path:
-    path = Path(given).expanduser()
-    if not path.is_file():
-        raise ValueError(f"input={given}: there is no such file")
-    return path
-
-
 def _next_words(task: Task, facts: TextFacts, given: str, config: DictConfig) -> pd.DataFrame:
     """Rank the tokens that may follow, and go on with the most probable one for a while."""
-    top_k, length = whole_number("top_k", config.top_k), whole_number("length", config.length, least=0)
-    # A long text cannot be a file name: the system would refuse to look.
-    is_file = len(given) < 1000 and "\n" not in given and Path(given).expanduser().is_file()
-    if not is_file and _LIKE_A_FILE.fullmatch(given):
-        raise ValueError(f"input={given}: there is no such file")
-    batch = text.prediction_batch(read_text(Path(given).expanduser()) if is_file else given, facts)
+    path = input_file(given, may_be_words=True)
+    batch = text.prediction_batch(given if path is None else read_text(path), facts)
     if not isinstance(task, LanguageModelling):
         raise ValueError(f"run={config.run}: {type(task).__name__} gives no probabilities of a next token")
     probabilities, state = task.next_probabilities(batch.tokens)
-    best = probabilities[0].topk(min(top_k, len(facts.vocabulary)))
+    best = probabilities[0].topk(min(config.top_k, len(facts.vocabulary)))
     table = pd.DataFrame(
         {"token": [facts.vocabulary[i] for i in best.indices], "probability": best.values.tolist()}
     )
     shown = table.assign(token=[_visible(token) for token in table["token"]])
     _print(shown, "next token, by the softmax over H_t", {"probability": "{:.4f}"})
     tokens = batch.tokens
-    for _ in range(length):
+    for _ in range(config.length):
         following = probabilities.argmax(-1, keepdim=True)
         tokens = torch.cat([tokens, following], dim=1)
         probabilities, state = task.next_probabilities(following, state)
     decoded = Vocabulary(facts.vocabulary, facts.counts).decode(tokens[0].tolist())
     written = make_tokenizer(facts.tokenizer, facts.lowercase).detokenize(decoded)
-    if length:
+    if config.length:
         Console().print(
             "always the most probable:", written[-2000:], markup=False, highlight=False, emoji=False
         )

@@ -79,15 +79,18 @@ def _tell_logger(config: DictConfig, key: str) -> None:
             logger[known] = config.wandb[known]
 
 
-def _check_epochs(config: DictConfig, before: DictConfig) -> None:
-    """Raise ValueError for a ``trainer.max_epochs`` that is no number; warn where a schedule ends first."""
-    epochs = config.trainer.get("max_epochs")
-    if epochs is None and before.trainer.get("max_epochs") is None:
-        return
-    whole_number("trainer.max_epochs", epochs, least=-1)
-    planned = OmegaConf.select(config, "scheduler.T_max")
-    if isinstance(planned, int) and (epochs > planned or epochs == -1):
+def warn_of_schedule(config: DictConfig) -> None:
+    """Warn where a resumed training goes on after its schedule has ended."""
+    epochs, planned = config.trainer.get("max_epochs"), OmegaConf.select(config, "scheduler.T_max")
+    if isinstance(planned, int) and epochs is not None and (epochs > planned or epochs == -1):
         _log.warning(
             "scheduler.T_max stays %s epochs: past them the learning rate of scheduler=cosine rises again",
             planned,
         )
+
+
+def _check_epochs(config: DictConfig, before: DictConfig) -> None:
+    """Raise ValueError for a ``trainer.max_epochs`` that is no number."""
+    epochs = config.trainer.get("max_epochs")
+    if epochs is not None or before.trainer.get("max_epochs") is not None:
+        whole_number("trainer.max_epochs", epochs, least=-1)

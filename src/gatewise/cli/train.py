@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from gatewise.cli import console
 from gatewise.cli.assemble import make_data, make_task, make_trainer, stored_config
+from gatewise.cli.check import group_choices
 from gatewise.cli.fit import fit_and_test
-from gatewise.cli.resume import resumed_config
+from gatewise.cli.resume import resumed_config, warn_of_schedule
+from gatewise.cli.shared_data import shared_data
 from gatewise.data.module import SequenceDataModule
 from gatewise.facts import Facts
 from gatewise.launch.parent import end_with
@@ -27,8 +30,10 @@ from gatewise.runs.metrics import read_metrics
 from gatewise.runs.ranks import all_ranks, number_of_processes
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
-from gatewise.settings import flag, optional_whole_number, whole_number
 from gatewise.tasks import Task
+
+if TYPE_CHECKING:
+    from gatewise.sweeps.pruning import StopHopeless
 
 
 def main(config: DictConfig) -> float | None:
@@ -60,35 +65,42 @@ def _lead(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
-    job = Job(runs_dir, overrides, os.environ)
-    if config.resume is None and (begun := job.begun()) is not None:
+    with open_dict(config):
+        # How the sweep goes about it is nothing of one training's.
+        job = (config.pop("sweep", None) or {}).get("job")
+    folder = None if job is None else Path(job.run)
+    if folder is not None and (folder / "config.yaml").is_file():
+        config.resume = str(folder)
+    requeued = Job(runs_dir, overrides, os.environ)
+    if config.resume is None and (begun := requeued.begun()) is not None:
         config.resume = str(begun)
     if config.resume is not None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
             run.save_code(read_code(Path.cwd(), runs_dir))
-            return _resume(run, overrides)
+            return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
-    choices = {name: chosen for name, chosen in hydra.runtime.choices.items() if "hydra/" not in name}
-    data, task = prepare(config, choices)
+    choices = group_choices()
+    data, task = prepare(config, choices, job)
     make_trainer(config, Run(runs_dir / "none"))
-    run = Run.create(runs_dir, config.name, config, overrides, choices)
-    job.begin(run.folder)
+    run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
+    requeued.begin(run.folder)
     with run.lock():
         run.save_code(read_code(Path.cwd(), runs_dir))
-        return _train(run, data, task)
+        return _train(run, data, task, job)
 
 
-def _resume(run: Run, overrides: list[str]) -> float | None:
+def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> float | None:
     """Go on with a run whose lock is held; a finished one only where it is given more epochs."""
     before = stored_config(run)
     config = resumed_config(run, overrides)
+    warn_of_schedule(config)
     if run.state() == "done" and not (config != before and _epochs_left(run, config)):
         message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
         Console(soft_wrap=True).print(message, highlight=False)
         return best_value(run)
-    data, task = prepare(config, run.choices())
+    data, task = prepare(config, run.choices(), job)
     if (run.folder / "facts.json").is_file() and data.facts != run.facts():
         raise ValueError(
             f"resume={console.short(run.folder)}: the data is not what it was trained on "
@@ -96,7 +108,7 @@ def _resume(run: Run, overrides: list[str]) -> float | None:
         )
     make_trainer(config, run)
     run.save_config(config)
-    return _train(run, data, task)
+    return _train(run, data, task, job)
 
 
 def _differing(facts: Facts | None, others: Facts) -> str:
@@ -109,32 +121,33 @@ def _epochs_left(run: Run, config: DictConfig) -> bool:
     return not rows or most in (None, -1) or int(rows[-1]["epoch"]) + 1 < most
 
 
-def prepare(config: DictConfig, choices: dict[str, str | None]) -> tuple[SequenceDataModule, Task]:
-    """Seed this process and make the data and the task of a config.
+def prepare(
+    config: DictConfig, choices: dict[str, str | None], job: DictConfig | None = None
+) -> tuple[SequenceDataModule, Task]:
+    """Seed this process and make the data and the task of a config; those of a sweep's ``job`` share data.
 
     Raises ValueError for settings, devices or data that cannot be used.
     """
     number_of_processes(config.trainer)
     console.quiet()
-    flag("test", config.test)
-    optional_whole_number("trainer.max_epochs", config.trainer.max_epochs, least=-1)
     if config.threads is not None:
-        torch.set_num_threads(whole_number("threads", config.threads))
-    pl.seed_everything(whole_number("seed", config.seed, least=0), workers=True, verbose=False)
-    data = make_data(config)
+        torch.set_num_threads(config.threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = make_data(config) if job is None else shared_data(config, job.folder)
     assert data.facts is not None
     return data, make_task(config, data.facts, choices)
 
 
-def _train(run: Run, data: SequenceDataModule, task: Task) -> float | None:
+def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None) -> float | None:
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
     if (group := Torchrun.here()) is not None:
         group.tell(run.folder)
     with stoppable() as stop:
         try:
+            pruning = None if job is None else _pruning(run, task, job, count)
             with console.logged_to(run.log_file), all_ranks(run, count):
-                fit_and_test(run, data, task)
+                fit_and_test(run, data, task, pruning)
         except KeyboardInterrupt:
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = f"{console.program()} train resume={console.short(run.folder)}"
@@ -149,11 +162,27 @@ def _train(run: Run, data: SequenceDataModule, task: Task) -> float | None:
         except BaseException as error:
             run.set_status("failed", f"{type(error).__name__}: {error}")
             raise
-    run.set_status("done")
+    hopeless = None if pruning is None else pruning.reason
+    run.set_status("pruned" if hopeless else "done", hopeless)
     console.print_places(run)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         console.print_next_steps(run)
     return best_value(run)
+
+
+def _pruning(run: Run, task: Task, job: DictConfig, processes: int) -> StopHopeless | None:
+    """What stops this training of a sweep where it is hopeless, if the sweep does so."""
+    if not job.prune:
+        return None
+    if processes > 1:
+        raise ValueError(
+            f"sweep.pruner: a training in {processes} processes cannot be pruned: give sweep.pruner=null"
+        )
+    # Imported here: a training by itself has no use for Optuna.
+    from gatewise.sweeps.folder import Sweep
+    from gatewise.sweeps.pruning import StopHopeless
+
+    return StopHopeless(run, Sweep(Path(job.folder)), job.trial, task.monitor, task.mode)
 
 
 def best_value(run: Run) -> float | None:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
 from gatewise.facts import Facts
-from gatewise.settings import whole_number
+from gatewise.ranges import DATA, Ranges
 
 
 class BatchDataset(Dataset[Any]):
@@ -46,9 +47,9 @@ class SequenceDataModule(pl.LightningDataModule):
     test_data: BatchDataset
 
     def __init__(self, batch_size: int, seed: int, folders: Sequence[str | Path] = ()) -> None:
+        given = Ranges(DATA).check(locals())
         super().__init__()
-        self.batch_size = whole_number("batch_size", batch_size)
-        self.seed = whole_number("seed", seed, least=0)
+        self.batch_size, self.seed = int(given["batch_size"]), int(given["seed"])
         self.folders = (folders,) if isinstance(folders, (str, Path)) else tuple(folders)
         self.facts: Facts | None = None
         self._loaded = False
@@ -95,6 +96,12 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.batches(self.test_data, shuffle=False)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The batch on a device; on the CPU, where it is read, there is nothing to do and nothing to ask."""
+        if device.type == "cpu":
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def shard(self) -> tuple[int, int]:
         """(rank, number of processes) of this process; (0, 1) outside a Trainer."""

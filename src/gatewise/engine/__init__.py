@@ -1,33 +1,28 @@
 """Engines: ways to run any cell over whole sequences, all with the loop's results.
 
 ``loop`` is the reference; ``function`` is one autograd node in torch operations; ``native`` compiles the cell
-to C for the CPU. Each is a module with a ``run`` of the same signature.
+to C for the CPU; ``torch`` is what torch.nn has for its own cells. Each is a module with a ``run`` of the
+same signature.
 """
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine import function, loop, native
+from gatewise.engine import function, loop, native, torch_nn
 from gatewise.engine.packing import Packing
-from gatewise.engine.weights import Result, Weights
-from gatewise.settings import choice
+from gatewise.engine.weights import Result, Unsupported, Weights, check_shapes
+from gatewise.ranges import ENGINES
 
-ENGINES = ("auto", "native", "function", "loop")
-
-__all__ = ["ENGINES", "Packing", "Result", "Weights", "check_engine", "run"]
+__all__ = ["ENGINES", "Packing", "Result", "Weights", "run"]
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
-
-
-def check_engine(name: str) -> None:
-    """Raise ValueError for an engine that does not exist."""
-    choice("engine", name, ENGINES)
 
 
 def run(
@@ -39,31 +34,56 @@ def run(
     state: tuple[Tensor, ...],
     reverse: bool = False,
     state_mask: Tensor | None = None,
+    noise: Tensor | None = None,
     show: bool = False,
+    recompute: bool = False,
 ) -> Result:
     """Run a cell over packed sequences x [N, F] by the named engine; ``auto`` picks the fastest that can.
 
-    The gates of a run with ``show`` carry gradients, which only the loop gives them.
+    Where the engine cannot run it another one does, and the log says once which could not and why.
+    ``recompute`` is for the native engine, the others take no notice. Raises ValueError where the shapes of
+    two tensors do not fit.
     """
-    if show and engine not in ("auto", "loop"):
-        _say_once(f"engine={engine}: returning gates takes the loop engine")
+    check_shapes(cell, weights, x, batch_sizes, state, state_mask, noise)
+    arguments = (cell, weights, x, batch_sizes, state, reverse, state_mask, noise)
     # torch.func (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
-    if engine == "loop" or show or _in_torch_func():
-        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask, show)
-    if engine != "function":
+    attempts = () if _in_torch_func() else _ATTEMPTS[engine]
+    name = type(cell).__name__
+    for attempt in attempts:
         try:
-            result: Result = native.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
-            return result
-        except native.Unsupported as reason:
-            name = type(cell).__name__
-            _say_once(f"engine={engine}: {name} with {reason}: not by the native engine")
+            result = _attempt(attempt, arguments, show, recompute)
+        except Unsupported as reason:
+            # That torch.nn lacks a cell is worth a word only where it was asked for.
+            if (engine, attempt) != ("auto", "torch"):
+                _say_once(f"engine={engine}: {name} with {reason}: not by the {attempt} engine")
+            continue
+        if engine == "auto":
+            _say_once(f"engine=auto: {name} by the {attempt} engine")
+        return result
+    return loop.run(*arguments, show)
+
+
+# The next where one cannot; behind them all stands the loop.
+_ATTEMPTS = {
+    "auto": ("native", "torch", "function"),
+    "native": ("native", "function"),
+    "torch": ("torch", "function"),
+    "function": ("function",),
+    "loop": (),
+}
+
+
+def _attempt(engine: str, arguments: tuple[Any, ...], show: bool, recompute: bool) -> Result:
+    if engine == "native":
+        result: Result = native.run(*arguments, show, recompute)
+        return result
+    if show:
+        raise Unsupported("gates to show")
+    if engine == "torch":
+        result = torch_nn.run(*arguments)
+        return result
     # Without gradients there is no graph to save, and the loop keeps no history of states.
-    if not torch.is_grad_enabled():
-        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
-    if not function.supports(cell):
-        _say_once(f"engine={engine}: {type(cell).__name__}.step mixes features; the loop engine runs it")
-        return loop.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
-    return function.run(cell, weights, x, batch_sizes, state, reverse, state_mask)
+    return function.run(*arguments) if torch.is_grad_enabled() else loop.run(*arguments)
 
 
 def _in_torch_func() -> bool:

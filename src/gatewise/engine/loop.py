@@ -21,14 +21,18 @@ def run(
     state: tuple[Tensor, ...],
     reverse: bool,
     state_mask: Tensor | None = None,
+    noise: Tensor | None = None,
     show: bool = False,
 ) -> Result:
-    """Run a cell over packed sequences x [N, F] from ``state`` (each [B, H]).
+    """Run a cell over packed sequences x [N, F] from ``state`` (each [B, H], with a projection h [B, P]).
 
-    ``state_mask`` [B, H] multiplies h before every recurrent product (variational dropout). With ``show``
-    the result holds every shown gate and every state at every step.
+    ``state_mask`` [B, P] multiplies h before every recurrent product (variational dropout). ``noise``
+    [N, len(cell.noise)·H] holds the blocks that follow the gates in ``a``. With ``show`` the result holds
+    every shown gate and every state at every step.
     """
     a = F.linear(x, weights.input, weights.bias)
+    if noise is not None:
+        a = torch.cat([a, noise.to(a.dtype)], dim=1)
     own = SimpleNamespace(**weights.own)
     steps = step_slices(batch_sizes, reverse)
     outputs: list[Tensor] = []
@@ -37,7 +41,11 @@ def run(
         before = [s[:alive] for s in state]
         h = before[0] if state_mask is None else before[0] * state_mask[:alive]
         r = F.linear(h, weights.hidden)
-        after, gates = cell.step(cell.split_gates(a[rows]), cell.split_gates(r), cell.name_state(before), own)
+        after, gates = cell.step(
+            cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(before), own
+        )
+        if weights.projection is not None:
+            after = (F.linear(after[0], weights.projection), *after[1:])
         outputs.append(after[0])
         if show:
             shown.append({**gates, **dict(zip(cell.states, after, strict=True))})

@@ -7,9 +7,11 @@ are the first ``batch_sizes[t]`` rows of the state. N = sum of lengths; T time, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,21 @@ class Packing:
             order=None if is_sorted else order.to(device),
             positions=alive.flatten().nonzero().squeeze(1).to(device),
         )
+
+    @classmethod
+    def of_packed_sequence(cls, packed: PackedSequence) -> Packing:
+        """The packing that a PackedSequence comes in.
+
+        Raises ValueError where its ``batch_sizes`` rise, or are not those of its rows.
+        """
+        sizes = tuple(packed.batch_sizes.tolist())
+        falling = all(before >= after for before, after in pairwise(sizes))
+        if not sizes or sizes[-1] < 1 or not falling or sum(sizes) != len(packed.data):
+            raise ValueError(
+                f"batch_sizes of a PackedSequence must fall from step to step and add up to its "
+                f"{len(packed.data)} rows, got {list(sizes)}; make it with pack_padded_sequence"
+            )
+        return cls(sizes, len(sizes), sizes[0], packed.sorted_indices, torch.arange(sum(sizes)))
 
     @property
     def rows(self) -> Tensor:

@@ -12,9 +12,16 @@ from gatewise.engine.weights import Weights
 
 
 def sequence_inputs(
-    weights: Weights, x: Tensor, state: tuple[Tensor, ...], state_mask: Tensor | None
+    weights: Weights,
+    x: Tensor,
+    state: tuple[Tensor, ...],
+    state_mask: Tensor | None,
+    noise: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """All tensors a sequence depends on, in one order: x, U, W, b, mask, own parameters, initial state."""
+    """All tensors a sequence depends on, in one order: x, U, W, b, mask, own parameters, initial state.
+
+    The projection of a cell that has one, and the noise of a cell that takes some, follow.
+    """
     return (
         x,
         weights.input,
@@ -23,6 +30,7 @@ def sequence_inputs(
         state_mask,
         *weights.own.values(),
         *state,
+        *(tensor for tensor in (weights.projection, noise) if tensor is not None),
     )
 
 
@@ -38,17 +46,14 @@ def differentiable_backward(
         # Views of their own: an input may be computed from another (a carried state from the weights), and
         # the way through it is not this node's to differentiate.
         inputs = tuple(None if tensor is None else tensor.view_as(tensor) for tensor in inputs)
-        x, weight_input, weight_hidden, bias, state_mask, *own_and_state = inputs
-        own = dict(zip(ctx.own_names, own_and_state[: len(ctx.own_names)], strict=True))
-        result = loop.run(
-            ctx.cell,
-            Weights(weight_input, weight_hidden, bias, own),
-            x,
-            ctx.batch_sizes,
-            tuple(own_and_state[len(ctx.own_names) :]),
-            ctx.reverse,
-            state_mask,
-        )
+        x, weight_input, weight_hidden, bias, state_mask, *others = inputs
+        rest = iter(others)
+        own = {name: next(rest) for name in ctx.own_names}
+        state = tuple(next(rest) for _ in ctx.cell.states)
+        projection = None if ctx.cell.projection_size is None else next(rest)
+        noise = next(rest) if ctx.cell.noise else None
+        weights = Weights(weight_input, weight_hidden, bias, own, projection)
+        result = loop.run(ctx.cell, weights, x, ctx.batch_sizes, state, ctx.reverse, state_mask, noise)
         wanted = [i for i, need in enumerate(needed) if need]
         found = torch.autograd.grad(
             (result.outputs, *result.state),

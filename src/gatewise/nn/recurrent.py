@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,12 +12,17 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, RNN, Cell
+from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
+from gatewise.cells.zoneout import zoneout as zoned_out
+from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
-from gatewise.nn.layer import RECURRENT_INITS, Layer
-from gatewise.settings import below_one, flag, whole_number
+from gatewise.nn import keras
+from gatewise.nn.layer import Layer
+from gatewise.ranges import RECURRENT
 
 State = tuple[Tensor, ...]
+
+_log = logging.getLogger(__name__)
 
 
 class Recurrent(nn.Module):
@@ -26,8 +32,13 @@ class Recurrent(nn.Module):
     every step on request. Dropouts: ``dropout`` draws anew at each step between layers, as torch does;
     ``input_dropout`` and ``state_dropout`` are variational, one mask for all steps of a sequence, on every
     layer's input and on the hidden state before its recurrent product (Gal & Ghahramani, "A Theoretically
-    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016). ``recurrent_init`` is
-    ``orthogonal`` (per gate) or ``uniform`` (torch's). ``engine`` is one of ``gatewise.engine.ENGINES``.
+    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016); ``weight_dropout`` is
+    DropConnect, one mask of the recurrent weights W for a whole forward pass (Merity, Keskar & Socher,
+    "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the probability that a
+    feature of a state stays as it was for a step, one for all states or by state, {h: 0.05, c: 0.5} (Krueger
+    et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or ``uniform`` (torch's).
+    ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the native one keeps the states alone
+    for the backward pass, which then takes longer and needs less memory.
 
     Raises ValueError for a size, probability or choice that cannot be.
     """
@@ -45,32 +56,36 @@ class Recurrent(nn.Module):
         cell: Cell | None = None,
         input_dropout: float = 0.0,
         state_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
         recurrent_init: str = "orthogonal",
         learn_initial_state: bool = False,
         engine: str = "auto",
+        recompute: bool = False,
     ) -> None:
+        RECURRENT.check(locals())
         super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            whole_number(name, size)
-        dropouts = {"dropout": dropout, "input_dropout": input_dropout, "state_dropout": state_dropout}
-        for name, p in dropouts.items():
-            below_one(name, p)
-        flags = {"bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
-        for name, value in {**flags, "learn_initial_state": learn_initial_state}.items():
-            flag(name, value)
-        if recurrent_init not in RECURRENT_INITS:
-            raise ValueError(f"recurrent_init must be {' or '.join(RECURRENT_INITS)}, got {recurrent_init!r}")
         if cell is not None and not isinstance(cell, Cell):
             raise ValueError(f"cell must be a gatewise.cells.Cell, got {cell!r}")
-        engines.check_engine(engine)
         self.cell = cell if cell is not None else LSTM()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
-        self.engine = engine
+        self.weight_dropout = weight_dropout
+        for name in ("state_dropout", "weight_dropout"):
+            if getattr(self, name) and not self.cell.recurrent:
+                message = "%s=%s does nothing: %r has no recurrent product"
+                _log.warning(message, name, getattr(self, name), self.cell)
+        self.zoneout = zoneout_probabilities(self.cell, zoneout)
+        # The cell that the engine runs, in evaluation and in training.
+        self._run_cells = (self.cell, self.cell)
+        if self.zoneout:
+            evaluated, trained = (zoned_out(self.cell, self.zoneout, training) for training in (False, True))
+            self._run_cells = (evaluated, trained)
+        self.engine, self.recompute = engine, recompute
         self.num_directions = 2 if bidirectional else 1
-        self.output_size = self.num_directions * hidden_size
+        self.state_sizes = self.cell.state_sizes(hidden_size)
+        self.output_size = self.num_directions * self.state_sizes[0]
         # In torch's order: layer 0 forward, layer 0 reverse, layer 1 forward, …
         self.layers = nn.ModuleList(
             Layer(
@@ -101,6 +116,8 @@ class Recurrent(nn.Module):
     ) -> Any:
         """Run the sequences; L layers, D directions, T time, B batch, F inputs, H hidden.
 
+        Where the cell projects its hidden state to P features, h and the outputs have P in place of H.
+
         ``x`` is [T, B, F], with ``batch_first`` [B, T, F], one sequence [T, F], or a PackedSequence (the
         outputs then are one as well). ``state`` holds one [L·D, B, H] per state of the cell; zeros, or the
         learnt initial state, without it. ``lengths`` [B]: steps of each sequence that are not padding.
@@ -109,10 +126,11 @@ class Recurrent(nn.Module):
         tuple of [L·D, B, H], each sequence's own last. With ``return_gates`` a third value: for every gate
         and state by name, its value at every step, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T, H]).
 
-        Raises ValueError where shapes, dtypes or lengths do not fit.
+        Raises ValueError where shapes, dtypes, devices or lengths do not fit.
         """
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
+        self._check_kind("input", x.data if isinstance(x, PackedSequence) else x)
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence carries its own lengths: leave `lengths` out")
@@ -149,8 +167,7 @@ class Recurrent(nn.Module):
         return (outputs.squeeze(batch_dim), final, *squeezed)
 
     def _forward_packed_sequence(self, x: PackedSequence, state: Any, return_gates: bool) -> Any:
-        sizes = tuple(x.batch_sizes.tolist())
-        packing = Packing(sizes, len(sizes), sizes[0], x.sorted_indices, torch.arange(len(x.data)))
+        packing = Packing.of_packed_sequence(x)
         outputs, final, gates = self._run(packing, x.data, state, return_gates)
         packed = x._replace(data=outputs)
         if not return_gates:
@@ -162,7 +179,6 @@ class Recurrent(nn.Module):
         self, packing: Packing, x: Tensor, state: State | Tensor | None, show: bool
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates per layer."""
-        self._check_dtype("input", x)
         initial = self._initial_state(state, packing)
         finals: list[State] = []
         gates: dict[str, list[Tensor]] = {}
@@ -173,16 +189,20 @@ class Recurrent(nn.Module):
             outputs = []
             for direction in range(self.num_directions):
                 index = layer * self.num_directions + direction
+                weights = self._layer(index).weights()
+                dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
                 result = engines.run(
                     self.engine,
-                    self.cell,
-                    self._layer(index).weights(),
+                    self._run_cells[self.training],
+                    weights._replace(hidden=dropped),
                     x,
                     packing.batch_sizes,
                     initial[index],
                     reverse=direction == 1,
-                    state_mask=self._mask(self.state_dropout, (packing.batch, self.hidden_size), x),
+                    state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
+                    noise=self._noise(x),
                     show=show,
+                    recompute=self.recompute,
                 )
                 outputs.append(result.outputs)
                 finals.append(result.state)
@@ -194,30 +214,50 @@ class Recurrent(nn.Module):
         return x, final, gates
 
     def _initial_state(self, state: State | Tensor | None, packing: Packing) -> list[State]:
-        """One state per layer and direction, each tensor [B, H] in sorted order."""
+        """One state per layer and direction, its tensors [B, H] (h [B, P]) in sorted order."""
         if state is None:
             return [self._layer(i).initial_state(packing.batch) for i in range(len(self.layers))]
         tensors = (state,) if isinstance(state, Tensor) else tuple(state)
         names = self.cell.states
-        expected = (len(self.layers), packing.batch, self.hidden_size)
-        if len(tensors) != len(names) or any(tuple(s.shape) != expected for s in tensors):
+        expected = [(len(self.layers), packing.batch, size) for size in self.state_sizes]
+        if [tuple(s.shape) for s in tensors] != expected:
             got = ", ".join(str(tuple(s.shape)) for s in tensors)
-            raise ValueError(f"state must be ({', '.join(names)}), each of shape {expected}; got {got}")
+            shapes = f"each of shape {expected[0]}"
+            if len(set(expected)) > 1:
+                shapes = f"of shapes {', '.join(map(str, expected))}"
+            raise ValueError(f"state must be ({', '.join(names)}), {shapes}; got {got}")
         for name, tensor in zip(names, tensors, strict=True):
-            self._check_dtype(f"state {name}", tensor)
+            self._check_kind(f"state {name}", tensor)
         ordered = [packing.sort(s, 1) for s in tensors]
         return [tuple(s[index] for s in ordered) for index in range(len(self.layers))]
 
-    def _check_dtype(self, what: str, tensor: Tensor) -> None:
-        expected = self.layers[0].weight_ih.dtype
-        if tensor.dtype != expected and not torch.is_autocast_enabled(tensor.device.type):
-            raise ValueError(f"{what} is {tensor.dtype} and the weights are {expected}: make them one dtype")
+    def _check_kind(self, what: str, tensor: Tensor) -> None:
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{what} must be a torch.Tensor, got {type(tensor).__name__}")
+        weight = self._layer(0).weight_ih
+        if tensor.device != weight.device:
+            raise ValueError(
+                f"{what} is on {tensor.device} and the weights are on {weight.device}: move one to the other"
+            )
+        if tensor.layout != torch.strided:
+            raise ValueError(f"{what} is {tensor.layout}: make it dense with .to_dense()")
+        if tensor.dtype != weight.dtype and not torch.is_autocast_enabled(tensor.device.type):
+            raise ValueError(
+                f"{what} is {tensor.dtype} and the weights are {weight.dtype}: make them one dtype"
+            )
 
     def _mask(self, p: float, shape: tuple[int, int], like: Tensor) -> Tensor | None:
         """A variational dropout mask, scaled to keep the mean, or None where nothing is dropped."""
         if not self.training or p == 0:
             return None
         return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
+
+    def _noise(self, x: Tensor) -> Tensor | None:
+        """[N, K·H]: for each of the K states with zoneout, 1 where a step keeps a feature."""
+        if not self.training or not self.zoneout:
+            return None
+        shape = (len(x), self.hidden_size)
+        return torch.cat([x.new_empty(shape).bernoulli_(p) for p in self.zoneout.values()], dim=1)
 
     def _drop_input(self, x: Tensor, packing: Packing) -> Tensor:
         mask = self._mask(self.input_dropout, (packing.batch, x.shape[1]), x)
@@ -227,13 +267,9 @@ class Recurrent(nn.Module):
     def from_torch(cls, module: nn.RNNBase, engine: str = "auto") -> Recurrent:
         """A Recurrent with the settings and weights of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``.
 
-        Raises ValueError for a module it cannot express (``proj_size``).
+        Raises ValueError for any other module.
         """
-        cells: dict[type, Any] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
-        if type(module) not in cells or module.proj_size:
-            raise ValueError(f"cannot express {module}: give a torch.nn.LSTM, GRU or RNN without proj_size")
-        make = cells[type(module)]
-        settings = {"nonlinearity": module.nonlinearity} if make is RNN else {}
+        cell = _cell_of(module)
         recurrent = cls(
             module.input_size,
             module.hidden_size,
@@ -242,11 +278,38 @@ class Recurrent(nn.Module):
             module.batch_first,
             module.dropout,
             module.bidirectional,
-            cell=make(**settings),
+            cell=cell,
             engine=engine,
         )
         recurrent.to(next(module.parameters()).device)
         recurrent.load_torch(module)
+        return recurrent
+
+    @classmethod
+    def from_keras(
+        cls, cell: Cell, layers: Sequence[Sequence[Any]], batch_first: bool = True, engine: str = "auto"
+    ) -> Recurrent:
+        """A Recurrent with the weights of Keras layers: ``[layer.get_weights() for layer in …]``.
+
+        ``cell`` is an ``LSTM()`` for LSTM, a ``GRU()`` for GRU with ``reset_after=True``, an ``RNN()`` for
+        SimpleRNN, all with Keras's activations (tanh and sigmoid; an RNN's its ``nonlinearity``); layers in
+        ``Bidirectional`` give both directions. Outputs are those of ``return_sequences=True``. Raises
+        ValueError for arrays that are not of such layers.
+        """
+        found = keras.read(cell, layers)
+        recurrent = cls(
+            found.input_size,
+            found.hidden_size,
+            len(layers),
+            found.bias,
+            batch_first,
+            bidirectional=found.bidirectional,
+            cell=cell,
+            engine=engine,
+        )
+        recurrent.to(found.directions[0]["weight_ih"].dtype)
+        for index, tensors in enumerate(found.directions):
+            recurrent._layer(index).load_torch(tensors)
         return recurrent
 
     def load_torch(self, module: nn.RNNBase) -> None:
@@ -254,18 +317,32 @@ class Recurrent(nn.Module):
 
         Raises ValueError, naming both sides, where they differ in cell or size.
         """
-        torch_cells: Sequence[tuple[type, type]] = ((nn.LSTM, LSTM), (nn.GRU, GRU), (nn.RNN, RNN))
-        fits = any(isinstance(module, theirs) and type(self.cell) is ours for theirs, ours in torch_cells)
         names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
-        fits = fits and all(getattr(module, name) == getattr(self, name) for name in names)
-        if fits and isinstance(self.cell, RNN):
-            fits = module.nonlinearity == self.cell.nonlinearity
-        if not fits or module.proj_size:
+        fits = isinstance(module, nn.RNNBase) and all(getattr(module, n) == getattr(self, n) for n in names)
+        if fits:
+            theirs, ours = _cell_of(module), self.cell
+            same = ("nonlinearity", "projection_size")
+            fits = type(theirs) is type(ours)
+            fits = fits and all(getattr(theirs, n, None) == getattr(ours, n, None) for n in same)
+        if not fits:
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)
+        kinds = ["weight_ih", "weight_hh"]
+        kinds += ["bias_ih", "bias_hh"] if self.bias else []
+        kinds += ["weight_hr"] if self.cell.projection_size is not None else []
         for index in range(len(self.layers)):
             suffix = f"l{index // self.num_directions}" + ("_reverse" if index % self.num_directions else "")
-            kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if self.bias else 2]
             self._layer(index).load_torch(
                 {kind: getattr(module, f"{kind}_{suffix}").detach() for kind in kinds}
             )
+
+
+def _cell_of(module: nn.RNNBase) -> Cell:
+    """The cell that a torch module runs; ValueError where there is none."""
+    if isinstance(module, nn.LSTM):
+        return ProjectedLSTM(module.proj_size) if module.proj_size else LSTM()
+    if isinstance(module, nn.GRU):
+        return GRU()
+    if isinstance(module, nn.RNN):
+        return RNN(module.nonlinearity)
+    raise ValueError(f"cannot express {module}: give a torch.nn.LSTM, GRU or RNN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -56,8 +57,9 @@ class StopAtNaN(pl.Callback):
         batch_idx: int,
     ) -> None:
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if loss is not None and not bool(torch.isfinite(loss)):
-            self._stop(trainer, "the loss", float(loss), f"step {batch_idx + 1} of epoch")
+        value = 0.0 if loss is None else float(loss)
+        if not math.isfinite(value):
+            self._stop(trainer, "the loss", value, f"step {batch_idx + 1} of epoch")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         value = trainer.callback_metrics.get(self.monitor)

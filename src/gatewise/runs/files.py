@@ -64,6 +64,13 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_picture(path: Path, figure: Any) -> None:
+    """Write a figure of matplotlib's as PNG, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; raises ValueError naming the file where it is not."""
     try:

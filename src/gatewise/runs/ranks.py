@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-import torch
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.runs.run import Run
@@ -32,7 +31,7 @@ def number_of_processes(trainer: DictConfig) -> int:
     Raises ValueError for a GPU that is not there, or devices that are no number.
     """
     devices, accelerator = trainer.devices, trainer.accelerator
-    visible = torch.cuda.device_count()
+    visible = 0 if accelerator == "cpu" else _visible_gpus()
     on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and visible > 0)
     if on_gpu and visible == 0:
         raise ValueError("trainer.accelerator=gpu: no CUDA GPU is visible here; use trainer=cpu or ddp_cpu")
@@ -58,6 +57,12 @@ def number_of_processes(trainer: DictConfig) -> int:
             f"{started[0]} processes on {started[1]} here; use trainer=torchrun"
         )
     return count
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 @contextlib.contextmanager
@@ -108,6 +113,8 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
 
 def _leave_group() -> None:
     """Leave the next training of this process nothing to join: neither a group nor the place in it."""
+    import torch
+
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     for name in PLACE_IN_GROUP:

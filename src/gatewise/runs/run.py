@@ -21,7 +21,7 @@ from gatewise.settings import nearest
 
 LAST = "last"
 LOCK = ".lock"
-STATES = ("created", "running", "done", "failed", "interrupted")
+STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
 
@@ -59,18 +59,18 @@ class Run:
         config: DictConfig,
         overrides: Sequence[str],
         choices: Mapping[str, str | None],
+        folder: Path | None = None,
     ) -> Run:
         """A new directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        ``runs_dir/last`` points to it from now on. Raises ValueError for a name that is no folder below
-        ``runs_dir``, OSError where it cannot be written.
+        ``runs_dir/last`` points to it from now on. With ``folder`` it is that one, which may hold what a
+        killed process had begun. Raises ValueError for a name that is no folder below ``runs_dir``, OSError
+        where it cannot be written.
         """
-        parts = Path(name).parts if isinstance(name, str) else ()
-        if not parts or ".." in parts or Path(name).is_absolute():
-            raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
-        run = cls(_new_folder((runs_dir / name).resolve()))
-        run.checkpoints.mkdir()
-        run.plots.mkdir()
+        run = cls(folder or new_folder(runs_dir, name))
+        run.folder.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.mkdir(exist_ok=True)
+        run.plots.mkdir(exist_ok=True)
         write_text(
             run.folder / "overrides.yaml",
             OmegaConf.to_yaml({"overrides": list(overrides), "choices": dict(choices)}),
@@ -78,7 +78,7 @@ class Run:
         run.set_status("created")
         # The last one: a directory that holds it is a whole run.
         run.save_config(config)
-        _point_last_to(run.folder, runs_dir)
+        point_last_to(run.folder, runs_dir)
         return run
 
     @classmethod
@@ -106,7 +106,11 @@ class Run:
         return cls(folder.resolve())
 
     def config(self) -> DictConfig:
-        """The resolved config, as trained; raises ValueError where the file is no run's config."""
+        """The resolved config, as trained.
+
+        Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
+        code.
+        """
         config = self._config_file()
         missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
         if missing:
@@ -114,6 +118,12 @@ class Run:
                 f"{self.folder}/config.yaml: not a Gatewise run's config (it has no {', '.join(missing)}); "
                 f"name the directory of a run"
             )
+        for key, value in _leaves(OmegaConf.to_container(config)):
+            if isinstance(value, str) and "${" in value:
+                raise ValueError(
+                    f"{self.folder}/config.yaml: {key}={value}: a stored config is resolved, and refers to "
+                    f"nothing"
+                )
         OmegaConf.set_struct(config, True)
         return config
 
@@ -188,7 +198,7 @@ class Run:
         return path
 
     def set_status(self, state: str, reason: str | None = None) -> None:
-        """Record ``created``, ``running``, ``done``, ``failed`` or ``interrupted``, and why."""
+        """Record ``created``, ``running``, ``done``, ``pruned``, ``failed`` or ``interrupted``, and why."""
         status = {
             "state": state,
             "reason": reason,
@@ -210,6 +220,11 @@ class Run:
         gone = state in ("created", "running") and not is_held(self.folder / LOCK)
         return "interrupted" if gone else str(state)
 
+    def reason(self) -> str | None:
+        """Why it is in its state, where that was recorded."""
+        reason = read_json_object(self.folder / "status.json").get("reason")
+        return None if reason is None else str(reason)
+
     @contextlib.contextmanager
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
         """Hold the run for this process; raises ValueError, naming it, where another one trains the run.
@@ -229,18 +244,47 @@ class Run:
         write_json(self.folder / "summary.json", dict(values))
 
 
-def _new_folder(parent: Path) -> Path:
-    """A folder that no other process has, however many start in the same second."""
-    parent.mkdir(parents=True, exist_ok=True)
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value of a config, with its key."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _leaves(child, f"{key}[{index}]")
+    else:
+        yield key, node
+
+
+def check_name(name: Any) -> None:
+    """Raise ValueError for a run name that is no folder below the one of all runs."""
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or ".." in parts or Path(name).is_absolute():
+        raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Make the folder ``parent/name/<date_time_unique>``, however many start in the same second.
+
+    Raises ValueError for a name that is no folder below ``parent``.
+    """
     while True:
-        stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        folder = parent / f"{stamp}_{secrets.token_hex(3)}"
+        folder = free_folder(parent, name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
 
 
-def _point_last_to(folder: Path, runs_dir: Path) -> None:
-    temporary = runs_dir / f".{LAST}.{secrets.token_hex(3)}"
-    temporary.symlink_to(folder.relative_to(runs_dir.resolve()), target_is_directory=True)
-    temporary.replace(runs_dir / LAST)
+def free_folder(parent: Path, name: str) -> Path:
+    """The path of a folder as :func:`new_folder` makes them; nothing is made."""
+    check_name(name)
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
+
+
+def point_last_to(folder: Path, parent: Path) -> None:
+    """Make ``parent/last`` lead to ``folder``, which lies below ``parent``."""
+    temporary = parent / f".{LAST}.{secrets.token_hex(3)}"
+    temporary.symlink_to(folder.relative_to(parent.resolve()), target_is_directory=True)
+    temporary.replace(parent / LAST)

@@ -6,17 +6,19 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
+from gatewise.ranges import WANDB_LOGGER
 from gatewise.runs.run import Run
+
+if TYPE_CHECKING:
+    import wandb
 
 _log = logging.getLogger(__name__)
 
-MODES = ("offline", "online", "disabled")
 PATIENCE_SECONDS = 30
 """How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
 UNSENT = "unsent"
@@ -35,10 +37,11 @@ def make_logger(
 
     Raises ValueError for a mode that does not exist.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    WANDB_LOGGER.check(locals())
     if mode == "disabled":
         return None
+    import wandb  # a third of a second that a run without it need not wait
+
     logger = WandbLogger(
         name=run.id,
         id=run.id,
@@ -74,6 +77,8 @@ def start(logger: WandbLogger, run: Run) -> None:
 
     Raises ValueError where W&B has no account to send to.
     """
+    import wandb
+
     try:
         begun = logger.experiment
     except wandb.errors.UsageError as error:
@@ -99,8 +104,12 @@ def finish(loggers: Sequence[Any], exit_code: int) -> None:
 
     Where the server has gone, what it lacks stays on disk for ``gatewise sync``.
     """
+    if not any(isinstance(logger, WandbLogger) for logger in loggers):
+        return
+    import wandb
+
     begun = wandb.run
-    if begun is None or not any(isinstance(logger, WandbLogger) for logger in loggers):
+    if begun is None:
         return
     try:
         wandb.finish(exit_code=exit_code)

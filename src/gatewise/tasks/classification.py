@@ -12,11 +12,9 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from gatewise.batch import IGNORED, SequenceBatch
 from gatewise.facts import FeatureFacts
-from gatewise.settings import below_one
+from gatewise.ranges import CLASSIFICATION
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 from gatewise.tasks.training_epoch import TrainingEpoch
-
-POOLINGS = ("last", "mean", "max")
 
 
 class _Metrics(nn.Module):
@@ -48,7 +46,7 @@ class SequenceClassification(Task):
     ``mean`` and ``max`` go over its steps. ``dropout`` stands before the linear layer.
     """
 
-    facts_type = FeatureFacts
+    facts_type = CLASSIFICATION.facts
 
     def __init__(
         self,
@@ -62,14 +60,13 @@ class SequenceClassification(Task):
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
     ) -> None:
+        CLASSIFICATION.check(locals())
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         n_classes = len(facts.classes)
         self.facts, self.pooling = facts, pooling
-        self.label_smoothing = below_one("label_smoothing", label_smoothing, "share")
+        self.label_smoothing = float(label_smoothing)
         self.encoder = model(input_size=facts.feature_size, batch_first=True)
-        self.dropout = nn.Dropout(below_one("dropout", dropout))
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, n_classes)
 
         self.metrics = _Metrics(n_classes)

@@ -11,7 +11,7 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from gatewise.batch import WindowBatch
 from gatewise.facts import SeriesFacts
-from gatewise.settings import below_one, flag
+from gatewise.ranges import FORECASTING
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 from gatewise.tasks.training_epoch import TrainingEpoch
 
@@ -39,7 +39,7 @@ class Forecasting(Task):
     no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` stands before the linear layer.
     """
 
-    facts_type = SeriesFacts
+    facts_type = FORECASTING.facts
 
     def __init__(
         self,
@@ -53,13 +53,12 @@ class Forecasting(Task):
         dropout: float = 0.0,
         center: bool = False,
     ) -> None:
+        FORECASTING.check(locals())
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        if loss not in LOSSES:
-            raise ValueError(f"loss must be {' or '.join(LOSSES)}, got {loss!r}")
-        self.facts, self.loss, self.center = facts, loss, flag("center", center)
+        self.facts, self.loss, self.center = facts, loss, center
         self.target_columns = [facts.columns.index(name) for name in facts.targets]
         self.encoder = model(input_size=len(facts.columns), batch_first=True)
-        self.dropout = nn.Dropout(below_one("dropout", dropout))
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
 
         self.metrics = _Metrics()

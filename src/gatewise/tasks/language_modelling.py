@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric
 
 from gatewise.batch import IGNORED, TextBatch
 from gatewise.facts import TextFacts
-from gatewise.settings import below_one, flag, whole_number
+from gatewise.ranges import LANGUAGE_MODELLING, check_direction, check_tied
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, detached
 
 
@@ -40,7 +40,7 @@ class LanguageModelling(Task):
     Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
     """
 
-    facts_type = TextFacts
+    facts_type = LANGUAGE_MODELLING.facts
     unigram: Tensor
     """[V] log-probability of each token by its training frequency."""
 
@@ -56,27 +56,19 @@ class LanguageModelling(Task):
         dropout: float = 0.0,
         tie_weights: bool = False,
     ) -> None:
+        LANGUAGE_MODELLING.check(locals())
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        whole_number("embedding_size", embedding_size)
         self.facts = facts
         self.encoder = model(input_size=embedding_size, batch_first=True)
-        if self.encoder.bidirectional:
-            raise ValueError(
-                "a bidirectional encoder reads the next token before it predicts it: "
-                "choose model=lstm, gru or rnn"
-            )
+        check_direction(self.encoder.bidirectional)
+        check_tied(tie_weights, embedding_size, self.encoder.output_size)
         n_tokens = len(facts.vocabulary)
         self.embedding = nn.Embedding(n_tokens, embedding_size)
-        self.dropout = nn.Dropout(below_one("dropout", dropout))
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, n_tokens)
         nn.init.normal_(self.embedding.weight, std=0.1)
         nn.init.zeros_(self.head.bias)
-        if flag("tie_weights", tie_weights):
-            if self.encoder.output_size != embedding_size:
-                raise ValueError(
-                    f"tie_weights needs task.embedding_size = model.hidden_size, "
-                    f"got {embedding_size} and {self.encoder.output_size}"
-                )
+        if tie_weights:
             self.head.weight = self.embedding.weight
         counts = torch.tensor(facts.counts, dtype=torch.float64) + 1
         # Add-one smoothing: a token never seen in training must not make the baseline infinite.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.facts import Facts
 from gatewise.nn import Recurrent
+from gatewise.ranges import TASK, Ranges
 from gatewise.tasks.training_epoch import TrainingEpoch
 
 MakeModel = Callable[..., Recurrent]
@@ -42,19 +44,25 @@ class Task(pl.LightningModule):
         monitor: str,
         mode: str,
     ) -> None:
+        Ranges(TASK).check(locals())
         super().__init__()
         if not isinstance(facts, self.facts_type):
             raise ValueError(
                 f"{type(self).__name__} takes {self.facts_type.summary}, but the data gives {facts.summary}"
             )
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode must be min or max, got {mode!r}")
         self.monitor, self.mode = monitor, mode
         self.training_epoch = TrainingEpoch()
         self._step_count = 0
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Lightning asks for the signature in every step; this one need not be worked out.
+        if "training_step" in cls.__dict__:
+            signature = inspect.signature(cls.training_step)
+            cls.training_step.__signature__ = signature  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the hook it is in dozens of times a step, which a Module makes slow.
@@ -79,8 +87,8 @@ class Task(pl.LightningModule):
         self._step_count = count
         trainer = self.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (trainer.global_step + 1) % every == 0:  # when loggers take it up
-            self.log("step/loss", loss, on_step=True, on_epoch=False, prog_bar=True, batch_size=count)
+        if every and (trainer.global_step + 1) % every == 0:
+            self._log_step_loss(loss.detach())
         whole = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # Not when the epoch ends: Lightning asks the callbacks first then.
         if trainer.is_last_batch or (whole and trainer.global_step + 1 == trainer.max_steps):
@@ -97,6 +105,14 @@ class Task(pl.LightningModule):
             torch.distributed.all_reduce(counts)
             loss = loss * (self._step_count * self.trainer.world_size / counts.clamp(min=1))
         super().backward(loss, *args, **kwargs)
+
+    def _log_step_loss(self, loss: Tensor) -> None:
+        """Give ``step/loss`` to the loggers; ``self.log`` alone would take as long as a tenth of the step."""
+        if self.trainer.progress_bar_callback is not None:
+            self.log("step/loss", loss, on_step=True, prog_bar=True, logger=False, batch_size=1)
+        values = {"step/loss": float(loss), "epoch": self.trainer.current_epoch}
+        for logger in self.loggers:
+            logger.log_metrics(values, self.trainer.global_step)
 
     def _log_training_epoch(self) -> None:
         epoch = self.training_epoch

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gatewise.runs.files import replacing
+from gatewise.runs.files import write_picture
 from gatewise.runs.summary import best_row
 
 TRAIN, VALIDATION, TRUTH, MODEL = "#7f7f7f", "#1f77b4", "#333333", "#d95f02"
@@ -49,7 +49,7 @@ def learning_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(y=0.12)
         axes.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    write_picture(path, figure)
     return True
 
 
@@ -82,7 +82,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
     right = np.trace(counts)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(f"{title}\n{right} of {counts.sum()} test sequences right", fontsize=10)
-    _save(figure, path)
+    write_picture(path, figure)
 
 
 def forecasts(windows: Sequence[dict[str, Any]], targets: Sequence[str], path: Path, title: str) -> None:
@@ -100,7 +100,7 @@ def forecasts(windows: Sequence[dict[str, Any]], targets: Sequence[str], path: P
         axes.axvline(0, color="0.85", linewidth=1, zorder=0)
         axes.set(xlabel="steps from the forecast's start", ylabel=targets[0])
     figure.axes[0].legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    write_picture(path, figure)
 
 
 def _figure(panels: int, title: str, columns: int = 3) -> Figure:
@@ -112,9 +112,3 @@ def _figure(panels: int, title: str, columns: int = 3) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
     return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=120)

@@ -16,14 +16,8 @@ from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.series.csv import future_times, infer_frequency, is_regular, read_csv
 from gatewise.data.series.sunspots import sunspots_monthly
 from gatewise.facts import SeriesFacts
-from gatewise.settings import (
-    choice,
-    did_you_mean,
-    names,
-    optional_whole_number,
-    split_fractions,
-    whole_number,
-)
+from gatewise.ranges import SERIES_WINDOWS
+from gatewise.settings import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +43,7 @@ class SeriesWindows(SequenceDataModule):
         max_rows: use only the first rows of the series; None means all.
     """
 
-    facts_type = SeriesFacts
+    facts_type = SERIES_WINDOWS.facts
     facts: SeriesFacts | None
     train_data: Windows
     validation_data: Windows
@@ -74,28 +68,15 @@ class SeriesWindows(SequenceDataModule):
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
+        given = SERIES_WINDOWS.check(locals())
         super().__init__(batch_size, seed, folders)
-        if (file is None) == (dataset is None):
-            raise ValueError(
-                f"give one of data.file and data.dataset ({', '.join(DATASETS)}), got file={file!r}, "
-                f"dataset={dataset!r}"
-            )
-        if file is not None and not time_column:
-            raise ValueError(f"time_column must name the column of times in {file}, got {time_column!r}")
-        self.file = file
-        self.dataset = None if dataset is None else choice("dataset", dataset, DATASETS)
+        self.file, self.dataset, self.test_file = file, dataset, test_file
         self.time_column = time_column
-        self.test_file = test_file
-        self.columns = None if columns is None else names("columns", columns)
-        self.targets = None if targets is None else names("targets", targets)
-        self.lookback = whole_number("lookback", lookback)
-        self.horizon = whole_number("horizon", horizon)
-        self.season = whole_number("season", season)
-        self.stride = whole_number("stride", stride)
-        self.max_rows = optional_whole_number("max_rows", max_rows)
-        self.train_fraction, self.validation_fraction = split_fractions(
-            "to test on", train_fraction=train_fraction, validation_fraction=validation_fraction
-        )
+        self.columns: tuple[str, ...] | None = given["columns"]
+        self.targets: tuple[str, ...] | None = given["targets"]
+        self.lookback, self.horizon, self.season = lookback, horizon, season
+        self.stride, self.max_rows = stride, max_rows
+        self.train_fraction, self.validation_fraction = train_fraction, validation_fraction
 
     def load(self, test_only: bool) -> None:
         test_frame = None

@@ -15,7 +15,8 @@ from gatewise.data.files import find_file
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.speech.formats import UNLABELLED, LabelledSequences, read_sequences
 from gatewise.facts import FeatureFacts
-from gatewise.settings import did_you_mean, flag, fraction, split_fractions
+from gatewise.ranges import FEATURE_SEQUENCES
+from gatewise.settings import did_you_mean
 
 
 class FeatureSequences(SequenceDataModule):
@@ -30,7 +31,7 @@ class FeatureSequences(SequenceDataModule):
         scale: inputs are (x - mean) / std per feature over the training frames; otherwise raw.
     """
 
-    facts_type = FeatureFacts
+    facts_type = FEATURE_SEQUENCES.facts
     facts: FeatureFacts | None
     train_data: PaddedSequences
     validation_data: PaddedSequences
@@ -49,18 +50,14 @@ class FeatureSequences(SequenceDataModule):
         seed: int = 0,
         scale: bool = True,
     ) -> None:
+        FEATURE_SEQUENCES.check(locals())
         super().__init__(batch_size, seed, folders)
         self.train_file = train_file
         self.test_file = test_file
         self.validation_file = validation_file
-        self.validation_fraction = fraction("validation_fraction", validation_fraction)
-        self.test_fraction = fraction("test_fraction", test_fraction)
-        if not (test_file or validation_file):
-            split_fractions(
-                "to train on", validation_fraction=validation_fraction, test_fraction=test_fraction
-            )
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.package = package
-        self.scale = flag("scale", scale)
+        self.scale = scale
 
     def load(self, test_only: bool) -> None:
         if test_only and self.test_file:

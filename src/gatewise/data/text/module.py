@@ -16,9 +16,9 @@ from gatewise.data.files import read_text
 from gatewise.data.module import SequenceDataModule
 from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, lanes_for
-from gatewise.data.text.tokens import END_OF_LINE, TOKENIZERS, UNKNOWN, Vocabulary, make_tokenizer
+from gatewise.data.text.tokens import END_OF_LINE, UNKNOWN, Vocabulary, make_tokenizer
 from gatewise.facts import TextFacts
-from gatewise.settings import choice, flag, names, optional_whole_number, split_fractions, whole_number
+from gatewise.ranges import LANGUAGE_TEXT, TEXT_FILES
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class LanguageText(SequenceDataModule):
         evaluation_lanes: lanes of validation and test.
     """
 
-    facts_type = TextFacts
+    facts_type = LANGUAGE_TEXT.facts
     facts: TextFacts | None
 
     def __init__(
@@ -64,33 +64,16 @@ class LanguageText(SequenceDataModule):
         batch_size: int = 20,
         seed: int = 0,
     ) -> None:
+        given = LANGUAGE_TEXT.check(locals())
         super().__init__(batch_size, seed, folders)
-        self.corpus = None if corpus is None else choice("corpus", corpus, CORPORA)
-        given = {
-            "files": files,
-            "train_files": train_files,
-            "validation_files": validation_files,
-            "test_files": test_files,
+        self.corpus = corpus
+        self.files: dict[str, tuple[str, ...]] = {
+            name: given[name] for name in TEXT_FILES if given[name] is not None
         }
-        self.files = {name: names(name, value) for name, value in given.items() if value is not None}
-        sources = {*self.files, *(["corpus"] if corpus is not None else [])}
-        parts = {"train_files", "validation_files", "test_files"}
-        if sources != parts and sources - {"test_files"} not in ({"corpus"}, {"files"}):
-            got = ", ".join(sorted(sources)) or "none of them"
-            raise ValueError(
-                f"give either corpus ({', '.join(CORPORA)}), or files, or all of train_files, "
-                f"validation_files and test_files (the last may stand beside the others); got {got}"
-            )
-        self.validation_fraction, self.test_fraction = split_fractions(
-            "to train on", validation_fraction=validation_fraction, test_fraction=test_fraction
-        )
-        self.tokenizer = choice("tokenizer", tokenizer, TOKENIZERS)
-        self.lowercase = flag("lowercase", lowercase)
-        self.min_count = whole_number("min_count", min_count)
-        self.max_vocabulary = optional_whole_number("max_vocabulary", max_vocabulary, least=3)
-        self.max_tokens = optional_whole_number("max_tokens", max_tokens, least=2)
-        self.window = whole_number("window", window)
-        self.evaluation_lanes = whole_number("evaluation_lanes", evaluation_lanes)
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.tokenizer, self.lowercase = tokenizer, lowercase
+        self.min_count, self.max_vocabulary, self.max_tokens = min_count, max_vocabulary, max_tokens
+        self.window, self.evaluation_lanes = window, evaluation_lanes
 
     def load(self, test_only: bool) -> None:
         known = self.facts

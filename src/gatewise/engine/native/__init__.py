@@ -2,73 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
-from itertools import accumulate
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gatewise.cells import Cell
-from gatewise.engine.native import library
-from gatewise.engine.native.emit import C_TYPES, source
-from gatewise.engine.native.trace import Trace, Unsupported, trace
+from gatewise.engine.native.call import Call
+from gatewise.engine.native.kernel import Kernel, kernel_for
+from gatewise.engine.native.trace import Trace
 from gatewise.engine.second import differentiable_backward, sequence_inputs
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.weights import Result, Unsupported, Weights
 
-__all__ = ["Unsupported", "run"]
-
-# Below this many multiplications for each thread, starting one takes longer than it saves.
-WORK_OF_A_THREAD = 2_000_000
-
-
-class Kernel(NamedTuple):
-    """A cell compiled for one hidden size and dtype."""
-
-    trace: Trace
-    forward: Any
-    backward: Any
-
-
-_kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsupported]] = WeakKeyDictionary()
-_libraries: dict[str, ctypes.CDLL] = {}
-
-
-def _kernel(cell: Cell, weights: Weights, x: Tensor, tensors: tuple[Tensor | None, ...]) -> Kernel:
-    """The compiled cell for these tensors; Unsupported, saying why, where another engine has to run."""
-    everything = [x, *(t for t in weights[:3] if t is not None), *weights.own.values()]
-    everything += [t for t in tensors if t is not None]
-    for tensor in everything:
-        if tensor.device.type != "cpu" or tensor.layout != torch.strided:
-            raise Unsupported(f"tensors on {tensor.device.type}")
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # which may have no data
-        if tensor.dtype != x.dtype or tensor.dtype not in C_TYPES:
-            raise Unsupported(f"tensors of {tensor.dtype}")
-    if torch.is_autocast_enabled("cpu"):
-        raise Unsupported("autocast")
-    known = _kernels.setdefault(cell, {})
-    key = (weights.hidden.shape[1], x.dtype)
-    if key not in known:
-        try:
-            known[key] = _compiled(cell, *key)
-        except Unsupported as reason:
-            known[key] = reason
-    found = known[key]
-    if isinstance(found, Unsupported):
-        raise found
-    return found
-
-
-def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    library.product(dtype)
-    recorded = trace(cell, hidden_size)
-    text = source(cell, recorded, hidden_size, dtype)
-    if text not in _libraries:
-        _libraries[text] = library.load(text)
-    return Kernel(recorded, _libraries[text].gw_forward, _libraries[text].gw_backward)
+__all__ = ["run"]
 
 
 @torch.compiler.disable
@@ -80,161 +26,153 @@ def run(
     state: tuple[Tensor, ...],
     reverse: bool,
     state_mask: Tensor | None = None,
+    noise: Tensor | None = None,
+    show: bool = False,
+    recompute: bool = False,
 ) -> Result:
-    """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does, without a history.
+    """Run a cell over packed sequences, as :func:`gatewise.engine.loop.run` does.
 
+    With ``recompute`` the forward pass keeps the states alone, and the backward pass computes the rest again.
     Raises Unsupported, saying why, where another engine has to do it.
     """
-    compiled = _kernel(cell, weights, x, (*state, state_mask))
-    inputs = sequence_inputs(weights, x, state, state_mask)
-    outputs, *final = _Sequence.apply(cell, batch_sizes, reverse, tuple(weights.own), compiled, *inputs)
-    return Result(outputs, tuple(final), {})
+    compiled = kernel_for(cell, weights, x, (*state, state_mask, noise))
+    inputs = sequence_inputs(weights, x, state, state_mask, noise)
+    # Asked here: within an autograd.Function there is no grad mode, and without one its inputs still say that
+    # they need gradients.
+    differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+    if show and (differentiated or not compiled.trace.shown_names):
+        raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
+    settings = _Settings(
+        cell, batch_sizes, reverse, tuple(weights.own), compiled, differentiated, show, recompute
+    )
+    outputs, *rest = _Sequence.apply(settings, *inputs)
+    final, history = rest[: len(state)], rest[len(state) :]
+    names = (*compiled.trace.shown_names, *cell.states) if show else ()
+    return Result(outputs, tuple(final), dict(zip(names, history, strict=True)))
 
 
-class _Sequence(torch.autograd.Function):
-    """:func:`sequence_inputs` to (outputs, final state…)."""
+class _Settings:
+    """What a sequence depends on beside its tensors."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,
+    def __init__(
+        self,
         cell: Cell,
         batch_sizes: tuple[int, ...],
         reverse: bool,
         own_names: tuple[str, ...],
         compiled: Kernel,
-        x: Tensor,
-        weight_input: Tensor,
-        weight_hidden: Tensor,
-        bias: Tensor | None,
-        state_mask: Tensor | None,
-        *own_and_state: Tensor,
-    ) -> tuple[Tensor, ...]:
-        a = F.linear(x, weight_input, bias).contiguous()
-        hidden_size = weight_hidden.shape[1]
-        own = own_and_state[: len(own_names)]
-        initial = [s.contiguous() for s in own_and_state[len(own_names) :]]
+        differentiated: bool,
+        show: bool,
+        recompute: bool,
+    ) -> None:
+        self.cell, self.batch_sizes, self.reverse, self.own_names = cell, batch_sizes, reverse, own_names
+        self.compiled, self.differentiated = compiled, differentiated
+        self.show, self.recompute = show, recompute
+
+    def parted(self, inputs: Any) -> tuple[Tensor, Weights, tuple[Tensor, ...], Any, Any]:
+        """:func:`sequence_inputs` as x, weights, initial state, mask and noise."""
+        x, weight_input, weight_hidden, bias, mask, *others = inputs
+        rest = iter(others)
+        own = {name: next(rest) for name in self.own_names}
+        initial = tuple(next(rest).contiguous() for _ in self.cell.states)
+        projection = None if self.cell.projection_size is None else next(rest)
+        noise = next(rest) if self.cell.noise else None
+        return x, Weights(weight_input, weight_hidden, bias, own, projection), initial, mask, noise
+
+
+class _Sequence(torch.autograd.Function):
+    """:func:`sequence_inputs` to (outputs, final state…, shown gates…, states…)."""
+
+    @staticmethod
+    def forward(ctx: Any, settings: _Settings, *inputs: Tensor) -> tuple[Tensor, ...]:
+        x, weights, initial, mask, noise = settings.parted(inputs)
+        x = x.contiguous()
+        recorded, cell = settings.compiled.trace, settings.cell
+        hidden_size = len(weights.input) // len(cell.gates)
+        differentiated = settings.differentiated
+        keeps = differentiated or settings.show
+        lengths = [len(x) if keeps or k == 0 else 2 * len(s) for k, s in enumerate(initial)]
+        states = [s.new_empty(length, s.shape[1]) for length, s in zip(lengths, initial, strict=True)]
         final = [torch.empty_like(s) for s in initial]
-        kept: list[tuple[int, ...]] = [(2, len(s)) for s in initial]
-        saved = None
-        if any(ctx.needs_input_grad):
-            kept = [(len(x),)] * len(initial)
-            saved = x.new_empty(len(x), max(1, len(compiled.trace.saved)), hidden_size)
-        states = [x.new_empty(*rows, hidden_size) for rows in [(len(x),), *kept[1:]]]
-        ctx.call = _Call(batch_sizes, len(initial[0]), reverse, weight_hidden, state_mask, own)
-        ctx.call(compiled.forward, a, initial, states, final, saved)
-        ctx.cell, ctx.batch_sizes, ctx.reverse, ctx.own_names = cell, batch_sizes, reverse, own_names
-        ctx.compiled = compiled
-        if saved is not None:
-            ctx.save_for_backward(
-                x, weight_input, weight_hidden, bias, state_mask, *own_and_state, saved, *states
-            )
-        return (states[0], *final)
+        made = saved = shown = None
+        if differentiated:
+            if weights.projection is not None:
+                made = x.new_empty(len(x), hidden_size)
+            if not settings.recompute:
+                saved = x.new_empty(len(x), max(1, len(recorded.saved)), hidden_size)
+        if settings.show:
+            shown = x.new_empty(len(x), len(recorded.shown), hidden_size)
+        batch = len(initial[0])
+        call = Call(settings.compiled, settings.batch_sizes, batch, settings.reverse, weights, mask, noise)
+        call.forward(x, initial, states, final, made, saved, shown, keeps)
+        ctx.settings, ctx.call = settings, call
+        if differentiated:
+            ctx.save_for_backward(*inputs, *states, *(t for t in (made, saved) if t is not None))
+        history = (*shown.unbind(1), *states) if shown is not None else ()
+        return (states[0], *final, *history)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x, weight_input, weight_hidden, bias, state_mask, *rest = ctx.saved_tensors
-        n_own, n_states = len(ctx.own_names), len(ctx.cell.states)
-        own_and_state, (saved, *states) = rest[: n_own + n_states], rest[n_own + n_states :]
-        wanted = ctx.needs_input_grad[5:]
+        settings: _Settings = ctx.settings
+        n_states = len(settings.cell.states)
+        needed = ctx.needs_input_grad[1:]
+        inputs = ctx.saved_tensors[: len(needed)]
         if torch.is_grad_enabled():
             # Somebody wants derivatives of these gradients (create_graph): the loop has them.
-            inputs = (x, weight_input, weight_hidden, bias, state_mask, *own_and_state)
-            return (None,) * 5 + tuple(differentiable_backward(ctx, inputs, grads, wanted))
-        recorded: Trace = ctx.compiled.trace
-        initial = [s.contiguous() for s in own_and_state[n_own:]]
-        above, *grad_state = (grad.contiguous() for grad in grads)
-        grad_state = [grad.clone() for grad in grad_state]
-        grad_a = x.new_empty(len(x), len(weight_hidden))
-        grad_r = grad_a if recorded.one_gradient else torch.empty_like(grad_a)
-        call = ctx.call
-        grad_own = x.new_zeros(call.threads, n_own, weight_hidden.shape[1])
-        call(ctx.compiled.backward, None, initial, states, grad_state, saved, above, grad_a, grad_r, grad_own)
-        x_wanted, input_wanted, hidden_wanted, bias_wanted = wanted[:4]
-        through_a = recorded.reaches("a")
-        grad_hidden = None
-        if hidden_wanted and recorded.reaches("r"):
-            before = hidden_before(states[0], initial[0], ctx.batch_sizes, ctx.reverse, state_mask)
-            grad_hidden = F.linear(grad_r.t(), before.t())
-        own_sums = grad_own.sum(0).unbind(0)
+            return (None, *differentiable_backward(settings, inputs, grads[: 1 + n_states], needed))
+        x, weights, initial, *_ = settings.parted(inputs)
+        states, (*kept,) = (
+            ctx.saved_tensors[len(needed) :][:n_states],
+            ctx.saved_tensors[len(needed) + n_states :],
+        )
+        made = kept.pop(0) if weights.projection is not None else None
+        saved = kept.pop(0) if kept else None
+        above, *grad_final = (grad.contiguous() for grad in grads[: 1 + n_states])
+        grad_state = [grad.clone() for grad in grad_final]
+        call: Call = ctx.call
+        recorded = settings.compiled.trace
+        sums = _gradients(recorded, weights, x, needed, call.threads)
+        call.backward(x.contiguous(), initial, states, grad_state, made, saved, above, sums)
+        grad_x, *by_thread = sums
+        grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
+            None if total is None else total[0] if call.threads == 1 else total.sum(0) for total in by_thread
+        )
+        own = () if grad_own is None else grad_own.unbind(0)
         return (
-            *(None,) * 5,
-            F.linear(grad_a, weight_input.t()) if x_wanted and through_a else None,
-            F.linear(grad_a.t(), x.t()) if input_wanted and through_a else None,
-            grad_hidden,
-            grad_a.sum(0) if bias_wanted and through_a else None,
             None,
-            *(total if used else None for total, used in zip(own_sums, recorded.grad["p"], strict=True)),
+            *(grad_x, grad_input, grad_hidden, grad_bias),
+            None,
+            *(total if used else None for total, used in zip(own, recorded.grad["p"], strict=True)),
             *grad_state,
+            *(() if weights.projection is None else (grad_projection,)),
+            *((None,) if settings.cell.noise else ()),
         )
 
 
-class _Call:
-    """What forward and backward of one sequence have in common, and the call of either."""
+def _gradients(
+    recorded: Trace, weights: Weights, x: Tensor, needed: tuple[bool, ...], threads: int
+) -> list[Tensor | None]:
+    """Room for the gradients of x, U, W, the projection, b and the own parameters, as far as wanted.
 
-    def __init__(
-        self,
-        batch_sizes: tuple[int, ...],
-        batch: int,
-        reverse: bool,
-        weight_hidden: Tensor,
-        mask: Tensor | None,
-        own: tuple[Tensor, ...],
-    ) -> None:
-        steps = len(batch_sizes)
-        *starts, total = accumulate(batch_sizes, initial=0)
-        self.sizes = (ctypes.c_int64 * max(steps, 1))(*batch_sizes)
-        self.starts = (ctypes.c_int64 * max(steps, 1))(*starts)
-        self.set_threads = library.set_threads()
-        # Without a way to keep each product to one thread, one call of many-threaded products it is.
-        most = torch.get_num_threads() if self.set_threads is not None else 1
-        self.threads = max(1, min(most, batch, total * weight_hidden.numel() // WORK_OF_A_THREAD))
-        self.dims = (steps, batch, int(reverse), self.threads)
-        # Held here: an address alone keeps no tensor alive.
-        self.weight = weight_hidden.detach().contiguous()
-        self.mask = None if mask is None else mask.contiguous()
-        self.own = torch.stack([value.detach() for value in own]) if own else None
+    All but the first hold a sum for each thread. None where ``step`` leaves a, r or a parameter out: a
+    product with zeros would let NaN into the gradient.
+    """
+    x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
+    by_a, by_r = recorded.reaches("a"), recorded.reaches("r")
 
-    def __call__(
-        self,
-        function: Any,
-        a: Tensor | None,
-        initial: list[Tensor],
-        states: list[Tensor],
-        final: list[Tensor],
-        saved: Tensor | None,
-        above: Tensor | None = None,
-        grad_a: Tensor | None = None,
-        grad_r: Tensor | None = None,
-        grad_own: Tensor | None = None,
-    ) -> None:
-        words = [
-            *self.dims,
-            ctypes.addressof(self.sizes),
-            ctypes.addressof(self.starts),
-            library.product(self.weight.dtype),
-            self.set_threads or 0,
-        ]
-        tensors = [self.weight, self.mask, self.own, a, *initial, *states, *final, saved]
-        tensors += [above, grad_a, grad_r, grad_own]
-        words += [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-        function(ctypes.byref((ctypes.c_int64 * len(words))(*words)))
+    def zeros(weight: Tensor | None, wanted: bool) -> Tensor | None:
+        return weight.new_zeros(threads, *weight.shape) if weight is not None and wanted else None
 
-
-def hidden_before(
-    outputs: Tensor, initial: Tensor, batch_sizes: tuple[int, ...], reverse: bool, mask: Tensor | None
-) -> Tensor:
-    """[N, H]: the hidden state before each step, as the recurrent product saw it."""
-    sizes = torch.tensor(batch_sizes or (0,))
-    starts = sizes.cumsum(0) - sizes
-    steps = torch.arange(len(sizes)).repeat_interleave(sizes)
-    rows = torch.arange(len(outputs)) - starts[steps]
-    earlier = steps + 1 if reverse else steps - 1
-    there = (earlier >= 0) & (earlier < len(sizes))
-    earlier = earlier.clamp(0, len(sizes) - 1)
-    there &= rows < sizes[earlier]
-    if not len(outputs):
-        return outputs
-    before = outputs.index_select(0, torch.where(there, starts[earlier] + rows, 0))
-    begins = (~there).nonzero().squeeze(1)
-    before[begins] = initial[rows[begins]]
-    return before if mask is None else before * mask[rows]
+    own = (
+        x.new_zeros(threads, len(weights.own), *next(iter(weights.own.values())).shape)
+        if weights.own
+        else None
+    )
+    return [
+        x.new_empty(x.shape) if x_needed and by_a else None,
+        zeros(weights.input, input_needed and by_a),
+        zeros(weights.hidden, hidden_needed and by_r),
+        zeros(weights.projection, True),
+        zeros(weights.bias, bias_needed and by_a),
+        own,
+    ]

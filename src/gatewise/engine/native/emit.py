@@ -7,7 +7,7 @@ unless the step reduces along them (a layer norm), as what uses a reduction has 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 
 import torch
@@ -17,6 +17,7 @@ from gatewise.engine.native.trace import Operation, Trace
 
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
+# Of what is not here vector.c has a function of its name.
 EXPRESSIONS = {
     "add": "{} + {}",
     "sub": "{} - {}",
@@ -24,91 +25,120 @@ EXPRESSIONS = {
     "div": "{} / {}",
     "neg": "-{}",
     "reciprocal": "1 / {}",
-    "sigmoid": "gw_sigmoid({})",
-    "tanh": "gw_tanh({})",
-    "relu": "gw_relu({})",
-    "exp": "gw_exp({})",
-    "log": "REAL(log)({})",
-    "log1p": "REAL(log1p)({})",
-    "expm1": "REAL(expm1)({})",
-    "sqrt": "REAL(sqrt)({})",
-    "rsqrt": "1 / REAL(sqrt)({})",
-    "abs": "REAL(fabs)({})",
-    "sign": "(T)(({0} > 0) - ({0} < 0))",
-    "sin": "REAL(sin)({})",
-    "cos": "REAL(cos)({})",
-    "erf": "REAL(erf)({})",
-    "pow": "REAL(pow)({}, {})",
-    # torch's give NaN where one of the two is.
-    "maximum": "gw_maximum({}, {})",
-    "minimum": "gw_minimum({}, {})",
-    "where": "{} != 0 ? {} : {}",
-    "gt": "(T)({} > {})",
-    "ge": "(T)({} >= {})",
-    "lt": "(T)({} < {})",
-    "le": "(T)({} <= {})",
-    "eq": "(T)({} == {})",
-    "ne": "(T)({} != {})",
-    "not": "(T)({} == 0)",
-    "and": "(T)({} != 0 && {} != 0)",
-    "or": "(T)({} != 0 || {} != 0)",
+    "rsqrt": "1 / gw_sqrt({})",
+    "where": "gw_where({}, {}, {})",
+    "gt": "gw_truth({} > {})",
+    "ge": "gw_truth({} >= {})",
+    "lt": "gw_truth({} < {})",
+    "le": "gw_truth({} <= {})",
+    "eq": "gw_truth({} == {})",
+    "ne": "gw_truth({} != {})",
+    "not": "gw_truth({} == 0)",
+    "and": "gw_truth(({} != 0) & ({} != 0))",
+    "or": "gw_truth(({} != 0) | ({} != 0))",
+    "xor": "gw_truth(({} != 0) ^ ({} != 0))",
+    "isnan": "gw_truth({0} != {0})",
 }
+# How a reduction begins, takes one more vector of n numbers, and ends; it is known in every lane.
 _REDUCTIONS = {
-    "sum": ("0", "{0} += {1};"),
-    "mean": ("0", "{0} += {1};"),
-    "amax": ("-INFINITY", "{0} = gw_maximum({0}, {1});"),
-    "amin": ("INFINITY", "{0} = gw_minimum({0}, {1});"),
+    "sum": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0})"),
+    "mean": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0}) / H"),
+    "amax": ("-INFINITY", "{0} = gw_maximum({0}, gw_first({1}, n, -INFINITY));", "gw_amax({0})"),
+    "amin": ("-INFINITY", "{0} = gw_maximum({0}, gw_first(-({1}), n, -INFINITY));", "-gw_amax({0})"),
 }
+
+# What waits for each other is put apart, which GCC leaves to the processor unless asked. Not for products.
+SCHEDULED = """#ifndef __clang__
+#pragma GCC optimize("schedule-insns")
+#endif
+"""
 
 
 def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> str:
     """The C source of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
-    gates, states = range(len(cell.gates)), range(len(cell.states))
-    own = range(len(trace.grad["p"]))
-    read = {f"a{i}": f"a[{i} * H + j]" for i in gates}
-    read |= {f"r{i}": f"r[{i} * H + j]" for i in gates}
-    read |= {f"s{k}": f"s_row{k}[j]" for k in states}
-    read |= {f"p{i}": f"p[{i} * H + j]" for i in own}
-    write = [(f"n_row{k}[j]", value) for k, value in enumerate(trace.new_state)]
-    keep: list[tuple[str, str | float]] = [
-        (f"saved[{i} * H + j]", value) for i, value in enumerate(trace.saved)
-    ]
-    again = {f"s{k}": f"s_row{k}[j]" for k in states} | {f"p{i}": f"p[{i} * H + j]" for i in own}
-    again |= {value: f"saved[{i} * H + j]" for i, value in enumerate(trace.saved)}
-    again |= {f"g{k}": f"g_row{k}[j]" for k in states}
-    again["g0"] = "g_row0[j] + above[j]"
+    gates, recurrent = range(len(cell.gates)), range(len(cell.recurrent))
+    states, own, noise = range(len(cell.states)), range(len(trace.grad["p"])), range(len(cell.noise))
+    projects = cell.projection_size is not None
+    again = {f"s{k}": f"s_row{k}" for k in states}
+    again |= {f"p{i}": f"p + {i} * H" for i in own} | {f"z{i}": f"z + {i} * H" for i in noise}
+    read = again | {f"a{i}": f"a + {i} * H" for i in gates} | {f"r{i}": f"r + {i} * H" for i in recurrent}
+    sum_of = _sums_of_a_and_r(cell, trace)
+    read |= {name: f"r + {i} * H" for name, i in sum_of.items()}
+    forward = [op for op in trace.forward if op.name not in sum_of]
+    write = [(f"n_row{k}", value) for k, value in enumerate(trace.new_state)]
+    keep: list[tuple[str, str | float]] = [(f"saved + {i} * H", v) for i, v in enumerate(trace.saved)]
+    show = [(f"shown + {i} * H", value) for i, value in enumerate(trace.shown)]
+    again |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved)}
+    again |= {f"g{k}": f"g_row{k}" for k in states}
+    if projects:
+        again["g0"] = "above"
     back: list[tuple[str, str | float]] = []
     for i, value in enumerate(trace.grad["a"]):
-        back.append((f"da[{i} * H + j]", 0.0 if value is None else value))
+        back.append((f"da + {i} * H", 0.0 if value is None else value))
     if not trace.one_gradient:
         for i, value in enumerate(trace.grad["r"]):
-            back.append((f"dr[{i} * H + j]", 0.0 if value is None else value))
+            back.append((f"dr + {i} * H", 0.0 if value is None else value))
     for k, value in enumerate(trace.grad["s"]):
-        back.append((f"g_row{k}[j]", 0.0 if value is None else value))
-    sums = [(f"dp[{i} * H + j]", value) for i, value in enumerate(trace.grad["p"]) if value is not None]
+        if k > 0 or not projects:
+            back.append((f"g_row{k}", 0.0 if value is None else value))
+    sums = [(f"dp + {i} * H", value) for i, value in enumerate(trace.grad["p"]) if value is not None]
     numbers = [value for value in trace.saved if value in trace.row_values]
-    template = files("gatewise.engine.native").joinpath("sequence.c").read_text(encoding="utf-8")
     blocks = {
-        "@TYPE@": C_TYPES[dtype],
-        "@DOUBLE@": str(int(dtype == torch.float64)),
-        "@H@": str(hidden_size),
-        "@GATES@": str(len(gates)),
-        "@STATES@": str(len(states)),
-        "@OWN@": str(len(own)),
-        "@SAVED@": str(len(trace.saved)),
-        "@USES_HIDDEN@": str(int(trace.uses_hidden)),
-        "@HIDDEN_GRAD@": str(int(trace.reaches("r"))),
-        "@SHARED@": str(int(trace.one_gradient)),
+        "@H@": hidden_size,
+        "@HIDDEN@": cell.projection_size or hidden_size,
+        "@PROJECTS@": int(projects),
+        "@GATES@": len(gates),
+        "@RECURRENT@": len(recurrent),
+        "@STATES@": len(states),
+        "@OWN@": len(own),
+        "@NOISE@": len(noise),
+        "@SAVED@": len(trace.saved),
+        "@SHOWN@": len(trace.shown),
+        "@SUMMED@": int(bool(sum_of)),
+        "@USES_HIDDEN@": int(trace.uses_hidden),
+        "@A_GRAD@": int(trace.reaches("a")),
+        "@R_GRAD@": int(trace.reaches("r")),
+        "@SHARED@": int(trace.one_gradient),
         "@STATE_ROWS@": "\n".join(f"    const T *restrict s_row{k} = s[{k}];" for k in states),
         "@NEW_ROWS@": "\n".join(f"    T *restrict n_row{k} = n[{k}];" for k in states),
         "@GRAD_ROWS@": "\n".join(f"    T *restrict g_row{k} = g[{k}];" for k in states),
-        "@STEP@": _passes(trace.forward, trace.row_values, read, write),
-        "@STEP_SAVING@": _passes(trace.forward, trace.row_values, read, write + keep),
+        "@STEP@": _passes(forward, trace.row_values, read, write),
+        "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + keep),
+        "@STEP_SHOWING@": _passes(forward, trace.row_values, read, write + show),
         "@STEP_BACK@": _passes(trace.backward, trace.row_values, again, back, sums, numbers),
     }
-    for mark, text in blocks.items():
-        template = template.replace(mark, text)
-    return template
+    return SCHEDULED + _filled(("vector.c", "sequence.c", "forward.c", "backward.c"), dtype, blocks)
+
+
+def _sums_of_a_and_r(cell: Cell, trace: Trace) -> dict[str, int]:
+    """Names of the values a + r, with the gate of each, where the step knows a and r by their sums alone."""
+    sums = {}
+    for op in trace.forward:
+        pair = sorted(str(arg) for arg in op.args)
+        for i in range(len(cell.gates)):
+            if op.kind == "add" and pair == [f"a{i}", f"r{i}"]:
+                sums[op.name] = i
+    parts = {f"{kind}{i}" for kind in "ar" for i in range(len(cell.gates))}
+    elsewhere = [arg for op in (*trace.forward, *trace.backward) if op.name not in sums for arg in op.args]
+    elsewhere += [*trace.new_state, *trace.shown, *trace.saved]
+    alone = (
+        cell.recurrent == cell.gates and len(sums) == len(cell.gates) and not parts.intersection(elsewhere)
+    )
+    return sums if alone else {}
+
+
+def products_source(dtype: torch.dtype) -> str:
+    """The C source of the matrix products that every cell uses."""
+    return _filled(("vector.c", "product.c"), dtype, {})
+
+
+def _filled(names: tuple[str, ...], dtype: torch.dtype, blocks: Mapping[str, object]) -> str:
+    folder = files("gatewise.engine.native")
+    text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+    types = {"@TYPE@": C_TYPES[dtype], "@DOUBLE@": int(dtype == torch.float64)}
+    for mark, value in {**types, **blocks}.items():
+        text = text.replace(mark, str(value))
+    return text
 
 
 def _passes(
@@ -145,14 +175,16 @@ def _passes(
     }
     stored -= row_values
     lines = [f"    T {name}_row[H];" for name in sorted(stored - set(read))]
-    lines += [f"    const T {name} = {read[name].replace('+ j', '')};" for name in numbers]
-    for op in operations:
-        if op.kind in _REDUCTIONS:
-            lines.append(f"    T {op.name} = {_REDUCTIONS[op.kind][0]};")
+    lines += [f"    const V {name} = gw_splat(*({read[name]}));" for name in numbers]
+    lines += [
+        f"    V {op.name} = gw_splat({_REDUCTIONS[op.kind][0]});"
+        for op in operations
+        if op.kind in _REDUCTIONS
+    ]
     for current in range(last + 1):
         mine = [op for op in operations if op.kind not in _REDUCTIONS and level[op.name] == current]
         for op in [op for op in mine if op.per_row]:
-            lines.append(f"    const T {op.name} = {_expression(op, _constant)};")
+            lines.append(f"    const V {op.name} = {_expression(op, _constant)};")
         reductions = [op for op in operations if op.kind in _REDUCTIONS and level[op.name] == current + 1]
         body: list[str] = []
         fetched: set[str] = set()
@@ -167,28 +199,53 @@ def _passes(
             if value in fetched or (value in by_name and level[value] == current):
                 return value
             fetched.add(value)
-            body.append(f"        const T {value} = {read.get(value, f'{value}_row[j]')};")
+            loaded = f"gw_load({read.get(value, f'{value}_row')} + j, n)"
+            # What comes from above belongs to the first state's gradient.
+            if loaded == "gw_load(g_row0 + j, n)":
+                loaded += " + gw_load(above + j, n)"
+            body.append(f"const V {value} = {loaded};")
             return value
 
         for op in mine:
             if op.per_row:
                 continue
             text = _expression(op, fetch)
-            body.append(f"        const T {op.name} = {text};")
+            body.append(f"const V {op.name} = {text};")
             if op.name in stored:
-                body.append(f"        {op.name}_row[j] = {op.name};")
+                body.append(f"gw_store({op.name}_row + j, {op.name}, n);")
         for op in reductions:
-            body.append("        " + _REDUCTIONS[op.kind][1].format(op.name, fetch(op.args[0])))
+            body.append(_REDUCTIONS[op.kind][1].format(op.name, fetch(op.args[0])))
         if current == last:
-            values = [(place, fetch(value), "=") for place, value in write]
-            values += [(place, fetch(value), "+=") for place, value in sums]
-            body += [f"        {place} {sign} {value};" for place, value, sign in values]
+            values = [(place, fetch(value)) for place, value in write]
+            for place, value in sums:
+                values.append((place, f"gw_load({place} + j, n) + {fetch(value)}"))
+            body += [f"gw_store({place} + j, {value}, n);" for place, value in values]
         if body:
-            added = [op.name for op in reductions if op.kind in ("sum", "mean")]
-            pragma = "    LOOP" if not added else f"    LOOP_ADDING({', '.join(added)})"
-            lines += [pragma, "    for (int j = 0; j < H; j++) {", *body, "    }"]
-        lines += [f"    {op.name} /= H;" for op in reductions if op.kind == "mean"]
+            lines += _over_features(body)
+        lines += [f"    {op.name} = {_REDUCTIONS[op.kind][2].format(op.name)};" for op in reductions]
     return "\n".join(lines)
+
+
+def _over_features(body: list[str]) -> list[str]:
+    """A loop over vectors of n features from j on, and what is left of a pair of vectors and of a vector.
+
+    Two vectors at a time, as a step is one long chain of operations that wait for each other.
+    """
+
+    def at(n: str, j: str) -> list[str]:
+        return ["    {", f"        enum {{ n = {n} }};", f"        const int j = {j};", *inner, "    }"]
+
+    inner = [f"        {line}" for line in body]
+    return [
+        "    for (int pair = 0; pair + 2 * L <= H; pair += 2 * L) {",
+        *at("L", "pair"),
+        *at("L", "pair + L"),
+        "    }",
+        "    if (H % (2 * L) >= L)",
+        *at("L", "H / (2 * L) * 2 * L"),
+        "    if (H % L)",
+        *at("H % L", "H - n"),
+    ]
 
 
 def _pass_of(op: Operation, level: dict[str, int]) -> int:
@@ -196,14 +253,17 @@ def _pass_of(op: Operation, level: dict[str, int]) -> int:
 
 
 def _expression(op: Operation, fetch: Callable[[str | float], str]) -> str:
-    return EXPRESSIONS[op.kind].format(*(fetch(arg) for arg in op.args))
+    arguments = [fetch(arg) for arg in op.args]
+    if op.kind in EXPRESSIONS:
+        return EXPRESSIONS[op.kind].format(*arguments)
+    return f"gw_{op.kind}({', '.join(arguments)})"
 
 
 def _constant(value: str | float) -> str:
     if isinstance(value, str):
         return value
     if math.isnan(value):
-        return "(T)NAN"
+        return "gw_splat(NAN)"
     if math.isinf(value):
-        return "(T)INFINITY" if value > 0 else "(-(T)INFINITY)"
-    return f"((T){value!r})"
+        return "gw_splat(INFINITY)" if value > 0 else "gw_splat(-INFINITY)"
+    return f"gw_splat({value!r})"

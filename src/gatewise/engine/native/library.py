@@ -1,4 +1,4 @@
-"""C source to functions in this process: the compiler, the cache on disk, and torch's own matrix product."""
+"""C source to functions in this process: the compiler, and the cache on disk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
-from gatewise.engine.native.trace import Unsupported
+from gatewise.engine.weights import Unsupported
 
 COMPILERS = ("cc", "gcc", "clang")
 # NaN and infinities keep their meaning; given up is only what a look at errno or a trap would show.
@@ -26,9 +24,10 @@ FLAGS = (
     "-fPIC",
     "-shared",
     "-pthread",
-    "-fopenmp-simd",
     "-fno-math-errno",
     "-fno-trapping-math",
+    # No parameter crosses a boundary in a vector register: what the calling convention says of them is moot.
+    "-Wno-psabi",
     "-w",
 )
 COMPILE_SECONDS = 120
@@ -40,22 +39,37 @@ def load(source: str) -> ctypes.CDLL:
     Raises Unsupported where there is no compiler, it fails, or what it made cannot be loaded.
     """
     compiler = _compiler()
-    flags = (*FLAGS, *_native_flags(compiler))
-    key = hashlib.sha256("\0".join((source, *compiler, *flags, _machine())).encode()).hexdigest()[:40]
+    key = hashlib.sha256("\0".join((source, *compiler, *FLAGS, _machine())).encode()).hexdigest()[:40]
     folder = _cache_folder()
-    if folder is not None:
-        library = _cached(folder / f"{key}.so")
-        if library is not None:
-            return library
+    if folder is not None and _cached(folder / f"{key}.so") is not None:
+        try:
+            return ctypes.CDLL(str(folder / f"{key}.so"))
+        except OSError:  # of another system that shares the home
+            pass
     try:
         with tempfile.TemporaryDirectory(prefix="gatewise-") as workshop:
-            made = _compile(source, (*compiler, *flags), Path(workshop))
+            command = (*compiler, *FLAGS, *_native_flags(compiler))
+            made = _compile(source, command, Path(workshop))
             if folder is not None:
-                _store(made, folder / f"{key}.so")
+                _store(made.read_bytes(), folder / f"{key}.so")
             # Loaded from where nobody else writes; the open library outlives its file.
             return ctypes.CDLL(str(made))
     except OSError as error:  # a full disk, or one from which nothing may be run
         raise Unsupported(f"compiled code that cannot be written or loaded ({error})") from error
+
+
+def kept_text(key: str) -> str | None:
+    """What :func:`keep_text` put into the cache, or None where it is not there or not whole."""
+    folder = _cache_folder()
+    content = None if folder is None else _cached(folder / f"{key}.json")
+    return None if content is None else content.decode(errors="replace")
+
+
+def keep_text(key: str, text: str) -> None:
+    """Put a text into the cache; where it cannot be, the next process does without."""
+    folder = _cache_folder()
+    if folder is not None:
+        _store(text.encode(), folder / f"{key}.json")
 
 
 def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:
@@ -86,16 +100,16 @@ def _compiler() -> tuple[str, ...]:
 
 @functools.cache
 def _native_flags(compiler: tuple[str, ...]) -> tuple[str, ...]:
-    """The flag that lets the compiler use all of this CPU, where it knows one."""
-    for flag in ("-march=native", "-mcpu=native"):
+    """The flags that let the compiler use all of this CPU, where it knows some."""
+    for flags in (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",)):
         try:
             done = subprocess.run(
-                [*compiler, flag, "-x", "c", "-E", os.devnull], capture_output=True, timeout=COMPILE_SECONDS
+                [*compiler, *flags, "-x", "c", "-E", os.devnull], capture_output=True, timeout=COMPILE_SECONDS
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unsupported(f"a C compiler that cannot be run ({error})") from error
         if done.returncode == 0:
-            return (flag,)
+            return flags
     return ()
 
 
@@ -123,23 +137,21 @@ def _cache_folder() -> Path | None:
     return folder if ours and not state.st_mode & 0o022 else None
 
 
-def _cached(path: Path) -> ctypes.CDLL | None:
-    """The library in the cache, or None where it is not there or not whole: loading half a file crashes."""
+def _cached(path: Path) -> bytes | None:
+    """The content of a file in the cache, or None where it is not there or not whole."""
     try:
-        expected = path.with_suffix(".sha256").read_text(encoding="utf-8").strip()
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            return None
-        return ctypes.CDLL(str(path))
+        expected = path.with_name(path.name + ".sha256").read_text(encoding="utf-8").strip()
+        content = path.read_bytes()
     except (OSError, UnicodeDecodeError):
         return None
+    return content if hashlib.sha256(content).hexdigest() == expected else None
 
 
-def _store(made: Path, path: Path) -> None:
-    """Put a library into the cache, whole or not at all; where it cannot be, the next process compiles."""
-    content = made.read_bytes()
+def _store(content: bytes, path: Path) -> None:
+    """Put a file into the cache, whole or not at all."""
     digest = hashlib.sha256(content).hexdigest() + "\n"
     try:
-        for target, data in ((path, content), (path.with_suffix(".sha256"), digest.encode())):
+        for target, data in ((path, content), (path.with_name(path.name + ".sha256"), digest.encode())):
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(handle, "wb") as file:
@@ -150,36 +162,3 @@ def _store(made: Path, path: Path) -> None:
                 raise
     except OSError:
         return
-
-
-@functools.cache
-def product(dtype: torch.dtype) -> int:
-    """Address of the matrix product that torch itself uses. Raises Unsupported where torch hides it."""
-    name = {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
-    return _address(name)
-
-
-@functools.cache
-def set_threads() -> int | None:
-    """Address of what sets the threads of this thread's products, or None where there is no such thing."""
-    try:
-        return _address("MKL_Set_Num_Threads_Local")
-    except Unsupported:
-        return None
-
-
-def _address(symbol: str) -> int:
-    for library in _torch_libraries():
-        function = getattr(library, symbol, None)
-        if function is not None:
-            address = ctypes.cast(function, ctypes.c_void_p).value
-            assert address is not None
-            return address
-    raise Unsupported(f"a torch that does not show {symbol}")
-
-
-@functools.cache
-def _torch_libraries() -> tuple[ctypes.CDLL, ...]:
-    folder = Path(torch.__file__).parent / "lib"
-    names = ("libtorch_cpu.so", "libtorch_cpu.dylib")
-    return tuple(ctypes.CDLL(str(folder / name)) for name in names if (folder / name).is_file())

@@ -1,154 +1,108 @@
 /* A whole sequence of one cell, forward and backward. Generated parts stand between @ signs.
 
    Rows are packed as gatewise.engine.packing describes: those alive at step t are the first sizes[t] rows of
-   the state, and begin at row starts[t] of what has a row per step. Threads share the sequences. */
-#include <math.h>
+   the state, and begin at row starts[t] of what has a row per step. Threads share the sequences. What every step
+   needs for itself alone lives for a chunk of steps: long enough for good products, short enough for the cache. */
 #include <pthread.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
-typedef @TYPE@ T;
-#define DOUBLE @DOUBLE@
-enum { H = @H@, GATES = @GATES@, STATES = @STATES@, OWN = @OWN@, SAVED = @SAVED@, BLOCKS = GATES * H };
-enum { USES_HIDDEN = @USES_HIDDEN@, HIDDEN_GRAD = @HIDDEN_GRAD@, SHARED = @SHARED@, MAX_THREADS = 64 };
-
-/* No feature depends on another, and sums may be taken in any order. */
-#define PRAGMA(text) _Pragma(#text)
-#define LOOP PRAGMA(omp simd)
-#define LOOP_ADDING(...) PRAGMA(omp simd reduction(+ : __VA_ARGS__))
-
-/* exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with n = round(x / ln 2): adding 1.5 · 2^(mantissa bits) leaves n in the
-   low bits of the sum. exp(r) - 1 is its Taylor series, whose first term left out is below half a unit in the
-   last place: 0.35^8 / 8! = 5e-9 for a float, 0.35^14 / 14! = 4e-18 for a double. NaN compares false and passes. */
-#if DOUBLE
-#define REAL(name) name
-typedef uint64_t Bits;
-#define SHIFTER 6755399441055744.0
-#define MANTISSA 52
-#define BIAS 1023
-#define LARGEST 709.78
-#define SMALLEST -708.39
-#define LN2_HIGH 6.93145751953125e-1
-#define LN2_LOW 1.42860682030941723212e-6
-#else
-#define REAL(name) name##f
-typedef uint32_t Bits;
-#define SHIFTER 12582912.0f
-#define MANTISSA 23
-#define BIAS 127
-#define LARGEST 88.72f
-#define SMALLEST -87.33f
-#define LN2_HIGH 0.693359375f
-#define LN2_LOW -2.12194440e-4f
-#endif
-
-static inline T gw_power_of_two(T shifted) {
-    union { T value; Bits bits; } from = {shifted}, zero = {SHIFTER}, to;
-    to.bits = (from.bits - zero.bits + BIAS) << MANTISSA;
-    return to.value;
-}
-
-/* exp(r) - 1 and, behind `scale`, 2^n / 2: for n one above the largest exponent 2^n is no number. */
-static inline T gw_reduced(T x, T *scale) {
-    T shifted = x * (T)1.44269504088896340736 + SHIFTER;
-    T n = shifted - SHIFTER;
-    T r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    *scale = gw_power_of_two(shifted - 1);
-#if DOUBLE
-    T q = (T)(1.0 / 6227020800);
-    q = q * r + (T)(1.0 / 479001600);
-    q = q * r + (T)(1.0 / 39916800);
-    q = q * r + (T)(1.0 / 3628800);
-    q = q * r + (T)(1.0 / 362880);
-    q = q * r + (T)(1.0 / 40320);
-    q = q * r + (T)(1.0 / 5040);
-#else
-    T q = (T)(1.0 / 5040);
-#endif
-    q = q * r + (T)(1.0 / 720);
-    q = q * r + (T)(1.0 / 120);
-    q = q * r + (T)(1.0 / 24);
-    q = q * r + (T)(1.0 / 6);
-    q = q * r + (T)0.5;
-    return q * r * r + r;
-}
-
-static inline T gw_exp(T x) {
-    T clamped = x > LARGEST ? LARGEST : x;
-    clamped = clamped < SMALLEST ? SMALLEST : clamped;
-    T scale, q = gw_reduced(clamped, &scale);
-    T y = (q * scale + scale) * 2;
-    y = x > LARGEST ? (T)INFINITY : y;
-    return x < SMALLEST ? 0 : y;
-}
-
-static inline T gw_sigmoid(T x) { return 1 / (1 + gw_exp(-x)); }
-
-/* tanh(x) = -m / (2 + m) with m = exp(-2 |x|) - 1, which keeps its digits where x is small. */
-static inline T gw_tanh(T x) {
-    T twice = -2 * REAL(fabs)(x);
-    twice = twice < -40 ? -40 : twice;
-    T scale, q = gw_reduced(twice, &scale);
-    T m = 2 * (q * scale) + (2 * scale - 1);
-    return REAL(copysign)(-m / (2 + m), x);
-}
-
-static inline T gw_relu(T x) { return x < 0 ? 0 : x; }
-static inline T gw_maximum(T x, T y) { return x > y || x != x ? x : y; }
-static inline T gw_minimum(T x, T y) { return x < y || x != x ? x : y; }
-
-typedef void (*Product)(const char *, const char *, const int *, const int *, const int *, const T *, const T *,
-                        const int *, const T *, const int *, const T *, T *, const int *);
-typedef int (*SetThreads)(int);
+/* Features of a step's new values, and of the hidden state h: fewer where it is projected. */
+enum { H = @H@, HIDDEN = @HIDDEN@, PROJECTS = @PROJECTS@ };
+enum { GATES = @GATES@, RECURRENT = @RECURRENT@, STATES = @STATES@, OWN = @OWN@, NOISE = @NOISE@ };
+enum { SAVED = @SAVED@, SHOWN = @SHOWN@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
+/* Whether the step knows a and r by their sum alone, which then comes as r; whether it looks at W h; whether gradients
+   reach a and r; whether those two are one and the same. */
+enum { SUMMED = @SUMMED@, USES_HIDDEN = @USES_HIDDEN@, A_GRAD = @A_GRAD@, R_GRAD = @R_GRAD@, SHARED = @SHARED@ };
+enum { MAX_THREADS = 64, FEW_ROWS = 8 };
 
 typedef struct {
-    int64_t steps, batch, reverse, threads;
+    void (*pack)(const T *, int64_t, int64_t, int64_t, int64_t, T *);
+    void (*multiply)(const T *, int64_t, const T *, int64_t, const T *, int64_t, const T *, int64_t, int64_t, int64_t,
+                     const T *, int64_t, T *, int64_t);
+    void (*dots)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, const T *, int64_t, T *, int64_t);
+    void (*outer)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, T *, int64_t);
+} Products;
+
+/* What Python hands over, word for word; a pointer is null where there is no such thing. */
+typedef struct {
+    int64_t steps, batch, reverse, threads, inputs;
+    int64_t keeps_states; /* whether the backward pass will ask for every state */
     const int64_t *sizes, *starts;
-    Product product;
-    SetThreads set_threads;
-    const T *weight, *mask, *own;
-    const T *a;                   /* [N, BLOCKS] */
-    const T *initial[STATES];     /* [B, H] */
-    T *states[STATES];            /* [N, H]; unless something is saved, all but the first [2, B, H] */
-    T *final[STATES];             /* [B, H]; backward: the gradients of the state, in place */
-    T *saved;                     /* [N, SAVED, H], or null: nothing will be differentiated */
-    const T *above;               /* [N, H] gradient of the outputs */
-    T *grad_a, *grad_r;           /* [N, BLOCKS] */
-    T *grad_own;                  /* [threads, OWN, H] */
+    Products products;
+    const T *x;                                          /* [N, inputs] */
+    const T *weight_input, *weight_hidden, *projection;  /* [BLOCKS, inputs], [R_BLOCKS, HIDDEN], [HIDDEN, H] */
+    const T *bias, *mask, *noise, *own;                  /* [BLOCKS], [B, HIDDEN], [N, NOISE, H], [OWN, H] */
+    const T *initial[STATES];                            /* [B, H], the first [B, HIDDEN] */
+    T *states[STATES]; /* [N, H], the first [N, HIDDEN]; unless kept, all but the first [2, B, H] */
+    T *final[STATES];  /* as initial; backward: the gradients of the state, in place */
+    T *made;           /* [N, H] what is projected, kept like the states */
+    T *saved;          /* [N, SAVED, H], or null: not differentiated, or computed again from the states */
+    T *shown;          /* [N, SHOWN, H] */
+    /* Of the backward pass, of which those with [threads, ...] are sums that begin at 0. */
+    const T *above; /* [N, HIDDEN] gradient of the outputs */
+    T *grad_x;      /* [N, inputs] */
+    T *grad_input, *grad_hidden, *grad_projection, *grad_bias, *grad_own;
 } Sequence;
+
+/* A weight matrix [n, k] as the products want it. */
+typedef struct {
+    const T *plain;
+    T *packed;
+    int64_t n, k;
+} Matrix;
 
 typedef struct {
     const Sequence *seq;
-    void (*rows)(const Sequence *, int64_t low, int64_t high, int thread);
+    /* U, W and P for the forward pass; for the backward pass also their transposes. */
+    Matrix input, hidden, projection, input_back, hidden_back, projection_back;
+} Weights;
+
+/* One thread's sequences [low, high) and its memory. */
+typedef struct {
+    const Sequence *seq;
+    const Weights *weights;
+    void (*rows)(void *);
     int64_t low, high;
     int thread;
+    T *memory;
+    int64_t *at; /* [steps + 1] rows of this share before each step */
 } Share;
 
-static void step(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p, T *const *n) {
-    (void)a, (void)r, (void)p;
+static void step(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
+                 const T *restrict z, T *const *n) {
+    (void)a, (void)r, (void)s, (void)p, (void)z;
 @STATE_ROWS@
 @NEW_ROWS@
 @STEP@
 }
 
 static void step_saving(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
-                        T *const *n, T *restrict saved) {
-    (void)a, (void)r, (void)p, (void)saved;
+                        const T *restrict z, T *const *n, T *restrict saved) {
+    (void)a, (void)r, (void)s, (void)p, (void)z, (void)saved;
 @STATE_ROWS@
 @NEW_ROWS@
 @STEP_SAVING@
 }
 
-static void step_back(const T *const *s, const T *restrict p, const T *restrict saved, T *const *g,
-                      const T *restrict above, T *restrict da, T *restrict dr, T *restrict dp) {
-    (void)p, (void)saved, (void)dr, (void)dp, (void)above;
+static void step_showing(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
+                         const T *restrict z, T *const *n, T *restrict shown) {
+    (void)a, (void)r, (void)s, (void)p, (void)z, (void)shown;
+@STATE_ROWS@
+@NEW_ROWS@
+@STEP_SHOWING@
+}
+
+/* `above` joins the gradient of the first state; where that is projected, it is all of it. */
+static void step_back(const T *const *s, const T *restrict p, const T *restrict z, const T *restrict saved,
+                      T *const *g, const T *restrict above, T *restrict da, T *restrict dr, T *restrict dp) {
+    (void)s, (void)p, (void)z, (void)saved, (void)above, (void)da, (void)dr, (void)dp;
 @STATE_ROWS@
 @GRAD_ROWS@
 @STEP_BACK@
 }
 
 static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? value : limit; }
+/* Rows of our own are whole cache lines long, and an odd number of them: else those of many a k would share a set. */
+static int64_t padded(int64_t width) { return (width + 31) / 32 * 32 + 16; }
 
 /* The rows of step t whose state before is one of another step: the first of them, up to this row. */
 static int64_t with_before(const Sequence *q, int64_t t) {
@@ -156,113 +110,104 @@ static int64_t with_before(const Sequence *q, int64_t t) {
     return t + 1 < q->steps ? q->sizes[t + 1] : 0;
 }
 
+static int64_t width_of(int k) { return k == 0 ? HIDDEN : H; }
+
 /* Where state k of a row after step t is: of a state that nobody asks for again only two steps are kept. */
 static T *state_after(const Sequence *q, int k, int64_t t, int64_t row) {
-    return q->states[k] + (k == 0 || q->saved ? q->starts[t] + row : (t & 1) * q->batch + row) * H;
+    return q->states[k] + (k == 0 || q->keeps_states ? q->starts[t] + row : (t & 1) * q->batch + row) * width_of(k);
 }
 
 static const T *before(const Sequence *q, int k, int64_t t, int64_t row, int64_t limit) {
-    if (row >= limit) return q->initial[k] + row * H;
+    if (row >= limit) return q->initial[k] + row * width_of(k);
     return state_after(q, k, q->reverse ? t + 1 : t - 1, row);
 }
 
-/* r[count, BLOCKS] = h[count, H] · W[BLOCKS, H]' */
-static void times_weight(const Sequence *q, const T *h, int64_t count, T *r) {
-    const int blocks = BLOCKS, rows = (int)count, width = H;
-    const T one = 1, zero = 0;
-    q->product("T", "N", &blocks, &rows, &width, &one, q->weight, &width, h, &width, &zero, r, &blocks);
+static void times(const Sequence *q, const Matrix *w, const T *x, int64_t ldx, int64_t rows, const T *init,
+                  int64_t ldi, T *out, int64_t ldo) {
+    if (w->packed)
+        q->products.multiply(x, ldx, w->packed, w->k, NULL, 0, NULL, 0, rows, w->n, init, ldi, out, ldo);
+    else
+        q->products.dots(x, ldx, rows, w->plain, w->n, w->k, init, ldi, out, ldo);
 }
 
-static void forward_rows(const Sequence *q, int64_t low, int64_t high, int thread) {
-    (void)thread;
-    T *r = malloc(sizeof(T) * (size_t)(high - low) * (BLOCKS + H)), *masked = r + (high - low) * BLOCKS;
-    if (!r) abort();
-    for (int64_t i = 0; i < q->steps; i++) {
-        int64_t t = q->reverse ? q->steps - 1 - i : i, end = at_most(high, q->sizes[t]);
-        int64_t limit = with_before(q, t);
-        /* Rows that go on from another step, then those that begin here. */
-        for (int64_t first = low, next; USES_HIDDEN && first < end; first = next) {
-            next = first < limit ? at_most(end, limit) : end;
-            const T *h = before(q, 0, t, first, limit);
-            if (q->mask) {
-                const T *mask = q->mask + first * H;
-                for (int64_t k = 0; k < (next - first) * H; k++) masked[k] = h[k] * mask[k];
-                h = masked;
-            }
-            times_weight(q, h, next - first, r + (first - low) * BLOCKS);
-        }
-        for (int64_t row = low; row < end; row++) {
-            int64_t at = q->starts[t] + row;
-            const T *s[STATES];
-            T *n[STATES];
-            for (int k = 0; k < STATES; k++) {
-                s[k] = before(q, k, t, row, limit);
-                n[k] = state_after(q, k, t, row);
-            }
-            const T *a = q->a + at * BLOCKS, *rr = r + (row - low) * BLOCKS;
-            if (q->saved)
-                step_saving(a, rr, s, q->own, n, q->saved + at * SAVED * H);
-            else
-                step(a, rr, s, q->own, n);
-        }
-    }
-    free(r);
-    for (int64_t row = low; row < high; row++) {
-        int64_t last = -1;
-        while (last + 1 < q->steps && q->sizes[last + 1] > row) last++;
-        if (q->reverse && last > 0) last = 0;
-        for (int k = 0; k < STATES; k++)
-            memcpy(q->final[k] + row * H, last < 0 ? q->initial[k] + row * H : state_after(q, k, last, row),
-                   sizeof(T) * H);
-    }
+/* Steps [from, to) in the order of time, with `rows` rows of this share. */
+typedef struct {
+    int64_t from, to, rows;
+} Chunk;
+
+/* Weights that outgrow the second cache want more rows to be read for. */
+static int64_t rows_wanted(const Share *share) {
+    return (int64_t)sizeof(T) * BLOCKS * (HIDDEN + share->seq->inputs) > 2 << 20 ? 512 : 128;
 }
 
-static void backward_rows(const Sequence *q, int64_t low, int64_t high, int thread) {
-    T *through = q->mask ? malloc(sizeof(T) * (size_t)(high - low) * H) : NULL;
-    T *grad_own = q->grad_own + (int64_t)thread * OWN * H;
-    if (q->mask && !through) abort();
-    for (int64_t i = 0; i < q->steps; i++) {
-        int64_t t = q->reverse ? i : q->steps - 1 - i, end = at_most(high, q->sizes[t]);
-        int64_t limit = with_before(q, t), count = end - low;
-        if (count <= 0) continue;
-        for (int64_t row = low; row < end; row++) {
-            int64_t at = q->starts[t] + row;
-            const T *s[STATES];
-            T *g[STATES];
-            for (int k = 0; k < STATES; k++) {
-                s[k] = before(q, k, t, row, limit);
-                g[k] = q->final[k] + row * H;
-            }
-            step_back(s, q->own, q->saved + at * SAVED * H, g, q->above + at * H, q->grad_a + at * BLOCKS,
-                      q->grad_r + at * BLOCKS, grad_own);
+/* As many at the most, unless a single step has more. */
+static int64_t rows_of_chunk(const Share *share) {
+    return at_most(rows_wanted(share) + share->high - share->low, share->at[share->seq->steps]);
+}
+
+/* The chunk after (for the later steps: before) one that ended at step `next`; false past the last. */
+static int next_chunk(const Share *share, int backwards, int64_t next, Chunk *chunk) {
+    int64_t steps = share->seq->steps, most = rows_wanted(share), to = next, *at = share->at;
+    if (backwards ? next <= 0 : next >= steps) return 0;
+    do
+        to += backwards ? -1 : 1;
+    while (backwards ? to > 0 && at[next] - at[to - 1] <= most : to < steps && at[to + 1] - at[next] <= most);
+    *chunk = backwards ? (Chunk){to, next, at[next] - at[to]} : (Chunk){next, to, at[to] - at[next]};
+    return 1;
+}
+
+static int64_t end_of(const Share *share, int64_t t) { return at_most(share->high, share->seq->sizes[t]); }
+
+/* The chunk's rows of something with a row per step, one behind another: as they stand, or copied to `to`. */
+static const T *gather(const Share *share, const Chunk *chunk, const T *from, int64_t width, T *to, int64_t ld) {
+    for (int64_t t = chunk->from; t < chunk->to; t++)
+        for (int64_t row = share->low; row < end_of(share, t); row++) {
+            T *target = to + (share->at[t] - share->at[chunk->from] + row - share->low) * ld;
+            memcpy(target, from + (share->seq->starts[t] + row) * width, sizeof(T) * (size_t)width);
+            memset(target + width, 0, sizeof(T) * (size_t)(ld - width));
         }
-        if (!HIDDEN_GRAD) continue;
-        const int width = H, rows = (int)count, blocks = BLOCKS;
-        const T one = 1, zero = 0;
-        const T *dr = (SHARED ? q->grad_a : q->grad_r) + (q->starts[t] + low) * BLOCKS;
-        T *grad_h = q->final[0] + low * H;
-        q->product("N", "N", &width, &rows, &blocks, &one, q->weight, &width, dr, &blocks, q->mask ? &zero : &one,
-                   q->mask ? through : grad_h, &width);
-        if (q->mask) {
-            const T *mask = q->mask + low * H;
-            for (int64_t k = 0; k < count * H; k++) grad_h[k] += through[k] * mask[k];
-        }
-    }
-    free(through);
+    return to;
+}
+
+/* Whether the chunk's rows stand one behind another in what has a row per step. */
+static int whole(const Share *share) { return share->low == 0 && share->high == share->seq->batch; }
+
+/* x U' + b for the rows of a chunk, one behind another. */
+static void input_part(const Share *share, const Chunk *chunk, T *copied, T *a) {
+    const Sequence *q = share->seq;
+    const T *x = q->x + q->starts[chunk->from] * q->inputs;
+    int64_t ld = q->inputs;
+    if (!whole(share)) x = gather(share, chunk, q->x, q->inputs, copied, ld = padded(q->inputs));
+    times(q, &share->weights->input, x, ld, chunk->rows, q->bias, 0, a, padded(BLOCKS));
+}
+
+/* W h, where the step knows no more, with the input's part added. */
+static void recurrent_part(const Share *share, const T *a, const T *h, int64_t ldh, int64_t rows, T *r) {
+    times(share->seq, &share->weights->hidden, h, ldh, rows, SUMMED ? a : NULL, padded(BLOCKS), r, padded(R_BLOCKS));
+}
+
+/* h[count, HIDDEN] before step t, from row `first` on, as W sees it. */
+static const T *masked(const Sequence *q, const T *h, int64_t first, int64_t count, T *to) {
+    if (!q->mask) return h;
+    const T *mask = q->mask + first * HIDDEN;
+    for (int64_t k = 0; k < count * HIDDEN; k++) to[k] = h[k] * mask[k];
+    return to;
 }
 
 static void *run_share(void *pointer) {
-    Share *share = pointer;
-    /* Threads of its own in every product would be more than there are cores. */
-    int before_that = share->seq->set_threads ? share->seq->set_threads(1) : 0;
-    share->rows(share->seq, share->low, share->high, share->thread);
-    if (share->seq->set_threads) share->seq->set_threads(before_that);
+    ((Share *)pointer)->rows(pointer);
     return NULL;
 }
 
-/* Give every thread sequences of about as many steps in all; the calling thread works as well. */
-static void share_out(const Sequence *q, void (*rows)(const Sequence *, int64_t, int64_t, int)) {
-    int threads = (int)at_most(at_most(q->threads, q->batch), MAX_THREADS), started[MAX_THREADS];
+static T *reserve(int64_t numbers) {
+    size_t bytes = (sizeof(T) * (size_t)numbers + 63) / 64 * 64;
+    return aligned_alloc(64, bytes ? bytes : 64);
+}
+
+/* Give every thread sequences of about as many steps in all; the calling thread works as well. Returns 0, or 1
+   where there is too little memory; nothing has been computed then. */
+static int share_out(const Sequence *q, const Weights *weights, void (*rows)(void *), int64_t (*size)(const Share *)) {
+    int threads = (int)at_most(at_most(q->threads, q->batch), MAX_THREADS), started[MAX_THREADS], failed = 0;
     pthread_t handles[MAX_THREADS];
     Share shares[MAX_THREADS];
     int64_t total = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0, done = 0, row = 0;
@@ -274,16 +219,45 @@ static void share_out(const Sequence *q, void (*rows)(const Sequence *, int64_t,
             done += length;
             row++;
         }
-        shares[k] = (Share){q, rows, low, row, k};
+        int64_t *at = malloc(sizeof(int64_t) * (size_t)(q->steps + 1));
+        shares[k] = (Share){q, weights, rows, low, row, k, NULL, at};
+        if (at) {
+            at[0] = 0;
+            for (int64_t t = 0; t < q->steps; t++)
+                at[t + 1] = at[t] + (q->sizes[t] > low ? at_most(row, q->sizes[t]) - low : 0);
+            shares[k].memory = reserve(size(&shares[k]));
+        }
+        failed |= !shares[k].memory;
     }
-    for (int k = 1; k < threads; k++) {
+    for (int k = 1; k < threads && !failed; k++) {
         started[k] = !pthread_create(&handles[k], NULL, run_share, &shares[k]);
         if (!started[k]) run_share(&shares[k]);
     }
-    if (threads > 0) run_share(&shares[0]);
-    for (int k = 1; k < threads; k++)
+    if (threads > 0 && !failed) run_share(&shares[0]);
+    for (int k = 1; k < threads && !failed; k++)
         if (started[k]) pthread_join(handles[k], NULL);
+    for (int k = 0; k < threads; k++) free(shares[k].memory), free(shares[k].at);
+    return failed;
 }
 
-void gw_forward(const Sequence *q) { share_out(q, forward_rows); }
-void gw_backward(const Sequence *q) { share_out(q, backward_rows); }
+/* The packed copy of one matrix: from where, and how its elements stand there. */
+typedef struct {
+    Matrix *matrix;
+    const T *from;
+    int64_t n, k, wn, wk;
+} Packing;
+
+/* Pack the matrices that are there; returns their memory, or null where there is too little. */
+static T *pack_all(const Sequence *q, const Packing *packings, size_t count) {
+    int64_t size = 0;
+    for (size_t i = 0; i < count; i++) size += packings[i].from ? (packings[i].n + 15) / 16 * 16 * packings[i].k : 0;
+    T *memory = reserve(size), *next = memory;
+    for (size_t i = 0; memory && i < count; i++) {
+        Packing p = packings[i];
+        if (!p.from) continue;
+        q->products.pack(p.from, p.wn, p.wk, p.n, p.k, next);
+        *p.matrix = (Matrix){p.from, next, p.n, p.k};
+        next += (p.n + 15) / 16 * 16 * p.k;
+    }
+    return memory;
+}

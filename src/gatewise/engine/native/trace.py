@@ -7,7 +7,7 @@ of it is element-wise, or a reduction along the features, so one row tells every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,10 +17,8 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-
-
-class Unsupported(Exception):  # noqa: N818 - no error: another engine runs the cell
-    """Why this engine cannot run a cell, in words that follow its name."""
+from gatewise.engine.native.operations import CONSTANT, OPERATIONS, REDUCTIONS, SAME, decompositions
+from gatewise.engine.weights import Unsupported
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Trace:
-    """One step of a cell and its derivative; inputs are named a0, r0, s0, p0, g0 … by their position."""
+    """One step of a cell and its derivative; inputs are named a0, r0, s0, p0, z0, g0 … by their position."""
 
     forward: tuple[Operation, ...]
     new_state: tuple[str | float, ...]
     """Value of each new state."""
+    shown_names: tuple[str, ...]
+    shown: tuple[str | float, ...]
+    """Name and value of what the step shows of itself; none where it is not one number for each feature."""
     backward: tuple[Operation, ...]
     grad: dict[str, tuple[str | None, ...]]
     """For ``a``, ``r``, ``s`` and ``p``: the value of each one's gradient, or None where there is none."""
@@ -65,13 +66,13 @@ class Trace:
         return any(isinstance(arg, str) and arg[0] == "r" and arg[1:].isdigit() for arg in used)
 
 
-def trace(cell: Cell, hidden_size: int) -> Trace:
+def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> Trace:
     """Record ``cell.step`` and its derivative for rows of ``hidden_size`` features.
 
+    Its constants are those of ``dtype``, whose smallest step a norm may add for safety.
     Raises Unsupported, naming the operation, where the step does something that is not element-wise nor a
     reduction along the features.
     """
-    from torch._decomp import core_aten_decompositions, get_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
 
     if hidden_size < 2:
@@ -82,38 +83,41 @@ def trace(cell: Cell, hidden_size: int) -> Trace:
             raise Unsupported(f"the parameter {name} of shape {tuple(value.shape)}")
     rows = 3 if hidden_size != 3 else 5  # any number that no other size is
 
-    def step(a: Any, r: Any, s: Any, p: Any) -> tuple[Tensor, ...]:
-        own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
-        return tuple(cell.step(cell.Gates(*a), cell.Gates(*r), cell.State(*s), own_values)[0])
+    shown: dict[str, Tensor] = {}
 
-    def both(a: Any, r: Any, s: Any, p: Any, g: Any) -> Any:
-        after, derivative = torch.func.vjp(step, a, r, s, p)[:2]
-        return after, *derivative(tuple(g))
+    def both(a: Any, r: Any, s: Any, p: Any, z: Any, g: Any) -> Any:
+        def step(a: Any, r: Any, s: Any, p: Any) -> Any:
+            own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
+            after, gates = cell.step(cell.Gates(*a, *z), cell.Recurrent(*r), cell.State(*s), own_values)
+            # A gate of another shape is for the loop to show.
+            if all(gate.shape == (rows, hidden_size) for gate in gates.values()):
+                shown.update(gates)
+            return tuple(after), tuple(shown.values())
+
+        after, derivative, gates = torch.func.vjp(step, a, r, s, p, has_aux=True)  # type: ignore[misc]
+        return after, *derivative(tuple(g)), gates
 
     def tensors(count: int) -> list[Tensor]:
-        return [torch.zeros(rows, hidden_size) for _ in range(count)]
+        return [torch.zeros(rows, hidden_size, dtype=dtype) for _ in range(count)]
 
-    gates, states = len(cell.gates), len(cell.states)
-    parameters = [torch.zeros(hidden_size) for _ in own]
-    groups = (tensors(gates), tensors(gates), tensors(states), parameters, tensors(states))
-    aten = torch.ops.aten
-    decompositions = {
-        **core_aten_decompositions(),
-        **get_decompositions([getattr(aten, name) for name in _COMPOSITE]),
-        aten.native_layer_norm.default: _layer_norm,
-    }
-    decompositions.pop(aten.mean.dim, None)
+    parameters = [torch.zeros(hidden_size, dtype=dtype) for _ in own]
+    counts = (len(cell.gates), len(cell.recurrent), len(cell.states))
+    groups = (*map(tensors, counts), parameters, tensors(len(cell.noise)), tensors(len(cell.states)))
     try:
         with _plain_autograd():
-            graph = make_fx(torch.func.functionalize(both), decomposition_table=decompositions)(*groups).graph
+            record = make_fx(torch.func.functionalize(both), decomposition_table=decompositions())
+            graph = record(*groups).graph
     except Unsupported:
         raise
     except Exception as error:
         raise Unsupported(f"a step that cannot be traced ({type(error).__name__})") from error
-    names = [f"{kind}{i}" for kind, group in zip("arspg", groups, strict=True) for i in range(len(group))]
+    names = [f"{kind}{i}" for kind, group in zip("arspzg", groups, strict=True) for i in range(len(group))]
     reader = _Reader(rows, hidden_size)
     outputs = reader.read(graph, names)
-    return _split(reader, outputs, gates, states, len(own))
+    if cell.projection_size is not None and any("s0" in op.args for op in reader.operations.values()):
+        raise Unsupported("a projected hidden state that its step reads")
+    sizes = dict(zip(("new", "a", "r", "s", "p"), (counts[2], *counts, len(own)), strict=True))
+    return _split(reader, outputs, sizes, tuple(shown))
 
 
 @contextmanager
@@ -126,22 +130,6 @@ def _plain_autograd() -> Iterator[None]:
         torch.autograd.set_detect_anomaly(False),
     ):
         yield
-
-
-def _layer_norm(
-    x: Tensor,
-    shape: Any,  # noqa: ARG001
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """native_layer_norm over the features, in operations that can be read."""
-    mean = x.mean(-1, keepdim=True)
-    apart = x - mean
-    scale = torch.rsqrt((apart * apart).mean(-1, keepdim=True) + eps)
-    normed = apart * scale
-    normed = normed if weight is None else normed * weight
-    return (normed if bias is None else normed + bias), mean, scale
 
 
 class _Reader:
@@ -161,6 +149,7 @@ class _Reader:
             (),
         )
         self.operations: dict[str, Operation] = {}
+        self.names: dict[str, str] = {}
         self.row_values: set[str] = set()
         self.summed: set[Any] = set()
         """Sums over the rows, which the gradients of parameters are; whoever runs the rows adds them up."""
@@ -187,24 +176,26 @@ class _Reader:
         if not isinstance(result, Tensor):
             raise Unsupported(f"the operation {name}")
         shape = tuple(result.shape)
-        if name not in _SAME and self.summed.intersection(node.all_input_nodes):
+        if name not in SAME and self.summed.intersection(node.all_input_nodes):
             raise Unsupported("a sum over the rows that it goes on with")
         if name == "sum.dim_IntList" and list(node.args[1]) == [0] and isinstance(args[0], str):
             self.summed.add(node)
             return args[0]
         if shape not in self.shapes:
             raise Unsupported(f"the operation {name} to shape {shape[1:]}")
-        if name in _SAME:
+        if name in SAME:
             if node.args[0] in self.summed:
                 self.summed.add(node)
             return args[0]
-        if name == "clamp.default":
+        if name in ("clamp.default", "clamp.Tensor"):
             return self._clamp(args)
+        if name == "pow.Tensor_Scalar" and isinstance(args[0], str):
+            return self._power(args[0], float(args[1]))
         if name == "var.correction":
             return self._variance(node, args[0])
-        if name in _CONSTANT:
-            return float(_CONSTANT[name](args))
-        reduction = _REDUCTIONS.get(name)
+        if name in CONSTANT:
+            return float(CONSTANT[name](args))
+        reduction = REDUCTIONS.get(name)
         if reduction is not None:
             if not self._along_features(node):
                 raise Unsupported(f"the operation {name} over the rows")
@@ -226,10 +217,24 @@ class _Reader:
         return self._add(OPERATIONS[name], *operands)
 
     def _clamp(self, args: list[Any]) -> str | float:
-        value, low, high = (*args, None, None)[:3]
-        if low is not None:
-            value = self._add("maximum", value, float(low))
-        return value if high is None else self._add("minimum", value, float(high))
+        value: str | float = args[0]
+        for limit, kind in zip(args[1:], ("maximum", "minimum"), strict=False):
+            if limit is not None:
+                value = self._add(kind, value, limit if isinstance(limit, str) else float(limit))
+        return value
+
+    def _power(self, base: str, exponent: float) -> str:
+        """As torch does it: a root or some products, where that is all there is to it."""
+        if exponent == 1:
+            return base
+        if exponent in (0.5, -0.5, -1):
+            return self._add({0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}[exponent], base)
+        if exponent not in (2, 3, -2):
+            return self._add("pow", base, exponent)
+        square = self._add("mul", base, base)
+        if exponent == 3:
+            return self._add("mul", square, base)
+        return square if exponent == 2 else self._add("reciprocal", square)
 
     def _variance(self, node: Any, value: str | float) -> str:
         correction = node.kwargs.get("correction")
@@ -245,27 +250,29 @@ class _Reader:
         return isinstance(dims, (list, tuple)) and rank == 2 and [d % rank for d in dims] == [1]
 
     def _add(self, kind: str, *args: str | float) -> str:
-        # Two gates often start from the same operation; once is enough.
-        for operation in self.operations.values():
-            if (operation.kind, operation.args) == (kind, args):
-                return operation.name
-        name = f"v{len(self.operations)}"
+        # Two gates often start from the same operation; once is enough. (0 and -0 are equal, and are two.)
+        content = repr((kind, args))
+        if content in self.names:
+            return self.names[content]
+        name = self.names[content] = f"v{len(self.operations)}"
         named = [arg for arg in args if isinstance(arg, str)]
-        per_row = kind in _REDUCTIONS.values() or all(arg in self.row_values for arg in named)
+        per_row = kind in REDUCTIONS.values() or all(arg in self.row_values for arg in named)
         self.operations[name] = Operation(name, kind, args, per_row)
         if per_row:
             self.row_values.add(name)
         return name
 
 
-def _split(reader: _Reader, outputs: list[str | float], gates: int, states: int, own: int) -> Trace:
+def _split(
+    reader: _Reader, outputs: list[str | float], sizes: dict[str, int], shown: tuple[str, ...]
+) -> Trace:
     """Part the operations into those of the step and those of its derivative."""
-    counts = {"new": states, "a": gates, "r": gates, "s": states, "p": own}
     named, start = {}, 0
-    for key, count in counts.items():
+    for key, count in sizes.items():
         named[key] = tuple(outputs[start : start + count])
         start += count
-    forward = _needed(reader.operations, named["new"])
+    named["shown"] = tuple(outputs[start:])
+    forward = _needed(reader.operations, named["new"] + named["shown"])
     grad: dict[str, tuple[str | None, ...]] = {}
     for key in "arsp":
         if any(isinstance(value, float) and value != 0 for value in named[key]):
@@ -280,6 +287,8 @@ def _split(reader: _Reader, outputs: list[str | float], gates: int, states: int,
     return Trace(
         forward=tuple(forward),
         new_state=named["new"],
+        shown_names=shown,
+        shown=named["shown"],
         backward=(*again, *backward),
         grad=grad,
         saved=tuple(value for value in saved if value not in {op.name for op in again}),
@@ -291,7 +300,7 @@ def _cheap(operation: Operation, saved: Iterable[str]) -> bool:
     """Whether a value is computed again sooner than it is read from memory: a sum of what is there anyway."""
     known = set(saved) - {operation.name}
     return operation.kind in ("add", "sub", "mul", "neg") and all(
-        isinstance(arg, float) or arg in known or arg[0] in "sp" for arg in operation.args
+        isinstance(arg, float) or arg in known or arg[0] in "spz" for arg in operation.args
     )
 
 
@@ -303,89 +312,3 @@ def _needed(operations: dict[str, Operation], wanted: Iterable[str | float | Non
             needed.add(name)
             needed.update(arg for arg in operation.args if isinstance(arg, str))
     return [operation for name, operation in operations.items() if name in needed]
-
-
-# aten's names to ours, which the C code is written for.
-OPERATIONS = {
-    "add.Tensor": "add",
-    "add.Scalar": "add",
-    "sub.Tensor": "sub",
-    "sub.Scalar": "sub",
-    "mul.Tensor": "mul",
-    "mul.Scalar": "mul",
-    "div.Tensor": "div",
-    "div.Scalar": "div",
-    "neg.default": "neg",
-    "reciprocal.default": "reciprocal",
-    "sigmoid.default": "sigmoid",
-    "tanh.default": "tanh",
-    "relu.default": "relu",
-    "exp.default": "exp",
-    "log.default": "log",
-    "log1p.default": "log1p",
-    "expm1.default": "expm1",
-    "sqrt.default": "sqrt",
-    "rsqrt.default": "rsqrt",
-    "abs.default": "abs",
-    "sign.default": "sign",
-    "sgn.default": "sign",
-    "sin.default": "sin",
-    "cos.default": "cos",
-    "erf.default": "erf",
-    "pow.Tensor_Scalar": "pow",
-    "pow.Tensor_Tensor": "pow",
-    "maximum.default": "maximum",
-    "minimum.default": "minimum",
-    "where.self": "where",
-    "gt.Scalar": "gt",
-    "gt.Tensor": "gt",
-    "ge.Scalar": "ge",
-    "ge.Tensor": "ge",
-    "lt.Scalar": "lt",
-    "lt.Tensor": "lt",
-    "le.Scalar": "le",
-    "le.Tensor": "le",
-    "eq.Scalar": "eq",
-    "eq.Tensor": "eq",
-    "ne.Scalar": "ne",
-    "ne.Tensor": "ne",
-    "logical_not.default": "not",
-    "logical_and.default": "and",
-    "logical_or.default": "or",
-    "bitwise_not.default": "not",
-    "bitwise_and.Tensor": "and",
-    "bitwise_or.Tensor": "or",
-}
-# Core operations that are made of simpler ones.
-_COMPOSITE = (
-    "native_layer_norm_backward",
-    "elu",
-    "gelu",
-    "hardtanh",
-    "leaky_relu",
-    "_softmax",
-    "_log_softmax",
-)
-_REDUCTIONS = {"sum.dim_IntList": "sum", "mean.dim": "mean", "amax.default": "amax", "amin.default": "amin"}
-_SAME = {
-    "detach.default",
-    "alias.default",
-    "clone.default",
-    "expand.default",
-    "view.default",
-    "_unsafe_view.default",
-    "reshape.default",
-    "unsqueeze.default",
-    "squeeze.dims",
-    "squeeze.dim",
-    "lift_fresh_copy.default",
-    "_to_copy.default",
-}
-_CONSTANT: dict[str, Callable[[list[Any]], float]] = {
-    "full_like.default": lambda args: args[1],
-    "full.default": lambda args: args[1],
-    "scalar_tensor.default": lambda args: args[0],
-    "zeros_like.default": lambda args: 0.0,  # noqa: ARG005
-    "ones_like.default": lambda args: 1.0,  # noqa: ARG005
-    "zeros.default": lambda args: 0.0,  # noqa: ARG005
-}

@@ -1,0 +1,1 @@
+"""Speed, memory and start-up of recurrent layers, measured side by side."""

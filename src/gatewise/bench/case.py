@@ -1,0 +1,82 @@
+"""What is measured: one cell on one size, and the sequences that it runs over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise import cells
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+LENGTHS = ("full", "ragged")
+WORKS = ("training", "inference")
+TORCH = "torch.nn"
+TORCH_CELLS = ("LSTM", "GRU", "RNN")
+
+
+class Size(NamedTuple):
+    """Of one batch and layer."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell on one size, in plain values that another process can be told."""
+
+    cell: str
+    size: Size
+    dtype: str = "float32"
+    lengths: str = "full"
+    bidirectional: bool = False
+    threads: int = 1
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Case:
+        """The case that :meth:`values` told."""
+        return cls(**{**values, "size": Size(*values["size"])})
+
+    def values(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"size": list(self.size)}
+
+    @property
+    def cell_type(self) -> type[cells.Cell]:
+        found: type[cells.Cell] = getattr(cells, self.cell)
+        return found
+
+    def sequences(self) -> Tensor:
+        """[T, B, I], the same for every contender."""
+        steps, batch, inputs, _ = self.size
+        generator = torch.Generator().manual_seed(1)
+        return torch.randn(steps, batch, inputs, generator=generator).to(DTYPES[self.dtype])
+
+    def steps_of_each(self) -> Tensor | None:
+        """[B]: drawn evenly from T/4 to T, the same in every run; None where all have T."""
+        if self.lengths == "full":
+            return None
+        steps, batch = self.size[:2]
+        generator = torch.Generator().manual_seed(2)
+        return torch.randint(-(-steps // 4), steps + 1, (batch,), generator=generator)
+
+    def all_steps(self) -> int:
+        """Steps of all sequences that are not padding."""
+        lengths = self.steps_of_each()
+        return self.size.steps * self.size.batch if lengths is None else int(lengths.sum())
+
+
+def shipped_cells() -> dict[str, type[cells.Cell]]:
+    """The cells of the framework by name."""
+    kinds = {name: getattr(cells, name) for name in cells.__all__}
+    return {
+        name: kind for name, kind in kinds.items() if issubclass(kind, cells.Cell) and kind is not cells.Cell
+    }

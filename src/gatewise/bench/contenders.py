@@ -1,0 +1,171 @@
+"""Who is measured: torch.nn, every engine, and Keras where it is installed, each on the same sequences.
+
+All get a padded batch [T, B, I] (Keras [B, T, I]) and give padded outputs. With ragged lengths torch.nn packs
+and pads inside its time, as its users have to and as ``Recurrent`` does for them; Keras gets a mask.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from gatewise.bench.case import DTYPES, TORCH, TORCH_CELLS, Case
+from gatewise.nn import Recurrent
+
+KERAS = "keras"
+KERAS_LAYERS = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "SimpleRNN"}
+BESIDE = "LSTM by "
+"""Begins the name of a plain LSTM that runs beside a cell that torch lacks, by the engine that follows."""
+
+
+class Contender(NamedTuple):
+    """One layer and its sequences: what is timed are calls of these two."""
+
+    train: Callable[[], Any]
+    """Gradients of the sum of all outputs with respect to all weights."""
+    infer: Callable[[], Any]
+    """Padded outputs, without a history."""
+
+    def run(self, work: str) -> Callable[[], Any]:
+        """What does ``work``, training or inference."""
+        return self.train if work == "training" else self.infer
+
+
+def reference_of(cell: str) -> str:
+    """Whom the others are compared with: torch.nn, or the loop for a cell that torch lacks."""
+    return TORCH if cell in TORCH_CELLS else "loop"
+
+
+def names(cell: str, engines: list[str], keras: bool) -> list[str]:
+    """The contenders for a cell, the reference first."""
+    first = reference_of(cell)
+    found = [first, *(name for name in engines if name != first)]
+    if keras and cell in KERAS_LAYERS:
+        found.append(KERAS)
+    if first != TORCH:
+        found += [BESIDE + name for name in engines if name not in ("loop", "function")]
+    return found
+
+
+def keras_is_there() -> bool:
+    """Whether Keras can be imported, which takes seconds and is not done here."""
+    return importlib.util.find_spec("keras") is not None
+
+
+def contender(case: Case, name: str) -> Contender:
+    """A layer with fresh weights, the same for all engines and torch.nn, and the case's sequences."""
+    torch.manual_seed(0)
+    if name.startswith(BESIDE):
+        return contender(replace(case, cell="LSTM"), name.removeprefix(BESIDE))
+    if name == KERAS:
+        return _keras(case)
+    x, lengths = case.sequences(), case.steps_of_each()
+    if name == TORCH:
+        theirs = _torch_layer(case)
+        return _of_torch(theirs, lambda: _padded(theirs, x, lengths))
+    if case.cell in TORCH_CELLS:
+        ours = Recurrent.from_torch(_torch_layer(case), engine=name)
+    else:
+        sizes = case.size.inputs, case.size.hidden
+        settings: Any = {"bidirectional": case.bidirectional, "cell": case.cell_type(), "engine": name}
+        ours = Recurrent(*sizes, **settings).to(DTYPES[case.dtype])
+    return _of_torch(ours, lambda: ours(x, lengths=lengths)[0])
+
+
+def operations(case: Case, work: str) -> float:
+    """Floating-point operations of all matrix products: 2 a weight and step, as much for its gradient.
+
+    Training adds the way back to the hidden state, but none to the input, which is not trained.
+    """
+    layer = Recurrent(
+        case.size.inputs, case.size.hidden, bidirectional=case.bidirectional, cell=case.cell_type()
+    )
+    matrices = {name: weight.numel() for name, weight in layer.named_parameters() if weight.dim() == 2}
+    every = sum(matrices.values())
+    inner = sum(count for name, count in matrices.items() if not name.endswith("weight_ih"))
+    return 2.0 * case.all_steps() * (every if work == "inference" else 2 * every + inner)
+
+
+def _torch_layer(case: Case) -> nn.RNNBase:
+    make = getattr(nn, case.cell)
+    layer = make(
+        case.size.inputs, case.size.hidden, bidirectional=case.bidirectional, dtype=DTYPES[case.dtype]
+    )
+    assert isinstance(layer, nn.RNNBase)
+    return layer
+
+
+def _padded(layer: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Outputs of a torch.nn layer: with lengths it runs packed, the only way that leaves padding out."""
+    if lengths is None:
+        outputs: Tensor = layer(x)[0]
+        return outputs
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    return pad_packed_sequence(layer(packed)[0], total_length=len(x))[0]
+
+
+def _of_torch(module: nn.Module, outputs: Callable[[], Tensor]) -> Contender:
+    def train() -> None:
+        module.zero_grad()
+        outputs().sum().backward()
+
+    @torch.no_grad()
+    def infer() -> Tensor:
+        return outputs()
+
+    return Contender(train, infer)
+
+
+def _keras(case: Case) -> Contender:
+    backend = os.environ.setdefault("KERAS_BACKEND", "torch")
+    if backend not in ("torch", "jax"):
+        raise ValueError(
+            f"KERAS_BACKEND={backend}: Keras is measured on torch or jax; or leave it out: keras=false"
+        )
+    if case.threads == 1:
+        # JAX has no call for it; read when it is first imported.
+        os.environ.setdefault(
+            "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        )
+    import keras
+
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", case.dtype == "float64")
+    layer = getattr(keras.layers, KERAS_LAYERS[case.cell])(
+        case.size.hidden, return_sequences=True, dtype=case.dtype
+    )
+    if case.bidirectional:
+        layer = keras.layers.Bidirectional(layer)
+    x, lengths = case.sequences().transpose(0, 1).contiguous(), case.steps_of_each()
+    layer.build(tuple(x.shape))
+    mask = None if lengths is None else torch.arange(case.size.steps) < lengths[:, None]
+    if backend == "torch":
+        return _of_torch(layer, lambda: layer(x, mask=mask))
+    return _of_jax(layer, x, mask)
+
+
+def _of_jax(layer: Any, x: Tensor, mask: Tensor | None) -> Contender:
+    import jax
+
+    rows = jax.numpy.asarray(x.numpy())
+    kept = None if mask is None else jax.numpy.asarray(mask.numpy())
+    weights = [variable.value for variable in layer.trainable_variables]
+    others = [variable.value for variable in layer.non_trainable_variables]
+
+    def outputs(weights: Any, training: bool) -> Any:
+        return layer.stateless_call(weights, others, rows, mask=kept, training=training)[0]
+
+    gradients = jax.jit(jax.grad(lambda weights: outputs(weights, True).sum()))
+    values = jax.jit(lambda weights: outputs(weights, False))
+    return Contender(
+        lambda: jax.block_until_ready(gradients(weights)), lambda: jax.block_until_ready(values(weights))
+    )

@@ -1,0 +1,187 @@
+"""What was measured, on the screen, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gatewise.bench.contenders import reference_of
+from gatewise.bench.process import Start
+from gatewise.bench.timing import Timing
+from gatewise.runs.files import write_text
+
+# As much as a measurement of two equals may be off.
+SLOWER = 0.95
+
+
+def print_speeds(console: Console, rows: Sequence[Timing]) -> None:
+    """A table a cell and work: how many times as fast as the reference everybody is, size by size."""
+    for cell in _in_order(row.cell for row in rows):
+        for work in _in_order(row.work for row in rows):
+            mine = [row for row in rows if (row.cell, row.work) == (cell, work)]
+            reference, *others = _in_order(row.contender for row in mine)
+            table = _table("T x B x I x H")
+            for name in (f"{reference} ms", *others, "fastest GFLOP/s", "of matrix peak"):
+                table.add_column(name, justify="right")
+            for size in _in_order(row.size for row in mine):
+                line = {row.contender: row for row in mine if row.size == size}
+                best = max(line.values(), key=lambda row: row.gigaflops)
+                table.add_row(
+                    size,
+                    f"{line[reference].milliseconds:.2f}",
+                    *(_times(line[name].speedup) if name in line else "" for name in others),
+                    f"{best.gigaflops:.1f}",
+                    f"{100 * best.share_of_peak:.0f} %",
+                )
+            _print(console, f"{cell}, {work}: times as fast as {reference}", table)
+
+
+def print_means(console: Console, rows: Sequence[Timing]) -> None:
+    """Geometric mean and least of each cell, work and contender over the sizes."""
+    table = _table("cell", "work", "who", "as")
+    beside = any(row.of_lstm is not None for row in rows)
+    for name in ("mean", "least", "on", *(("of LSTM's time", "most") if beside else ())):
+        table.add_column(name, justify="right")
+    for cell in _in_order(row.cell for row in rows):
+        reference = reference_of(cell)
+        for work in _in_order(row.work for row in rows):
+            for name in _in_order(row.contender for row in rows if row.cell == cell):
+                mine = [row for row in rows if (row.cell, row.work, row.contender) == (cell, work, name)]
+                if not mine or name == reference:
+                    continue
+                least = min(mine, key=lambda row: row.speedup)
+                mean = statistics.geometric_mean(row.speedup for row in mine)
+                shares = [row.of_lstm for row in mine if row.of_lstm is not None]
+                more = [f"{statistics.geometric_mean(shares):.2f}", f"{max(shares):.2f}"] if shares else []
+                table.add_row(
+                    cell, work, name, reference, _times(mean), _times(least.speedup), least.size, *more
+                )
+        table.add_section()
+    _print(console, "over all sizes, times as fast", table)
+
+
+def print_memory(console: Console, rows: Sequence[Timing]) -> None:
+    """Memory of a training step at its peak, where it was measured."""
+    measured = [row for row in rows if row.peak_mib is not None]
+    for cell in _in_order(row.cell for row in measured):
+        mine = [row for row in measured if row.cell == cell]
+        contenders = _in_order(row.contender for row in mine)
+        table = _table("T x B x I x H")
+        for name in contenders:
+            table.add_column(name, justify="right")
+        for size in _in_order(row.size for row in mine):
+            line = {row.contender: row.peak_mib for row in mine if row.size == size}
+            table.add_row(size, *(f"{line[name]:.1f}" if name in line else "" for name in contenders))
+        _print(console, f"{cell}: MiB of a training step at its peak", table)
+
+
+def print_starts(console: Console, starts: Sequence[Start]) -> None:
+    """First calls of fresh processes."""
+    if not starts:
+        return
+    table = _table("cell", "who")
+    for name in ("imports s", "compiling s", "cached ms", "beyond torch.nn ms", "second step ms"):
+        table.add_column(name, justify="right")
+    for row in starts:
+        table.add_row(
+            row.cell,
+            row.contender,
+            f"{row.imports:.2f}",
+            f"{row.compiling:.2f}",
+            *(f"{1000 * seconds:.1f}" for seconds in (row.cached, row.beyond_torch, row.second)),
+        )
+    _print(console, "first training step of a fresh process", table)
+
+
+def write_csv(path: Path, rows: Sequence[Timing] | Sequence[Start]) -> None:
+    """Write rows under the names of their fields."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0]._fields)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
+    """Bars of how many times as fast everybody is, a panel a cell and work; 1 is the reference."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    cells, works = _in_order(row.cell for row in rows), _in_order(row.work for row in rows)
+    sizes = _in_order(row.size for row in rows)
+    shown = [row for row in rows if row.contender != reference_of(row.cell)]
+    names = _in_order(row.contender for row in shown)
+    figure, axes = plt.subplots(
+        len(cells),
+        len(works),
+        figsize=(max(6.0, 1.5 + 0.9 * len(sizes)) * len(works), 1.2 + 3.1 * len(cells)),
+        squeeze=False,
+        sharey="row",
+        layout="constrained",
+    )
+    speeds = [row.speedup for row in shown] or [1.0]
+    marks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
+    width = 0.8 / max(1, len(names))
+    for i, cell in enumerate(cells):
+        for j, work in enumerate(works):
+            panel: Any = axes[i][j]
+            for k, name in enumerate(names):
+                found = {
+                    row.size: row.speedup
+                    for row in shown
+                    if (row.cell, row.work, row.contender) == (cell, work, name)
+                }
+                places = [
+                    at + (k - (len(names) - 1) / 2) * width for at, size in enumerate(sizes) if size in found
+                ]
+                heights = [found[size] for size in sizes if size in found]
+                # From the line at 1, up where it is faster and down where it is slower.
+                panel.bar(places, [h - 1 for h in heights], width, bottom=1, color=f"C{k}", label=name)
+            panel.axhline(1, color="black", linewidth=0.8)
+            panel.set_yscale("log")
+            panel.set_xticks(range(len(sizes)), sizes, rotation=30, ha="right", fontsize=8)
+            panel.yaxis.set_major_locator(FixedLocator(marks))
+            panel.yaxis.set_minor_locator(NullLocator())
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.set_ylim(min([*speeds, 0.8]) / 1.15, max([*speeds, 1.25]) * 1.15)
+            panel.grid(axis="y", linewidth=0.3)
+            panel.set_axisbelow(True)
+            panel.set_title(f"{cell}, {work}", fontsize=10)
+            if j == 0:
+                panel.set_ylabel(f"times as fast as {reference_of(cell)}")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=f"C{k}") for k in range(len(names))]
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    console.print(title, style="bold", highlight=False)
+    console.print(table)
+
+
+def _times(ratio: float) -> str:
+    color = "red" if ratio < SLOWER else "green" if ratio >= 1 else "yellow"
+    return f"[{color}]{ratio:.{2 if ratio >= 0.1 else 3}f}[/]"
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,172 @@
+"""Seconds of every contender, measured in turns, and what the machine's matrix product reaches."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from gatewise.bench.case import DTYPES, Case
+from gatewise.bench.contenders import BESIDE, KERAS, contender, operations
+
+# A measurement lasts at least this long, in calls of one contender behind each other: a single call of the
+# smallest size takes less than the clock and the other processes of a machine take from it.
+SECONDS_OF_A_MEASUREMENT = 0.02
+MOST_CALLS = 1000
+
+
+class Timing(NamedTuple):
+    """What one contender took for one step of training or inference; a row of the CSV file."""
+
+    cell: str
+    size: str
+    work: str
+    contender: str
+    milliseconds: float
+    """Median over the rounds."""
+    speedup: float
+    """How many times as fast as torch.nn (the loop, where torch has no such cell): median of the rounds."""
+    gigaflops: float
+    share_of_peak: float
+    peak_gigaflops: float
+    """What torch's product of two square matrices reached with as many threads, right before."""
+    of_lstm: float | None
+    """Time, as a share of the plain LSTM's by the same engine, of a cell that torch lacks: likewise."""
+    peak_mib: float | None
+    """Memory of a training step at its peak, beyond weights and sequences, where it was asked for."""
+    dtype: str
+    lengths: str
+    bidirectional: bool
+    threads: int
+
+
+class Bench:
+    """One run: whoever cannot run a cell is left out of it, and why is kept."""
+
+    def __init__(self, rounds: int, progress: Callable[[str], None]) -> None:
+        self.rounds, self.progress = rounds, progress
+        self.notes: list[str] = []
+        self.left_out: set[tuple[str, str]] = set()
+
+    def timings(self, case: Case, names: list[str], works: list[str]) -> list[Timing]:
+        """A row for each work and contender; the first of ``names`` is the reference."""
+        peak = _matrix_peak(case.dtype)
+        runners = {name: contender(case, name) for name in names if not self._is_left_out(case, name)}
+        rows = []
+        for work in works:
+            runs = {name: runner.run(work) for name, runner in runners.items()}
+            taken = self._in_turns(case, work, runs)
+            flops = operations(case, work)
+            for name, times in taken.items():
+                if name.startswith(BESIDE):
+                    continue
+                seconds = statistics.median(times)
+                speed = flops / seconds / 1e9
+                beside = taken.get(BESIDE + name)
+                rows.append(
+                    Timing(
+                        cell=case.cell,
+                        size=str(case.size),
+                        work=work,
+                        contender=name,
+                        milliseconds=1000 * seconds,
+                        speedup=_paired(taken[names[0]], times),
+                        gigaflops=speed,
+                        share_of_peak=speed / peak,
+                        peak_gigaflops=peak,
+                        of_lstm=None if beside is None else _paired(times, beside),
+                        peak_mib=None,
+                        dtype=case.dtype,
+                        lengths=case.lengths,
+                        bidirectional=case.bidirectional,
+                        threads=case.threads,
+                    )
+                )
+        return rows
+
+    def _is_left_out(self, case: Case, name: str) -> bool:
+        """Whether this engine cannot run the cell; then nobody asks for the LSTM by it either."""
+        return not {(case.cell, name), (case.cell, name.removeprefix(BESIDE))}.isdisjoint(self.left_out)
+
+    def _in_turns(self, case: Case, work: str, runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+        """Seconds a call of each contender in each round, after two calls that are not counted."""
+        calls = {}
+        for name, run in runs.items():
+            if self._is_left_out(case, name):
+                continue
+            self.progress(f"{case.cell} {case.size} {work}: {name} starts")
+            with self._said(case.cell, name), self._failing(case.cell, name):
+                run()
+            if self._is_left_out(case, name):
+                continue
+            once = _seconds(run, 1)
+            calls[name] = min(MOST_CALLS, max(1, math.ceil(SECONDS_OF_A_MEASUREMENT / max(once, 1e-9))))
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        for round_ in range(self.rounds):
+            gc.collect()
+            # To and fro, so that nobody always runs behind the same other.
+            for name in list(calls)[:: 1 if round_ % 2 == 0 else -1]:
+                self.progress(f"{case.cell} {case.size} {work}: {name}, round {round_ + 1} of {self.rounds}")
+                taken[name].append(_seconds(runs[name], calls[name]))
+        return taken
+
+    @contextmanager
+    def _failing(self, cell: str, name: str) -> Iterator[None]:
+        """Leave Keras out of what it cannot run: the others are measured all the same."""
+        try:
+            yield
+        except Exception as error:
+            if name != KERAS:
+                raise
+            self.left_out.add((cell, name))
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            self.notes.append(f"keras: {cell} is left out ({type(error).__name__}: {reason})")
+
+    @contextmanager
+    def _said(self, cell: str, name: str) -> Iterator[None]:
+        """Keep what an engine says; one that says that another runs in its place is left out from there."""
+        lines: list[str] = []
+        handler = logging.Handler(logging.INFO)
+        handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+        log = logging.getLogger("gatewise.engine")
+        level = log.level
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+        self.notes += [line for line in lines if line not in self.notes]
+        if name != "auto" and any(line.startswith(f"engine={name.removeprefix(BESIDE)}:") for line in lines):
+            self.left_out.add((cell, name))
+
+
+def _matrix_peak(dtype: str, size: int = 1024) -> float:
+    """GFLOP/s of torch's product of two square matrices: the best of twelve."""
+    a, b = (torch.randn(size, size).to(DTYPES[dtype]) for _ in range(2))
+    best = min(_seconds(lambda: torch.mm(a, b), 1) for _ in range(12))
+    return 2 * size**3 / best / 1e9
+
+
+def _paired(one: list[float], other: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
+def _seconds(run: Callable[[], Any], calls: int) -> float:
+    """Seconds a call, without the collector of garbage."""
+    gc.disable()
+    try:
+        started = time.perf_counter()
+        for _ in range(calls):
+            run()
+        return (time.perf_counter() - started) / calls
+    finally:
+        gc.enable()

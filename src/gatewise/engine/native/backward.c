@@ -1,0 +1,178 @@
+/* The backward pass. */
+
+/* The memory of a share in the backward pass: what a chunk holds for each of its rows, then for one step. */
+typedef struct {
+    T *a, *r, *x, *h, *dx, *dh, *made, *saved, *unused; /* a and r become their gradients */
+    T *through, *dm;
+} Backward;
+
+static int64_t lay_out(const Share *share, T *memory, Backward *b) {
+    const Sequence *q = share->seq;
+    const int again = !q->saved;
+    int64_t chunk = rows_of_chunk(share), rows = share->high - share->low, used = 0;
+    struct {
+        T **where;
+        int64_t size;
+    } parts[] = {
+        {&b->a, chunk * padded(BLOCKS)},
+        {&b->r, SHARED && !again ? 0 : chunk * padded(R_BLOCKS)},
+        {&b->x, chunk * padded(q->inputs)},
+        {&b->h, chunk * padded(HIDDEN)},
+        {&b->dx, chunk * q->inputs},
+        {&b->dh, PROJECTS ? chunk * padded(HIDDEN) : 0},
+        {&b->made, PROJECTS ? chunk * padded(H) : 0},
+        {&b->saved, again ? chunk * SAVED * H : 0},
+        {&b->unused, again ? STATES * H : 0},
+        {&b->through, rows * HIDDEN},
+        {&b->dm, PROJECTS ? rows * H : 0},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *parts[i].where = memory ? memory + used : NULL;
+        used += (parts[i].size + 15) / 16 * 16;
+    }
+    return used;
+}
+
+/* The chunk's h before each step, as W sees it. */
+static void gather_before(const Share *share, const Chunk *chunk, T *to) {
+    const Sequence *q = share->seq;
+    for (int64_t t = chunk->from; t < chunk->to; t++) {
+        int64_t limit = with_before(q, t);
+        for (int64_t row = share->low; row < end_of(share, t); row++, to += padded(HIDDEN)) {
+            const T *h = before(q, 0, t, row, limit);
+            const T *seen = masked(q, h, row, 1, to);
+            if (seen == h) memcpy(to, h, sizeof(T) * HIDDEN);
+            memset(to + HIDDEN, 0, sizeof(T) * (size_t)(padded(HIDDEN) - HIDDEN));
+        }
+    }
+}
+
+/* What the forward pass would have saved, from the states before each step: all steps of the chunk at once. */
+static void compute_again(const Share *share, const Chunk *chunk, const Backward *b) {
+    const Sequence *q = share->seq;
+    input_part(share, chunk, b->x, b->a);
+    if (USES_HIDDEN) recurrent_part(share, b->a, b->h, padded(HIDDEN), chunk->rows, b->r);
+    int64_t local = 0;
+    for (int64_t t = chunk->from; t < chunk->to; t++)
+        for (int64_t row = share->low; row < end_of(share, t); row++, local++) {
+            const T *s[STATES];
+            T *n[STATES];
+            for (int k = 0; k < STATES; k++) {
+                s[k] = before(q, k, t, row, with_before(q, t));
+                n[k] = b->unused + k * H;
+            }
+            step_saving(b->a + local * padded(BLOCKS), b->r + local * padded(R_BLOCKS), s, q->own,
+                        q->noise + (q->starts[t] + row) * NOISE * H, n, b->saved + local * SAVED * H);
+        }
+}
+
+/* Step t of the backward pass; `local` is its first row in the chunk. */
+static void back_through(const Share *share, const Backward *b, int64_t t, int64_t local) {
+    const Sequence *q = share->seq;
+    const int64_t low = share->low, end = end_of(share, t), count = end - low, limit = with_before(q, t);
+    T *grad_h = q->final[0] + low * HIDDEN;
+    if (PROJECTS) {
+        T *dh = b->dh + local * padded(HIDDEN);
+        for (int64_t row = 0; row < count; row++) {
+            const T *above = q->above + (q->starts[t] + low + row) * HIDDEN;
+            for (int64_t k = 0; k < HIDDEN; k++) {
+                dh[row * padded(HIDDEN) + k] = grad_h[row * HIDDEN + k] + above[k];
+                grad_h[row * HIDDEN + k] = 0;
+            }
+        }
+        times(q, &share->weights->projection_back, dh, padded(HIDDEN), count, NULL, 0, b->dm, H);
+    }
+    for (int64_t row = low; row < end; row++) {
+        int64_t at = q->starts[t] + row, here = local + row - low;
+        const T *s[STATES];
+        T *g[STATES];
+        for (int k = 0; k < STATES; k++) {
+            s[k] = before(q, k, t, row, limit);
+            g[k] = q->final[k] + row * width_of(k);
+        }
+        step_back(s, q->own, q->noise + at * NOISE * H, q->saved ? q->saved + at * SAVED * H : b->saved + here * SAVED * H,
+                  g, PROJECTS ? b->dm + (row - low) * H : q->above + at * H, b->a + here * padded(BLOCKS),
+                  b->r + here * padded(R_BLOCKS), q->grad_own + share->thread * OWN * H);
+    }
+    if (!R_GRAD) return;
+    const T *dr = SHARED ? b->a + local * padded(BLOCKS) : b->r + local * padded(R_BLOCKS);
+    int64_t ld = SHARED ? padded(BLOCKS) : padded(R_BLOCKS);
+    const Matrix *back = &share->weights->hidden_back;
+    if (!q->mask) {
+        times(q, back, dr, ld, count, grad_h, HIDDEN, grad_h, HIDDEN);
+        return;
+    }
+    times(q, back, dr, ld, count, NULL, 0, b->through, HIDDEN);
+    for (int64_t k = 0; k < count * HIDDEN; k++) grad_h[k] += b->through[k] * q->mask[low * HIDDEN + k];
+}
+
+/* Add a chunk to the gradients of the weights, and finish that of its inputs. */
+static void chunk_gradients(const Share *share, const Chunk *chunk, const Backward *b) {
+    const Sequence *q = share->seq;
+    const T *dr = SHARED ? b->a : b->r;
+    const int64_t lda = padded(BLOCKS), ldr = SHARED ? lda : padded(R_BLOCKS), thread = share->thread;
+    if (q->grad_hidden && R_GRAD)
+        q->products.outer(dr, ldr, R_BLOCKS, b->h, padded(HIDDEN), HIDDEN, chunk->rows,
+                          q->grad_hidden + thread * R_BLOCKS * HIDDEN, HIDDEN);
+    if (q->grad_projection && PROJECTS)
+        q->products.outer(b->dh, padded(HIDDEN), HIDDEN, gather(share, chunk, q->made, H, b->made, padded(H)), padded(H),
+                          H, chunk->rows, q->grad_projection + thread * HIDDEN * H, H);
+    if (!A_GRAD) return;
+    if (q->grad_input)
+        q->products.outer(b->a, lda, BLOCKS, gather(share, chunk, q->x, q->inputs, b->x, padded(q->inputs)),
+                          padded(q->inputs), q->inputs, chunk->rows, q->grad_input + thread * BLOCKS * q->inputs,
+                          q->inputs);
+    for (int64_t row = 0; q->grad_bias && row < chunk->rows; row++) {
+        T *restrict sum = q->grad_bias + thread * BLOCKS;
+        const T *restrict da = b->a + row * lda;
+        for (int j = 0; j < BLOCKS; j++) sum[j] += da[j];
+    }
+    if (!q->grad_x) return;
+    T *dx = whole(share) ? q->grad_x + q->starts[chunk->from] * q->inputs : b->dx;
+    times(q, &share->weights->input_back, b->a, lda, chunk->rows, NULL, 0, dx, q->inputs);
+    for (int64_t t = chunk->from; dx == b->dx && t < chunk->to; t++)
+        if (end_of(share, t) > share->low)
+            memcpy(q->grad_x + (q->starts[t] + share->low) * q->inputs,
+                   dx + (share->at[t] - share->at[chunk->from]) * q->inputs,
+                   sizeof(T) * (size_t)((end_of(share, t) - share->low) * q->inputs));
+}
+
+static void backward_rows(void *pointer) {
+    Share *share = pointer;
+    const Sequence *q = share->seq;
+    Backward memory;
+    Chunk chunk;
+    lay_out(share, share->memory, &memory);
+    for (int64_t next = q->reverse ? 0 : q->steps; next_chunk(share, !q->reverse, next, &chunk);
+         next = q->reverse ? chunk.to : chunk.from) {
+        if (chunk.rows == 0) continue;
+        if (!q->saved || q->grad_hidden) gather_before(share, &chunk, memory.h);
+        if (!q->saved) compute_again(share, &chunk, &memory);
+        for (int64_t i = 0; i < chunk.to - chunk.from; i++) {
+            int64_t t = q->reverse ? chunk.from + i : chunk.to - 1 - i;
+            if (end_of(share, t) > share->low)
+                back_through(share, &memory, t, share->at[t] - share->at[chunk.from]);
+        }
+        chunk_gradients(share, &chunk, &memory);
+    }
+}
+
+static int64_t backward_memory(const Share *share) {
+    Backward nowhere;
+    return lay_out(share, NULL, &nowhere);
+}
+
+/* 0, or 1 where there is too little memory. */
+int gw_backward(const Sequence *q) {
+    Weights w = {0};
+    const T *again_input = q->saved ? NULL : q->weight_input, *again_hidden = q->saved ? NULL : q->weight_hidden;
+    const Packing packings[] = {{&w.input, again_input, BLOCKS, q->inputs, q->inputs, 1},
+                                {&w.hidden, again_hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
+                                {&w.input_back, q->grad_x ? q->weight_input : NULL, q->inputs, BLOCKS, 1, q->inputs},
+                                {&w.hidden_back, q->weight_hidden, HIDDEN, R_BLOCKS, 1, HIDDEN},
+                                {&w.projection_back, q->projection, H, HIDDEN, 1, H}};
+    T *packed = pack_all(q, packings, 5);
+    int failed = !packed || share_out(q, &w, backward_rows, backward_memory);
+    free(packed);
+    return failed;
+}

@@ -1,0 +1,86 @@
+/* The forward pass. */
+
+/* Whether U x and W h are one product: with enough rows for it, and weights that stay in the second cache. */
+static int fused(const Share *share) {
+    int64_t inputs = share->seq->inputs, bytes = (int64_t)sizeof(T) * BLOCKS * (inputs + HIDDEN);
+    return SUMMED && share->weights->hidden.packed && share->high - share->low >= 8 && (inputs <= 32 || bytes <= 3 << 19);
+}
+
+static int64_t forward_memory(const Share *share) {
+    int64_t chunk = fused(share) ? 0 : rows_of_chunk(share), rows = share->high - share->low;
+    return chunk * (padded(BLOCKS) + padded(share->seq->inputs)) + rows * (padded(R_BLOCKS) + HIDDEN + H);
+}
+
+static void forward_rows(void *pointer) {
+    Share *share = pointer;
+    const Sequence *q = share->seq;
+    const Weights *w = share->weights;
+    const int64_t low = share->low, high = share->high, ldr = padded(R_BLOCKS), inputs = q->inputs;
+    const int64_t chunk_rows = fused(share) ? 0 : rows_of_chunk(share);
+    T *a = share->memory, *x = a + chunk_rows * padded(BLOCKS), *r = x + chunk_rows * padded(inputs);
+    T *through_mask = r + (high - low) * ldr, *made = through_mask + (high - low) * HIDDEN;
+    Chunk chunk;
+    for (int64_t next = q->reverse ? q->steps : 0; next_chunk(share, (int)q->reverse, next, &chunk);
+         next = q->reverse ? chunk.from : chunk.to) {
+        if (!fused(share)) input_part(share, &chunk, x, a);
+        for (int64_t i = 0; i < chunk.to - chunk.from; i++) {
+            int64_t t = q->reverse ? chunk.to - 1 - i : chunk.from + i, end = end_of(share, t);
+            int64_t limit = with_before(q, t), local = share->at[t] - share->at[chunk.from];
+            /* Rows that go on from another step, then those that begin here. */
+            for (int64_t first = low, last; USES_HIDDEN && first < end; first = last) {
+                last = first < limit ? at_most(end, limit) : end;
+                const T *h = masked(q, before(q, 0, t, first, limit), first, last - first, through_mask);
+                T *to = r + (first - low) * ldr;
+                if (fused(share))
+                    q->products.multiply(q->x + (q->starts[t] + first) * inputs, inputs, w->input.packed, inputs, h, HIDDEN,
+                                         w->hidden.packed, HIDDEN, last - first, BLOCKS, q->bias, 0, to, ldr);
+                else
+                    recurrent_part(share, a + (local + first - low) * padded(BLOCKS), h, HIDDEN, last - first, to);
+            }
+            for (int64_t row = low; row < end; row++) {
+                int64_t at = q->starts[t] + row;
+                const T *s[STATES], *z = q->noise + at * NOISE * H;
+                T *n[STATES];
+                for (int k = 0; k < STATES; k++) {
+                    s[k] = before(q, k, t, row, limit);
+                    n[k] = state_after(q, k, t, row);
+                }
+                if (PROJECTS) n[0] = q->made ? q->made + at * H : made + (row - low) * H;
+                const T *a_row = a + (local + row - low) * padded(BLOCKS), *r_row = r + (row - low) * ldr;
+                if (q->saved)
+                    step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * SAVED * H);
+                else if (q->shown)
+                    step_showing(a_row, r_row, s, q->own, z, n, q->shown + at * SHOWN * H);
+                else
+                    step(a_row, r_row, s, q->own, z, n);
+            }
+            if (PROJECTS && end > low)
+                times(q, &w->projection, q->made ? q->made + (q->starts[t] + low) * H : made, H,
+                      end - low, NULL, 0, state_after(q, 0, t, low), HIDDEN);
+        }
+    }
+    for (int64_t row = low; row < high; row++) {
+        int64_t last = -1;
+        while (last + 1 < q->steps && q->sizes[last + 1] > row) last++;
+        if (q->reverse && last > 0) last = 0;
+        for (int k = 0; k < STATES; k++)
+            memcpy(q->final[k] + row * width_of(k),
+                   last < 0 ? q->initial[k] + row * width_of(k) : state_after(q, k, last, row),
+                   sizeof(T) * (size_t)width_of(k));
+    }
+}
+
+/* 0, or 1 where there is too little memory. */
+int gw_forward(const Sequence *q) {
+    int64_t rows = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0;
+    Weights w = {.input = {q->weight_input, NULL, BLOCKS, q->inputs},
+                 .hidden = {q->weight_hidden, NULL, R_BLOCKS, HIDDEN},
+                 .projection = {q->projection, NULL, HIDDEN, H}};
+    const Packing packings[] = {{&w.input, q->weight_input, BLOCKS, q->inputs, q->inputs, 1},
+                                {&w.hidden, q->weight_hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
+                                {&w.projection, q->projection, HIDDEN, H, H, 1}};
+    T *packed = rows > FEW_ROWS ? pack_all(q, packings, 3) : NULL;
+    int failed = (rows > FEW_ROWS && !packed) || share_out(q, &w, forward_rows, forward_memory);
+    free(packed);
+    return failed;
+}

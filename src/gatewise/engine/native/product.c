@@ -1,0 +1,215 @@
+/* Matrix products for the rows of one time step, on weights that are packed once for a whole sequence.
+
+   A BLAS packs its operands in every call, which for the few rows of a step costs as much as the product. Here
+   the weights stand as panels of L columns, [panel][k][L], and a tile of R rows by C panels is summed up in
+   registers. */
+/* A tile's sums, the weights of one k and one number of x have to fit the vector registers: 32 or 16. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { TALL = 13, WIDE = 6 };
+#else
+enum { TALL = 6, WIDE = 3 };
+#endif
+#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
+
+/* One of the products that a tile sums up: x[K] by rows (or columns) that are ld apart, and w behind it. */
+typedef struct {
+    const T *x;
+    int64_t ld, K;
+    const T *w;
+    int64_t ldw; /* from one k of w to the next, where it does not stand in panels */
+} Part;
+
+/* out[r, c] = init[r, c] + sum over both parts and their k of x[r, k] w[k, c], for R rows and C vectors of columns.
+   x[r, k] stands at x[r ld + k] and w in panels or, `outer`, at x[r + k ld] and w as it is. R, C and outer are
+   constants, so only what is used remains. */
+INLINE void tile(const int R, const int C, const int outer, Part part, Part second, const T *init, int64_t ldi,
+                 T *out, int64_t ldo) {
+#define START(r)                                                                             \
+    V a##r = {0}, b##r = {0}, c##r = {0}, d##r = {0};                                        \
+    if (r < R && init) {                                                                     \
+        const T *from = init + r * ldi;                                                      \
+        a##r = *(const V *)from;                                                             \
+        if (C > 1) b##r = *(const V *)(from + L);                                            \
+        if (C > 2) c##r = *(const V *)(from + 2 * L), d##r = *(const V *)(from + 3 * L);     \
+    }
+    EACH_ROW(START)
+    for (int turn = 0; turn < 2; turn++, part = second) {
+        const T *restrict x = part.x, *restrict w = part.w;
+        const int64_t ld = part.ld, K = part.K, wk = outer ? part.ldw : L, wc = outer ? L : K * L;
+        for (int64_t k = 0; k < K; k++, w += wk) {
+            V w0 = *(const V *)w, w1 = w0, w2 = w0, w3 = w0;
+            if (C > 1) w1 = *(const V *)(w + wc);
+            if (C > 2) w2 = *(const V *)(w + 2 * wc), w3 = *(const V *)(w + 3 * wc);
+            /* Weights that outgrow the cache come from far away, and two streams at once are not foreseen. */
+            if (C == 2 && R > 6) __builtin_prefetch(w + 16 * wk), __builtin_prefetch(w + 16 * wk + wc);
+#define ADD(r)                                                             \
+    if (r < R) {                                                           \
+        const T value = outer ? x[r + k * ld] : x[r * ld + k];             \
+        a##r += w0 * value;                                                \
+        if (C > 1) b##r += w1 * value;                                     \
+        if (C > 2) c##r += w2 * value, d##r += w3 * value;                 \
+    }
+            EACH_ROW(ADD)
+        }
+    }
+#define STORE(r)                                                                             \
+    if (r < R) {                                                                             \
+        T *to = out + r * ldo;                                                               \
+        *(V *)to = a##r;                                                                     \
+        if (C > 1) *(V *)(to + L) = b##r;                                                    \
+        if (C > 2) *(V *)(to + 2 * L) = c##r, *(V *)(to + 3 * L) = d##r;                     \
+    }
+    EACH_ROW(STORE)
+}
+
+#define ROWS(r, ...)                                              \
+    case r:                                                       \
+        tile(r, __VA_ARGS__, part, second, init, ldi, out, ldo);  \
+        break;
+#define FEW_ROWS(...) ROWS(1, __VA_ARGS__) ROWS(2, __VA_ARGS__) ROWS(3, __VA_ARGS__)
+#define SOME_ROWS(...) FEW_ROWS(__VA_ARGS__) ROWS(4, __VA_ARGS__) ROWS(5, __VA_ARGS__) ROWS(6, __VA_ARGS__)
+#define MANY_ROWS(...)                                                                     \
+    SOME_ROWS(__VA_ARGS__) ROWS(7, __VA_ARGS__) ROWS(8, __VA_ARGS__) ROWS(9, __VA_ARGS__)  \
+    ROWS(10, __VA_ARGS__) ROWS(11, __VA_ARGS__) ROWS(12, __VA_ARGS__) ROWS(13, __VA_ARGS__)
+#define TILES(name, CASES, ...)                                                                                   \
+    static __attribute__((noinline)) void name(int rows, const Part *first, const Part *then, const T *init,     \
+                                               int64_t ldi, T *out, int64_t ldo) {                               \
+        const Part part = *first, second = *then;                                                                 \
+        switch (rows) { CASES(__VA_ARGS__) }                                                                      \
+    }
+TILES(panels_1, MANY_ROWS, 1, 0)
+TILES(panels_2, MANY_ROWS, 2, 0)
+TILES(panels_4, SOME_ROWS, 4, 0)
+TILES(outer_1, MANY_ROWS, 1, 1)
+TILES(outer_4, SOME_ROWS, 4, 1)
+
+typedef void (*Tiles)(int, const Part *, const Part *, const T *, int64_t, T *, int64_t);
+
+/* Go over M rows in blocks of about one size, at most `most`. */
+INLINE void each_block(Tiles tiles, int outer, int64_t most, int64_t M, Part part, Part second, int64_t columns,
+                       const T *init, int64_t ldi, T *out, int64_t ldo) {
+    int64_t blocks = (M + most - 1) / most;
+    const Part parts[] = {part, second};
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t low = M * i / blocks, rows = M * (i + 1) / blocks - low;
+        const T *from = init ? init + low * ldi : NULL;
+        T *to = out + low * ldo;
+        part.x = parts[0].x + low * (outer ? 1 : part.ld);
+        second.x = parts[1].x + low * (outer ? 1 : second.ld);
+        if (columns >= L) {
+            tiles((int)rows, &part, &second, from, ldi, to, ldo);
+            continue;
+        }
+        /* Fewer columns than a vector: no more may be read or written. */
+        T edge[TALL * L];
+        for (int64_t r = 0; from && r < rows; r++) memcpy(edge + r * L, from + r * ldi, sizeof(T) * (size_t)columns);
+        tiles((int)rows, &part, &second, from ? edge : NULL, L, edge, L);
+        for (int64_t r = 0; r < rows; r++) memcpy(to + r * ldo, edge + r * L, sizeof(T) * (size_t)columns);
+    }
+}
+
+#if defined(__clang__) || __GNUC__ >= 12
+#if LANES == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif LANES == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+/* L rows of L numbers to L columns: each round interleaves the first half of the vectors with the second, which
+   moves one bit of the row's number into the column's. */
+static void transpose(const T *from, int64_t ld, T *to) {
+    V v[L], next[L];
+    for (int i = 0; i < L; i++) v[i] = *(const V *)(from + i * ld);
+    for (int span = 1; span < L; span *= 2) {
+        for (int i = 0; i < L / 2; i++) {
+            next[2 * i] = __builtin_shufflevector(v[i], v[i + L / 2], LOW);
+            next[2 * i + 1] = __builtin_shufflevector(v[i], v[i + L / 2], HIGH);
+        }
+        memcpy(v, next, sizeof v);
+    }
+    for (int i = 0; i < L; i++) *(V *)(to + i * L) = v[i];
+}
+#endif
+
+/* w[N, K], whose element n, k stands at w[n wn + k wk], as panels, with 0 in the columns past N; wn or wk is 1. */
+void gw_pack(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, T *packed) {
+    for (int64_t n = 0; n < N; n += L, packed += K * L) {
+        int64_t columns = N - n < L ? N - n : L;
+        if (columns < L) memset(packed, 0, sizeof(T) * (size_t)(K * L));
+        if (wn == 1) {
+            for (int64_t k = 0; k < K; k++)
+                memcpy(packed + k * L, w + n + k * wk, sizeof(T) * (size_t)columns);
+            continue;
+        }
+        int64_t k = 0;
+#ifdef LOW
+        if (columns == L)
+            for (; k + L <= K; k += L) transpose(w + n * wn + k, wn, packed + k * L);
+#endif
+        for (; k < K; k++)
+            for (int64_t c = 0; c < columns; c++) packed[k * L + c] = w[(n + c) * wn + k];
+    }
+}
+
+/* out[M, N] = init + x[M, K] · packed, and the same of a second pair, which may be empty (K = 0); init is 0 (null),
+   one row (ldi = 0) or as out, and may be out. */
+void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x2, int64_t ldx2, const T *packed2,
+                 int64_t K2, int64_t M, int64_t N, const T *init, int64_t ldi, T *out, int64_t ldo) {
+    for (int64_t n = 0, step; n < N; n += step) {
+        Part part = {x, ldx, K, packed + n * K, 0}, second = {x2, ldx2, K2, K2 ? packed2 + n * K2 : NULL, 0};
+        const T *from = init ? init + n : NULL;
+        if (M <= WIDE && N - n >= (step = 4 * L))
+            each_block(panels_4, 0, WIDE, M, part, second, step, from, ldi, out + n, ldo);
+        else if (N - n >= (step = 2 * L))
+            each_block(panels_2, 0, TALL, M, part, second, step, from, ldi, out + n, ldo);
+        else
+            each_block(panels_1, 0, TALL, M, part, second, N - n < L ? N - n : (step = L), from, ldi, out + n, ldo);
+    }
+}
+
+/* out[M, N] = init + x[M, K] · w[N, K]', the weights as they are: for so few rows that packing would cost more than it saves. */
+void gw_dots(const T *x, int64_t ldx, int64_t M, const T *w, int64_t N, int64_t K, const T *init, int64_t ldi,
+             T *out, int64_t ldo) {
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t m = 0; m < M; m++) {
+            const T *row = x + m * ldx, *column = w + n * K;
+            V sums = {0};
+            int64_t k = 0;
+            for (; k + L <= K; k += L) sums += *(const V *)(row + k) * *(const V *)(column + k);
+            T sum = init ? init[m * ldi + n] : 0;
+            for (; k < K; k++) sum += row[k] * column[k];
+            for (int i = 0; i < L; i++) sum += sums[i];
+            out[m * ldo + n] = sum;
+        }
+}
+
+/* The parts of x and of the sums that the second cache holds, and of w that the first does. */
+enum { ROWS_AT_ONCE = 42 * WIDE, DEPTH_AT_ONCE = 128 };
+
+/* out[M, N] += x[K, M]' · w[K, N]; the rows of w are as long as whole vectors. */
+void gw_outer(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
+              int64_t ldo) {
+    T slab[DEPTH_AT_ONCE * ROWS_AT_ONCE]; /* of x, on few pages of memory */
+    const Part none = {0};
+    for (int64_t m = 0; m < M; m += ROWS_AT_ONCE)
+        for (int64_t k = 0; k < K; k += DEPTH_AT_ONCE) {
+            int64_t rows = M - m < ROWS_AT_ONCE ? M - m : ROWS_AT_ONCE, wide;
+            int64_t depth = K - k < DEPTH_AT_ONCE ? K - k : DEPTH_AT_ONCE;
+            for (int64_t i = 0; i < depth; i++)
+                memcpy(slab + i * ROWS_AT_ONCE, x + (k + i) * ldx + m, sizeof(T) * (size_t)rows);
+            for (int64_t n = 0; n < N; n += wide ? 4 * L : L) {
+                wide = N - n >= 4 * L;
+                T *to = out + m * ldo + n;
+                Part part = {slab, ROWS_AT_ONCE, depth, w + k * ldw + n, ldw};
+                each_block(wide ? outer_4 : outer_1, 1, wide ? WIDE : TALL, rows, part, none, wide ? 4 * L : N - n, to,
+                           ldo, to, ldo);
+            }
+        }
+}

@@ -1,0 +1,258 @@
+/* Vectors of L numbers, and what a step may do to them. NaN goes in and comes out as in torch. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef @TYPE@ T;
+#define DOUBLE @DOUBLE@
+#if DOUBLE
+#define REAL(name) name
+typedef int64_t Int;
+#else
+#define REAL(name) name##f
+typedef int32_t Int;
+#endif
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+#define LANES (BYTES / (4 + 4 * DOUBLE))
+enum { L = LANES };
+typedef T V __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+typedef Int I __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* The first n of L numbers at p, and 0 behind them. */
+INLINE V gw_load(const T *p, int n) {
+    if (n == L) return *(const V *)p;
+    V v = {0};
+    memcpy(&v, p, sizeof(T) * (size_t)n);
+    return v;
+}
+
+INLINE void gw_store(T *p, V v, int n) {
+    if (n == L)
+        *(V *)p = v;
+    else
+        memcpy(p, &v, sizeof(T) * (size_t)n);
+}
+
+INLINE V gw_splat(T x) {
+    V v;
+    for (int i = 0; i < L; i++) v[i] = x;
+    return v;
+}
+
+/* a where a lane of the mask is set (-1), else b. */
+INLINE V gw_choose(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }
+INLINE V gw_truth(I mask) { return (V)(mask & (I)gw_splat(1)); }
+INLINE V gw_where(V condition, V a, V b) { return gw_choose(condition != 0, a, b); }
+
+INLINE V gw_abs(V x) { return (V)((I)x & ~(I)gw_splat(-(T)0)); }
+/* y with the sign of x. */
+INLINE V gw_signed(V y, V x) {
+    I sign = (I)gw_splat(-(T)0);
+    return (V)(((I)x & sign) | ((I)y & ~sign));
+}
+
+/* The lesser and the greater of a limit and x: x where it is no number. The instructions do it in one, which
+   compilers do not see as they give their second operand where one of the two is NaN. */
+#if defined(__AVX__)
+#define EXTREME(name, instruction, sign)                                           \
+    INLINE V name(V limit, V x) {                                                  \
+        V y;                                                                       \
+        __asm__(instruction " %2, %1, %0" : "=v"(y) : "v"(limit), "v"(x));         \
+        return y;                                                                  \
+    }
+#else
+#define EXTREME(name, instruction, sign) \
+    INLINE V name(V limit, V x) { return gw_choose(x sign limit, limit, x); }
+#endif
+#if DOUBLE
+EXTREME(gw_at_most, "vminpd", >)
+EXTREME(gw_at_least, "vmaxpd", <)
+#else
+EXTREME(gw_at_most, "vminps", >)
+EXTREME(gw_at_least, "vmaxps", <)
+#endif
+
+INLINE V gw_relu(V x) { return gw_at_least(gw_splat(0), x); }
+INLINE V gw_maximum(V x, V y) { return gw_choose((x > y) | (x != x), x, y); }
+INLINE V gw_minimum(V x, V y) { return gw_choose((x < y) | (x != x), x, y); }
+INLINE V gw_sign(V x) { return gw_truth(x > 0) - gw_truth(x < 0); }
+
+/* The sum, or the greatest, of all lanes, in every lane: half of them joins the other half, until one is left. */
+#define OVER_LANES(name, joined)                                                             \
+    INLINE V name(V v) {                                                                     \
+        T x[L];                                                                              \
+        memcpy(x, &v, sizeof v);                                                             \
+        for (int half = L / 2; half > 0; half /= 2)                                          \
+            for (int i = 0; i < half; i++) x[i] = joined(x[i], x[i + half]);                 \
+        return gw_splat(x[0]);                                                               \
+    }
+#define ADDED(x, y) (x + y)
+#define GREATER(x, y) (x > y || x != x ? x : y)
+OVER_LANES(gw_sum, ADDED)
+OVER_LANES(gw_amax, GREATER)
+/* x, with `other` behind its first n lanes. */
+INLINE V gw_first(V x, int n, T other) {
+    for (int i = n; i < L; i++) x[i] = other;
+    return x;
+}
+
+#if defined(__AVX__)
+INLINE V gw_sqrt(V x) {
+    V y;
+#if DOUBLE
+    __asm__("vsqrtpd %1, %0" : "=v"(y) : "v"(x));
+#else
+    __asm__("vsqrtps %1, %0" : "=v"(y) : "v"(x));
+#endif
+    return y;
+}
+#endif
+
+/* A function of the C library, lane by lane. */
+#define EACH(function) \
+    INLINE V gw_##function(V x) { \
+        for (int i = 0; i < L; i++) x[i] = REAL(function)(x[i]); \
+        return x; \
+    }
+#define EACH_PAIR(function) \
+    INLINE V gw_##function(V x, V y) { \
+        for (int i = 0; i < L; i++) x[i] = REAL(function)(x[i], y[i]); \
+        return x; \
+    }
+EACH(exp2) EACH(erf) EACH(erfc)
+EACH(sin) EACH(cos) EACH(tan) EACH(asin) EACH(acos) EACH(atan)
+EACH(sinh) EACH(cosh) EACH(asinh) EACH(acosh) EACH(atanh)
+EACH(floor) EACH(ceil) EACH(trunc) EACH(nearbyint)
+EACH_PAIR(pow) EACH_PAIR(atan2) EACH_PAIR(fmod) EACH_PAIR(hypot) EACH_PAIR(copysign)
+/* These two give the other one where one is NaN. */
+EACH_PAIR(fmax) EACH_PAIR(fmin)
+#if !defined(__AVX__)
+EACH(sqrt)
+#endif
+
+/* exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with n = round(x / ln 2): adding 1.5 · 2^(mantissa bits) leaves n in the low
+   bits of the sum. exp(r) - 1 = r + r² q(r); for a float q has the coefficients that make the largest error of exp on
+   that interval least (3.2e-9, fitted), for a double those of the Taylor series, whose first term left out is
+   0.35^14 / 14! = 4e-18. */
+#if DOUBLE
+#define SHIFTER 6755399441055744.0
+#define MANTISSA 52
+#define LARGEST 709.78
+#define SMALLEST -708.39
+#define LN2_HIGH 6.93145751953125e-1
+#define LN2_LOW 1.42860682030941723212e-6
+#define HALFWAY 0x7fde623822fc16e6
+#define FARTHEST 708
+#define LEAST_NORMAL 2.2250738585072014e-308
+enum { LOG_TERMS = 11 };
+static const T SERIES[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                           1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      0.5};
+#else
+#define SHIFTER 12582912.0f
+#define MANTISSA 23
+#define LARGEST 88.72f
+#define SMALLEST -87.33f
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW -2.12194440e-4f
+#define HALFWAY 0x7ef311c3
+#define FARTHEST 87
+#define LEAST_NORMAL 1.17549435e-38f
+enum { LOG_TERMS = 5 };
+static const T SERIES[] = {1.39506022e-3f, 8.36895352e-3f, 4.16662041e-2f, 1.66665183e-1f, 0.50000001f};
+#endif
+
+/* exp(factor · x) - 1 = 2^n (1 + q) - 1: returns q and, behind `n`, n in the place of an exponent. */
+INLINE V gw_reduced(V x, T factor, I *n) {
+    V shifted = x * (factor * (T)1.44269504088896340736) + SHIFTER;
+    V whole = shifted - SHIFTER;
+    V r = (x * factor - whole * LN2_HIGH) - whole * LN2_LOW;
+    V series = gw_splat(SERIES[0]);
+    for (size_t i = 1; i < sizeof SERIES / sizeof *SERIES; i++) series = series * r + SERIES[i];
+    *n = (I)shifted << MANTISSA;
+    return series * (r * r) + r;
+}
+
+/* y 2^n, both and the result being normal numbers. */
+INLINE V gw_scaled(V y, I n) { return (V)((I)y + n); }
+
+INLINE V gw_exp(V x) {
+    I n;
+    V q = gw_reduced(gw_at_most(gw_splat(LARGEST), gw_at_least(gw_splat(SMALLEST), x)), 1, &n);
+    /* Doubled at the end: n may be one above the largest exponent. */
+    V y = gw_scaled(0.5 * q + (T)0.5, n) * 2;
+    y = gw_choose(x > LARGEST, gw_splat(INFINITY), y);
+    return gw_choose(x < SMALLEST, gw_splat(0), y);
+}
+
+/* exp(x) - 1, which keeps its digits where x is small; 2^n is at most half the largest power of two. */
+INLINE V gw_expm1(V x) {
+    I n;
+    V clamped = gw_at_most(gw_splat(LARGEST), gw_at_least(gw_splat(-40), x));
+    V q = gw_reduced(clamped, 1, &n), scale = gw_scaled(gw_splat(0.5), n);
+    V y = 2 * (q * scale + (scale - (T)0.5));
+    return gw_choose(x > LARGEST, gw_splat(INFINITY), y);
+}
+
+/* log(x) = e ln 2 + log(m) for x = 2^e m and m within a factor √2 of 1, where with s = (m - 1) / (m + 1), |s| <= 0.172,
+   log(m) = 2 (s + s³ / 3 + s⁵ / 5 + …); the first term left out is below 0.172^11 · 2 / 11 = 7e-10 of log(m) (a double:
+   0.172^23 · 2 / 23 = 2e-19). */
+INLINE V gw_log(V x) {
+    const V ahead = gw_splat((T)((Int)1 << MANTISSA)), root = gw_splat(0.70710678118654752);
+    I tiny = x < LEAST_NORMAL;
+    V normal = gw_choose(tiny, x * ahead, x);
+    /* How far the bits are above those of √½ is, in its exponent, e; what is left of it are those of m. */
+    I e = ((I)normal - (I)root) >> MANTISSA;
+    V m = (V)((I)normal - (e << MANTISSA)), s = (m - 1) / (m + 1), s2 = s * s, series = gw_splat(0);
+    for (int k = 2 * LOG_TERMS - 1; k > 1; k -= 2) series = (series + (T)1 / k) * s2;
+    V exponent = __builtin_convertvector(e, V) - gw_choose(tiny, gw_splat(MANTISSA), gw_splat(0));
+    V y = 2 * s + (2 * s * series + exponent * (T)LN2_LOW) + exponent * (T)LN2_HIGH;
+    y = gw_choose(x == 0, gw_splat(-INFINITY), y);
+    y = gw_choose(x < 0, gw_splat(NAN), y);
+    return gw_choose((x == INFINITY) | (x != x), x, y);
+}
+
+/* log(1 + x), of which u = 1 + x has lost digits: log(u) / (u - 1) changes little where u does. */
+INLINE V gw_log1p(V x) {
+    V u = 1 + x, y = gw_log(u) * (x / (u - 1));
+    return gw_choose((u == 1) | (x == INFINITY), x, y);
+}
+INLINE V gw_log2(V x) { return gw_log(x) * (T)1.44269504088896340736; }
+INLINE V gw_log10(V x) { return gw_log(x) * (T)0.43429448190325182765; }
+
+/* 1 / x for 1 <= x < 2^125.6 (a double: 2^1021.5), sooner than a division: taking the bits of x from a constant negates the exponent and
+   bends the mantissa, within 5.1 % of 1 / x; e -> e³ = 1.3e-4 and then e² = 2e-8 (a double: e³ and e²). */
+INLINE V gw_inverse(V x) {
+    V y = (V)(HALFWAY - (I)x), e = 1 - x * y;
+    y = y + y * (e + e * e);
+    e = 1 - x * y;
+#if DOUBLE
+    y = y + y * (e + e * e);
+    e = 1 - x * y;
+#endif
+    return y + y * e;
+}
+
+/* 1 / (1 + exp(-x)); beyond the clamp it is 0 or 1 to far more digits than there are. */
+INLINE V gw_sigmoid(V x) {
+    I n;
+    V q = gw_reduced(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
+    return gw_inverse(1 + gw_scaled(1 + q, n));
+}
+
+/* tanh(x) = -m / (2 + m) with m = exp(-2 |x|) - 1, which keeps its digits where x is small. */
+INLINE V gw_tanh(V x) {
+    I n;
+    V q = gw_reduced(gw_at_most(gw_splat(20), gw_abs(x)), -2, &n), scale = gw_scaled(gw_splat(1), n);
+    V m = q * scale + (scale - 1);
+    return gw_signed(-m * gw_inverse(2 + m), x);
+}

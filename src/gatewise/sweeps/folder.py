@@ -1,0 +1,159 @@
+"""A Sweep: one directory on disk with its plan, its trials and what they came to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from omegaconf import OmegaConf
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from gatewise.runs.files import read_yaml, write_text
+from gatewise.runs.lock import holding
+from gatewise.runs.run import LAST, LOCK, new_folder, point_last_to
+from gatewise.settings import nearest
+from gatewise.sweeps.space import Space
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides which trainings a sweep holds; written down before the first one starts."""
+
+    name: str
+    config: str
+    """Primary config that the trainings are composed from."""
+    overrides: list[str]
+    """As given on the command line, those of Hydra too."""
+    space: Space
+    seed: int
+    """Of the sampler's draws, and of every training where ``space`` has no seeds."""
+    trials: int
+    lag: int
+    sampler: dict[str, Any] | None
+    pruner: dict[str, Any] | None
+    objectives: list[str] | None
+    """Metrics to optimise; None for the one that the task monitors."""
+    directions: list[Direction]
+    """One for each objective."""
+    version: str
+    """Of Gatewise."""
+
+    @property
+    def seeds(self) -> list[int | None]:
+        """One entry for each training of a configuration; None for the seed of the config."""
+        return [None] if self.space.seeds is None else list(self.space.seeds)
+
+
+class Sweep:
+    """The directory ``sweeps/<name>/<date_time_unique>/``: ``sweep.yaml`` and Optuna's journal of trials.
+
+    The run directories of the trainings lie where every run lies; the trials name them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = folder / "study.journal"
+        self.plots = folder / "plots"
+        self.output = folder / "output"
+
+    @property
+    def id(self) -> str:
+        """A name no other sweep has; also that of its Optuna study."""
+        return self.folder.name
+
+    @classmethod
+    def create(cls, sweeps_dir: Path, plan: Plan) -> Sweep:
+        """A new directory with the plan; ``sweeps_dir/last`` points to it from now on."""
+        sweep = cls(new_folder(sweeps_dir, plan.name))
+        sweep.output.mkdir()
+        sweep.plots.mkdir()
+        sweep.save_plan(plan)
+        point_last_to(sweep.folder, sweeps_dir)
+        return sweep
+
+    @classmethod
+    def open(cls, reference: Any, sweeps_dir: Path) -> Sweep:
+        """The sweep of a directory, or the one started last for ``last``; ValueError where there is none."""
+        if str(reference) == LAST:
+            pointer = sweeps_dir / LAST
+            if not pointer.exists():
+                raise ValueError(
+                    f"sweep.resume=last: no sweep has been started in {sweeps_dir.resolve()}; start one first"
+                )
+            return cls(pointer.resolve())
+        folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path's raises for ~nobody
+        if not (folder / "sweep.yaml").is_file():
+            what = "holds no sweep.yaml" if folder.is_dir() else "there is no such folder"
+            near = sorted(p.name for p in folder.parent.glob("*") if (p / "sweep.yaml").is_file())
+            close = nearest(folder.name, near)
+            hint = (
+                "give the folder of a sweep or last"
+                if close is None
+                else f"did you mean {folder.parent / close}?"
+            )
+            raise ValueError(f"sweep.resume={reference}: not a sweep ({what}); {hint}")
+        return cls(folder.resolve())
+
+    def save_plan(self, plan: Plan) -> None:
+        """Write ``sweep.yaml``."""
+        values = {**asdict(plan), "space": plan.space.to_dict()}
+        write_text(self.folder / "sweep.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+
+    def plan(self) -> Plan:
+        """What ``sweep.yaml`` says; raises ValueError where it is damaged."""
+        path = self.folder / "sweep.yaml"
+        values = OmegaConf.to_container(read_yaml(path))
+        assert isinstance(values, dict)
+        try:
+            return Plan(**{**values, "space": Space.from_dict(values["space"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not the plan of a sweep ({error}); the file is damaged") from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the sweep for this process; raises ValueError where another one works on it."""
+        with holding(self.folder / LOCK, patience_seconds=1.0):
+            yield
+
+    def study(self, plan: Plan) -> optuna.Study:
+        """Optuna's study of the trials so far, to add to; hold the lock."""
+        _cut_unfinished_line(self.journal)
+        return optuna.create_study(
+            storage=self._storage(), study_name=self.id, directions=plan.directions, load_if_exists=True
+        )
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials so far, to look at."""
+        study = optuna.load_study(storage=self._storage(), study_name=self.id)
+        return study.get_trials(deepcopy=False)
+
+    def _storage(self) -> JournalStorage:
+        return JournalStorage(JournalFileBackend(str(self.journal), _Unlocked(str(self.journal))))
+
+
+class _Unlocked(JournalFileOpenLock):
+    """The sweep's own lock is enough; Optuna's would outlive a killed process, and hold up the next."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Drop what a killed process had begun to write: Optuna would append to it, and read neither."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)

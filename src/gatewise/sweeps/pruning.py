@@ -1,0 +1,47 @@
+"""Stopping a training of a sweep that does worse than those before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+from gatewise.sweeps.folder import Direction, Sweep
+from gatewise.sweeps.search import make_pruner, watched
+
+
+class StopHopeless(pl.Callback):
+    """Reports the monitored value of every epoch to the sweep's pruner, and stops where that says so.
+
+    It is compared with the trials that had ended before it was drawn; a resumed training reports what it did
+    before, so that it is stopped where the unbroken one would be.
+    """
+
+    def __init__(self, run: Run, sweep: Sweep, number: int, monitor: str, mode: str) -> None:
+        plan = sweep.plan()
+        assert plan.pruner is not None
+        direction: Direction = "minimize" if mode == "min" else "maximize"
+        self.run, self.monitor = run, monitor
+        self.reason: str | None = None
+        """Why it was stopped."""
+        self._trial: Any = watched(sweep.trials(), number, plan.lag, direction, make_pruner(plan.pruner))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        for row in read_metrics(self.run.metrics_file):
+            if self.monitor in row:
+                self._report(trainer, int(row["epoch"]), row[self.monitor])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None:
+            self._report(trainer, trainer.current_epoch, float(value))
+
+    def _report(self, trainer: pl.Trainer, epoch: int, value: float) -> None:
+        if self.reason is not None:
+            return
+        self._trial.report(value, epoch)
+        if self._trial.should_prune():
+            self.reason = f"worse than earlier trials after epoch {epoch + 1}: {self.monitor} {value:.4g}"
+            trainer.should_stop = True

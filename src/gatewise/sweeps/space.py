@@ -1,0 +1,173 @@
+"""What a sweep varies: settings with their values, written in Hydra's grammar."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+SEED = "seed"
+
+Values = list[str]
+"""Every value of a setting, as it stands behind ``key=`` on the command line."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both among them; ``step`` None for any number in between.
+
+    Whole numbers where both ends are ``int``.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def count(self) -> float:
+        """How many numbers it holds."""
+        return math.inf if self.step is None else round((self.high - self.low) / self.step) + 1
+
+
+@dataclass(frozen=True)
+class Space:
+    """The settings that every training of a sweep shares, and those that differ."""
+
+    fixed: list[str]
+    swept: dict[str, Values | Range]
+    seeds: list[int] | None
+    """Seeds that every configuration is trained with; None for the one of the config."""
+
+    def grid(self) -> list[dict[str, str]]:
+        """Every combination; raises ValueError where a setting has no list of values."""
+        for key, values in self.swept.items():
+            if isinstance(values, Range):
+                raise ValueError(
+                    f"{key}: a grid tries every value, and an interval has no end of them: add sweep=random "
+                    f"or sweep=tpe to search it, or list values ({key}={values.low:g},{values.high:g})"
+                )
+        lists = [values for values in self.swept.values() if not isinstance(values, Range)]
+        return [dict(zip(self.swept, point, strict=True)) for point in itertools.product(*lists)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        swept = {key: vars(v) if isinstance(v, Range) else list(v) for key, v in self.swept.items()}
+        return {"fixed": self.fixed, "swept": swept, "seeds": self.seeds}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Space:
+        """As :meth:`to_dict` wrote it."""
+        swept = {k: Range(**v) if isinstance(v, Mapping) else list(v) for k, v in values["swept"].items()}
+        return cls(list(values["fixed"]), swept, values["seeds"])
+
+
+def read_space(
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+    seeds: Sequence[Any] | None,
+    searched: bool,
+    loader: ConfigLoader | None = None,
+) -> Space:
+    """The space that ``sweep.params`` and the command line describe; the command line wins.
+
+    ``searched``: whether a sampler draws from it; otherwise every combination is tried. Raises ValueError for
+    values that cannot be swept so.
+    """
+    written = [f"{key}={value}" for key, value in params.items()]
+    overrides: dict[str, Override] = {}
+    for override in OverridesParser.create(config_loader=loader).parse_overrides([*written, *arguments]):
+        # Where the same setting comes again, the last one counts, in the place of the first.
+        overrides[override.get_key_element()] = override
+    fixed: list[str] = []
+    swept: dict[str, Values | Range] = {}
+    for key, override in overrides.items():
+        if override.key_or_group.startswith("sweep.") and not override.is_sweep_override():
+            continue  # how the sweep goes about it
+        if not override.is_sweep_override():
+            value = (
+                ""
+                if override.is_delete() and override.value() is None
+                else override.get_value_element_as_str()
+            )
+            fixed.append(f"{key}={value}" if value or not override.is_delete() else key)
+        elif override.key_or_group.split(".")[0] in ("sweep", "resume"):
+            raise ValueError(
+                f"{override.input_line}: {key} is one setting of the whole sweep: give one value"
+            )
+        else:
+            swept[key] = _values(key, override, searched)
+    return Space(fixed, swept, _seeds(swept, seeds, searched))
+
+
+def _values(key: str, override: Override, searched: bool) -> Values | Range:
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        return _interval(key, value)
+    if isinstance(value, RangeSweep) and searched and not value.shuffle and key != SEED:
+        return _steps(key, value)
+    values = list(override.sweep_string_iterator())
+    if not values:
+        raise ValueError(f"{override.input_line}: there is no value to try")
+    return values
+
+
+def _interval(key: str, interval: IntervalSweep) -> Range:
+    low, high = interval.start, interval.end
+    if low is None or high is None or not low < high:
+        raise ValueError(f"{key}=interval({low}, {high}): the first number must be less than the second")
+    log = _is_log(key, interval.tags, low)
+    if isinstance(low, int) and isinstance(high, int):
+        return Range(low, high, 1, log)
+    return Range(float(low), float(high), None, log)
+
+
+def _steps(key: str, steps: RangeSweep) -> Range:
+    numbers = [n if isinstance(n, int) else float(n) for n in steps.range()]
+    if not numbers:
+        raise ValueError(f"{key}=range({steps.start}, {steps.stop}): there is no number in it")
+    low, high = min(numbers), max(numbers)
+    log = _is_log(key, steps.tags, low)
+    step = abs(float(steps.step)) if isinstance(low, float) else abs(int(steps.step))
+    if log and step != 1:
+        raise ValueError(f"{key}: a range with tag log counts in ones: drop the step {step:g}, or the tag")
+    return Range(low, high, step, log)
+
+
+def _is_log(key: str, tags: set[str], low: float) -> bool:
+    unknown = sorted(tags - {"log"})
+    if unknown:
+        raise ValueError(f"{key}: tag {unknown[0]!r} is unknown; there is log")
+    if "log" in tags and low <= 0:
+        raise ValueError(f"{key}: with tag log the numbers must be above 0, got {low:g}")
+    return "log" in tags
+
+
+def _seeds(swept: dict[str, Values | Range], seeds: Sequence[Any] | None, searched: bool) -> list[int] | None:
+    """Those of ``sweep.seeds``, or of a grid's ``seed=1,2,3``, which is taken out of ``swept``."""
+    listed = None if seeds is None else list(seeds)
+    source = "sweep.seeds"
+    if SEED in swept:
+        if searched:
+            raise ValueError(
+                "seed: a search trains every configuration with the same seeds: give sweep.seeds=[1,2,3]"
+            )
+        if listed is not None:
+            raise ValueError("seed is swept and sweep.seeds is given as well: give one of the two")
+        values = swept.pop(SEED)
+        if isinstance(values, Range):
+            raise ValueError("seed: list the seeds, as in seed=1,2,3 or seed=range(1,4)")
+        listed, source = [int(v) if v.isdecimal() else v for v in values], SEED
+    if listed is None:
+        return None
+    for value in listed:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{source}: a seed is a whole number of at least 0, got {value!r}")
+    if not listed or len(set(listed)) < len(listed):
+        raise ValueError(f"{source}: list one or more seeds, each once, got {listed}")
+    return listed

@@ -1,0 +1,211 @@
+"""A sweep from its command line to its table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.markup import escape
+
+from gatewise import __version__
+from gatewise.launch.signals import Stopped, stoppable
+from gatewise.places import short
+from gatewise.settings import choice, names, whole_number
+from gatewise.sweeps import report, search
+from gatewise.sweeps.folder import Direction, Plan, Sweep
+from gatewise.sweeps.overview import Overview
+from gatewise.sweeps.ranking import configurations
+from gatewise.sweeps.scheduler import Scheduler
+from gatewise.sweeps.space import SEED, read_space
+from gatewise.sweeps.wandb_sweep import write_wandb_sweep
+from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
+
+MODES: dict[str, Direction] = {"min": "minimize", "max": "maximize"}
+
+
+def sweep(
+    config: DictConfig,
+    context: HydraContext,
+    task: TaskFunction,
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+) -> list[float | None]:
+    """Carry out the sweep that a multirun's config and overrides describe, or go on with it.
+
+    Returns the best value of each objective. Raises ValueError for what cannot be swept, and where every
+    training failed.
+    """
+    sweeps_dir = Path(config.paths.sweeps_dir)
+    if config.sweep.resume is None:
+        plan = make_plan(config, context, params, arguments)
+        _check(plan, config, context, task)
+        if config.sweep.wandb_file is not None:
+            return _to_wandb(plan, config)
+        found = Sweep.create(sweeps_dir, plan)
+    else:
+        found = Sweep.open(config.sweep.resume, sweeps_dir)
+        plan = found.plan()
+    with found.lock():
+        if plan.sampler is not None and config.sweep.trials != plan.trials:
+            plan = replace(
+                plan, trials=whole_number("sweep.trials", config.sweep.trials), overrides=_overrides(config)
+            )
+            found.save_plan(plan)
+        return _carry_out(found, plan, config, context, task)
+
+
+def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
+    path = Path(str(config.sweep.wandb_file)).expanduser()
+    if not path.parent.is_dir():
+        raise ValueError(f"sweep.wandb_file={path}: there is no folder {path.parent}: make it first")
+    write_wandb_sweep(path, plan, config.task.monitor)
+    console = Console(soft_wrap=True, highlight=False)
+    project = "/".join(filter(None, (config.wandb.entity, config.wandb.project)))
+    console.print(f"Written: {escape(short(path))}. On a machine that is logged in to W&B:")
+    console.print(f"  wandb sweep --project {escape(config.wandb.project)} {escape(short(path))}")
+    console.print(
+        f"  wandb agent {escape(project)}/ID     # with the ID it prints; on as many machines as you like"
+    )
+    return []
+
+
+def make_plan(
+    config: DictConfig, context: HydraContext, params: Mapping[str, Any], arguments: Sequence[str]
+) -> Plan:
+    """What is to be trained; raises ValueError where a setting of ``sweep`` is wrong."""
+    settings = config.sweep
+    sampler, pruner = (_node(f"sweep.{name}", settings[name]) for name in ("sampler", "pruner"))
+    space = read_space(params, arguments, settings.seeds, sampler is not None, context.config_loader)
+    objectives, directions = _objectives(config)
+    if pruner is not None:
+        search.make_pruner(pruner)
+        if len(directions) > 1:
+            raise ValueError("sweep.pruner: several objectives cannot be pruned: give sweep.pruner=null")
+    if sampler is None:
+        trials = len(space.grid())
+    elif not space.swept:
+        raise ValueError(
+            "sweep.params: there is nothing to search: give a range, such as "
+            "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    else:
+        trials = whole_number("sweep.trials", settings.trials)
+    return Plan(
+        name=config.name,
+        config=config.hydra.job.config_name,
+        overrides=_overrides(config),
+        space=space,
+        seed=whole_number(SEED, config.seed, least=0),
+        trials=trials,
+        lag=whole_number("sweep.lag", settings.lag),
+        sampler=sampler,
+        pruner=pruner,
+        objectives=objectives,
+        directions=directions,
+        version=__version__,
+    )
+
+
+def _overrides(config: DictConfig) -> list[str]:
+    given = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    return [text for text in given if text.partition("=")[0] != "sweep.resume"]
+
+
+def _node(key: str, node: DictConfig | None) -> dict[str, Any] | None:
+    if node is None:
+        return None
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    if not isinstance(plain, dict) or "_target_" not in plain:
+        raise ValueError(f"{key} must have a _target_, such as a class of optuna's; or give {key}=null")
+    return {str(name): value for name, value in plain.items()}
+
+
+def _objectives(config: DictConfig) -> tuple[list[str] | None, list[Direction]]:
+    settings = config.sweep
+    if settings.objectives is None:
+        return None, [MODES[choice("task.mode", config.task.mode, MODES)]]
+    objectives = list(names("sweep.objectives", settings.objectives))
+    for name in objectives:
+        if name.startswith("test/"):
+            raise ValueError(
+                f"sweep.objectives: {name}: to choose by the test data would spoil it: take a val/ metric"
+            )
+    modes = [settings.directions] if isinstance(settings.directions, str) else list(settings.directions or [])
+    if len(modes) != len(objectives):
+        raise ValueError(
+            f"sweep.directions={modes}: give min or max for each of sweep.objectives={objectives}"
+        )
+    return objectives, [MODES[choice("sweep.directions", mode, MODES)] for mode in modes]
+
+
+def _check(plan: Plan, config: DictConfig, context: HydraContext, training: Any) -> None:
+    """Compose a training with each value there is a list of: a misspelt one shows before the first starts."""
+    lists = {key: values for key, values in plan.space.swept.items() if isinstance(values, list)}
+    ranges = {k: [f"{v.low}"] for k, v in plan.space.swept.items() if not isinstance(v, list)}
+    first = {key: values[0] for key, values in {**lists, **ranges}.items()}
+    points = [first, *({**first, key: value} for key, values in lists.items() for value in values[1:])]
+    for point in points:
+        given = [*plan.space.fixed, *(f"{key}={value}" for key, value in point.items())]
+        training.check(context.config_loader.load_sweep_config(config, given), given)
+
+
+def _carry_out(
+    found: Sweep, plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction
+) -> list[float | None]:
+    size = whole_number("sweep.jobs", config.sweep.jobs)
+
+    def run_name(overrides: list[str]) -> str:
+        """Name of the folder of a training's run, which the preset it uses sets."""
+        if not {"name", "experiment"} & set(plan.space.swept):
+            return plan.name
+        return str(context.config_loader.load_sweep_config(config, overrides).name)
+
+    started = time.monotonic()
+    with Overview(found, plan, size) as overview:
+
+        def trial_ended(number: int, trials: list[FrozenTrial]) -> None:
+            known = configurations(trials, plan)
+            report.write_tables(found, plan, known)
+            overview.trial_ended(number, known)
+
+        scheduler = Scheduler(
+            found,
+            plan,
+            Path(config.paths.runs_dir),
+            run_name,
+            retries=whole_number("sweep.retries", config.sweep.retries, least=0),
+            on_outcome=overview.job_ended,
+            on_trial=trial_ended,
+        )
+        overview.start(scheduler.study.get_trials(deepcopy=False))
+        with stoppable() as stop:
+            try:
+                scheduler.carry_out(_workers(plan, config, context, task, size))
+            except KeyboardInterrupt:
+                overview.interrupted()
+                if stop.name is not None:
+                    raise Stopped(stop.name) from None
+                raise
+    return report.finish(found, plan, scheduler.study.get_trials(deepcopy=False), time.monotonic() - started)
+
+
+def _workers(plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction, size: int) -> Workers:
+    training: Any = task
+    if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=task, config=config
+        )
+        waits = plan.sampler is not None or plan.pruner is not None
+        at_once = plan.lag if waits else plan.trials
+        return ByLauncher(launcher, plan.objectives, at_once * len(plan.seeds))
+    if size == 1:
+        return InThisProcess(training, plan.objectives)
+    return Pool(training, plan.objectives, size)

@@ -1,0 +1,33 @@
+"""Data read once for the trainings of a sweep."""
+
+from __future__ import annotations
+
+import pytest
+
+from gatewise.cli import shared_data as module
+from gatewise.cli.config import compose
+from gatewise.cli.shared_data import MOST, shared_data
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_kept", {})
+
+
+def test_the_same_settings_of_the_same_sweep_share_it() -> None:
+    first = shared_data(compose("train", ["model=lstm"]), "sweep")
+    first.trainer = object()
+    again = shared_data(compose("train", ["model=gru", "optimizer.lr=0.1"]), "sweep")
+    assert again is first
+    assert again.trainer is None
+    assert again.facts is not None
+    for argv, sweep in ([["seed=2"], "sweep"], [["data.scale=false"], "sweep"], [[], "another"]):
+        assert shared_data(compose("train", argv), sweep) is not first
+
+
+def test_no_more_than_a_few_are_kept() -> None:
+    seeds = range(1, MOST + 2)
+    found = [shared_data(compose("train", [f"seed={seed}"]), "sweep") for seed in seeds]
+    assert shared_data(compose("train", [f"seed={MOST + 1}"]), "sweep") is found[-1]
+    assert shared_data(compose("train", ["seed=1"]), "sweep") is not found[0]
+    assert len(module._kept) == MOST

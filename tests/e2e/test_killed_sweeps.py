@@ -1,0 +1,117 @@
+"""Sweeps that are killed at any moment and gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from workplace import Place, processes_naming, wait_for_line, wait_until
+
+SEARCH = [
+    "sweep=tpe",
+    "wandb.mode=disabled",
+    "test=false",
+    "~callbacks.learning_curves",
+    "sweep.sampler.n_startup_trials=2",
+    "sweep.pruner.n_startup_trials=2",
+    "sweep.pruner.n_warmup_steps=1",
+    "sweep.retries=20",
+]
+
+
+def last(place: Place) -> Path:
+    return (place.folder / "sweeps" / "last").resolve()
+
+
+def training_process(place: Place) -> int | None:
+    """Some process that trains a run now."""
+    for path in place.folder.glob("runs/speech/*/*/status.json"):
+        status = json.loads(path.read_text())
+        if status["state"] == "running" and Path(f"/proc/{status['pid']}").exists():
+            return int(status["pid"])
+    return None
+
+
+def kill(process: subprocess.Popen[str], place: Place, draw: random.Random) -> str:
+    """SIGKILL to the sweep, or to one of its trainings and then to the sweep."""
+    worker = training_process(place)
+    if worker is not None and draw.random() < 0.4:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+        time.sleep(draw.uniform(0, 1))
+    state = "ended" if process.poll() is not None else "killed"
+    process.kill()
+    process.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
+    return state
+
+
+@pytest.mark.parametrize(
+    ("kills", "settings"),
+    [
+        (2, ["sweep.trials=5", "trainer.max_epochs=3", "trainer.limit_train_batches=3"]),
+        pytest.param(
+            20, ["sweep.trials=24", "trainer.max_epochs=8", "sweep.seeds=[1,2]"], marks=pytest.mark.slow
+        ),
+    ],
+)
+@pytest.mark.timeout(1200)
+def test_a_sweep_killed_at_random_moments_ends_in_the_table_of_the_unbroken_one(
+    tmp_path: Path, kills: int, settings: list[str]
+) -> None:
+    draw = random.Random(kills)
+    place = Place(tmp_path / "broken")
+    argv = ["train", *SEARCH, *settings, "sweep.jobs=2"]
+    killed = 0
+    for _ in range(kills):
+        process = place.start(*argv)
+        try:
+            wait_for_line(process, "Sweep")
+            if draw.random() < 0.8:  # else before anything is trained
+                wait_until(lambda p=process: training_process(place) is not None or p.poll() is not None)
+            time.sleep(draw.uniform(0.0, 2.5))
+        finally:
+            killed += kill(process, place, draw) == "killed"
+        # Nothing goes on behind the user's back.
+        wait_until(lambda: not processes_naming(str(place.folder)), 20)
+        wait_until(lambda: training_process(place) is None, 20)
+        argv = ["train", "sweep.resume=last"]
+    assert killed >= kills / 2, "the search is too short to be killed"
+    place.ok("train", "sweep.resume=last", "sweep.jobs=1")
+    whole = Place(tmp_path / "whole")
+    whole.ok("train", *SEARCH, *settings)
+    assert (last(place) / "trials.csv").read_bytes() == (last(whole) / "trials.csv").read_bytes()
+    # No training was begun twice, and none was left out.
+    assert len(place.runs()) == len(whole.runs())
+
+
+def test_a_journal_that_was_cut_in_a_line_is_read_to_the_line_before(place: Place) -> None:
+    argv = [*SEARCH[:4], "debug=one_batch"]
+    place.ok("train", "sweep=random", *argv[1:], "sweep.trials=2")
+    journal, tables = last(place) / "study.journal", (last(place) / "trials.csv").read_bytes()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    # Without the line that says trial 1 has ended, but for its beginning.
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    place.ok("train", "sweep.resume=last")
+    assert (last(place) / "trials.csv").read_bytes() == tables
+    assert len(place.runs()) == 2
+
+
+def test_a_second_process_is_refused(place: Place) -> None:
+    from gatewise.sweeps.folder import Sweep
+
+    place.ok("train", "sweep=random", *SEARCH[1:4], "debug=one_batch", "sweep.trials=1")
+    with Sweep(last(place)).lock():
+        result = place("train", "sweep.resume=last")
+    assert result.code == 1
+    assert result.line().startswith(
+        f"gatewise: error: {last(place)} is being trained by process {os.getpid()} "
+    )

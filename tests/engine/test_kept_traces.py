@@ -1,0 +1,339 @@
+"""Traces that outlive their process: when one may be used again, and what is read of a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+import torch
+from test_engines import CELLS, MatrixOfZeros
+from torch.nn import functional as F
+
+from gatewise import cells
+from gatewise.cells import LSTM, RNN, Cell
+from gatewise.cells.zoneout import zoneout
+from gatewise.engine.native import emit, operations
+from gatewise.engine.native.fingerprint import fingerprint
+from gatewise.engine.native.record import FORMAT, from_json, to_json
+from gatewise.engine.native.trace import Operation, Trace, trace
+
+SHIPPED = [kind() for name in cells.__all__ if (kind := getattr(cells, name)) is not Cell]
+
+MODULE = """
+import functools, math, random
+from collections import namedtuple
+from dataclasses import dataclass
+from types import SimpleNamespace
+import torch
+from torch import tanh
+from gatewise.cells import Cell
+
+SCALE = 0.5
+TABLE = {"squash": tanh}
+
+def helper(x):
+    return SCALE * inner(x)
+
+def inner(x):
+    return x * math.pi
+
+def scaled(factor):
+    def times(x, shift=1.0):
+        return factor * x + shift
+    return times
+
+by_two = scaled(2.0)
+
+class Base(Cell):
+    gates = ("n",)
+    states = ("h",)
+    sharpness = 3
+
+    def squashed(self, x):
+        return TABLE["squash"](x)
+
+class Mine(Base):
+    def __init__(self, setting=1.0):
+        self.setting = setting
+
+    def own_parameters(self, hidden_size):
+        return {"gain": torch.ones(hidden_size)}
+
+    def step(self, a, r, s, p):
+        x = helper(a.n) + by_two(r.n) + self.setting + torch.nn.functional.softplus(r.n)
+        return (self.squashed(x) * p.gain,), {}
+"""
+
+
+def made(source: str = MODULE, arguments: str = "") -> Cell:
+    """The cell that a user's module makes."""
+    names: dict[str, object] = {"__name__": "users_module"}
+    exec(compile(source, "users_module.py", "exec", dont_inherit=True), names)
+    return eval(f"Mine({arguments})", names)
+
+
+@pytest.mark.parametrize("cell", [*SHIPPED, *CELLS], ids=repr)
+def test_a_cell_of_plain_equations_has_a_digest(cell):
+    found = fingerprint(cell)
+    assert len(found) == 64
+    assert found == fingerprint(cell)
+
+
+def test_no_two_cells_have_the_same():
+    assert len({fingerprint(cell) for cell in CELLS}) == len(CELLS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("SCALE = 0.5", "SCALE = 0.25"),
+        ("SCALE = 0.5", "SCALE = -0.5"),
+        ("SCALE = 0.5", "SCALE = float('nan')"),
+        ("SCALE * inner", "SCALE + inner"),
+        ("math.pi", "math.e"),
+        ("x * math.pi", "x * (math.pi if True in (True,) else 0)"),
+        ("scaled(2.0)", "scaled(2)"),
+        ("shift=1.0", "shift=2.0"),
+        ("shift=1.0", "*, shift=1.0"),
+        ('"squash": tanh', '"squash": torch.sigmoid'),
+        ("from torch import tanh", "from torch import sin as tanh"),
+        ("functional.softplus", "functional.silu"),
+        ("sharpness = 3", "sharpness = 4"),
+        ('TABLE["squash"](x)', 'TABLE["squash"](2 * x)'),
+        ('states = ("h",)', 'states = ("k",)'),
+        ('gates = ("n",)', 'gates = ("n", "m")'),
+        ('"gain": torch.ones', '"gain": torch.zeros'),
+        ('"gain": torch.ones(hidden_size)', '"gain": torch.ones(hidden_size, 1)'),
+        ("class Mine(Base):", "class Mine(Base):\n    recurrent = ()"),
+        ("sharpness = 3", "Pair = namedtuple('Pair', ('left', 'right'))"),
+        ("* p.gain,", "* p.gain + 0.0,"),
+    ],
+)
+def test_what_changes_a_step_changes_its_digest(old, new):
+    assert old in MODULE
+    changed = made(MODULE.replace(old, new))
+    assert fingerprint(changed) is not None
+    assert fingerprint(changed) != fingerprint(made())
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [
+        (MODULE, ""),
+        (MODULE, "1.0"),
+        ("\n\n# other lines\n" + MODULE + "\nUNUSED = object()\n", "setting=1.0"),
+    ],
+)
+def test_what_does_not_leaves_it(source, arguments):
+    assert fingerprint(made(source, arguments)) == fingerprint(made())
+
+
+def test_settings_count():
+    assert fingerprint(made(arguments="2.0")) not in (None, fingerprint(made()))
+    assert fingerprint(RNN("relu")) != fingerprint(RNN("tanh"))
+    zoned = [fingerprint(zoneout(LSTM(), {"c": p}, training)) for p in (0.1, 0.1, 0.2) for training in (0, 1)]
+    assert zoned[:2] == zoned[2:4]
+    assert len({None, *zoned}) == 5
+    cell = made()
+    cell.added = {"a": (1, [2.5])}
+    assert fingerprint(cell) not in (None, fingerprint(made()))
+
+
+def test_a_function_of_torch_that_was_replaced_counts(monkeypatch):
+    before = fingerprint(made())
+    monkeypatch.setattr(F, "softplus", lambda x: x)
+    assert fingerprint(made()) not in (None, before)
+
+
+def test_torchs_default_dtype_counts():
+    before = fingerprint(LSTM())
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert fingerprint(LSTM()) not in (None, before)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def inner(x):", "BOX = object()\ndef inner(x):\n    BOX"),
+        ("by_two = scaled(2.0)", "by_two = scaled(torch.ones(()))"),
+        ("by_two = scaled(2.0)", "by_two = (lambda box: lambda x: x * box.value)(SimpleNamespace(value=2))"),
+        ("return x * math.pi", "return x * random.random()"),
+        ("return x * math.pi", "return x * eval('2')"),
+        ("return x * math.pi", "import json\n    return x"),
+        ("return x * math.pi", "return x * missing"),
+        ("x = helper(a.n)", "self.setting += 1\n        x = helper(a.n)"),
+        ("SCALE * inner(x)", "getattr(random, 'random')() * x"),
+        ("self.setting = setting", "self.setting = random.Random(0)"),
+        ("self.setting = setting", "self.setting = torch.ones(())"),
+        ("sharpness = 3", "sharpness = object()"),
+        (
+            "sharpness = 3",
+            "class Pair(namedtuple('Pair', 'x')):\n        def __add__(self, other): return self",
+        ),
+    ],
+)
+def test_what_cannot_be_followed_has_none(old, new):
+    assert old in MODULE
+    assert fingerprint(made(MODULE.replace(old, new))) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return x * math.pi", "return inner(x) if x is None else x"),
+        ("by_two = scaled(2.0)", "by_two = functools.partial(scaled(2.0), shift=0.5)"),
+        ("return x * math.pi", "return sum(part * 2 for part in (x, x)) if 3 in {3, 'a'} else x"),
+        ("    def squashed", "    @staticmethod\n    def unused(x):\n        return x\n\n    def squashed"),
+        ("    def squashed", "    @property\n    def twice(self):\n        return 2\n\n    def squashed"),
+    ],
+    ids=["recursion", "partial", "comprehension", "static method", "property"],
+)
+def test_what_python_has_besides_is_followed(old, new):
+    assert old in MODULE
+    assert fingerprint(made(MODULE.replace(old, new))) not in (None, fingerprint(made()))
+
+
+def test_a_dataclass_is_known_by_its_fields():
+    init = MODULE[MODULE.index("    def __init__") : MODULE.index("    def own")]
+    fields = "@dataclass(frozen=True)\nclass Mine(Base):\n    setting: float = 1.0\n    other: str = 'a'"
+    source = MODULE.replace("class Mine(Base):", fields).replace(init, "")
+    found = fingerprint(made(source))
+    assert found is not None
+    assert found == fingerprint(made(source, "1.0"))
+    assert found not in (fingerprint(made(source, "2.0")), fingerprint(made(source, "other='b'")))
+
+
+CHANGED = MODULE.replace("return x * math.pi", "return x if 3 in {3, 'a', 'b'} else -x")
+
+
+def test_the_same_in_every_process():
+    code = "import test_kept_traces as t; print(*map(t.fingerprint, (*t.SHIPPED, t.made())))"
+    code += f"; print(t.fingerprint(t.made({CHANGED!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        # The order of sets differs between any two of these.
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    here = [fingerprint(cell) for cell in (*SHIPPED, made(), made(CHANGED))]
+    assert done.stdout.split() == here
+
+
+# As text
+
+
+@pytest.mark.parametrize(
+    "cell", [*SHIPPED, *(c for c in CELLS if not isinstance(c, MatrixOfZeros))], ids=repr
+)
+def test_a_trace_is_read_as_it_was_written(cell):
+    recorded = trace(cell, 6)
+    assert from_json(to_json(recorded)) == recorded
+
+
+def operation(name, kind, *args, per_row=False):
+    return Operation(name, kind, args, per_row)
+
+
+SMALL = Trace(
+    forward=(operation("v0", "add", "a0", "r0"), operation("v1", "mul", "v0", 0.1)),
+    new_state=("v1",),
+    shown_names=("n",),
+    shown=("v0",),
+    backward=(operation("v2", "mul", "g0", 0.1), operation("v3", "mul", "v0", "v2")),
+    grad={"a": ("v2",), "r": ("v2",), "s": (None,), "p": ()},
+    saved=("v0",),
+    row_values=frozenset({"v9"}),
+)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 0.1 + 0.2, 1e300])
+def test_every_number_survives(number):
+    written = replace(SMALL, forward=(operation("v0", "add", "a0", number), SMALL.forward[1]))
+    found = from_json(to_json(written)).forward[0].args[1]
+    assert repr(found) == repr(number)
+
+
+def with_body(**changed) -> str:
+    """A file of changed content whose digest is right."""
+    from gatewise.engine.native.record import _digest
+
+    document = json.loads(to_json(SMALL))
+    document["trace"].update(changed)
+    return json.dumps({**document, "sha256": _digest(document["trace"])})
+
+
+WHOLE = to_json(SMALL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        WHOLE[: len(WHOLE) // 2],
+        WHOLE.replace("0.1", "0.2", 1),
+        WHOLE.replace(FORMAT, "gatewise trace 0"),
+        "[]",
+        "null",
+        "3",
+        json.dumps({"format": FORMAT}),
+        "[" * 100_000,
+        json.dumps({**json.loads(WHOLE), "trace": []}),
+        with_body(forward=[["v0", "add", ["a0", "r0; system(0)"], False]]),
+        with_body(forward=[["v0", "system", ["a0"], False]]),
+        with_body(forward=[["v0", "add", ["a0"], False]]),
+        with_body(forward=[["v0", "add", ["a0", "a1"], False]]),
+        with_body(forward=[["v0", "add", ["a0", "v1"], False], ["v1", "add", ["a0", "v0"], False]]),
+        with_body(forward=[["v0 = 0, x", "add", ["a0", "r0"], False]]),
+        with_body(forward=[["v0", "add", ["a0", "r0"], True]]),
+        with_body(forward=[["v0", "add", ["a0", "r0"], False], ["v0", "add", ["a0", "r0"], False]]),
+        with_body(forward=[["v0", "add", ["a0", 1], False]]),
+        with_body(forward=[["v0", "add", ["a0", None], False]]),
+        with_body(forward="v0"),
+        with_body(new_state=["v7"]),
+        with_body(new_state=[]),
+        with_body(shown=["v7"]),
+        with_body(shown_names=[]),
+        with_body(shown_names=[1]),
+        with_body(saved=["s0"]),
+        with_body(saved=[["v0"]]),
+        with_body(saved=[]),
+        with_body(grad={"a": ["v2"], "r": ["v2"], "s": [None]}),
+        with_body(grad={"a": ["v1"], "r": ["v2"], "s": [None], "p": []}),
+        with_body(grad={"a": [0.5], "r": ["v2"], "s": [None], "p": []}),
+        with_body(row_values=["v0"]),
+        with_body(row_values=None),
+    ],
+)
+def test_what_is_no_trace_is_refused(text):
+    with pytest.raises(ValueError, match="no trace that Gatewise wrote"):
+        from_json(text)
+
+
+def test_a_changed_body_with_its_digest_is_a_trace():
+    assert from_json(with_body()) == SMALL  # or nothing of the table above were refused for its own reason
+
+
+def test_every_operation_is_of_as_many_values_as_its_c_code():
+    code = files("gatewise.engine.native").joinpath("vector.c").read_text(encoding="utf-8")
+    given = dict.fromkeys(re.findall(r"EACH\((\w+)\)", code), 1)
+    given |= dict.fromkeys(re.findall(r"EACH_PAIR\((\w+)\)", code), 2)
+    for name, parameters in re.findall(r"INLINE V gw_(\w+)\(((?:V \w+(?:, )?)+)\)", code):
+        given[name] = parameters.count("V ")
+    for name, expression in emit.EXPRESSIONS.items():
+        values = [f"<{i}>" for i in range(5)]
+        given[name] = sum(value in expression.format(*values) for value in values)
+    given |= dict.fromkeys(operations.REDUCTIONS.values(), 1)
+    assert {kind: given.get(kind) for kind in operations.ARGUMENTS} == operations.ARGUMENTS
+    assert set(operations.OPERATIONS.values()) <= set(operations.ARGUMENTS)
