@@ -158,10 +158,10 @@ def test_three_jobs_of_two_processes_each_are_three_runs(place: Place, start) ->
 @pytest.mark.slow
 def test_a_job_that_loses_a_process_fails_alone(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "model=lstm,gru", "trainer.max_epochs=40")
-    wait_for_line(drill.process, "epoch 2/")
+    wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) >= 2, 120)
     os.kill(drill.rank(1), signal.SIGKILL)
     out = drill.end()
-    assert drill.process.returncode == 1
-    assert re.search(r"job .*model=lstm.*: rank 1 was killed \(SIGKILL", out), out
+    assert re.search(r"model=lstm.* rank 1 was killed \(SIGKILL", out), out
+    assert "Traceback" not in out
     states = {run.choices()["model"]: run.state() for run in map(Run, place.runs())}
     assert states == {"lstm": "failed", "gru": "done"}
