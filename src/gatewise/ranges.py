@@ -232,6 +232,7 @@ WANDB_LOGGER = Ranges({"mode": partial(choice, known=WANDB_MODES)})
 
 OURS: dict[str, Ranges] = {
     "gatewise.cells.RNN": RNN,
+    "gatewise.cells.ProjectedLSTM": Ranges({"projection_size": whole_number}),
     "gatewise.nn.Recurrent": RECURRENT,
     "gatewise.tasks.SequenceClassification": CLASSIFICATION,
     "gatewise.tasks.Forecasting": FORECASTING,

@@ -18,6 +18,7 @@ from gatewise.tasks.forecasting import LOSSES
 
 # Their one setting may be any number; the classes with a run are not chosen by number or name.
 NOTHING_TO_DECLARE = {"LSTM", "GRU", "PeepholeLSTM", "CoupledLSTM", "LayerNormLSTM", "LSTM1997"}
+NOTHING_TO_DECLARE |= {"MinLSTM", "MinGRU"}
 VIEWS = {"EpochLines", "LearningCurves", "ResultTable"}
 
 
