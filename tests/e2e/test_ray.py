@@ -23,6 +23,7 @@ def test_a_sweep_runs_on_two_workers(place: Place) -> None:
     two = [
         "launcher=ray",
         "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init._node_ip_address=127.0.0.1",
         "wandb.mode=disabled",
         "trainer.max_epochs=2",
     ]
@@ -49,6 +50,7 @@ def test_a_job_that_fails_is_named_and_the_others_go_on(place: Place) -> None:
     two = [
         "launcher=ray",
         "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init._node_ip_address=127.0.0.1",
         "wandb.mode=disabled",
         "trainer.max_epochs=1",
     ]
