@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,10 @@ def _as_on_a_users_machine() -> Iterator[None]:
         for name in ("GATEWISE_DATA", "GATEWISE_TRACEBACK", "WANDB_MODE", "WANDB_PROJECT", "WANDB_DIR"):
             patch.delenv(name, raising=False)
         patch.setenv("COLUMNS", "200")
+        # A shell without job control has what it starts with `&` ignore Ctrl-C, and so do all its children.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -148,15 +148,6 @@ def test_a_training_that_ends_right_after_its_checkpoint_loses_nothing(
     assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
 
 
-@pytest.fixture
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """A shell without job control has what it starts with ``&`` ignore Ctrl-C, and so do all its children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_ctrl_c_leaves_a_run_to_go_on_with(place: Place, started: list[subprocess.Popen[str]]) -> None:
     endless = ["trainer.max_epochs=500", "callbacks.early_stopping.patience=500"]
     process = place.start("train", "trainer.limit_train_batches=4", *endless)

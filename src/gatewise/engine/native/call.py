@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewise.engine.native.kernel import Kernel
+from gatewise.engine.native.threads import parallel
 from gatewise.engine.weights import Weights
 
 # Below this many multiplications for each thread, starting one takes longer than it saves.
@@ -89,7 +90,7 @@ class Call:
         gradients: tuple[Tensor | None, ...],
     ) -> None:
         words = [*self.dims, int(keeps_states), ctypes.addressof(self.sizes), ctypes.addressof(self.starts)]
-        words += self.kernel.products
+        words += [parallel(), *self.kernel.products]
         words += [
             0 if tensor is None else tensor.data_ptr() for tensor in (x, *self.inputs, *kept, *gradients)
         ]

@@ -40,8 +40,6 @@ INLINE void tile(const int R, const int C, const int outer, Part part, Part seco
             V w0 = *(const V *)w, w1 = w0, w2 = w0, w3 = w0;
             if (C > 1) w1 = *(const V *)(w + wc);
             if (C > 2) w2 = *(const V *)(w + 2 * wc), w3 = *(const V *)(w + 3 * wc);
-            /* Weights that outgrow the cache come from far away, and two streams at once are not foreseen. */
-            if (C == 2 && R > 6) __builtin_prefetch(w + 16 * wk), __builtin_prefetch(w + 16 * wk + wc);
 #define ADD(r)                                                             \
     if (r < R) {                                                           \
         const T value = outer ? x[r + k * ld] : x[r * ld + k];             \

@@ -27,6 +27,7 @@ typedef struct {
     int64_t steps, batch, reverse, threads, inputs;
     int64_t keeps_states; /* whether the backward pass will ask for every state */
     const int64_t *sizes, *starts;
+    void (*parallel)(void (*)(void *), void *, unsigned, unsigned); /* a function, its argument, threads, flags */
     Products products;
     const T *x;                                          /* [N, inputs] */
     const T *weight_input, *weight_hidden, *projection;  /* [BLOCKS, inputs], [R_BLOCKS, HIDDEN], [HIDDEN, H] */
@@ -60,7 +61,6 @@ typedef struct {
 typedef struct {
     const Sequence *seq;
     const Weights *weights;
-    void (*rows)(void *);
     int64_t low, high;
     int thread;
     T *memory;
@@ -194,9 +194,38 @@ static const T *masked(const Sequence *q, const T *h, int64_t first, int64_t cou
     return to;
 }
 
-static void *run_share(void *pointer) {
-    ((Share *)pointer)->rows(pointer);
+/* Pieces of work; whichever thread is free takes the next, so that any number of threads will do. */
+typedef struct {
+    void (*run)(void *);
+    char *pieces;
+    size_t size;
+    int count, next;
+} Team;
+
+static void run_team(void *pointer) {
+    Team *team = pointer;
+    for (int k; (k = __atomic_fetch_add(&team->next, 1, __ATOMIC_RELAXED)) < team->count;)
+        team->run(team->pieces + (size_t)k * team->size);
+}
+
+static void *run_thread(void *pointer) {
+    run_team(pointer);
     return NULL;
+}
+
+/* By the threads that torch keeps, where they are known: others would share the cores with those, which wait for
+   their next work without letting go. */
+static void run_pieces(const Sequence *q, void (*run)(void *), void *pieces, size_t size, int count) {
+    Team team = {run, pieces, size, count, 0};
+    int threads = (int)at_most(at_most(q->threads, count), MAX_THREADS), started = 0;
+    if (q->parallel && threads > 1) {
+        q->parallel(run_team, &team, (unsigned)threads, 0);
+        return;
+    }
+    pthread_t handles[MAX_THREADS];
+    while (started < threads - 1 && !pthread_create(&handles[started], NULL, run_thread, &team)) started++;
+    run_team(&team);
+    while (started > 0) pthread_join(handles[--started], NULL);
 }
 
 static T *reserve(int64_t numbers) {
@@ -207,8 +236,7 @@ static T *reserve(int64_t numbers) {
 /* Give every thread sequences of about as many steps in all; the calling thread works as well. Returns 0, or 1
    where there is too little memory; nothing has been computed then. */
 static int share_out(const Sequence *q, const Weights *weights, void (*rows)(void *), int64_t (*size)(const Share *)) {
-    int threads = (int)at_most(at_most(q->threads, q->batch), MAX_THREADS), started[MAX_THREADS], failed = 0;
-    pthread_t handles[MAX_THREADS];
+    int threads = (int)at_most(at_most(q->threads, q->batch), MAX_THREADS), failed = 0;
     Share shares[MAX_THREADS];
     int64_t total = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0, done = 0, row = 0;
     int64_t length = q->steps; /* of the row; rows get shorter */
@@ -220,7 +248,7 @@ static int share_out(const Sequence *q, const Weights *weights, void (*rows)(voi
             row++;
         }
         int64_t *at = malloc(sizeof(int64_t) * (size_t)(q->steps + 1));
-        shares[k] = (Share){q, weights, rows, low, row, k, NULL, at};
+        shares[k] = (Share){q, weights, low, row, k, NULL, at};
         if (at) {
             at[0] = 0;
             for (int64_t t = 0; t < q->steps; t++)
@@ -229,13 +257,7 @@ static int share_out(const Sequence *q, const Weights *weights, void (*rows)(voi
         }
         failed |= !shares[k].memory;
     }
-    for (int k = 1; k < threads && !failed; k++) {
-        started[k] = !pthread_create(&handles[k], NULL, run_share, &shares[k]);
-        if (!started[k]) run_share(&shares[k]);
-    }
-    if (threads > 0 && !failed) run_share(&shares[0]);
-    for (int k = 1; k < threads && !failed; k++)
-        if (started[k]) pthread_join(handles[k], NULL);
+    if (!failed) run_pieces(q, rows, shares, sizeof *shares, threads);
     for (int k = 0; k < threads; k++) free(shares[k].memory), free(shares[k].at);
     return failed;
 }
@@ -247,17 +269,38 @@ typedef struct {
     int64_t n, k, wn, wk;
 } Packing;
 
+/* Some columns of a packed copy. */
+typedef struct {
+    const Sequence *q;
+    Packing packing;
+    T *to;
+} Panels;
+
+static void pack_panels(void *pointer) {
+    const Panels *p = pointer;
+    p->q->products.pack(p->packing.from, p->packing.wn, p->packing.wk, p->packing.n, p->packing.k, p->to);
+}
+
 /* Pack the matrices that are there; returns their memory, or null where there is too little. */
-static T *pack_all(const Sequence *q, const Packing *packings, size_t count) {
+static T *pack_all(const Sequence *q, const Packing *packings, int count) {
     int64_t size = 0;
-    for (size_t i = 0; i < count; i++) size += packings[i].from ? (packings[i].n + 15) / 16 * 16 * packings[i].k : 0;
+    for (int i = 0; i < count; i++) size += packings[i].from ? (packings[i].n + 15) / 16 * 16 * packings[i].k : 0;
     T *memory = reserve(size), *next = memory;
-    for (size_t i = 0; memory && i < count; i++) {
+    /* A piece for each thread of each matrix, of whole panels. */
+    Panels *pieces = malloc(sizeof(Panels) * (size_t)(count * q->threads));
+    int made = 0;
+    for (int i = 0; memory && pieces && i < count; i++) {
         Packing p = packings[i];
         if (!p.from) continue;
-        q->products.pack(p.from, p.wn, p.wk, p.n, p.k, next);
         *p.matrix = (Matrix){p.from, next, p.n, p.k};
-        next += (p.n + 15) / 16 * 16 * p.k;
+        int64_t columns = (p.n / q->threads + 16) / 16 * 16;
+        for (int64_t n = 0; n < p.n; n += columns) {
+            pieces[made++] = (Panels){q, {NULL, p.from + n * p.wn, at_most(columns, p.n - n), p.k, p.wn, p.wk}, next};
+            next += (pieces[made - 1].packing.n + 15) / 16 * 16 * p.k;
+        }
     }
+    if (memory && pieces) run_pieces(q, pack_panels, pieces, sizeof *pieces, made);
+    if (!pieces) free(memory), memory = NULL;
+    free(pieces);
     return memory;
 }
