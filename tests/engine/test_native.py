@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engines import CELLS, COMPILES, MatrixOfZeros, Problem, assert_same
+from problem import CELLS, COMPILES, MatrixOfZeros, Problem, assert_same
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, LayerNormLSTM, ProjectedLSTM

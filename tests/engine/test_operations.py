@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from test_engines import COMPILES, Problem
+from problem import COMPILES, Problem
 from torch.nn import functional as F
 
 from gatewise import engine as engines

@@ -98,7 +98,7 @@ class _Sequence(torch.autograd.Function):
             if weights.projection is not None:
                 made = x.new_empty(len(x), hidden_size)
             if not settings.recompute:
-                saved = x.new_empty(len(x), max(1, len(recorded.saved)), hidden_size)
+                saved = x.new_empty(len(x), max(1, recorded.kept(hidden_size)))
         if settings.show:
             shown = x.new_empty(len(x), len(recorded.shown), hidden_size)
         batch = len(initial[0])

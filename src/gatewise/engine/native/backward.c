@@ -21,7 +21,7 @@ static int64_t lay_out(const Share *share, T *memory, Backward *b) {
         {&b->dx, chunk * q->inputs},
         {&b->dh, PROJECTS ? chunk * padded(HIDDEN) : 0},
         {&b->made, PROJECTS ? chunk * padded(H) : 0},
-        {&b->saved, again ? chunk * SAVED * H : 0},
+        {&b->saved, again ? chunk * KEPT : 0},
         {&b->unused, again ? STATES * H : 0},
         {&b->through, rows * HIDDEN},
         {&b->dm, PROJECTS ? rows * H : 0},
@@ -62,7 +62,7 @@ static void compute_again(const Share *share, const Chunk *chunk, const Backward
                 n[k] = b->unused + k * H;
             }
             step_saving(b->a + local * padded(BLOCKS), b->r + local * padded(R_BLOCKS), s, q->own,
-                        q->noise + (q->starts[t] + row) * NOISE * H, n, b->saved + local * SAVED * H);
+                        q->noise + (q->starts[t] + row) * NOISE * H, n, b->saved + local * KEPT);
         }
 }
 
@@ -90,7 +90,7 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
             s[k] = before(q, k, t, row, limit);
             g[k] = q->final[k] + row * width_of(k);
         }
-        step_back(s, q->own, q->noise + at * NOISE * H, q->saved ? q->saved + at * SAVED * H : b->saved + here * SAVED * H,
+        step_back(s, q->own, q->noise + at * NOISE * H, q->saved ? q->saved + at * KEPT : b->saved + here * KEPT,
                   g, PROJECTS ? b->dm + (row - low) * H : q->above + at * H, b->a + here * padded(BLOCKS),
                   b->r + here * padded(R_BLOCKS), q->grad_own + share->thread * OWN * H);
     }

@@ -66,9 +66,10 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
     read |= {name: f"r + {i} * H" for name, i in sum_of.items()}
     forward = [op for op in trace.forward if op.name not in sum_of]
     write = [(f"n_row{k}", value) for k, value in enumerate(trace.new_state)]
-    keep: list[tuple[str, str | float]] = [(f"saved + {i} * H", v) for i, v in enumerate(trace.saved)]
+    keep: list[tuple[str, str | float]] = [(f"saved + {i} * H", v) for i, v in enumerate(trace.saved_wide)]
+    of_row = {value: f"saved + SAVED * H + {i}" for i, value in enumerate(trace.saved_of_row)}
     show = [(f"shown + {i} * H", value) for i, value in enumerate(trace.shown)]
-    again |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved)}
+    again |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved_wide)} | of_row
     again |= {f"g{k}": f"g_row{k}" for k in states}
     if projects:
         again["g0"] = "above"
@@ -82,7 +83,6 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         if k > 0 or not projects:
             back.append((f"g_row{k}", 0.0 if value is None else value))
     sums = [(f"dp + {i} * H", value) for i, value in enumerate(trace.grad["p"]) if value is not None]
-    numbers = [value for value in trace.saved if value in trace.row_values]
     blocks = {
         "@H@": hidden_size,
         "@HIDDEN@": cell.projection_size or hidden_size,
@@ -92,7 +92,8 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         "@STATES@": len(states),
         "@OWN@": len(own),
         "@NOISE@": len(noise),
-        "@SAVED@": len(trace.saved),
+        "@SAVED@": len(trace.saved_wide),
+        "@OF_ROW@": len(of_row),
         "@SHOWN@": len(trace.shown),
         "@SUMMED@": int(bool(sum_of)),
         "@USES_HIDDEN@": int(trace.uses_hidden),
@@ -103,9 +104,9 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         "@NEW_ROWS@": "\n".join(f"    T *restrict n_row{k} = n[{k}];" for k in states),
         "@GRAD_ROWS@": "\n".join(f"    T *restrict g_row{k} = g[{k}];" for k in states),
         "@STEP@": _passes(forward, trace.row_values, read, write),
-        "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + keep),
+        "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + keep, once=of_row),
         "@STEP_SHOWING@": _passes(forward, trace.row_values, read, write + show),
-        "@STEP_BACK@": _passes(trace.backward, trace.row_values, again, back, sums, numbers),
+        "@STEP_BACK@": _passes(trace.backward, trace.row_values, again, back, sums, tuple(of_row)),
     }
     return SCHEDULED + _filled(("vector.c", "sequence.c", "forward.c", "backward.c"), dtype, blocks)
 
@@ -148,10 +149,12 @@ def _passes(
     write: Sequence[tuple[str, str | float]],
     sums: Iterable[tuple[str, str | float]] = (),
     numbers: Iterable[str] = (),
+    once: Mapping[str, str] | None = None,
 ) -> str:
     """Loops over the features of one row: what is computed in each, and what is written in the last.
 
-    ``numbers`` are the values that are one number for the row and can be read before the first loop.
+    ``numbers`` are the values that are one number for the row and can be read before the first loop, ``once``
+    those that are written behind the last, and where.
     """
     operations = list(operations)
     level: dict[str, int] = {}
@@ -223,6 +226,7 @@ def _passes(
         if body:
             lines += _over_features(body)
         lines += [f"    {op.name} = {_REDUCTIONS[op.kind][2].format(op.name)};" for op in reductions]
+    lines += [f"    gw_store({place}, {value}, 1);" for value, place in (once or {}).items()]
     return "\n".join(lines)
 
 

@@ -48,7 +48,7 @@ static void forward_rows(void *pointer) {
                 if (PROJECTS) n[0] = q->made ? q->made + at * H : made + (row - low) * H;
                 const T *a_row = a + (local + row - low) * padded(BLOCKS), *r_row = r + (row - low) * ldr;
                 if (q->saved)
-                    step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * SAVED * H);
+                    step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * KEPT);
                 else if (q->shown)
                     step_showing(a_row, r_row, s, q->own, z, n, q->shown + at * SHOWN * H);
                 else
@@ -70,9 +70,21 @@ static void forward_rows(void *pointer) {
     }
 }
 
+/* Large memory in large pages: to be given each small one for the first time takes as long as to fill it. */
+static void in_large_pages(T *memory, int64_t numbers) {
+    (void)memory, (void)numbers;
+#if defined(__linux__)
+    uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = (uintptr_t)(memory + numbers);
+    if (memory && end > begin + (4 << 20)) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 /* 0, or 1 where there is too little memory. */
 int gw_forward(const Sequence *q) {
     int64_t rows = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0;
+    in_large_pages(q->saved, rows * KEPT);
+    for (int k = 0; k < STATES; k++)
+        if (k == 0 || q->keeps_states) in_large_pages(q->states[k], rows * width_of(k));
     Weights w = {.input = {q->weight_input, NULL, BLOCKS, q->inputs},
                  .hidden = {q->weight_hidden, NULL, R_BLOCKS, HIDDEN},
                  .projection = {q->projection, NULL, HIDDEN, H}};

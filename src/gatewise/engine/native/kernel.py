@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -61,9 +62,12 @@ def kernel_for(cell: Cell, weights: Weights, x: Tensor, others: tuple[Tensor | N
 
 
 def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    recorded = _trace(cell, hidden_size, dtype)
-    sequence = _library(source(cell, recorded, hidden_size, dtype))
-    products = _library(products_source(dtype))
+    # The compiler works on the products while the cell is traced.
+    with ThreadPoolExecutor(1) as beside:
+        compiling = beside.submit(_library, products_source(dtype))
+        recorded = _trace(cell, hidden_size, dtype)
+        sequence = _library(source(cell, recorded, hidden_size, dtype))
+        products = compiling.result()
     names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
     addresses = [ctypes.cast(getattr(products, name), ctypes.c_void_p).value or 0 for name in names]
     return Kernel(recorded, sequence.gw_forward, sequence.gw_backward, tuple(addresses))

@@ -4,11 +4,16 @@
    the state, and begin at row starts[t] of what has a row per step. Threads share the sequences. What every step
    needs for itself alone lives for a chunk of steps: long enough for good products, short enough for the cache. */
 #include <pthread.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 /* Features of a step's new values, and of the hidden state h: fewer where it is projected. */
 enum { H = @H@, HIDDEN = @HIDDEN@, PROJECTS = @PROJECTS@ };
 enum { GATES = @GATES@, RECURRENT = @RECURRENT@, STATES = @STATES@, OWN = @OWN@, NOISE = @NOISE@ };
-enum { SAVED = @SAVED@, SHOWN = @SHOWN@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
+/* What is saved of a row: values of each feature, then values of the row. */
+enum { SAVED = @SAVED@, OF_ROW = @OF_ROW@, KEPT = SAVED * H + (OF_ROW + 15) / 16 * 16 };
+enum { SHOWN = @SHOWN@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
 /* Whether the step knows a and r by their sum alone, which then comes as r; whether it looks at W h; whether gradients
    reach a and r; whether those two are one and the same. */
 enum { SUMMED = @SUMMED@, USES_HIDDEN = @USES_HIDDEN@, A_GRAD = @A_GRAD@, R_GRAD = @R_GRAD@, SHARED = @SHARED@ };
@@ -36,7 +41,7 @@ typedef struct {
     T *states[STATES]; /* [N, H], the first [N, HIDDEN]; unless kept, all but the first [2, B, H] */
     T *final[STATES];  /* as initial; backward: the gradients of the state, in place */
     T *made;           /* [N, H] what is projected, kept like the states */
-    T *saved;          /* [N, SAVED, H], or null: not differentiated, or computed again from the states */
+    T *saved;          /* [N, KEPT], or null: not differentiated, or computed again from the states */
     T *shown;          /* [N, SHOWN, H] */
     /* Of the backward pass, of which those with [threads, ...] are sums that begin at 0. */
     const T *above; /* [N, HIDDEN] gradient of the outputs */

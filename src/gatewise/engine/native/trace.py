@@ -51,6 +51,20 @@ class Trace:
     """Values that are one number for the row."""
 
     @property
+    def saved_wide(self) -> tuple[str, ...]:
+        """Of ``saved``, what is a number for each feature."""
+        return tuple(value for value in self.saved if value not in self.row_values)
+
+    @property
+    def saved_of_row(self) -> tuple[str, ...]:
+        """Of ``saved``, what is one number for the row."""
+        return tuple(value for value in self.saved if value in self.row_values)
+
+    def kept(self, hidden_size: int) -> int:
+        """Numbers that are saved of a row, those of the row itself filling whole vectors."""
+        return len(self.saved_wide) * hidden_size + -len(self.saved_of_row) // 16 * -16
+
+    @property
     def one_gradient(self) -> bool:
         """Whether a and r have the same gradient, as where a step only ever adds the two."""
         return self.grad["a"] == self.grad["r"]

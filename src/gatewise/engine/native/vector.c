@@ -87,19 +87,45 @@ INLINE V gw_maximum(V x, V y) { return gw_choose((x > y) | (x != x), x, y); }
 INLINE V gw_minimum(V x, V y) { return gw_choose((x < y) | (x != x), x, y); }
 INLINE V gw_sign(V x) { return gw_truth(x > 0) - gw_truth(x < 0); }
 
-/* The sum, or the greatest, of all lanes, in every lane: half of them joins the other half, until one is left. */
-#define OVER_LANES(name, joined)                                                             \
-    INLINE V name(V v) {                                                                     \
-        T x[L];                                                                              \
-        memcpy(x, &v, sizeof v);                                                             \
-        for (int half = L / 2; half > 0; half /= 2)                                          \
-            for (int i = 0; i < half; i++) x[i] = joined(x[i], x[i + half]);                 \
-        return gw_splat(x[0]);                                                               \
-    }
-#define ADDED(x, y) (x + y)
-#define GREATER(x, y) (x > y || x != x ? x : y)
-OVER_LANES(gw_sum, ADDED)
-OVER_LANES(gw_amax, GREATER)
+/* v[i + span], around the end. */
+#if !defined(__clang__) && __GNUC__ < 12
+#define TURNED(v, span, ...) gw_turned(v, span)
+INLINE V gw_turned(V v, int span) {
+    V w;
+    for (int i = 0; i < L; i++) w[i] = v[(i + span) % L];
+    return w;
+}
+#else
+#define TURNED(v, span, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#endif
+/* The sum, or the greatest, of all lanes, in every lane: each joins the one that is half of them away, then a quarter. */
+#if LANES == 16
+#define OVER_LANES(v, JOINED)                                                                    \
+    v = JOINED(v, TURNED(v, 8, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));           \
+    v = JOINED(v, TURNED(v, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3));           \
+    v = JOINED(v, TURNED(v, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1));           \
+    v = JOINED(v, TURNED(v, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0));
+#elif LANES == 8
+#define OVER_LANES(v, JOINED)                                \
+    v = JOINED(v, TURNED(v, 4, 4, 5, 6, 7, 0, 1, 2, 3));     \
+    v = JOINED(v, TURNED(v, 2, 2, 3, 4, 5, 6, 7, 0, 1));     \
+    v = JOINED(v, TURNED(v, 1, 1, 2, 3, 4, 5, 6, 7, 0));
+#elif LANES == 4
+#define OVER_LANES(v, JOINED)                    \
+    v = JOINED(v, TURNED(v, 2, 2, 3, 0, 1));     \
+    v = JOINED(v, TURNED(v, 1, 1, 2, 3, 0));
+#else
+#define OVER_LANES(v, JOINED) v = JOINED(v, TURNED(v, 1, 1, 0));
+#endif
+#define ADDED(v, w) v + w
+INLINE V gw_sum(V v) {
+    OVER_LANES(v, ADDED)
+    return v;
+}
+INLINE V gw_amax(V v) {
+    OVER_LANES(v, gw_maximum)
+    return v;
+}
 /* x, with `other` behind its first n lanes. */
 INLINE V gw_first(V x, int n, T other) {
     for (int i = n; i < L; i++) x[i] = other;

@@ -1,0 +1,216 @@
+"""Cells of every kind, and one ragged batch for a cell: what the tests of engines run."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, tanh
+from torch.nn.functional import layer_norm
+
+from gatewise import engine as engines
+from gatewise.cells import (
+    GRU,
+    LSTM,
+    LSTM1997,
+    RNN,
+    Cell,
+    CoupledLSTM,
+    LayerNormLSTM,
+    MinGRU,
+    MinLSTM,
+    PeepholeLSTM,
+    ProjectedLSTM,
+)
+from gatewise.cells.zoneout import zoneout
+from gatewise.engine import ENGINES, Weights
+from gatewise.engine.native import library
+from gatewise.engine.weights import Unsupported
+
+
+def compiles() -> bool:
+    try:
+        library.load("int gatewise_tests;")
+    except Unsupported:
+        return False
+    return True
+
+
+COMPILES = compiles()
+needs_compiler = pytest.mark.skipif(not COMPILES, reason="no C compiler")
+OTHERS = [name for name in ENGINES if name != "loop"]
+
+
+class LayerNormRNN(Cell):
+    gates = ("n",)
+    states = ("h",)
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        h = tanh(a.n + layer_norm(r.n, r.n.shape[-1:]))
+        return (h,), {"n": h}
+
+
+class InputNormRNN(Cell):
+    """Mixes features of the input alone, which no loop runs through."""
+
+    gates = ("n",)
+    states = ("h",)
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        h = tanh(layer_norm(a.n, a.n.shape[-1:]) + r.n)
+        return (h,), {"n": h}
+
+
+class MatrixOfZeros(Cell):
+    """Mixes features only once its matrix has been trained."""
+
+    gates = ("n",)
+    states = ("h",)
+
+    def own_parameters(self, hidden_size: int) -> dict[str, Tensor]:
+        return {"V": torch.zeros(hidden_size, hidden_size)}
+
+    def step(self, a, r, s, p):
+        h = tanh(a.n + r.n + s.h @ p.V)
+        return (h,), {"n": h}
+
+
+class Memoryless(Cell):
+    """Takes neither r nor the state: no gradient flows back through time."""
+
+    gates = ("n",)
+    states = ("h",)
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        return (tanh(a.n),), {}
+
+
+class SomeProducts(Cell):
+    """Of three gates the outer two have a recurrent product."""
+
+    gates = ("f", "i", "n")
+    recurrent = ("f", "n")
+    states = ("h", "c")
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        f, i = torch.sigmoid(a.f + r.f), torch.sigmoid(a.i)
+        c = f * s.c + i * tanh(a.n + r.n)
+        return (tanh(c) + 0.3 * s.h, c), {"f": f}
+
+
+ELEMENTWISE = [
+    LSTM(),
+    GRU(),
+    RNN(),
+    RNN("relu"),
+    PeepholeLSTM(),
+    CoupledLSTM(),
+    LSTM1997(),
+    MinGRU(),
+    MinLSTM(),
+    zoneout(LSTM(), {"h": 0.3, "c": 0.5}, training=True),
+    zoneout(LSTM(), {"c": 0.5}, training=False),
+    zoneout(GRU(), {"h": 0.5}, training=True),
+    SomeProducts(),
+    InputNormRNN(),
+    Memoryless(),
+]
+MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros(), zoneout(LayerNormRNN(), {"h": 0.5}, True)]
+PROJECTED = [ProjectedLSTM(2), ProjectedLSTM(7), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
+CELLS = [*ELEMENTWISE, *MIXING, *PROJECTED]
+
+
+@dataclass
+class Problem:
+    """One cell over one ragged batch; tensors in the order of ``names``."""
+
+    cell: Cell
+    batch_sizes: tuple[int, ...]
+    names: list[str]
+    tensors: list[Tensor]
+    loss_weights: list[Tensor]
+    mask: Tensor | None
+    noise: Tensor | None
+    reverse: bool
+    recompute: bool = False
+
+    @classmethod
+    def draw(
+        cls,
+        cell,
+        lengths,
+        F=3,
+        H=4,
+        dtype=torch.float64,
+        bias=True,
+        masked=False,
+        reverse=False,
+        seed=0,
+        recompute=False,
+    ):
+        lengths = sorted(lengths, reverse=True)
+        batch, rows = len(lengths), sum(lengths)
+        batch_sizes = tuple(sum(length > t for length in lengths) for t in range(lengths[0]))
+        generator = torch.Generator().manual_seed(seed)
+
+        def randn(*shape):
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+        blocks = len(cell.gates) * H
+        recurrent = len(cell.recurrent) * H
+        P = cell.state_sizes(H)[0]
+        named = {"x": randn(rows, F), "U": randn(blocks, F) / F**0.5, "W": randn(recurrent, P) / P**0.5}
+        if bias:
+            named["b"] = randn(blocks)
+        for name, value in cell.own_parameters(H).items():
+            named[f"own.{name}"] = randn(*value.shape)
+        if cell.projection_size is not None:
+            named["P"] = randn(P, H) / H**0.5
+        for name, size in zip(cell.states, cell.state_sizes(H), strict=True):
+            named[f"initial.{name}"] = randn(batch, size)
+        # As dropout makes it: 0 or 1 / (1 - p), here p = ⅓.
+        mask = (randn(batch, P) > -0.43).to(dtype) * 1.5 if masked else None
+        noise = (randn(rows, len(cell.noise) * H) > 0).to(dtype) if cell.noise else None
+        loss_weights = [randn(rows, P), *(randn(batch, size) for size in cell.state_sizes(H))]
+        tensors = list(named.values())
+        return cls(cell, batch_sizes, list(named), tensors, loss_weights, mask, noise, reverse, recompute)
+
+    def run(self, engine, *tensors):
+        """(outputs, final state…) as a function of the tensors."""
+        named = dict(zip(self.names, tensors, strict=True))
+        own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
+        weights = Weights(named["U"], named["W"], named.get("b"), own, named.get("P"))
+        state = tuple(named[f"initial.{name}"] for name in self.cell.states)
+        arguments = (self.cell, weights, named["x"], self.batch_sizes, state)
+        settings = {"reverse": self.reverse, "state_mask": self.mask, "noise": self.noise}
+        result = engines.run(engine, *arguments, **settings, recompute=self.recompute)
+        return (result.outputs, *result.state)
+
+    def results(self, engine, autocast=False, **replaced):
+        """Every value and every gradient, by name."""
+        tensors = [
+            replaced.get(name, value).clone().requires_grad_()
+            for name, value in zip(self.names, self.tensors, strict=True)
+        ]
+        with torch.autocast("cpu", torch.bfloat16, autocast):
+            values = self.run(engine, *tensors)
+        grads = torch.autograd.grad(self.loss(values), tensors, allow_unused=True)
+        found = dict(zip(["outputs", *(f"final.{s}" for s in self.cell.states)], values, strict=True))
+        for name, tensor, grad in zip(self.names, tensors, grads, strict=True):
+            found[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
+        return {name: value.detach() for name, value in found.items()}
+
+    def loss(self, values):
+        return sum((w * v).sum() for w, v in zip(self.loss_weights, values, strict=True))
+
+
+def assert_same(found, expected, tolerance, equal_nan=False):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name],
+            value,
+            rtol=tolerance,
+            atol=tolerance,
+            equal_nan=equal_nan,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )

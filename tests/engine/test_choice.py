@@ -1,0 +1,186 @@
+"""Which engine runs a sequence, what it says of that, and the modes it is called in."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from problem import (
+    CELLS,
+    MIXING,
+    OTHERS,
+    LayerNormRNN,
+    MatrixOfZeros,
+    Problem,
+    assert_same,
+    needs_compiler,
+)
+
+from gatewise import engine as engines
+from gatewise.cells import (
+    GRU,
+    LSTM,
+    RNN,
+    CoupledLSTM,
+    ProjectedLSTM,
+)
+from gatewise.engine import ENGINES, function
+from gatewise.engine.native import kernel
+from gatewise.engine.weights import Unsupported
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_supports_cells_that_treat_each_feature_alone(cell):
+    assert function.supports(cell) is (cell not in MIXING)
+    assert function.supports(copy.deepcopy(cell)) is (cell not in MIXING)
+
+
+BY_TORCH = ": not by the torch engine"
+
+
+@pytest.mark.parametrize(
+    ("engine", "cell", "reasons"),
+    [
+        (
+            "function",
+            LayerNormRNN(),
+            ["LayerNormRNN with a step that mixes features: not by the function engine"],
+        ),
+        ("torch", CoupledLSTM(), ["CoupledLSTM with equations that torch.nn does not have" + BY_TORCH]),
+        (
+            "torch",
+            ProjectedLSTM(4),
+            ["ProjectedLSTM with a projection to as many features" + BY_TORCH],
+        ),
+        pytest.param("native", LayerNormRNN(), [], marks=needs_compiler),
+        pytest.param(
+            "auto",
+            MatrixOfZeros(),
+            [
+                "MatrixOfZeros with the parameter V of shape (4, 4): not by the native engine",
+                "MatrixOfZeros with a step that mixes features: not by the function engine",
+            ],
+            marks=needs_compiler,
+        ),
+    ],
+)
+def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_said", set())
+    with caplog.at_level(logging.INFO, "gatewise"):
+        for _ in range(3):
+            Problem.draw(cell, [2, 1]).results(engine)
+    assert [r.getMessage() for r in caplog.records] == [f"engine={engine}: {reason}" for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ({"masked": True}, "dropout of its hidden state"),
+        ({"autocast": True, "dtype": torch.float32}, "autocast"),
+    ],
+)
+def test_a_sequence_that_torch_has_no_layer_for_says_so(problem, reason, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_said", set())
+    autocast = problem.pop("autocast", False)
+    with caplog.at_level(logging.INFO, "gatewise"):
+        Problem.draw(GRU(), [2, 1], **problem).results("torch", autocast)
+    assert [r.getMessage() for r in caplog.records] == [f"engine=torch: GRU with {reason}{BY_TORCH}"]
+
+
+class Leaky(RNN):
+    """Not torch's, though its class is."""
+
+    def step(self, a, r, s, p):
+        (h,), shown = super().step(a, r, s, p)
+        return (s.h + 0.1 * (h - s.h),), shown
+
+
+def test_a_cell_made_from_one_of_torchs_is_not_taken_for_it():
+    problem = Problem.draw(Leaky(), [3, 2])
+    assert_same(problem.results("torch"), problem.results("loop"), 1e-12)
+
+
+@pytest.mark.parametrize("engine", [name for name in OTHERS if name != "auto"])
+def test_a_cell_that_does_not_is_not_spoken_of(engine, caplog):
+    with caplog.at_level(logging.DEBUG, "gatewise"):
+        Problem.draw(LSTM(), [2, 1]).results(engine)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "compiler", "said"),
+    [
+        pytest.param(LSTM(), "", ["LSTM by the native engine"], marks=needs_compiler),
+        (LSTM(), "/no", ["LSTM with a C compiler that cannot", "LSTM by the torch engine"]),
+        (CoupledLSTM(), "/no", ["CoupledLSTM with a C compiler that", "CoupledLSTM by the function engine"]),
+    ],
+)
+def test_auto_says_once_what_it_takes_and_why_no_faster_one(cell, compiler, said, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_said", set())
+    if compiler:
+
+        def none(source):  # noqa: ARG001
+            raise Unsupported("a C compiler that cannot be run")
+
+        monkeypatch.setattr(kernel, "load", none)
+        monkeypatch.setattr(kernel, "_libraries", {})
+    with caplog.at_level(logging.INFO, "gatewise"):
+        for _ in range(3):
+            Problem.draw(cell, [2, 1]).results("auto")
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == len(said)
+    for line, start in zip(found, said, strict=True):
+        assert line.startswith(f"engine=auto: {start}")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_values_without_gradients(cell, engine, context):
+    problem = Problem.draw(cell, [4, 2, 0], masked=engine != "torch")
+    expected = problem.results("loop")
+    with context():
+        values = problem.run(engine, *problem.tensors)
+    assert all(not value.requires_grad for value in values)
+    names = ["outputs", *(f"final.{name}" for name in cell.states)]
+    assert_same(dict(zip(names, values, strict=True)), {n: expected[n] for n in names}, 1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_torch_func_looks_inside(engine):
+    """Gradients of each sample alone by vmap(grad): what no autograd.Function without a rule can give."""
+    problem = Problem.draw(GRU(), [3])
+    _, *others = problem.tensors
+    x = torch.randn(5, 3, 3, dtype=torch.float64)
+
+    def loss(x):
+        return problem.loss(problem.run(engine, x, *others))
+
+    expected = torch.stack([torch.autograd.functional.jacobian(loss, one) for one in x])
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_autocast(cell, engine):
+    problem = Problem.draw(cell, [6, 4, 1], F=8, H=8, dtype=torch.float32, masked=True)
+    exact = problem.results("loop")
+    found = problem.results(engine, autocast=True)
+    for name, expected in exact.items():
+        if name.startswith("grad"):
+            assert found[name].dtype == torch.float32, name
+        # bfloat16 keeps 8 bits, an error of 0.4 % per rounding; here some ten of them in a row. A sum near
+        # zero may fall on the ReLU's other side, which changes a whole gradient.
+        error = (found[name].float() - expected).norm() / expected.norm().clamp(min=1e-3)
+        assert error < (0.2 if "relu" in repr(cell) else 0.05), name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_shapes_without_data(engine):
+    """On the meta device, where model summaries are made."""
+    problem = Problem.draw(LSTM(), [3, 1])
+    for tensors in (problem.tensors, problem.loss_weights):
+        tensors[:] = [tensor.to("meta") for tensor in tensors]
+    shapes = {name: value.shape for name, value in problem.results(engine).items()}
+    assert shapes["outputs"] == (4, 4)
+    assert shapes["grad W"] == (16, 4)
