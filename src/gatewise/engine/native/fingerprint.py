@@ -50,8 +50,8 @@ _SOURCES = (
     ("gatewise.engine.native", "trace.py"),
     ("gatewise.engine.native", "operations.py"),
 )
-# What every class that collections.namedtuple makes has, beside its fields.
-_NAMED_TUPLE = frozenset(vars(namedtuple("_NAMED_TUPLE", ())))
+# What every class that collections.namedtuple makes has, beside its fields, and what pickle leaves in it.
+_NAMED_TUPLE = frozenset((*vars(namedtuple("_NAMED_TUPLE", ())), "__slotnames__"))
 
 
 class _Unsure(Exception):  # noqa: N818 - no error: the cell is traced anew
