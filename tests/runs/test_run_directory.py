@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
 from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts, facts_from_dict
+from gatewise.runs import folders
 from gatewise.runs import run as run_module
 from gatewise.runs.run import Run
 
@@ -49,7 +50,7 @@ def test_thirty_runs_of_one_second_have_directories_of_their_own(create, tmp_pat
         def now(cls, tz=None):
             return datetime(2024, 5, 6, 7, 8, 9, tzinfo=tz)
 
-    monkeypatch.setattr(run_module, "datetime", Frozen)
+    monkeypatch.setattr(folders, "datetime", Frozen)
     with ThreadPoolExecutor(6) as pool:
         runs = list(pool.map(lambda _: create(), range(30)))
     assert len({run.folder for run in runs}) == 30

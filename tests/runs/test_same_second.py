@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 
+from gatewise.runs import folders
 from gatewise.runs import run as run_module
 from gatewise.runs.run import Run
 
@@ -51,7 +52,7 @@ def test_a_name_that_is_taken_is_not_used_again(create, monkeypatch):
             return run_module.datetime(2026, 1, 2, 3, 4, 5, tzinfo=tz)
 
     drawn = iter(["aaaaaa", "000001", "aaaaaa", "aaaaaa", "bbbbbb", "000002"])
-    monkeypatch.setattr(run_module, "datetime", Stopped)
+    monkeypatch.setattr(folders, "datetime", Stopped)
     monkeypatch.setattr(secrets, "token_hex", lambda _: next(drawn))
     stamp = "2026-01-02_03-04-05"
     assert [create().id, create().id] == [f"{stamp}_aaaaaa", f"{stamp}_bbbbbb"]

@@ -17,8 +17,9 @@ from gatewise.cli.resume import resumed_config
 from gatewise.data.files import find_file
 from gatewise.facts import Facts, TextFacts
 from gatewise.ranges import OURS, check_together, located
+from gatewise.runs.folders import check_name
 from gatewise.runs.ranks import number_of_processes
-from gatewise.runs.run import Run, check_name
+from gatewise.runs.run import Run
 from gatewise.settings import choice, flag, optional_whole_number, whole_number
 
 SPLITS = ("test", "validation")

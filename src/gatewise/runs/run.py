@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -16,10 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from gatewise.facts import Facts, check_finite, facts_from_dict
 from gatewise.runs.code import commit_of
 from gatewise.runs.files import read_json_object, read_yaml, replacing, write_json, write_text
+from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding, is_held
-from gatewise.settings import nearest
 
-LAST = "last"
 LOCK = ".lock"
 STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 PARTS = ("task", "data", "model", "trainer")
@@ -87,23 +85,7 @@ class Run:
 
         Raises ValueError, naming the setting ``key``, where there is none.
         """
-        if str(reference) == LAST:
-            pointer = runs_dir / LAST
-            if not pointer.exists():
-                raise ValueError(
-                    f"{key}=last: no run has been started in {runs_dir.resolve()}; train one first"
-                )
-            return cls(pointer.resolve())
-        folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path's raises for ~nobody
-        if not (folder / "config.yaml").is_file():
-            what = "holds no config.yaml" if folder.is_dir() else "there is no such folder"
-            near = sorted(p.name for p in folder.parent.glob("*") if (p / "config.yaml").is_file())
-            close = nearest(folder.name, near)
-            hint = (
-                "give a run directory or last" if close is None else f"did you mean {folder.parent / close}?"
-            )
-            raise ValueError(f"{key}={reference}: not a run directory ({what}); {hint}")
-        return cls(folder.resolve())
+        return cls(find_folder(reference, runs_dir, "config.yaml", key, "run directory"))
 
     def config(self) -> DictConfig:
         """The resolved config, as trained.
@@ -254,37 +236,3 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(child, f"{key}[{index}]")
     else:
         yield key, node
-
-
-def check_name(name: Any) -> None:
-    """Raise ValueError for a run name that is no folder below the one of all runs."""
-    parts = Path(name).parts if isinstance(name, str) else ()
-    if not parts or ".." in parts or Path(name).is_absolute():
-        raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """Make the folder ``parent/name/<date_time_unique>``, however many start in the same second.
-
-    Raises ValueError for a name that is no folder below ``parent``.
-    """
-    while True:
-        folder = free_folder(parent, name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            return folder
-
-
-def free_folder(parent: Path, name: str) -> Path:
-    """The path of a folder as :func:`new_folder` makes them; nothing is made."""
-    check_name(name)
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
-
-
-def point_last_to(folder: Path, parent: Path) -> None:
-    """Make ``parent/last`` lead to ``folder``, which lies below ``parent``."""
-    temporary = parent / f".{LAST}.{secrets.token_hex(3)}"
-    temporary.symlink_to(folder.relative_to(parent.resolve()), target_is_directory=True)
-    temporary.replace(parent / LAST)

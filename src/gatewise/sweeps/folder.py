@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from gatewise.runs.files import read_yaml, write_text
+from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding
-from gatewise.runs.run import LAST, LOCK, new_folder, point_last_to
-from gatewise.settings import nearest
+from gatewise.runs.run import LOCK
 from gatewise.sweeps.space import Space
 
 Direction = Literal["minimize", "maximize"]
@@ -82,25 +81,7 @@ class Sweep:
     @classmethod
     def open(cls, reference: Any, sweeps_dir: Path) -> Sweep:
         """The sweep of a directory, or the one started last for ``last``; ValueError where there is none."""
-        if str(reference) == LAST:
-            pointer = sweeps_dir / LAST
-            if not pointer.exists():
-                raise ValueError(
-                    f"sweep.resume=last: no sweep has been started in {sweeps_dir.resolve()}; start one first"
-                )
-            return cls(pointer.resolve())
-        folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path's raises for ~nobody
-        if not (folder / "sweep.yaml").is_file():
-            what = "holds no sweep.yaml" if folder.is_dir() else "there is no such folder"
-            near = sorted(p.name for p in folder.parent.glob("*") if (p / "sweep.yaml").is_file())
-            close = nearest(folder.name, near)
-            hint = (
-                "give the folder of a sweep or last"
-                if close is None
-                else f"did you mean {folder.parent / close}?"
-            )
-            raise ValueError(f"sweep.resume={reference}: not a sweep ({what}); {hint}")
-        return cls(folder.resolve())
+        return cls(find_folder(reference, sweeps_dir, "sweep.yaml", "sweep.resume", "sweep"))
 
     def save_plan(self, plan: Plan) -> None:
         """Write ``sweep.yaml``."""

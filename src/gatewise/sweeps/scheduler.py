@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gatewise.runs.run import free_folder
+from gatewise.runs.folders import free_folder
 from gatewise.sweeps import search
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, KILLED, PRUNED, Job, Outcome, job_setting

@@ -93,7 +93,7 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         "@OWN@": len(own),
         "@NOISE@": len(noise),
         "@SAVED@": len(trace.saved_wide),
-        "@OF_ROW@": len(of_row),
+        "@KEPT@": trace.kept(hidden_size),
         "@SHOWN@": len(trace.shown),
         "@SUMMED@": int(bool(sum_of)),
         "@USES_HIDDEN@": int(trace.uses_hidden),

@@ -12,7 +12,7 @@
 enum { H = @H@, HIDDEN = @HIDDEN@, PROJECTS = @PROJECTS@ };
 enum { GATES = @GATES@, RECURRENT = @RECURRENT@, STATES = @STATES@, OWN = @OWN@, NOISE = @NOISE@ };
 /* What is saved of a row: values of each feature, then values of the row. */
-enum { SAVED = @SAVED@, OF_ROW = @OF_ROW@, KEPT = SAVED * H + (OF_ROW + 15) / 16 * 16 };
+enum { SAVED = @SAVED@, KEPT = @KEPT@ };
 enum { SHOWN = @SHOWN@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
 /* Whether the step knows a and r by their sum alone, which then comes as r; whether it looks at W h; whether gradients
    reach a and r; whether those two are one and the same. */
