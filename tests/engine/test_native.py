@@ -16,9 +16,8 @@ from problem import CELLS, COMPILES, MatrixOfZeros, Problem, assert_same
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import native
-from gatewise.engine.native import call, kernel, library
+from gatewise.engine.native import kernel, library
 from gatewise.engine.native.emit import source
-from gatewise.engine.native.kernel import Kernel
 from gatewise.engine.native.trace import trace
 from gatewise.engine.weights import Unsupported
 from gatewise.nn import Recurrent
@@ -208,20 +207,6 @@ def test_what_is_computed_again_is_what_was_there(cell):
     as_the_loop(cell, H=5, masked=True, recompute=True)
 
 
-def test_recomputing_keeps_the_states_alone(monkeypatch):
-    kept = []
-    forward = call.Call.forward
-
-    def spy(self, x, initial, states, final, made, saved, shown, keeps_states):
-        kept.append(saved is not None)
-        return forward(self, x, initial, states, final, made, saved, shown, keeps_states)
-
-    monkeypatch.setattr(call.Call, "forward", spy)
-    for recompute in (False, True):
-        Problem.draw(LSTM(), [3, 2], recompute=recompute).results("native")
-    assert kept == [True, False]
-
-
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_gates_are_those_of_the_loop(cell, reverse):
@@ -243,22 +228,6 @@ def test_gates_with_gradients_are_the_loops():
     rnn = Recurrent(3, 4, engine="native")
     gates = rnn(torch.randn(5, 2, 3), return_gates=True)[2]
     assert gates["f"].requires_grad
-
-
-def test_too_little_memory_is_said(monkeypatch):
-    monkeypatch.setattr(Kernel, "forward", property(lambda _: lambda _: 1))
-    with pytest.raises(MemoryError, match="too little memory for a sequence of 3 steps"):
-        Problem.draw(LSTM(), [3, 2]).results("native")
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
-@pytest.mark.parametrize("reverse", [False, True])
-def test_threads_share_the_sequences(cell, reverse, monkeypatch):
-    problem = Problem.draw(cell, [9, 9, 7, 4, 4, 1, 0], H=6, masked=True, reverse=reverse)
-    alone = problem.results("native")
-    monkeypatch.setattr(call, "WORK_OF_A_THREAD", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert_same(problem.results("native"), alone, 1e-12)
 
 
 # How it is kept
@@ -390,26 +359,6 @@ def test_inside_a_compiled_model_and_a_forked_worker(monkeypatch):
 def _last_output(model, x):
     with torch.no_grad():
         return model(x)[0][-1].tolist()
-
-
-def test_without_gradients_nothing_is_kept(monkeypatch):
-    kept = []
-    forward = call.Call.forward
-
-    def spy(self, x, initial, states, final, made, saved, shown, keeps_states):
-        kept.append((saved is not None, keeps_states, len(states[1])))
-        return forward(self, x, initial, states, final, made, saved, shown, keeps_states)
-
-    monkeypatch.setattr(call.Call, "forward", spy)
-    problem = Problem.draw(LSTM(), [9, 8])
-    tensors = [tensor.requires_grad_() for tensor in problem.tensors]
-    with torch.no_grad():
-        problem.run("native", *tensors)
-    with torch.inference_mode():
-        problem.run("native", *tensors)
-    problem.run("native", *tensors)
-    # Two steps of two sequences, then all 17 steps.
-    assert kept == [(False, False, 4), (False, False, 4), (True, True, 17)]
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.autograd.set_detect_anomaly])
