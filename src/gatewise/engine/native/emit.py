@@ -54,8 +54,8 @@ SCHEDULED = """#ifndef __clang__
 """
 
 
-def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> str:
-    """The C source of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
+def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tuple[str, str]:
+    """The C sources of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
     gates, recurrent = range(len(cell.gates)), range(len(cell.recurrent))
     states, own, noise = range(len(cell.states)), range(len(trace.grad["p"])), range(len(cell.noise))
     projects = cell.projection_size is not None
@@ -110,7 +110,9 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         "@STEP_SHOWING@": _passes(forward, trace.row_values, read, write + show),
         "@STEP_BACK@": _passes(trace.backward, trace.row_values, again, back, sums, tuple(of_row)),
     }
-    return SCHEDULED + _filled(("vector.c", "team.c", "sequence.c", "forward.c", "backward.c"), dtype, blocks)
+    common = ("vector.c", "team.c", "sequence.c")
+    forwards, backwards = (_filled((*common, name), dtype, blocks) for name in ("forward.c", "backward.c"))
+    return SCHEDULED + forwards, SCHEDULED + backwards
 
 
 def _sums_of_a_and_r(cell: Cell, trace: Trace) -> dict[str, int]:
