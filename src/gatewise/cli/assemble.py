@@ -31,7 +31,7 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
-from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import BatchesStay, NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
 from gatewise.tasks import Task
 
 PARTS = (
@@ -155,6 +155,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
+        BatchesStay(),
     ]
     callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run)]
     for callback in callbacks:
