@@ -117,16 +117,20 @@ class Task(pl.LightningModule):
         """Let callbacks see the epoch's training metrics; loggers get them when it ends."""
         epoch = self.training_epoch
         epoch.gather()
-        sums = torch.tensor([epoch.loss, epoch.count], dtype=torch.get_default_dtype(), device=self.device)
-        loss, count = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        values: dict[str, Tensor] = {"train/loss": loss / count.clamp(min=1)}
-        values.update(self.from_training_loss(values["train/loss"]))
+        values = self.training_means(epoch.loss, epoch.count)
         if epoch.metrics is not None:
             values.update(epoch.metrics.compute())
         epoch.values = values
         # These are final: ``self.log`` would gather each for a third of a millisecond.
         for seen in (self.trainer.callback_metrics, self.trainer.logged_metrics):
             seen.update(values)
+
+    def training_means(self, loss: float, count: int) -> dict[str, Tensor]:
+        """Metrics by name of ``loss``, a sum over ``count`` predictions of training, with all processes'."""
+        sums = torch.tensor([loss, count], dtype=torch.get_default_dtype(), device=self.device)
+        total, number = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        mean = total / number.clamp(min=1)
+        return {"train/loss": mean, **self.from_training_loss(mean)}
 
     def _log_training_epoch(self) -> None:
         values = {name: float(value) for name, value in self.training_epoch.values.items()}
