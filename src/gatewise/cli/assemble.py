@@ -13,7 +13,7 @@ from hydra._internal.utils import _locate
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import Profiler
@@ -31,7 +31,8 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
-from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import BatchesStay, NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.validations import ValidationsFile
 from gatewise.tasks import Task
 
 PARTS = (
@@ -151,12 +152,15 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
 def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ()) -> Trainer:
     """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
-    always = [
+    always: list[Callback] = [
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
+        BatchesStay(),
     ]
-    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run)]
+    if config.trainer.get("val_check_interval", 1.0) != 1.0:
+        always.append(ValidationsFile(run.validations_file, metrics))
+    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run, config.trainer)]
     for callback in callbacks:
         skip_empty_hooks(callback)
     settings: dict[str, Any] = {
@@ -192,7 +196,7 @@ def _build_part(node: Any, key: str, **objects: Any) -> Any:
         raise ValueError(f"{key}: {' '.join(str(error).split())}") from error
 
 
-def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
+def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[Callback]:
     callbacks = []
     for name, node in nodes.items():
         if node is None:
@@ -205,6 +209,9 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
             own["dirpath"] = str(run.checkpoints)
         if kind.__module__.startswith("gatewise."):
             own["run"] = run
+        if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
+            # Its patience is one of epochs, also where an epoch has several validations.
+            own.update({} if "check_on_train_epoch_end" in node else {"check_on_train_epoch_end": True})
         callback = _build_part(node, f"callbacks.{name!s}", **own)
         skip_idle_hooks(callback, node)
         callbacks.append(callback)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
@@ -96,12 +95,6 @@ class SequenceDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Any]:
         return self.batches(self.test_data, shuffle=False)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch on a device; on the CPU, where it is read, there is nothing to do and nothing to ask."""
-        if device.type == "cpu":
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def shard(self) -> tuple[int, int]:
         """(rank, number of processes) of this process; (0, 1) outside a Trainer."""

@@ -19,6 +19,10 @@ class TrainingEpoch:
 
     def __init__(self, metrics: MetricCollection | None = None) -> None:
         self.metrics = metrics
+        self.values: dict[str, Tensor] = {}
+        """What the epoch comes to, by metric, once its last step is taken."""
+        self.step_count = 0
+        """Predictions of the last step."""
         self.loss, self.count = 0.0, 0
         self._losses: list[Tensor] = []
         self._counts: list[int] = []
@@ -28,6 +32,7 @@ class TrainingEpoch:
         self, loss: Tensor, count: int, predicted: Tensor | None = None, targets: Tensor | None = None
     ) -> None:
         """Take up a step: the mean loss over ``count`` predictions, and these with what was right."""
+        self.step_count = count
         self._losses.append(loss.detach())
         self._counts.append(count)
         if predicted is not None and targets is not None:
@@ -48,7 +53,7 @@ class TrainingEpoch:
 
     def reset(self) -> None:
         """Forget all steps."""
-        self.loss, self.count = 0.0, 0
+        self.loss, self.count, self.values = 0.0, 0, {}
         self._losses, self._counts, self._predictions = [], [], []
         if self.metrics is not None:
             self.metrics.reset()
