@@ -108,3 +108,22 @@ def test_a_file_that_is_no_yaml_is_named_where_it_is_chosen(tmp_path, monkeypatc
             with pytest.raises(UnicodeDecodeError):
                 loader.load_configuration("train", ["model=latin"], RunMode.MULTIRUN)
             loader.load_configuration("train", ["model=gru"], RunMode.MULTIRUN)
+
+
+def test_a_file_is_parsed_once_and_what_was_parsed_stays_as_it_was(monkeypatch):
+    parsed = []
+    load = OmegaConf.load
+    monkeypatch.setattr(OmegaConf, "load", lambda file: parsed.append(str(file.name)) or load(file))
+    with hydra_session("train") as hydra:
+        freeze(hydra.config_loader)
+        composed = [
+            hydra.config_loader.load_configuration("train", [f"seed={seed}"], RunMode.RUN)
+            for seed in (1, 2, 1)
+        ]
+        mine = [name for name in parsed if name.startswith(str(FOLDER))]
+        assert len(mine) == len(set(mine)) > 8
+        assert [config.seed for config in composed] == [1, 2, 1]
+        assert OmegaConf.to_container(composed[0]) == OmegaConf.to_container(composed[2])
+        sent = pickle.loads(pickle.dumps(hydra.config_loader))
+    again = sent.load_configuration("train", ["seed=1"], RunMode.RUN)
+    assert OmegaConf.to_container(again.model) == OmegaConf.to_container(composed[0].model)

@@ -185,10 +185,8 @@ class VerbJobs:
     failures: dict[int, int] = field(default_factory=dict)
     """Exit codes by the id of the error that a job raised."""
 
-    @property
-    def module(self) -> str:
-        """What the work has to import."""
-        return f"gatewise.cli.{self.verb}"
+    module = "gatewise.cli.forked"
+    """What imports all that a sweep's processes need."""
 
     def __call__(self, config: DictConfig) -> Any:
         """Do one job of Hydra's, which goes on with the others and then raises the first error alone."""

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.loggers import WandbLogger
 
@@ -56,7 +57,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHo
             metrics = dict(trainer.callback_metrics)
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
-            _summarise(run, trainer, task, metrics, seconds, data.save_example(run.folder))
+            _summarise(run, config, trainer, task, metrics, seconds, data.save_example(run.folder))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -107,13 +108,13 @@ def _stoppable(trainer: pl.Trainer, work: Any) -> None:
 
 def _summarise(
     run: Run,
+    config: DictConfig,
     trainer: pl.Trainer,
     task: Task,
     metrics: dict[str, Any],
     seconds: dict[str, float],
     example: str,
 ) -> None:
-    config = run.config()
     rows = read_metrics(run.metrics_file)
     test, baselines = split_metrics(metrics)
     run.save_summary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,17 +79,28 @@ def _lead(config: DictConfig) -> float | None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
-            run.save_code(read_code(Path.cwd(), runs_dir))
+            run.save_code(_code(runs_dir, job))
             return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
     data, task = prepare(config, choices, job)
-    make_trainer(config, Run(runs_dir / "none"))
+    if job is None:
+        make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
     requeued.begin(run.folder)
     with run.lock():
-        run.save_code(read_code(Path.cwd(), runs_dir))
+        run.save_code(_code(runs_dir, job))
         return _train(run, data, task, job)
+
+
+def _code(runs_dir: Path, job: DictConfig | None) -> bytes | None:
+    """The code that trains: the trainings of a sweep in one process have it in common."""
+    return read_code(Path.cwd(), runs_dir) if job is None else _code_of(job.folder, Path.cwd(), runs_dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa: ARG001
+    return read_code(folder, runs_dir)
 
 
 def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> float | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
@@ -22,7 +24,7 @@ def freeze(loader: ConfigLoader) -> None:
 
 
 class _FrozenRepository(ConfigRepository):
-    """As Hydra's, over folders as they are at this moment."""
+    """As Hydra's, over folders as they are at this moment; each file is parsed once in a process."""
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         self._frozen: dict[str, _FrozenFolder] = {}
@@ -30,6 +32,7 @@ class _FrozenRepository(ConfigRepository):
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         """Called again where a config adds to ``hydra.searchpath``: folders seen before stay as they were."""
+        self._parsed: dict[str, ConfigResult | None] = {}
         super().initialize_sources(config_search_path)
         self.sources = [
             self._frozen.setdefault(source.path, _FrozenFolder(source.provider, source.path))
@@ -38,6 +41,21 @@ class _FrozenRepository(ConfigRepository):
             else source
             for source in self.sources
         ]
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self._parsed:
+            self._parsed[config_path] = super().load_config(config_path)
+        return copy.deepcopy(self._parsed[config_path])  # Hydra changes what it is given
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _FrozenRepository:
+        """Hydra copies a repository for each config that it composes, as it may add sources to it."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A schema's class need not be known where this is sent.
+        return {**self.__dict__, "_parsed": {}}
 
 
 class _FrozenFolder(FileConfigSource):

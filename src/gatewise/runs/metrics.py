@@ -31,6 +31,7 @@ class MetricsFile(Logger):
         self.rows = read_metrics(path)
         # The learning-rate monitor speaks before its epoch has a row.
         self._pending: dict[str, float] = {}
+        self._written = ""
 
     @property
     def name(self) -> str:
@@ -79,7 +80,10 @@ class MetricsFile(Logger):
         writer = csv.DictWriter(text, ordered, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        # The values of an epoch come more than once, and a disk takes longer than all the rest of this.
+        if text.getvalue() != self._written:
+            write_text(self.path, text.getvalue())
+            self._written = text.getvalue()
 
 
 class RowsBeforeCheckpoints(pl.Callback):
