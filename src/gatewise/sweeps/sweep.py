@@ -53,7 +53,7 @@ def sweep(
         _check(plan, config, context, task)
         if config.sweep.wandb_file is not None:
             return _to_wandb(plan, config)
-        found = Sweep.create(sweeps_dir, plan)
+        found = Sweep.create(sweeps_dir, plan, context.config_loader)
     else:
         found = Sweep.open(config.sweep.resume, sweeps_dir)
         plan = found.plan()
