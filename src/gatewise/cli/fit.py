@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
@@ -15,16 +15,14 @@ from gatewise.cli.assemble import make_trainer
 from gatewise.data.module import SequenceDataModule
 from gatewise.runs import wandb
 from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.runs.epochs import StopTogether
 from gatewise.runs.metrics import MetricsFile, read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 
-if TYPE_CHECKING:
-    from gatewise.sweeps.pruning import StopHopeless
 
-
-def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHopeless | None = None) -> None:
+def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopTogether | None = None) -> None:
     """Train the run from where it stands and test its best checkpoint, as the rank this process is.
 
     One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user stopped it, ValueError

@@ -157,9 +157,9 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
         group.tell(run.folder)
     with stoppable() as stop:
         try:
-            pruning = None if job is None else _pruning(run, task, job, count)
-            with console.logged_to(run.log_file), all_ranks(run, count):
-                fit_and_test(run, data, task, pruning)
+            pruning = None if job is None else _pruning(run, task, job)
+            with console.logged_to(run.log_file), all_ranks(run, count, pruning is not None):
+                fit_and_test(run, data, task, pruning=pruning)
         except KeyboardInterrupt:
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = f"{console.program()} train resume={console.short(run.folder)}"
@@ -182,14 +182,10 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
     return best_value(run)
 
 
-def _pruning(run: Run, task: Task, job: DictConfig, processes: int) -> StopHopeless | None:
+def _pruning(run: Run, task: Task, job: DictConfig) -> StopHopeless | None:
     """What stops this training of a sweep where it is hopeless, if the sweep does so."""
     if not job.prune:
         return None
-    if processes > 1:
-        raise ValueError(
-            f"sweep.pruner: a training in {processes} processes cannot be pruned: give sweep.pruner=null"
-        )
     # Imported here: a training by itself has no use for Optuna.
     from gatewise.sweeps.folder import Sweep
     from gatewise.sweeps.pruning import StopHopeless
