@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gatewise.cli import shared_data as module
+from gatewise.cli.assemble import make_data
 from gatewise.cli.config import compose
 from gatewise.cli.shared_data import MOST, shared_data
 
@@ -31,3 +32,17 @@ def test_no_more_than_a_few_are_kept() -> None:
     assert shared_data(compose("train", [f"seed={MOST + 1}"]), "sweep") is found[-1]
     assert shared_data(compose("train", ["seed=1"]), "sweep") is not found[0]
     assert len(module._kept) == MOST
+
+
+@pytest.mark.parametrize(
+    ("experiment", "shared"), [("series/sunspots", True), ("speech/japanese_vowels", False)]
+)
+def test_seeds_share_what_no_seed_decides(experiment: str, shared: bool) -> None:
+    composed = [compose("train", [f"experiment={experiment}", f"seed={seed}"]) for seed in (1, 2)]
+    first, second = (shared_data(config, "sweep") for config in composed)
+    assert (first is second) == shared
+    assert second.seed == 2
+    # The order of the training examples is each seed's own all the same.
+    orders = [list(shared_data(config, "sweep").train_dataloader().sampler) for config in composed]
+    assert orders[0] != orders[1]
+    assert orders == [list(make_data(config).train_dataloader().sampler) for config in composed]

@@ -105,3 +105,26 @@ def test_a_stopped_training_leaves_no_process_behind(tmp_path: Path, with_what: 
     out, _ = again.communicate(timeout=120)
     assert again.returncode == 0, out
     assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", epochs + 2)
+
+
+@pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu"])
+def test_a_hopeless_training_is_stopped_in_all_its_processes(place: Place, trainer: str) -> None:
+    argv = ["train", "-m", "wandb.mode=disabled", f"trainer={trainer}", "trainer.max_epochs=40"]
+    argv += ["trainer.limit_train_batches=2", "callbacks.early_stopping.patience=40", "model.hidden_size=4"]
+    argv += ["optimizer.lr=0.01,0.0001", "sweep.lag=1", "+sweep.pruner.n_startup_trials=1"]
+    process = place.start(*argv, "+sweep.pruner._target_=optuna.pruners.MedianPruner")
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    done, pruned = (Run(folder) for folder in sorted(place.runs(), key=lambda path: path.stat().st_ctime))
+    assert (done.state(), pruned.state()) == ("done", "pruned")
+    assert done.summary()["processes"] == (2 if trainer == "ddp_cpu" else 1)
+    rows = read_metrics(pruned.metrics_file)
+    # The median of one trial is its best so far.
+    best = min(row["val/loss"] for row in read_metrics(done.metrics_file)[: len(rows)])
+    assert len(rows) < 40
+    assert min(row["val/loss"] for row in rows) > best
+    assert pruned.reason() == (
+        f"worse than earlier trials after epoch {len(rows)}: val/loss {rows[-1]['val/loss']:.4g}"
+    )
+    assert pruned.summary()["test"] == {}
+    assert processes_naming(str(place.folder)) == []

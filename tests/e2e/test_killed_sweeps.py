@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -115,3 +116,42 @@ def test_a_second_process_is_refused(place: Place) -> None:
     assert result.line().startswith(
         f"gatewise: error: {last(place)} is being trained by process {os.getpid()} "
     )
+
+
+def test_a_sweep_goes_on_with_the_config_files_that_it_was_started_with(tmp_path: Path) -> None:
+    broken, whole = Place(tmp_path / "broken"), Place(tmp_path / "whole")
+    conf = {
+        "optimizer/mine.yaml": "_target_: torch.optim.SGD\nlr: 0.05\nmomentum: 0.5\n",
+        "local/default.yaml": "# @package _global_\ntask:\n  dropout: 0.25\n",
+    }
+    settings = ["optimizer=mine", "model.hidden_size=4,5,6", "data.batch_size=32"]
+    argv = ["train", "-m", *SEARCH[1:4], "debug=one_batch", *settings]
+    for place in (broken, whole):
+        for name, text in conf.items():
+            path = place.folder / "conf" / name
+            path.parent.mkdir(parents=True)
+            path.write_text(text)
+        place.ok(*argv)
+    tables = (last(whole) / "trials.csv").read_bytes()
+    assert (last(broken) / "trials.csv").read_bytes() == tables
+    # As it was killed in the second training: the third was not drawn, the second has no checkpoint.
+    journal = last(broken) / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    runs = [json.loads(line).get("user_attrs", {}).get("runs") for line in lines]
+    drawn = [index for index, found in enumerate(runs) if found]
+    journal.write_bytes(b"".join(lines[: drawn[1] + 1]))
+    for index in drawn[1:]:
+        shutil.rmtree(runs[index][0])
+    (broken.folder / "conf" / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.SGD\nlr: 5.0\n")
+    (broken.folder / "conf" / "local" / "default.yaml").unlink()
+    result = broken.ok("train", "sweep.resume=last")
+    assert (last(broken) / "trials.csv").read_bytes() == tables
+    (line,) = [line for line in result.out.splitlines() if line.startswith("Config files")]
+    kept = os.path.relpath(last(broken) / "configs", broken.folder)
+    assert line == (
+        "Config files are not what they were: conf/local/default.yaml, conf/optimizer/mine.yaml. "
+        f"The sweep goes on with its own, in {kept}"
+    )
+    # A new sweep has the files of now.
+    broken.ok(*argv)
+    assert (last(broken) / "trials.csv").read_bytes() != tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from gatewise.cli.config import conf_folder, hydra_session
-from gatewise.launch.frozen import freeze
+from gatewise.launch.frozen import freeze, restore, save
 
 FOLDER = conf_folder()
 
@@ -108,3 +109,95 @@ def test_a_file_that_is_no_yaml_is_named_where_it_is_chosen(tmp_path, monkeypatc
             with pytest.raises(UnicodeDecodeError):
                 loader.load_configuration("train", ["model=latin"], RunMode.MULTIRUN)
             loader.load_configuration("train", ["model=gru"], RunMode.MULTIRUN)
+
+
+def test_a_file_is_parsed_once_and_what_was_parsed_stays_as_it_was(monkeypatch):
+    parsed = []
+    load = OmegaConf.load
+    monkeypatch.setattr(OmegaConf, "load", lambda file: parsed.append(str(file.name)) or load(file))
+    with hydra_session("train") as hydra:
+        freeze(hydra.config_loader)
+        composed = [
+            hydra.config_loader.load_configuration("train", [f"seed={seed}"], RunMode.RUN)
+            for seed in (1, 2, 1)
+        ]
+        mine = [name for name in parsed if name.startswith(str(FOLDER))]
+        assert len(mine) == len(set(mine)) > 8
+        assert [config.seed for config in composed] == [1, 2, 1]
+        assert OmegaConf.to_container(composed[0]) == OmegaConf.to_container(composed[2])
+        sent = pickle.loads(pickle.dumps(hydra.config_loader))
+    again = sent.load_configuration("train", ["seed=1"], RunMode.RUN)
+    assert OmegaConf.to_container(again.model) == OmegaConf.to_container(composed[0].model)
+
+
+def test_a_copy_composes_as_the_files_did_and_names_those_that_differ(tmp_path, monkeypatch):
+    conf, other = tmp_path / "conf" / "optimizer", tmp_path / "other" / "optimizer"
+    text = (FOLDER / "optimizer" / "sgd.yaml").read_text()
+    for folder, names in ((conf, ("mine", "gone", "same")), (other, ("added",))):
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.yaml").write_text(text.replace("lr: ", "lr: 1"))
+    monkeypatch.chdir(tmp_path)
+    path = f"hydra.searchpath=[file://{other.parent}]"
+
+    def rates(loader):
+        composed = [
+            loader.load_configuration("train", [f"optimizer={name}", path], RunMode.MULTIRUN)
+            for name in ("mine", "gone", "same", "added", "adam")
+        ]
+        return [config.optimizer.lr for config in composed]
+
+    with hydra_session("train") as hydra:
+        freeze(hydra.config_loader)
+        before = rates(hydra.config_loader)
+        save(hydra.config_loader, tmp_path / "copy")
+    with hydra_session("train") as hydra:
+        assert restore(hydra.config_loader, tmp_path / "copy") == []
+        assert rates(hydra.config_loader) == before
+    (conf / "mine.yaml").write_text(text)
+    (conf / "gone.yaml").unlink()
+    (conf / "new.yaml").write_text(text)
+    (other / "added.yaml").write_text(text)
+    with hydra_session("train") as hydra:
+        differing = restore(hydra.config_loader, tmp_path / "copy")
+        assert sorted(differing) == [
+            conf / "gone.yaml", conf / "mine.yaml", conf / "new.yaml", other / "added.yaml"
+        ]  # fmt: skip
+        freeze(hydra.config_loader)
+        assert rates(hydra.config_loader) == before
+        with pytest.raises(Exception, match="Could not find 'optimizer/new'"):
+            hydra.config_loader.load_configuration("train", ["optimizer=new"], RunMode.MULTIRUN)
+    # Also where there is no conf/ any more.
+    monkeypatch.chdir(tmp_path / "copy")
+    with hydra_session("train") as hydra:
+        restore(hydra.config_loader, tmp_path / "copy")
+        assert rates(hydra.config_loader) == before
+
+
+def test_a_copy_adds_no_package_to_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with hydra_session("train") as hydra:
+        freeze(hydra.config_loader)
+        save(hydra.config_loader, tmp_path / "copy")
+    listed = json.loads((tmp_path / "copy" / "sources.json").read_text())["folders"]
+    assert [entry["path"] for entry in listed] == [str(FOLDER)]
+    listed.append({"provider": "evil", "path": "pkg://evil_package"})
+    (tmp_path / "copy" / "sources.json").write_text(json.dumps({"folders": listed}))
+    (tmp_path / "evil_package").mkdir()
+    (tmp_path / "evil_package" / "__init__.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with hydra_session("train") as hydra:
+        restore(hydra.config_loader, tmp_path / "copy")
+        assert hydra.config_loader.load_configuration("train", [], RunMode.RUN).seed == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"folders": [{"path": "/a"}]}', '{"folders": 3}', '{"folders": ["a"]}']
+)
+def test_a_damaged_copy_is_named(content, tmp_path):
+    (tmp_path / "sources.json").write_text(content)
+    with (
+        hydra_session("train") as hydra,
+        pytest.raises(ValueError, match=r"sources\.json: must list folders"),
+    ):
+        restore(hydra.config_loader, tmp_path)

@@ -264,3 +264,13 @@ def test_versions_name_what_computes():
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["pytorch-lightning"] == pl.__version__
     assert set(found) >= {"python", "platform", "gatewise", "hydra-core", "wandb", "numpy", "torchmetrics"}
+
+
+def test_values_that_come_again_are_not_written_again(tmp_path):
+    file = two_epochs(tmp_path / "metrics.csv")
+    before = file.path.stat()
+    file.log_metrics({"train/loss": 0.5, "epoch": 1}, step=19)
+    assert file.path.stat().st_ino == before.st_ino
+    file.log_metrics({"train/loss": 0.25, "epoch": 1}, step=19)
+    assert file.path.stat().st_ino != before.st_ino
+    assert read_metrics(file.path)[-1]["train/loss"] == 0.25

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gatewise.views import plots
 
@@ -57,9 +57,21 @@ def test_a_panel_per_metric_the_monitored_one_first(tmp_path, figures, size):
     }
     assert texts(loss) == []
     assert list(lines(f1)) == ["validation"]
-    for axes in figure.axes:
-        legend = [text.get_text() for text in axes.get_legend().get_texts()]
-        assert legend == list(lines(axes))
+    # The other panels show nothing that the first one's legend does not name.
+    assert legend(accuracy) == list(lines(accuracy))
+    assert legend(loss) == legend(f1) == []
+
+
+def legend(axes):
+    box = axes.get_legend()
+    return [] if box is None else [text.get_text() for text in box.get_texts()]
+
+
+def test_a_panel_with_a_line_that_no_legend_names_yet_has_one(tmp_path, figures):
+    draw(
+        [{"epoch": e, "val/f1": 0.5, "val/loss": 1.0, "train/loss": 1.0} for e in (0, 1)], tmp_path, "val/f1"
+    )
+    assert [legend(axes) for axes in figures[0].axes] == [["validation", "best"], ["training", "validation"]]
 
 
 def test_the_best_of_a_metric_that_should_be_small(tmp_path, figures):
@@ -129,11 +141,11 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypat
     draw(rows, tmp_path)
     before = (tmp_path / "plots" / "curves.png").read_bytes()
 
-    def half(_figure, file, **_settings):
+    def half(_canvas, file, **_settings):
         file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Figure, "savefig", half)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", half)
     with pytest.raises(OSError, match="No space left"):
         draw(rows, tmp_path)
     (left,) = (tmp_path / "plots").iterdir()

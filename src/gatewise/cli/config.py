@@ -185,10 +185,8 @@ class VerbJobs:
     failures: dict[int, int] = field(default_factory=dict)
     """Exit codes by the id of the error that a job raised."""
 
-    @property
-    def module(self) -> str:
-        """What the work has to import."""
-        return f"gatewise.cli.{self.verb}"
+    module = "gatewise.cli.forked"
+    """What imports all that a sweep's processes need."""
 
     def __call__(self, config: DictConfig) -> Any:
         """Do one job of Hydra's, which goes on with the others and then raises the first error alone."""
@@ -271,13 +269,22 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
 
 
 def _resumed_sweep(composition: Composition, overrides: list[str]) -> list[str]:
-    """The command line that a sweep was started with, with what may be changed for ``sweep.resume=``."""
-    config = composition.hydra.compose_config(
-        composition.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
-    from gatewise.sweeps.resume import resumed_overrides
+    """The command line that a sweep was started with, with what may be changed for ``sweep.resume=``.
 
-    return resumed_overrides(overrides, config.sweep.resume, Path(config.paths.sweeps_dir))
+    What is composed from now on is composed from the config files of then.
+    """
+    hydra = composition.hydra
+    finding = [text for text in overrides if text.startswith(("sweep.resume=", "paths."))]
+    config = hydra.compose_config(
+        composition.config_name, finding, RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+    from gatewise.sweeps.folder import Sweep
+    from gatewise.sweeps.resume import compose_as_before, resumed_overrides
+
+    sweep = Sweep.open(config.sweep.resume, Path(config.paths.sweeps_dir))
+    given = resumed_overrides(overrides, sweep)
+    compose_as_before(hydra.config_loader, sweep)
+    return given
 
 
 @contextmanager

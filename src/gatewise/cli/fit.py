@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.loggers import WandbLogger
 
@@ -14,16 +15,14 @@ from gatewise.cli.assemble import make_trainer
 from gatewise.data.module import SequenceDataModule
 from gatewise.runs import wandb
 from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.runs.epochs import StopTogether
 from gatewise.runs.metrics import MetricsFile, read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 
-if TYPE_CHECKING:
-    from gatewise.sweeps.pruning import StopHopeless
 
-
-def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHopeless | None = None) -> None:
+def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopTogether | None = None) -> None:
     """Train the run from where it stands and test its best checkpoint, as the rank this process is.
 
     One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user stopped it, ValueError
@@ -56,7 +55,7 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopHo
             metrics = dict(trainer.callback_metrics)
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
-            _summarise(run, trainer, task, metrics, seconds, data.save_example(run.folder))
+            _summarise(run, config, trainer, task, metrics, seconds, data.save_example(run.folder))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -107,13 +106,13 @@ def _stoppable(trainer: pl.Trainer, work: Any) -> None:
 
 def _summarise(
     run: Run,
+    config: DictConfig,
     trainer: pl.Trainer,
     task: Task,
     metrics: dict[str, Any],
     seconds: dict[str, float],
     example: str,
 ) -> None:
-    config = run.config()
     rows = read_metrics(run.metrics_file)
     test, baselines = split_metrics(metrics)
     run.save_summary(

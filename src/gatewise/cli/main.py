@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise import __version__
 from gatewise.cli.errors import UsageError, closest, did_you_mean, guarded
+from gatewise.launch.imports import import_to_stay
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -99,4 +100,4 @@ def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
         getattr(import_module("gatewise.cli.check"), verb.check)(config)
     # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
-    return import_module(verb.module).main(config)
+    return import_to_stay(verb.module).main(config)

@@ -1,4 +1,4 @@
-"""``python -m gatewise.cli.rank RUN``: one further process of a training that rank 0 has started."""
+"""``python -m gatewise.cli.rank RUN [pruned]``: one further process of a training that rank 0 has started."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ def main() -> None:
     from gatewise.cli.assemble import stored_config
     from gatewise.cli.fit import fit_and_test
     from gatewise.cli.train import prepare
+    from gatewise.runs.epochs import StopTogether
     from gatewise.runs.run import Run
 
     run = Run(Path(sys.argv[1]))
-    fit_and_test(run, *prepare(stored_config(run), run.choices()))
+    pruning = StopTogether() if "pruned" in sys.argv[2:] else None
+    fit_and_test(run, *prepare(stored_config(run), run.choices()), pruning=pruning)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,17 +79,28 @@ def _lead(config: DictConfig) -> float | None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
-            run.save_code(read_code(Path.cwd(), runs_dir))
+            run.save_code(_code(runs_dir, job))
             return _resume(run, overrides, job)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
     data, task = prepare(config, choices, job)
-    make_trainer(config, Run(runs_dir / "none"))
+    if job is None:
+        make_trainer(config, Run(runs_dir / "none"))
     run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
     requeued.begin(run.folder)
     with run.lock():
-        run.save_code(read_code(Path.cwd(), runs_dir))
+        run.save_code(_code(runs_dir, job))
         return _train(run, data, task, job)
+
+
+def _code(runs_dir: Path, job: DictConfig | None) -> bytes | None:
+    """The code that trains: the trainings of a sweep in one process have it in common."""
+    return read_code(Path.cwd(), runs_dir) if job is None else _code_of(job.folder, Path.cwd(), runs_dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa: ARG001
+    return read_code(folder, runs_dir)
 
 
 def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> float | None:
@@ -145,9 +157,9 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
         group.tell(run.folder)
     with stoppable() as stop:
         try:
-            pruning = None if job is None else _pruning(run, task, job, count)
-            with console.logged_to(run.log_file), all_ranks(run, count):
-                fit_and_test(run, data, task, pruning)
+            pruning = None if job is None else _pruning(run, task, job)
+            with console.logged_to(run.log_file), all_ranks(run, count, pruning is not None):
+                fit_and_test(run, data, task, pruning=pruning)
         except KeyboardInterrupt:
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = f"{console.program()} train resume={console.short(run.folder)}"
@@ -170,14 +182,10 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
     return best_value(run)
 
 
-def _pruning(run: Run, task: Task, job: DictConfig, processes: int) -> StopHopeless | None:
+def _pruning(run: Run, task: Task, job: DictConfig) -> StopHopeless | None:
     """What stops this training of a sweep where it is hopeless, if the sweep does so."""
     if not job.prune:
         return None
-    if processes > 1:
-        raise ValueError(
-            f"sweep.pruner: a training in {processes} processes cannot be pruned: give sweep.pruner=null"
-        )
     # Imported here: a training by itself has no use for Optuna.
     from gatewise.sweeps.folder import Sweep
     from gatewise.sweeps.pruning import StopHopeless

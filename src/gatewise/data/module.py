@@ -40,6 +40,8 @@ class SequenceDataModule(pl.LightningDataModule):
     """
 
     facts_type: ClassVar[type[Facts]]
+    load_draws: ClassVar[bool] = True
+    """Whether what :meth:`load` fills depends on the seed; else trainings with several seeds share it."""
 
     train_data: BatchDataset
     validation_data: BatchDataset

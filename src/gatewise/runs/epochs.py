@@ -39,6 +39,36 @@ class ReproducibleEpochs(pl.Callback):
         random.seed(for_python)
 
 
+class StopTogether(pl.Callback):
+    """Stops every process of a training where rank 0 has found a reason to.
+
+    A subclass finds it, in rank 0; the other ranks need no more than this.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        """Why it was stopped; the same in every process."""
+
+    def look_back(self, trainer: pl.Trainer) -> None:
+        """Look for a reason in the epochs before this training began, or was resumed."""
+
+    def look(self, trainer: pl.Trainer) -> None:
+        """Look for a reason in the epoch that ends."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self.look_back(trainer)
+        self._agree(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self.look(trainer)
+        self._agree(trainer)
+
+    def _agree(self, trainer: pl.Trainer) -> None:
+        self.reason = trainer.strategy.broadcast(self.reason)
+        if self.reason is not None:
+            trainer.should_stop = True
+
+
 class StopAtNaN(pl.Callback):
     """Stop the training where its loss, or the monitored metric, is NaN or infinite.
 

@@ -33,6 +33,7 @@ class MetricsFile(Logger):
         """Whether what comes is of a validation before the epoch's end, and no part of its row."""
         # The learning-rate monitor speaks before its epoch has a row.
         self._pending: dict[str, float] = {}
+        self._written = ""
 
     @property
     def name(self) -> str:
@@ -77,7 +78,8 @@ class MetricsFile(Logger):
         return self.rows[-1]
 
     def _write(self) -> None:
-        write_table(self.path, self.rows, ("epoch", "step"))
+        # The values of an epoch come more than once, and a disk takes longer than all the rest of this.
+        self._written = write_table(self.path, self.rows, ("epoch", "step"), self._written)
 
 
 class RowsBeforeCheckpoints(pl.Callback):
@@ -97,8 +99,13 @@ class RowsBeforeCheckpoints(pl.Callback):
         self.file.log_metrics({**values, "epoch": trainer.current_epoch}, step)
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, float]], first: Sequence[str]) -> None:
-    """Write rows as a whole CSV file, the columns ``first`` before the others; missing cells are empty."""
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, float]], first: Sequence[str], written: str = ""
+) -> str:
+    """Write rows as a whole CSV file, the columns ``first`` before the others; missing cells are empty.
+
+    Returns the file's text; where that is ``written``, the file is left as it is.
+    """
     columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(
@@ -106,7 +113,9 @@ def write_table(path: Path, rows: Sequence[Mapping[str, float]], first: Sequence
     )
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    if text.getvalue() != written:
+        write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -66,8 +66,10 @@ def _visible_gpus() -> int:
 
 
 @contextlib.contextmanager
-def all_ranks(run: Run, count: int) -> Iterator[None]:
+def all_ranks(run: Run, count: int, pruned: bool = False) -> Iterator[None]:
     """Run the body as rank 0 of ``count`` processes; the others train the same run and end with it.
+
+    ``pruned``: whether rank 0 may stop it early, which the others then listen for.
 
     Does nothing for one process, or where a launcher such as torchrun has started them already.
     """
@@ -88,6 +90,7 @@ def all_ranks(run: Run, count: int) -> Iterator[None]:
         for rank in range(1, count):
             with (run.folder / f"log_rank{rank}.txt").open("ab") as log:
                 command = [sys.executable, "-m", "gatewise.cli.rank", str(run.folder)]
+                command += ["pruned"] if pruned else []
                 environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Mapping
@@ -31,8 +32,9 @@ def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[st
     return test, baselines
 
 
+@functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what computes the result, and the machine's sort."""
+    """Versions of what computes the result, and the machine's sort; looked up once."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:

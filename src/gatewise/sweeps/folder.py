@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from gatewise.launch.frozen import save
 from gatewise.runs.files import read_yaml, write_text
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding
@@ -62,6 +64,7 @@ class Sweep:
         self.journal = folder / "study.journal"
         self.plots = folder / "plots"
         self.output = folder / "output"
+        self.configs = folder / "configs"
 
     @property
     def id(self) -> str:
@@ -69,11 +72,15 @@ class Sweep:
         return self.folder.name
 
     @classmethod
-    def create(cls, sweeps_dir: Path, plan: Plan) -> Sweep:
-        """A new directory with the plan; ``sweeps_dir/last`` points to it from now on."""
+    def create(cls, sweeps_dir: Path, plan: Plan, loader: ConfigLoader) -> Sweep:
+        """A new directory with the plan and the config files that ``loader`` has read.
+
+        ``sweeps_dir/last`` points to it from now on.
+        """
         sweep = cls(new_folder(sweeps_dir, plan.name))
         sweep.output.mkdir()
         sweep.plots.mkdir()
+        save(loader, sweep.configs)
         sweep.save_plan(plan)
         point_last_to(sweep.folder, sweeps_dir)
         return sweep

@@ -25,7 +25,7 @@ class Training(Protocol):
     """What trains a config: it can be sent to another process."""
 
     module: str
-    """To import before there is a job to do."""
+    """To import in the process that others are forked from."""
 
     def check(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise ValueError where a setting of a composed config is wrong."""

@@ -6,42 +6,41 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from gatewise.runs.epochs import StopTogether
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.sweeps.folder import Direction, Sweep
 from gatewise.sweeps.search import make_pruner, watched
 
 
-class StopHopeless(pl.Callback):
+class StopHopeless(StopTogether):
     """Reports the monitored value of every epoch to the sweep's pruner, and stops where that says so.
 
     It is compared with the trials that had ended before it was drawn; a resumed training reports what it did
-    before, so that it is stopped where the unbroken one would be.
+    before, so that it is stopped where the unbroken one would be. In rank 0 alone.
     """
 
     def __init__(self, run: Run, sweep: Sweep, number: int, monitor: str, mode: str) -> None:
+        super().__init__()
         plan = sweep.plan()
         assert plan.pruner is not None
         direction: Direction = "minimize" if mode == "min" else "maximize"
         self.run, self.monitor = run, monitor
-        self.reason: str | None = None
-        """Why it was stopped."""
         self._trial: Any = watched(sweep.trials(), number, plan.lag, direction, make_pruner(plan.pruner))
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def look_back(self, trainer: pl.Trainer) -> None:  # noqa: ARG002
         for row in read_metrics(self.run.metrics_file):
             if self.monitor in row:
-                self._report(trainer, int(row["epoch"]), row[self.monitor])
+                self._report(int(row["epoch"]), row[self.monitor])
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def look(self, trainer: pl.Trainer) -> None:
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None:
-            self._report(trainer, trainer.current_epoch, float(value))
+            self._report(trainer.current_epoch, float(value))
 
-    def _report(self, trainer: pl.Trainer, epoch: int, value: float) -> None:
+    def _report(self, epoch: int, value: float) -> None:
         if self.reason is not None:
             return
         self._trial.report(value, epoch)
         if self._trial.should_prune():
             self.reason = f"worse than earlier trials after epoch {epoch + 1}: {self.monitor} {value:.4g}"
-            trainer.should_stop = True

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Quote, QuotedString
+from rich.console import Console
+from rich.markup import escape
 
+from gatewise.launch.frozen import restore
+from gatewise.places import short
 from gatewise.sweeps.folder import Sweep
 
 CHANGEABLE = ("sweep.jobs", "sweep.retries", "sweep.trials", "hydra.mode")
 """Settings that say how a sweep runs, not what it is; a search may be given more trials."""
 
 
-def resumed_overrides(given: list[str], reference: Any, sweeps_dir: Path) -> list[str]:
+def resumed_overrides(given: list[str], sweep: Sweep) -> list[str]:
     """The overrides that a sweep was started with, then those of ``given`` that it may be gone on with.
 
     Its own may be repeated. Raises ValueError for one that would make it another sweep.
     """
-    sweep = Sweep.open(reference, sweeps_dir)
     stored = sweep.plan().overrides
-    changed = [text for text in given if text not in stored]
+    changed = [text for text in given if text not in stored and text.partition("=")[0] != "sweep.resume"]
     for text in changed:
         key = text.partition("=")[0]
-        if key not in (*CHANGEABLE, "sweep.resume", "paths.sweeps_dir"):
+        if key not in (*CHANGEABLE, "paths.sweeps_dir"):
             raise ValueError(
                 f"{text}: the sweep {sweep.folder} was started without it; with sweep.resume only "
                 f"{', '.join(CHANGEABLE[:-1])} may change: leave {key} out, or start a new sweep"
             )
     kept = [text for text in stored if text.partition("=")[0] not in {t.partition("=")[0] for t in changed}]
-    return [*kept, *changed]
+    # By its folder: a sweep may be gone on with after another was started, or a setting of paths was edited.
+    resume = QuotedString(str(sweep.folder), Quote.single).with_quotes()
+    return [*kept, *changed, f"sweep.resume={resume}"]
+
+
+def compose_as_before(loader: ConfigLoader, sweep: Sweep) -> None:
+    """Have ``loader`` compose from the config files that a sweep was started with; say which were changed."""
+    if not sweep.configs.is_dir():
+        return  # a sweep of before they were kept
+    differing = restore(loader, sweep.configs)
+    if differing:
+        shown = ", ".join(short(path) for path in differing[:3])
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        Console(soft_wrap=True, highlight=False).print(
+            f"Config files are not what they were: {escape(shown)}{more}. The sweep goes on with its own, in "
+            f"{escape(short(sweep.configs))}"
+        )

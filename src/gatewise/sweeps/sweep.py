@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +29,8 @@ from gatewise.sweeps.scheduler import Scheduler
 from gatewise.sweeps.space import SEED, read_space
 from gatewise.sweeps.wandb_sweep import write_wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 MODES: dict[str, Direction] = {"min": "minimize", "max": "maximize"}
 
@@ -49,7 +53,7 @@ def sweep(
         _check(plan, config, context, task)
         if config.sweep.wandb_file is not None:
             return _to_wandb(plan, config)
-        found = Sweep.create(sweeps_dir, plan)
+        found = Sweep.create(sweeps_dir, plan, context.config_loader)
     else:
         found = Sweep.open(config.sweep.resume, sweeps_dir)
         plan = found.plan()
@@ -148,13 +152,24 @@ def _objectives(config: DictConfig) -> tuple[list[str] | None, list[Direction]]:
 
 def _check(plan: Plan, config: DictConfig, context: HydraContext, training: Any) -> None:
     """Compose a training with each value there is a list of: a misspelt one shows before the first starts."""
-    lists = {key: values for key, values in plan.space.swept.items() if isinstance(values, list)}
+    loader = context.config_loader
+    lists = {k: each_kind(k, v, loader) for k, v in plan.space.swept.items() if isinstance(v, list)}
     ranges = {k: [f"{v.low}"] for k, v in plan.space.swept.items() if not isinstance(v, list)}
     first = {key: values[0] for key, values in {**lists, **ranges}.items()}
     points = [first, *({**first, key: value} for key, values in lists.items() for value in values[1:])]
     for point in points:
         given = [*plan.space.fixed, *(f"{key}={value}" for key, value in point.items())]
-        training.check(context.config_loader.load_sweep_config(config, given), given)
+        training.check(loader.load_sweep_config(config, given), given)
+
+
+def each_kind(key: str, values: list[str], loader: ConfigLoader) -> list[str]:
+    """The values that composing may refuse each for itself: it looks at no number of a setting's."""
+    if loader.get_group_options(key):
+        return values
+    first: dict[str | bool, str] = {}
+    for value in values:
+        first.setdefault(value.isdecimal() if _NUMBER.fullmatch(value) else value, value)
+    return list(first.values())
 
 
 def _carry_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -220,6 +221,7 @@ def _work(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    settled = False
     with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
         while True:
             job: Job = connection.recv()
@@ -230,6 +232,11 @@ def _work(
             except BaseException as error:
                 answer = Outcome(FAILED, f"{type(error).__name__}: {error}")
             connection.send(answer)
+            if not settled:
+                # What the first job imported and keeps need not be looked through for garbage again.
+                gc.collect()
+                gc.freeze()
+                settled = True
 
 
 def _end_with_the_sweep() -> None:

@@ -113,6 +113,10 @@ class SequenceClassification(Task):
         logits, loss, count = self._score(batch)
         self.metrics.on_val.update(logits, batch.targets)
         self.log_mean("val/loss", loss, count)
+
+    # Metrics are logged once an epoch: logging them takes as long as a step of a small model.
+
+    def on_validation_epoch_end(self) -> None:
         self.log_dict(self.metrics.on_val, prog_bar=True)
 
     def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
@@ -121,10 +125,10 @@ class SequenceClassification(Task):
         self.metrics.confusion.update(logits, batch.targets)
         self.metrics.on_majority.update(torch.full_like(batch.targets, self.majority), batch.targets)
         self.log_mean("test/loss", loss, count)
-        self.log_dict(self.metrics.on_test)
-        self.log_dict(self.metrics.on_majority)
 
     def on_test_epoch_end(self) -> None:
+        self.log_dict(self.metrics.on_test)
+        self.log_dict(self.metrics.on_majority)
         self._confusion = self.metrics.confusion.compute()
         self.metrics.confusion.reset()
 

@@ -40,6 +40,7 @@ def learning_curves(
     names.sort(key=lambda name: (f"val/{name}" != monitor, name != "loss", name))
     figure = _figure(len(names), title)
     best = best_row(list(rows), monitor, mode)
+    explained: set[str] = set()  # a legend takes as long as its panel
     for axes, name in zip(figure.axes, names, strict=True):
         for split, color, label in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
             points = _points(rows, within, f"{split}/{name}")
@@ -48,13 +49,15 @@ def learning_curves(
                 axes.plot(*zip(*points, strict=True), color=color, label=label, marker=marker)
         if f"val/{name}" == monitor and best:
             axes.plot(best["epoch"] + 1, best[monitor], "*", color=MODEL, markersize=12, label="best")
-            axes.annotate(
-                f"{best[monitor]:.4g}", (best["epoch"] + 1, best[monitor]), (0, 9), textcoords="offset points"
-            )
+            place = best["epoch"] + 1, best[monitor]
+            axes.annotate(f"{best[monitor]:.4g}", place, (0, 9), textcoords="offset points", ha="center")
         axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=not within or within[-1]["epochs"] >= 3))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=not within or within[-1]["epochs"] >= 3))
         axes.margins(y=0.12)
-        axes.legend(frameon=False, fontsize=8)
+        labels = {str(line.get_label()) for line in axes.lines}
+        if not labels <= explained:
+            axes.legend(frameon=False, fontsize=8)
+            explained |= labels
     write_picture(path, figure)
     return True
 
@@ -83,7 +86,8 @@ def test_pictures(report: dict[str, Any], folder: Path, title: str) -> list[Path
 
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
     """Draw test examples [true class, predicted class], with numbers where they fit."""
-    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+    long = max(map(len, classes)) > 4
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained" if long else None)
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -92,8 +96,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: Path, tit
             if count:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
-        rotation = 90 if max(map(len, classes)) > 4 else 0
-        axes.set_xticks(range(len(classes)), classes, rotation=rotation, fontsize=8)
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if long else 0, fontsize=8)
         axes.set_yticks(range(len(classes)), classes, fontsize=8)
     right = np.trace(counts)
     axes.set(xlabel="predicted", ylabel="true")
@@ -120,11 +123,23 @@ def forecasts(windows: Sequence[dict[str, Any]], targets: Sequence[str], path: P
 
 
 def _figure(panels: int, title: str, columns: int = 3) -> Figure:
+    """Panels with room for tick labels of eight characters: to measure them takes as long as to draw them."""
     columns = min(panels, columns)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    width, height = 4.2 * columns, 3.2 * rows  # inches
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.85 / width,
+        right=1 - 0.15 / width,
+        bottom=0.55 / height,
+        top=1 - 0.45 / height,
+        wspace=columns / (width - columns),
+        hspace=0.7 * rows / (height - 1.0 - 0.7 * (rows - 1)),
+    )
     for index in range(panels):
         axes: Axes = figure.add_subplot(rows, columns, index + 1)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
+        axes.tick_params(labelsize=9)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    figure.suptitle(title, fontsize=11, y=1 - 0.12 / height, va="top")
     return figure

@@ -44,6 +44,7 @@ class SeriesWindows(SequenceDataModule):
     """
 
     facts_type = SERIES_WINDOWS.facts
+    load_draws = False
     facts: SeriesFacts | None
     train_data: Windows
     validation_data: Windows

@@ -42,6 +42,7 @@ class LanguageText(SequenceDataModule):
     """
 
     facts_type = LANGUAGE_TEXT.facts
+    load_draws = False
     facts: TextFacts | None
 
     def __init__(
