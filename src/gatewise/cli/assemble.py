@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -31,7 +32,13 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
-from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import (
+    NoProfiler,
+    make_interruptible,
+    make_steps_plain,
+    skip_empty_hooks,
+    skip_idle_hooks,
+)
 from gatewise.tasks import Task
 
 PARTS = (
@@ -178,6 +185,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     assert isinstance(trainer, Trainer)
     # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    make_interruptible(trainer, run.checkpoints / "last.ckpt")
     make_steps_plain(trainer)
     return trainer
 
@@ -203,7 +211,7 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
         own: dict[str, Any] = {}
         if issubclass(kind, ModelCheckpoint) and "dirpath" not in node:
             own["dirpath"] = str(run.checkpoints)
-        if kind.__module__.startswith("gatewise."):
+        if "run" in inspect.signature(kind).parameters and kind.__module__.startswith("gatewise."):
             own["run"] = run
         callback = _build_part(node, f"callbacks.{name!s}", **own)
         skip_idle_hooks(callback, node)

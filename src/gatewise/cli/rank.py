@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -23,7 +24,9 @@ def main() -> None:
     from gatewise.runs.run import Run
 
     run = Run(Path(sys.argv[1]))
-    fit_and_test(run, *prepare(stored_config(run), run.choices()))
+    # Rank 0, which was asked to stop, says so.
+    with contextlib.suppress(KeyboardInterrupt):
+        fit_and_test(run, *prepare(stored_config(run), run.choices()))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -50,6 +51,17 @@ def skip_idle_hooks(callback: pl.Callback, settings: Mapping[Any, Any]) -> None:
     each_step = ("every_n_train_steps", "train_time_interval", "duration")
     if kind in (ModelCheckpoint, Timer) and all(settings.get(name) is None for name in each_step):
         callback.on_train_batch_end = None  # type: ignore[assignment, method-assign]
+
+
+def make_interruptible(trainer: pl.Trainer, last: Path) -> None:
+    """Have a Trainer stop, save and resume after any step, in the checkpoint ``last``.
+
+    Under a version of Lightning that is not known it does so when an epoch has ended.
+    """
+    if pl.__version__.startswith(KNOWN):
+        from gatewise.runs.mid_epoch import InterruptibleEpochs
+
+        trainer.fit_loop.epoch_loop = InterruptibleEpochs(trainer, last)
 
 
 def make_steps_plain(trainer: pl.Trainer) -> None:
