@@ -10,6 +10,7 @@ import pytest
 import torch
 from workplace import Place, read_json, test_metrics
 
+from gatewise.runs.metrics import read_metrics
 from gatewise.runs.mid_epoch import epochs_in, is_mid_epoch
 from gatewise.runs.run import Run
 
@@ -31,6 +32,8 @@ class At(pl.Callback):
         if [self.validations, batch_idx] == self.validation:
             self.send()
     def send(self):
+        if self.signal is None:
+            raise RuntimeError("as good as killed: nothing is saved any more")
         os.kill(os.getpid(), getattr(signal, self.signal))
 """
 
@@ -119,3 +122,72 @@ def test_it_goes_on_to_the_same_digits(argv, at, epochs, batches, due, tmp_path,
     place.ok("train", "resume=last", "+callbacks.mine=null")
     assert place.runs() == [run.folder]
     same(run, whole(argv, tmp_path_factory.mktemp("whole")))
+
+
+TWO = "trainer=ddp_cpu"
+IN_TWO = {
+    "speech": ([*SPEECH, TWO], {"step": 12}),
+    "speech, in validation": ([*SPEECH, TWO], {"validation": [2, 0]}),
+    "speech, gradients of two batches": ([*SPEECH, TWO, THREE], {"batch": [1, 4]}),
+    "series": ([*SERIES, TWO], {"step": 12}),
+    "text": ([*TEXT, TWO], {"step": 8}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("argv", "at"), IN_TWO.values(), ids=IN_TWO)
+def test_two_processes_go_on_to_the_same_digits(argv, at, tmp_path):
+    """The signal comes to rank 0 alone, as the others are deaf to it."""
+    place = Place(tmp_path / "work")
+    run = stop(place, argv, at)
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    assert is_mid_epoch(checkpoint)
+    assert len(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]["ranks"]) == 2
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    same(run, Place(tmp_path / "whole").train(*argv))
+
+
+STILL = [*TEXT, "task.dropout=0", "model.dropout=0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on(before, after, tmp_path):
+    """With the carried lanes of all; what is drawn is not what one process would draw, so without dropout."""
+    place = Place(tmp_path / "work")
+    run = stop(place, [*STILL, "trainer.strategy=ddp", f"trainer.devices={before}"], {"step": 8})
+    place.ok("train", "resume=last", "+callbacks.mine=null", f"trainer.devices={after}")
+    expected = Place(tmp_path / "whole").train(*STILL)
+    assert run.summary()["processes"] == after
+    for row, other in zip(read_metrics(run.metrics_file), read_metrics(expected.metrics_file), strict=True):
+        assert row == {name: pytest.approx(value, rel=1e-5) for name, value in other.items()}
+
+
+PERIODIC = {
+    "after every step": ["callbacks.timed_checkpoint.every_minutes=0"],
+    # Lightning's own way, in the step that ends.
+    "by steps": ["+callbacks.last_checkpoint.every_n_train_steps=4"],
+}
+
+
+@pytest.mark.parametrize("argv", [SPEECH, [*TEXT, HALVES]], ids=["speech", "text"])
+@pytest.mark.parametrize("settings", PERIODIC.values(), ids=PERIODIC)
+def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
+    argv, settings, tmp_path, tmp_path_factory
+):
+    place = Place(tmp_path / "work")
+    words = ["+callbacks.mine._target_=stopping.At", "+callbacks.mine.step=9", "+callbacks.mine.signal=null"]
+    result = place("train", "wandb.mode=disabled", *argv, *settings, *words)
+    assert result.code != 0
+    run = place.last()
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    assert is_mid_epoch(checkpoint)
+    assert checkpoint["global_step"] == (8 if settings == PERIODIC["by steps"] else 9)
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    same(run, whole(argv, tmp_path_factory.mktemp("whole")))
+
+
+def test_a_period_is_a_number(place):
+    assert (
+        "callbacks.timed_checkpoint" in place("train", "callbacks.timed_checkpoint.every_minutes=-1").line()
+    )
