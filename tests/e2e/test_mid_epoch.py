@@ -166,6 +166,7 @@ def test_another_number_of_processes_goes_on(before, after, tmp_path):
 PERIODIC = {
     "after every step": ["callbacks.timed_checkpoint.every_minutes=0"],
     # Lightning's own way, in the step that ends.
+    "by time": ["+callbacks.last_checkpoint.train_time_interval={seconds: 0}"],
     "by steps": ["+callbacks.last_checkpoint.every_n_train_steps=4"],
 }
 
@@ -187,7 +188,16 @@ def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
     same(run, whole(argv, tmp_path_factory.mktemp("whole")))
 
 
-def test_a_period_is_a_number(place):
-    assert (
-        "callbacks.timed_checkpoint" in place("train", "callbacks.timed_checkpoint.every_minutes=-1").line()
-    )
+PERIODS = {
+    "callbacks.timed_checkpoint.every_minutes=-1": "timed_checkpoint.every_minutes must be a number of 0 or more",
+    "+callbacks.last_checkpoint.train_time_interval=10": "last_checkpoint.train_time_interval=10: give it as {min",
+    "+callbacks.last_checkpoint.train_time_interval={minute: 1}": "give it as {minutes: 10}; also days, hours",
+}
+
+
+@pytest.mark.parametrize(("setting", "line"), PERIODS.items())
+def test_a_period_that_is_none_is_refused(setting, line, place):
+    result = place("train", setting)
+    assert result.code == 1
+    assert line in result.line()
+    assert place.runs() == []

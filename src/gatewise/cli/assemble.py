@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -211,12 +212,23 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
         own: dict[str, Any] = {}
         if issubclass(kind, ModelCheckpoint) and "dirpath" not in node:
             own["dirpath"] = str(run.checkpoints)
+        if issubclass(kind, ModelCheckpoint) and node.get("train_time_interval") is not None:
+            key = f"callbacks.{name!s}.train_time_interval"
+            own["train_time_interval"] = _duration(key, node["train_time_interval"])
         if "run" in inspect.signature(kind).parameters and kind.__module__.startswith("gatewise."):
             own["run"] = run
         callback = _build_part(node, f"callbacks.{name!s}", **own)
         skip_idle_hooks(callback, node)
         callbacks.append(callback)
     return callbacks
+
+
+def _duration(key: str, value: Any) -> timedelta:
+    """A time from ``{minutes: 10}``, which Lightning wants as an object."""
+    try:
+        return timedelta(**value)
+    except TypeError:
+        raise ValueError(f"{key}={value}: give it as {{minutes: 10}}; also days, hours, seconds") from None
 
 
 def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:
