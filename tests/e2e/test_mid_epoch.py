@@ -188,10 +188,11 @@ def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
     same(run, whole(argv, tmp_path_factory.mktemp("whole")))
 
 
+EVERY = "+callbacks.last_checkpoint.train_time_interval"
 PERIODS = {
-    "callbacks.timed_checkpoint.every_minutes=-1": "timed_checkpoint.every_minutes must be a number of 0 or more",
-    "+callbacks.last_checkpoint.train_time_interval=10": "last_checkpoint.train_time_interval=10: give it as {min",
-    "+callbacks.last_checkpoint.train_time_interval={minute: 1}": "give it as {minutes: 10}; also days, hours",
+    "callbacks.timed_checkpoint.every_minutes=-1": "every_minutes must be a number of 0 or more, got -1",
+    f"{EVERY}=10": f"{EVERY[1:]}=10: give it as {{minutes: 10}}",
+    f"{EVERY}={{minute: 1}}": "give it as {minutes: 10}; also days, hours",
 }
 
 
