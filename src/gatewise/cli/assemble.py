@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,14 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
-from gatewise.runs.steps import BatchesStay, NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import (
+    BatchesStay,
+    NoProfiler,
+    make_interruptible,
+    make_steps_plain,
+    skip_empty_hooks,
+    skip_idle_hooks,
+)
 from gatewise.runs.validations import ValidationsFile
 from gatewise.tasks import Task
 
@@ -182,6 +191,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     assert isinstance(trainer, Trainer)
     # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    make_interruptible(trainer, run.checkpoints / "last.ckpt")
     make_steps_plain(trainer)
     return trainer
 
@@ -207,7 +217,10 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[
         own: dict[str, Any] = {}
         if issubclass(kind, ModelCheckpoint) and "dirpath" not in node:
             own["dirpath"] = str(run.checkpoints)
-        if kind.__module__.startswith("gatewise."):
+        if issubclass(kind, ModelCheckpoint) and node.get("train_time_interval") is not None:
+            key = f"callbacks.{name!s}.train_time_interval"
+            own["train_time_interval"] = _duration(key, node["train_time_interval"])
+        if "run" in inspect.signature(kind).parameters and kind.__module__.startswith("gatewise."):
             own["run"] = run
         if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
             # Its patience is one of epochs, also where an epoch has several validations.
@@ -216,6 +229,14 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[
         skip_idle_hooks(callback, node)
         callbacks.append(callback)
     return callbacks
+
+
+def _duration(key: str, value: Any) -> timedelta:
+    """A time from ``{minutes: 10}``, which Lightning wants as an object."""
+    try:
+        return timedelta(**value)
+    except TypeError:
+        raise ValueError(f"{key}={value}: give it as {{minutes: 10}}; also days, hours, seconds") from None
 
 
 def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:

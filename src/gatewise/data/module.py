@@ -150,6 +150,8 @@ class EpochBatches(Sampler[list[int]]):
             )
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
+        self.start = 0
+        """Batches that the next pass leaves out: a resumed epoch has them behind it."""
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
@@ -160,7 +162,8 @@ class EpochBatches(Sampler[list[int]]):
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch()]).permutation(self.size)
-        for start in range(0, self.size, self.batch_size):
+        first, self.start = self.start, 0
+        for start in range(first * self.batch_size, self.size, self.batch_size):
             batch = order[start : start + self.batch_size]
             if self.shuffle and len(batch) < self.world_size:
                 # With its own examples: with one left, every process's gradient is that one's.
@@ -168,3 +171,19 @@ class EpochBatches(Sampler[list[int]]):
             share = batch[self.rank :: self.world_size]
             if len(share):
                 yield share.tolist()
+
+
+class InOrder(Sampler[int]):
+    """The numbers below ``size``, in order."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.start = 0
+        """How many the next pass leaves out: a resumed epoch has them behind it."""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        first, self.start = self.start, 0
+        yield from range(first, self.size)

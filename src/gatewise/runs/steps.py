@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -75,6 +76,17 @@ class BatchesStay(pl.Callback):
 
 def _as_it_is(batch: Any, device: Any = None, dataloader_idx: int = 0) -> Any:  # noqa: ARG001
     return batch
+
+
+def make_interruptible(trainer: pl.Trainer, last: Path) -> None:
+    """Have a Trainer stop, save and resume after any step, in the checkpoint ``last``.
+
+    Under a version of Lightning that is not known it does so when an epoch has ended.
+    """
+    if pl.__version__.startswith(KNOWN):
+        from gatewise.runs.mid_epoch import InterruptibleEpochs
+
+        trainer.fit_loop.epoch_loop = InterruptibleEpochs(trainer, last)
 
 
 def make_steps_plain(trainer: pl.Trainer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -153,6 +154,21 @@ class Task(pl.LightningModule):
         count *= self.trainer.world_size
         self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
+    def epoch_state(self) -> dict[str, Any]:
+        """What the training steps of this epoch have left here beside the weights, as plain values."""
+        return {"training_epoch": self.training_epoch.state_dict()}
+
+    def load_epoch_state(self, ranks: list[dict[str, Any]]) -> None:
+        """Take up an epoch where the processes that trained it, maybe more or fewer, left it."""
+        rank, count = self.trainer.global_rank, self.trainer.world_size
+        mine = [state["training_epoch"] for state in ranks[rank::count]]
+        self.training_epoch.load_state_dicts(mine, self.device)
+        if self.trainer.is_last_batch:
+            # Only its validation is to come; Lightning keeps what is logged in no checkpoint.
+            self._current_fx_name = "training_step"
+            self._log_training_epoch()
+            self._current_fx_name = None
+
     # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
     # written, or a resumed training repeats an epoch's learning rate.
 
@@ -172,7 +188,10 @@ class Task(pl.LightningModule):
             if watched is not None:
                 self._scheduler.step(float(watched))
         elif self._scheduler is not None:
-            self._scheduler.step()
+            with warnings.catch_warnings():
+                # In an epoch of which only the validation was left, this process has taken no step.
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+                self._scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._scheduler is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -50,6 +53,40 @@ class TrainingEpoch:
             predicted, targets = zip(*self._predictions, strict=True)
             self.metrics.update(torch.cat(predicted), torch.cat(targets))
         self._losses, self._counts, self._predictions = [], [], []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was added so far; steps that are not scored yet as they are, or sums would be rounded anew."""
+        scores = self.metrics.items(keep_base=True, copy_state=False) if self.metrics is not None else ()
+        return {
+            "loss": self.loss,
+            "count": self.count,
+            "losses": list(self._losses),
+            "counts": list(self._counts),
+            "predictions": list(self._predictions),
+            "metrics": {name: (dict(m.metric_state), m.update_count) for name, m in scores},
+        }
+
+    def load_state_dicts(self, states: Sequence[dict[str, Any]], device: torch.device) -> None:
+        """Take up what was added elsewhere: by this process, or by several."""
+        self.reset()
+        for state in states:
+            self.loss += state["loss"]
+            self.count += state["count"]
+            self._losses += [loss.to(device) for loss in state["losses"]]
+            self._counts += state["counts"]
+            self._predictions += [(p.to(device), t.to(device)) for p, t in state["predictions"]]
+            if self.metrics is not None:
+                for name, metric in self.metrics.items(keep_base=True, copy_state=False):
+                    values, count = state["metrics"][name]
+                    values = {key: value.to(device) for key, value in values.items()}
+                    if metric.update_count > 0:
+                        metric.merge_state(values)
+                    else:
+                        for key, value in values.items():
+                            setattr(metric, key, value)
+                    metric._update_count += count
+        if len(states) > 1:
+            self.gather()
 
     def reset(self) -> None:
         """Forget all steps."""
