@@ -18,6 +18,25 @@ def test_relative_files_are_tried_in_the_folders_in_order(tmp_path):
     assert find_file(second / "one.csv", [first], "data.file") == second / "one.csv"
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("holida.csv", "holiday.csv"),
+        ("holiday.cvs", "holiday.csv"),  # and not holiday.txt
+        ("holiday.text", "holiday.txt"),
+        ("missing.csv", None),  # .csv is no likeness
+        ("sub/holidays.txt", None),
+    ],
+)
+def test_a_file_that_is_not_there_is_likened_to_its_neighbours(tmp_path, asked, meant):
+    for name in ("holiday.csv", "holiday.txt", "sea.csv"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match="was not found in") as caught:
+        find_file(asked, [tmp_path], "data.file")
+    expected = "" if meant is None else f" (did you mean {meant!r}?)"
+    assert str(caught.value).startswith(f"data.file={asked} was not found in {tmp_path}{expected};")
+
+
 def test_without_folders_the_working_folder_is_searched(tmp_path, monkeypatch):
     (tmp_path / "here.csv").write_text("x")
     monkeypatch.chdir(tmp_path)

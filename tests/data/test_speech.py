@@ -148,7 +148,7 @@ TS_MISTAKES = {
     "empty cell": ("1,2:3,:a", [":6", "value 2 of feature 2", "missing"]),
     "NaN": ("1,2:NaN,4:a", [":6", "value 1 of feature 2", "NaN"]),
     "infinite": ("1,2:1e60,4:a", [":6", "1e60", "not a finite number"]),
-    "word": ("1,two:3,4:a", [":6", "'two'", "not a finite number"]),
+    "word": ("1,two:3,4:a", [":6", "'two'", "not a finite number", "correct it or drop the sequence"]),
     "ragged": ("1,2,3:4,5:a", [":6", "2 and 3 values", "equally long"]),
     "features": ("1,2:a", [":6", "1 features", "@dimensions says 2"]),
     "label": ("1,2:3,4:bb", [":6", "'bb'", "did you mean 'b'", "@classLabel"]),

@@ -193,13 +193,25 @@ def files_of(run: Run) -> dict[str, bytes]:
 @pytest.mark.parametrize("again", [[], ["trainer.max_epochs=2"], ["model=bilstm", "trainer=cpu"], ["seed=1"]])
 def test_a_done_run_says_so(done: Place, again: list[str]) -> None:
     before = files_of(done.last())
-    result = done.ok("train", "resume=last", *again)
-    assert (
-        f"runs/speech/japanese_vowels/{done.last().id} is done; train on with trainer.max_epochs="
-        in result.out
+    result = done("train", "resume=last", *again)
+    assert result.code == 1
+    assert result.line() == (
+        f"gatewise: error: resume=runs/speech/japanese_vowels/{done.last().id} is done; "
+        f"train on with trainer.max_epochs=..."
     )
     assert files_of(done.last()) == before
     assert len(done.runs()) == 1
+
+
+def test_a_job_started_again_after_its_end_is_content(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["train", "debug=one_batch", "test=false"]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    place.ok(*argv)
+    before = files_of(place.last())
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert "is done; train on with" in place.ok(*argv).out
+    assert files_of(place.last()) == before
+    assert len(place.runs()) == 1
 
 
 @pytest.mark.parametrize(
@@ -248,7 +260,7 @@ def test_an_early_stopped_run_is_done(place: Place) -> None:
     )  # fmt: skip
     assert len(read_metrics(run.metrics_file)) < 5
     before = files_of(run)
-    assert "is done" in place.ok("train", "resume=last").out
+    assert "is done; train on" in place("train", "resume=last").line()
     assert files_of(run) == before
 
 

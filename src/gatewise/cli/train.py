@@ -77,6 +77,7 @@ def _lead(config: DictConfig) -> float | None:
     with open_dict(config):
         # How the sweep goes about it is nothing of one training's.
         job = (config.pop("sweep", None) or {}).get("job")
+    asked = config.resume is not None
     folder = None if job is None else Path(job.run)
     if folder is not None and (folder / "config.yaml").is_file():
         config.resume = str(folder)
@@ -88,7 +89,7 @@ def _lead(config: DictConfig) -> float | None:
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
             run.save_code(_code(runs_dir, job))
-            return _resume(run, overrides, job)
+            return _resume(run, overrides, job, asked)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
     data, task = prepare(config, choices, job)
@@ -111,13 +112,19 @@ def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa:
     return read_code(folder, runs_dir)
 
 
-def _resume(run: Run, overrides: list[str], job: DictConfig | None = None) -> float | None:
-    """Go on with a run whose lock is held; a finished one only where it is given more epochs."""
+def _resume(run: Run, overrides: list[str], job: DictConfig | None, asked: bool) -> float | None:
+    """Go on with a run whose lock is held; a finished one only where it is given more epochs.
+
+    Raises ValueError for a finished one that was ``asked`` for. A sweep, or a job that a cluster started
+    again, comes upon it by itself and is content.
+    """
     before = stored_config(run)
     config = resumed_config(run, overrides)
     warn_of_schedule(config)
     if run.state() == "done" and not (config != before and _epochs_left(run, config)):
         message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
+        if asked:
+            raise ValueError(f"resume={message}")
         Console(soft_wrap=True).print(message, highlight=False)
         return best_value(run)
     data, task = prepare(config, run.choices(), job)

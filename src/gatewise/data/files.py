@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from gatewise.settings import did_you_mean
+from gatewise.settings import nearest
 
 
 def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package: str | None = None) -> Path:
@@ -28,7 +28,7 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
             return place
     if package is not None and not wanted.is_absolute():
         return installed_file(package, wanted, key=key, beside=folders or (Path.cwd(),))
-    similar = did_you_mean(wanted.name, _neighbours(places))
+    similar = _similar(wanted, places)
     if places[0].is_dir():
         raise ValueError(f"{key}={path} is a folder: name one file in it")
     if wanted.is_absolute():
@@ -65,7 +65,7 @@ def installed_file(
     for place in places:
         if place.is_file():
             return place
-    similar = did_you_mean(Path(relative).name, _neighbours(places))
+    similar = _similar(Path(relative), places)
     raise ValueError(
         f"{named}the installed package {package} holds no file {relative}{similar}"
         + (f", nor do {', '.join(str(folder) for folder in beside)}" if beside else "")
@@ -93,7 +93,12 @@ def read_text(path: Path) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _neighbours(places: Sequence[Path]) -> list[str]:
-    """Names of the files beside the places where a file was looked for."""
+def _similar(wanted: Path, places: Sequence[Path]) -> str:
+    """The file closest in name beside the places where one was looked for; its suffix brings none closer."""
     folders = {place.parent for place in places if place.parent.is_dir()}
-    return sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())
+    files = sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())
+    close = nearest(wanted.stem, {Path(name).stem for name in files})
+    same = {Path(name).suffix: name for name in files if Path(name).stem == close}
+    if not same:
+        return ""
+    return f" (did you mean {same[nearest(wanted.suffix, same) or min(same)]!r}?)"

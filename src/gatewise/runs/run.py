@@ -177,7 +177,10 @@ class Run:
         path = self.checkpoints / f"{kind}.ckpt"
         if not path.is_file():
             found = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
-            raise ValueError(f"{self.folder} has no checkpoint {kind!r} (found: {found})")
+            raise ValueError(
+                f"{self.folder} has no checkpoint {kind!r} (found: {found}): "
+                f"go on training with resume={self.folder}"
+            )
         return path
 
     def set_status(self, state: str, reason: str | None = None) -> None:

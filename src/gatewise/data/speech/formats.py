@@ -127,7 +127,9 @@ def _ts_sequence(text: str, place: str) -> NDArray[np.float32]:
         where = f"{place}: value {index % lengths[0] + 1} of feature {index // lengths[0] + 1}"
         if cells[index].strip() in ("?", ""):
             raise ValueError(f"{where} is missing ({cells[index]!r}): fill it in or drop the sequence")
-        raise ValueError(f"{where} is not a finite number: {cells[index].strip()!r}")
+        raise ValueError(
+            f"{where} is not a finite number: {cells[index].strip()!r}: correct it or drop the sequence"
+        )
     return np.ascontiguousarray(values.reshape(len(features), lengths[0]).T)
 
 
@@ -233,7 +235,7 @@ def _checked(path: Path, sequences: list[NDArray[np.float32]], labels: list[str]
             step, feature = np.argwhere(~np.isfinite(sequence))[0]
             raise ValueError(
                 f"{path}: sequence {index}, step {step}, feature {feature} is not a finite number: "
-                f"{sequence[step, feature]}"
+                f"{sequence[step, feature]}; correct it or drop the sequence"
             )
     return LabelledSequences(sequences, labels, [f"{path}: sequence {i}" for i in range(len(sequences))])
 
