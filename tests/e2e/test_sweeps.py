@@ -220,6 +220,10 @@ def test_a_training_whose_process_is_killed_is_taken_up_again_once(breaking: Pla
 REFUSED: list[tuple[list[str], str]] = [
     (["sweep.jobs=2"], "sweep.jobs=2: this is one training and no sweep: add -m"),
     (["-m", "sweep.jobs=0"], "sweep.jobs must be a whole number of at least 1, got 0"),
+    (
+        ["-m", "seed=1,2", "sweep.job=2"],
+        "sweep.job=2 is what a sweep tells its trainings; did you mean sweep.j",
+    ),
     (["-m", "sweep.objectives=[test/loss]"], "sweep.objectives: test/loss: to choose by the test data"),
     (
         ["-m", "sweep.objectives=[val/loss,parameters]", "sweep.directions=[min]"],
