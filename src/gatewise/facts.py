@@ -102,7 +102,7 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     read = {n: tuple(values[n]) if isinstance(values[n], list) else values[n] for n in names}
     for name, value in read.items():
         if not _fits(value, hints[name]):
-            wanted = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
+            wanted = hints[name] if get_args(hints[name]) else hints[name].__name__
             got = repr(values[name])[:60]
             raise ValueError(f"{kind.kind} facts: {name} must be {wanted}, got {got}")
     return kind(**read)

@@ -241,6 +241,7 @@ OURS: dict[str, Ranges] = {
     "gatewise.data.series.SeriesWindows": SERIES_WINDOWS,
     "gatewise.data.text.LanguageText": LANGUAGE_TEXT,
     "gatewise.runs.wandb.make_logger": WANDB_LOGGER,
+    "gatewise.runs.mid_epoch.TimedCheckpoint": Ranges({"every_minutes": not_negative}),
 }
 """By the ``_target_`` of a config."""
 

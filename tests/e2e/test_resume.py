@@ -89,6 +89,8 @@ def test_a_killed_training_resumed_is_the_unbroken_one(
     assert run.state() == "done"
     assert broken.runs() == [run.folder]
     assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    if whole.validations_file.exists():
+        assert run.validations_file.read_bytes() == whole.validations_file.read_bytes()
     assert test_metrics(run) == test_metrics(whole)
     weights, expected = (
         torch.load(r.checkpoint("last"), weights_only=True)["state_dict"] for r in (run, whole)

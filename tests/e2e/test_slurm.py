@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def test_two_processes_in_one_job(slurm: dict[str, str], place: Place) -> None:
 def test_a_job_that_is_stopped_for_its_time_limit_goes_on_in_the_same_run(
     slurm: dict[str, str], place: Place
 ) -> None:
-    """The signal of the time limit, twice; SLURM counts the limit itself in whole minutes."""
+    """The signal of the time limit, twice, at moments of our own."""
     epochs = ["trainer.max_epochs=400", "callbacks.early_stopping.patience=400", "test=false"]
     process = place.start("train", *ON_SLURM, *epochs, **slurm)
     rows: list[int] = []
@@ -87,6 +88,43 @@ def test_a_job_that_is_stopped_for_its_time_limit_goes_on_in_the_same_run(
 
 def _epochs(place: Place) -> int:
     return len(read_metrics(place.last().metrics_file))
+
+
+SLOWLY = """
+import time
+import pytorch_lightning as pl
+
+class Slowly(pl.Callback):
+    "Makes an epoch of eight batches last longer than SLURM's shortest limit, a minute."
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        time.sleep(12)
+"""
+
+
+@pytest.mark.timeout(900)
+def test_an_epoch_that_is_longer_than_the_time_limit_comes_to_its_end(
+    slurm: dict[str, str], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM itself sends the signal, again and again: each job takes the epoch a few steps further."""
+    (place.folder / "slowly.py").write_text(SLOWLY)
+    monkeypatch.setenv("PYTHONPATH", str(place.folder), prepend=":")
+    argv = ["data.batch_size=27", "trainer.max_epochs=1", "test=false"]
+    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30"]
+    slowly = "+callbacks.slowly._target_=slowly.Slowly"
+    process = place.start("train", *ON_SLURM, *limit, *argv, slowly, **slurm)
+    wait_until(lambda: ask(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i"), 60)
+    job = ask(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i").strip()
+    wait_until(lambda: not ask(slurm, "squeue", "-h", "-r"), 800)
+    told = ask(slurm, "scontrol", "show", "job", job)
+    restarts = re.search(r"Restarts=(\d+)", told)
+    assert restarts is not None
+    assert int(restarts[1]) >= 2, told
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    (folder,) = place.runs()
+    assert Run(folder).state() == "done"
+    whole = Place(place.folder / "whole").train(*argv)
+    assert Run(folder).metrics_file.read_text() == whole.metrics_file.read_text()
 
 
 BATCH = """#!/bin/bash

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from workplace import Place, processes_naming, wait_until
 
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.mid_epoch import is_mid_epoch
 
 SHORT = ["trainer=torchrun", "trainer.accelerator=cpu", "trainer.max_epochs=2"]
 
@@ -103,6 +105,29 @@ def test_a_process_that_is_lost_is_started_again_and_goes_on(place: Place) -> No
         assert [row["epoch"] for row in read_metrics(run.metrics_file)] == list(range(60))
     finally:
         machines.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [[0, 1], [1]], ids=["both", "that without rank 0"])
+def test_agents_that_are_asked_to_end_leave_a_checkpoint_in_mid_epoch(told: list[int], place: Place) -> None:
+    long = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=60", "wandb.mode=disabled"]
+    machines = Machines(place, "train", *SHORT[:2], *long)
+    try:
+        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 2, 120)
+        for index in told:
+            machines.agents[index].terminate()
+        machines.end()
+    finally:
+        machines.kill()
+    run = place.last()
+    assert (run.state(), run.reason()) == ("interrupted", "stopped by SIGTERM")
+    assert is_mid_epoch(torch.load(run.checkpoint("last"), weights_only=True))
+    again = Machines(place, "train", *SHORT[:2], *long, f"resume={run.folder}")
+    out = again.end()
+    assert [agent.returncode for agent in again.agents] == [0, 0], out
+    assert run.state() == "done"
+    whole = Place(place.folder / "whole").train(*long, "trainer=ddp_cpu")
+    assert run.metrics_file.read_text() == whole.metrics_file.read_text()
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from workplace import Place, read_json
 
 from gatewise.cli.config import conf_folder
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.validations import read_validations
 
 DEBUG = sorted(path.stem for path in (conf_folder() / "debug").glob("*.yaml"))
 SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=4", "trainer.limit_test_batches=2"]
@@ -50,6 +53,24 @@ def test_a_debug_preset_runs(place: Place, preset: str) -> None:
     assert run.config().trainer.detect_anomaly == (preset == "detect_anomaly")
     if preset == "profiler":
         assert "run_training_epoch" in result.out + run.log_file.read_text()
+
+
+def test_patience_is_one_of_epochs_where_an_epoch_has_several_validations(place: Place) -> None:
+    # Nothing improves on the first epoch by 100: the second is one too many.
+    result = place.ok(
+        "train", "trainer.limit_train_batches=7", "trainer.val_check_interval=0.4", "trainer.max_epochs=4",
+        "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=100", "test=false",
+        "wandb.mode=disabled",
+    )  # fmt: skip
+    run = place.last()
+    rows = read_metrics(run.metrics_file)
+    assert [row["step"] for row in rows] == [6, 13]
+    assert all(f"train/{name}" in row for row in rows for name in ("accuracy", "f1", "loss"))
+    assert [row["step"] for row in read_validations(run.validations_file)] == [2, 5, 6, 9, 12, 13]
+    lines = re.findall(r"^(epoch \S+(?:, step \S+)?)  .*val/loss", result.out, re.MULTILINE)
+    assert lines == [
+        f"epoch {epoch}/4{where}" for epoch in (1, 2) for where in (", step 3/7", ", step 6/7", "")
+    ]
 
 
 SEEN: list[list[float]] = []

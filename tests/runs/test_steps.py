@@ -9,17 +9,17 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loops.optimization.automatic import Closure
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.optim import LBFGS, AdamW
 from torch.utils.data import DataLoader
 
 from gatewise.batch import SequenceBatch
 from gatewise.cells import GRU
-from gatewise.data.speech import FeatureSequences
 from gatewise.facts import FeatureFacts
 from gatewise.nn import Recurrent
 from gatewise.runs import steps
 from gatewise.runs.plain_steps import PlainSteps
-from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import BatchesStay, NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
 from gatewise.tasks import SequenceClassification
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -43,6 +43,20 @@ class Answering(SequenceClassification):
 class Listening(pl.Callback):
     def on_after_backward(self, trainer, pl_module):
         pass
+
+
+class Seen(pl.Callback):
+    """Keeps what callbacks are shown of the training at an epoch's end."""
+
+    def __init__(self):
+        self.training = []
+
+    def on_train_epoch_end(self, trainer, pl_module):  # noqa: ARG002
+        self.training.append(training(trainer.callback_metrics))
+
+
+def training(metrics):
+    return {name: float(value) for name, value in metrics.items() if name.startswith("train/")}
 
 
 class Noting(Logger):
@@ -181,14 +195,66 @@ def test_loggers_are_given_the_loss_of_every_so_many_steps(every, at):
     trainer, task = make_trainer(logger=logger, log_every_n_steps=every), make_task()
     make_steps_plain(trainer)
     task.training_epoch.add = lambda loss, *_: losses.append(loss.item())
-    task._log_training_epoch = lambda: None
+    task._close_training_epoch = lambda: None
     task.log_mean = task.log_dict = lambda *_, **__: None
     trainer.fit(task, batches(), batches())
     assert logger.given == [(step, {"step/loss": losses[step], "epoch": step // 5}) for step in at]
 
 
-def test_a_batch_stays_on_the_cpu_and_moves_elsewhere(tmp_path):
-    data = FeatureSequences(train_file="a.ts", folders=[tmp_path])
-    batch = next(iter(batches()))
-    assert data.transfer_batch_to_device(batch, torch.device("cpu"), 0) is batch
-    assert data.transfer_batch_to_device(batch, torch.device("meta"), 0).inputs.device.type == "meta"
+@pytest.mark.parametrize("every", [0, 4])
+def test_loggers_are_given_an_epochs_training_under_its_last_step(every):
+    logger, seen = Noting(), Seen()
+    trainer = make_trainer([seen], logger=logger, log_every_n_steps=every)
+    trainer.fit(make_task(), batches(), batches())
+    given = [(step, metrics) for step, metrics in logger.given if "train/loss" in metrics]
+    assert given == [(5 * epoch + 4, {**seen.training[epoch], "epoch": epoch}) for epoch in (0, 1)]
+    assert given[0][1].keys() == {"train/loss", "train/accuracy", "train/f1", "epoch"}
+    assert training(trainer.logged_metrics) == seen.training[1] != seen.training[0]
+
+
+class Twice(SequenceClassification):
+    """Changes the batch where Lightning has moved it."""
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):  # noqa: ARG002
+        return batch._replace(inputs=2 * batch.inputs)
+
+
+class Zeros(pl.LightningDataModule):
+    """Changes the batch where Lightning would move it."""
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):  # noqa: ARG002
+        return batch._replace(inputs=0 * batch.inputs)
+
+    def train_dataloader(self):
+        return batches()
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+@pytest.mark.filterwarnings("ignore:You have overridden .on_after_batch_transfer.")  # the task's is taken
+@pytest.mark.parametrize(
+    ("kind", "data", "asked"),
+    [(SequenceClassification, None, False), (Twice, None, True), (SequenceClassification, Zeros, True)],
+)
+def test_only_a_batch_that_nobody_changes_stays_unasked(monkeypatch, kind, data, asked):
+    trainer, task, calls = make_trainer([BatchesStay()], max_epochs=1), make_task(kind), []
+    handler = task._apply_batch_transfer_handler
+    monkeypatch.setattr(
+        task, "_apply_batch_transfer_handler", lambda *a, **k: (calls.append(a), handler(*a, **k))[1]
+    )
+    if data is None:
+        trainer.fit(task, batches(), batches())
+    else:
+        trainer.fit(task, data())
+    assert bool(calls) is asked
+    # The next data of the same Trainer is looked at anew.
+    del calls[:]
+    trainer.test(task, Zeros(), verbose=False)
+    assert len(calls) == 5
+
+
+def test_a_batch_moves_to_a_device():
+    trainer, task = make_trainer(strategy=SingleDeviceStrategy(torch.device("meta"))), make_task()
+    trainer.strategy.connect(task)
+    BatchesStay().setup(trainer, task, "fit")
+    assert trainer.strategy.batch_to_device(next(iter(batches()))).inputs.device.type == "meta"

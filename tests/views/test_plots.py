@@ -26,8 +26,8 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def draw(rows, path, monitor="val/accuracy", mode="max"):
-    return plots.learning_curves(rows, path / "plots" / "curves.png", monitor, mode, "mine · 1")
+def draw(rows, path, monitor="val/accuracy", mode="max", within=()):
+    return plots.learning_curves(rows, path / "plots" / "curves.png", monitor, mode, "mine · 1", within)
 
 
 def test_a_panel_per_metric_the_monitored_one_first(tmp_path, figures, size):
@@ -78,6 +78,20 @@ def test_the_best_of_a_metric_that_should_be_small(tmp_path, figures):
     rows = [{"epoch": e, "val/mse": v} for e, v in enumerate((3.0, 1.0, 2.0))]
     assert draw(rows, tmp_path, "val/mse", "min")
     assert lines(figures[0].axes[0])["best"] == [(2, 1)]
+
+
+def test_an_epoch_with_several_validations_is_drawn_from_them(tmp_path, figures):
+    rows = [{"epoch": e, "train/accuracy": 0.5, "train/loss": 9.0 - e, "val/loss": 3.0 - e} for e in range(3)]
+    # The second epoch's alone: the others had one validation.
+    within = [{"epochs": 1 + f, "step": 9, "train/loss": 7 - f, "val/loss": 2.5 - f} for f in (0.25, 0.75, 1)]
+    assert draw(rows, tmp_path, "val/loss", "min", within)
+    loss, accuracy = map(lines, figures[0].axes)
+    assert loss == {
+        "training": [(1, 9), (1.25, 6.75), (1.75, 6.25), (2, 6), (3, 7)],
+        "validation": [(1, 3), (1.25, 2.25), (1.75, 1.75), (2, 1.5), (3, 1)],
+        "best": [(3, 1)],
+    }
+    assert accuracy == {"training": [(1, 0.5), (2, 0.5), (3, 0.5)]}
 
 
 SPARSE = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hydra._internal.utils import _locate
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import Profiler
@@ -31,7 +33,15 @@ from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from gatewise.runs.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.runs.metrics import MetricsFile, RowsBeforeCheckpoints
 from gatewise.runs.run import Run
-from gatewise.runs.steps import NoProfiler, make_steps_plain, skip_empty_hooks, skip_idle_hooks
+from gatewise.runs.steps import (
+    BatchesStay,
+    NoProfiler,
+    make_interruptible,
+    make_steps_plain,
+    skip_empty_hooks,
+    skip_idle_hooks,
+)
+from gatewise.runs.validations import ValidationsFile
 from gatewise.tasks import Task
 
 PARTS = (
@@ -151,12 +161,15 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
 def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ()) -> Trainer:
     """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
-    always = [
+    always: list[Callback] = [
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
+        BatchesStay(),
     ]
-    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run)]
+    if config.trainer.get("val_check_interval", 1.0) != 1.0:
+        always.append(ValidationsFile(run.validations_file, metrics))
+    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run, config.trainer)]
     for callback in callbacks:
         skip_empty_hooks(callback)
     settings: dict[str, Any] = {
@@ -178,6 +191,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     assert isinstance(trainer, Trainer)
     # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    make_interruptible(trainer, run.checkpoints / "last.ckpt")
     make_steps_plain(trainer)
     return trainer
 
@@ -192,7 +206,7 @@ def _build_part(node: Any, key: str, **objects: Any) -> Any:
         raise ValueError(f"{key}: {' '.join(str(error).split())}") from error
 
 
-def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
+def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[Callback]:
     callbacks = []
     for name, node in nodes.items():
         if node is None:
@@ -203,12 +217,26 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run) -> list[Callback]:
         own: dict[str, Any] = {}
         if issubclass(kind, ModelCheckpoint) and "dirpath" not in node:
             own["dirpath"] = str(run.checkpoints)
-        if kind.__module__.startswith("gatewise."):
+        if issubclass(kind, ModelCheckpoint) and node.get("train_time_interval") is not None:
+            key = f"callbacks.{name!s}.train_time_interval"
+            own["train_time_interval"] = _duration(key, node["train_time_interval"])
+        if "run" in inspect.signature(kind).parameters and kind.__module__.startswith("gatewise."):
             own["run"] = run
+        if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
+            # Its patience is one of epochs, also where an epoch has several validations.
+            own.update({} if "check_on_train_epoch_end" in node else {"check_on_train_epoch_end": True})
         callback = _build_part(node, f"callbacks.{name!s}", **own)
         skip_idle_hooks(callback, node)
         callbacks.append(callback)
     return callbacks
+
+
+def _duration(key: str, value: Any) -> timedelta:
+    """A time from ``{minutes: 10}``, which Lightning wants as an object."""
+    try:
+        return timedelta(**value)
+    except TypeError:
+        raise ValueError(f"{key}={value}: give it as {{minutes: 10}}; also days, hours, seconds") from None
 
 
 def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -184,6 +186,8 @@ class VerbJobs:
     """The config files as they were when the command began."""
     failures: dict[int, int] = field(default_factory=dict)
     """Exit codes by the id of the error that a job raised."""
+    folder: Path = field(default_factory=Path.cwd)
+    """Where the command was given, which relative paths start from."""
 
     module = "gatewise.cli.forked"
     """What imports all that a sweep's processes need."""
@@ -192,11 +196,24 @@ class VerbJobs:
         """Do one job of Hydra's, which goes on with the others and then raises the first error alone."""
         overrides = list(HydraConfig.get().overrides.task)
         try:
+            self._enter_folder()
             self.check(config, overrides)
             return self.work(config)
         except Exception as error:
             self.failures[id(error)] = report(error, f"job {', '.join(overrides) or 'without overrides'}: ")
             raise
+
+    def _enter_folder(self) -> None:
+        """Work where the command was given; a cluster that ran before (Ray) has its processes elsewhere."""
+        if Path.cwd() == self.folder:
+            return
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            raise ValueError(
+                f"{self.folder}: cannot be entered on {socket.gethostname()} ({error.strerror}): machines "
+                f"of a cluster share the folder that a sweep is started in"
+            ) from None
 
     def check(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise SettingError where a setting of a composed config is of the wrong type."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,20 +15,29 @@ from pytorch_lightning.loggers import WandbLogger
 from gatewise.cli import console
 from gatewise.cli.assemble import make_trainer
 from gatewise.data.module import SequenceDataModule
+from gatewise.launch.signals import Stop
 from gatewise.runs import wandb
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.epochs import StopTogether
 from gatewise.runs.metrics import MetricsFile, read_metrics
+from gatewise.runs.mid_epoch import InterruptibleEpochs, epochs_in, is_mid_epoch
 from gatewise.runs.run import Run
+from gatewise.runs.steps import KNOWN
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 
 
-def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopTogether | None = None) -> None:
+def fit_and_test(
+    run: Run,
+    data: SequenceDataModule,
+    task: Task,
+    stop: Stop | None = None,
+    pruning: StopTogether | None = None,
+) -> None:
     """Train the run from where it stands and test its best checkpoint, as the rank this process is.
 
-    One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user stopped it, ValueError
-    where the loss is no number any more.
+    One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user, or a signal that
+    ``stop`` knows of, stopped it, ValueError where the loss is no number any more.
     """
     started = time.monotonic()
     config = run.config()
@@ -41,7 +52,8 @@ def fit_and_test(run: Run, data: SequenceDataModule, task: Task, pruning: StopTo
                 if isinstance(logger, WandbLogger):
                     wandb.start(logger, run)
                     wandb.describe(logger, config, task.monitor, task.mode)
-        seconds = _fit(run, trainer, task, data)
+        with _told_to(trainer, stop):
+            seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
         if config.test and (pruning is None or pruning.reason is None):
             best = run.checkpoints / "best.ckpt"
@@ -68,8 +80,14 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
-        metrics_file.drop_from(int(checkpoint["epoch"]) + 1 if checkpoint else 0)
-    if checkpoint is not None and _had_stopped(checkpoint, callbacks):
+        metrics_file.drop_from(epochs_in(checkpoint) if checkpoint else 0)
+    mid_epoch = checkpoint is not None and is_mid_epoch(checkpoint)
+    if mid_epoch and not isinstance(trainer.fit_loop.epoch_loop, InterruptibleEpochs):
+        raise ValueError(
+            f"{last}: from the middle of an epoch, which pytorch-lightning {KNOWN}* can go on with, and this "
+            f"is {pl.__version__}: install the version that {run.folder}/summary.json names"
+        )
+    if checkpoint is not None and not mid_epoch and _had_stopped(checkpoint, callbacks):
         # Killed after it had stopped early: one more epoch would make it another training.
         task.load_state_dict(checkpoint["state_dict"])
         return {}
@@ -78,6 +96,25 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     timers = [callback for callback in callbacks if isinstance(callback, Timer)]
     # Read before the test, which restores the best checkpoint with the time that had passed then.
     return {"training_seconds": round(timers[0].time_elapsed("train"), 2)} if timers else {}
+
+
+@contextlib.contextmanager
+def _told_to(trainer: pl.Trainer, stop: Stop | None) -> Iterator[None]:
+    """Have a training end after its step where a signal asks for it, here or in another process of it."""
+    epochs = trainer.fit_loop.epoch_loop
+    if stop is None or not isinstance(epochs, InterruptibleEpochs):
+        yield
+        return
+    stop.training = epochs
+    try:
+        yield
+        if epochs.asked:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        stop.learn(epochs.asked)
+        raise
+    finally:
+        stop.training = None
 
 
 def _had_stopped(checkpoint: dict[str, Any], callbacks: list[pl.Callback]) -> bool:

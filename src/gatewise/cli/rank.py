@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,7 +26,9 @@ def main() -> None:
 
     run = Run(Path(sys.argv[1]))
     pruning = StopTogether() if "pruned" in sys.argv[2:] else None
-    fit_and_test(run, *prepare(stored_config(run), run.choices()), pruning=pruning)
+    # Rank 0, which was asked to stop, says so.
+    with contextlib.suppress(KeyboardInterrupt):
+        fit_and_test(run, *prepare(stored_config(run), run.choices()), pruning=pruning)
 
 
 if __name__ == "__main__":

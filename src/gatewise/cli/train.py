@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from gatewise.sweeps.pruning import StopHopeless
 
 
+BY_LAUNCHER = "stopped by its launcher"
+
+
 def main(config: DictConfig) -> float | None:
     """Train what the config says; returns the best monitored value, a sweep's objective."""
     group = Torchrun.here()
@@ -57,9 +60,14 @@ def main(config: DictConfig) -> float | None:
 def _follow(group: Torchrun) -> None:
     """Train what rank 0 trains, as another process of it."""
     folder = group.told()
-    if folder is not None:
-        run = Run(folder)
-        fit_and_test(run, *prepare(stored_config(run), run.choices()))
+    if folder is None:
+        return
+    run = Run(folder)
+    with stoppable() as stop:
+        try:
+            fit_and_test(run, *prepare(stored_config(run), run.choices()), stop)
+        except KeyboardInterrupt:
+            return  # rank 0 says so
 
 
 def _lead(config: DictConfig) -> float | None:
@@ -159,8 +167,11 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
         try:
             pruning = None if job is None else _pruning(run, task, job)
             with console.logged_to(run.log_file), all_ranks(run, count, pruning is not None):
-                fit_and_test(run, data, task, pruning=pruning)
+                fit_and_test(run, data, task, stop, pruning)
         except KeyboardInterrupt:
+            if stop.launcher is not None:
+                run.set_status("interrupted", BY_LAUNCHER)
+                stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = f"{console.program()} train resume={console.short(run.folder)}"
             Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
@@ -168,8 +179,8 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
                 raise Stopped(stop.name) from None
             raise
         except SystemExit:
-            # A launcher (submitit) that was told to stop its job, and starts it again elsewhere.
-            run.set_status("interrupted", "stopped by its launcher")
+            # A launcher (submitit) that was told to stop its job before there was a step to wait for.
+            run.set_status("interrupted", BY_LAUNCHER)
             raise
         except BaseException as error:
             run.set_status("failed", f"{type(error).__name__}: {error}")

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
@@ -99,12 +98,6 @@ class SequenceDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         return self.batches(self.test_data, shuffle=False)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch on a device; on the CPU, where it is read, there is nothing to do and nothing to ask."""
-        if device.type == "cpu":
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def shard(self) -> tuple[int, int]:
         """(rank, number of processes) of this process; (0, 1) outside a Trainer."""
         trainer = self.trainer
@@ -157,6 +150,8 @@ class EpochBatches(Sampler[list[int]]):
             )
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
+        self.start = 0
+        """Batches that the next pass leaves out: a resumed epoch has them behind it."""
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
@@ -167,7 +162,8 @@ class EpochBatches(Sampler[list[int]]):
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch()]).permutation(self.size)
-        for start in range(0, self.size, self.batch_size):
+        first, self.start = self.start, 0
+        for start in range(first * self.batch_size, self.size, self.batch_size):
             batch = order[start : start + self.batch_size]
             if self.shuffle and len(batch) < self.world_size:
                 # With its own examples: with one left, every process's gradient is that one's.
@@ -175,3 +171,19 @@ class EpochBatches(Sampler[list[int]]):
             share = batch[self.rank :: self.world_size]
             if len(share):
                 yield share.tolist()
+
+
+class InOrder(Sampler[int]):
+    """The numbers below ``size``, in order."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.start = 0
+        """How many the next pass leaves out: a resumed epoch has them behind it."""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        first, self.start = self.start, 0
+        yield from range(first, self.size)

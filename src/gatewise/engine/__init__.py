@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewise.cells import LSTM, Cell
+from gatewise.cells import Cell
 from gatewise.engine import function, loop, native, torch_nn
 from gatewise.engine.packing import Packing
 from gatewise.engine.weights import Result, Unsupported, Weights, check_shapes
@@ -52,8 +52,6 @@ def run(
     arguments |= {"state": state, "reverse": reverse, "state_mask": state_mask, "noise": noise}
     # torch.func (vmap, jvp, per-sample gradients) looks inside operations, which only the loop lets it.
     attempts = () if _in_torch_func() else _ATTEMPTS[engine]
-    if engine == "auto" and _by_torch_sooner(cell, weights):
-        attempts = ("torch", *attempts)
     name = type(cell).__name__
     for attempt in attempts:
         try:
@@ -93,20 +91,6 @@ def _outside_compiled_code(function: Callable[..., Result]) -> Callable[..., Res
         return disabled(*arguments)
 
     return call
-
-
-def _by_torch_sooner(cell: Cell, weights: Weights) -> bool:
-    """Whether aten's layer is the faster one, as measured in experiments/engine.
-
-    So it is for the inference of an LSTM whose recurrent weights outgrow a core's cache: there its threads
-    share the weights, and those of the native engine the sequences.
-    """
-    return (
-        type(cell) is LSTM
-        and not torch.is_grad_enabled()
-        and torch.get_num_threads() > 1
-        and weights.hidden.numel() * weights.hidden.element_size() >= 4 << 20
-    )
 
 
 @_outside_compiled_code

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol
 
 # What systems and schedulers send before they kill: kill, systemd, Kubernetes and scancel; SLURM's --signal.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+LAUNCHERS_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+"""Those that a launcher (submitit) may have its own handler for, which ends the process."""
+
+PATIENCE_SECONDS = 20.0
+"""How long a training step may take to its end; of the half a minute that most schedulers leave."""
+
+Handler = Callable[[int, FrameType | None], object]
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,32 +31,102 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal.Signals[name]
 
 
-class Stop:
-    """Which signal asked for the end, if any did."""
+class Training(Protocol):
+    """What can end by itself after the step that it is in."""
 
-    name: str | None = None
+    leaving: bool
+
+    def ask(self, number: int) -> bool:
+        """Ask for it; False where there is no step to wait for."""
+        ...
+
+
+class Stop:
+    """Which signal asked for the end, if any did, and what comes of it."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.training: Training | None = None
+        """What the end waits for, while it runs."""
+        self.launcher: Callable[[], object] | None = None
+        """What a launcher does for the signal that asked, once the training has ended."""
+        self._timer: threading.Timer | None = None
+        self._deadline: float | None = None
+        self._ended = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """End the training: after its step where one runs, else at once, as on a second Ctrl-C."""
+        if self._ended:
+            return
+        if self._deadline is None:
+            self.name = None if number == signal.SIGINT else signal.Signals(number).name
+            if self._postponed(number):
+                return
+        elif number != signal.SIGINT and self._waits():
+            return
+        self._ended = True
+        raise KeyboardInterrupt
+
+    def hand_on(self, theirs: Handler, number: int, frame: FrameType | None) -> None:
+        """As :meth:`handle`, for a signal that a launcher answers: it does when the training has ended."""
+        if self._deadline is None and self._postponed(number):
+            self.launcher = functools.partial(theirs, number, frame)
+        elif self._deadline is None or not self._waits():
+            theirs(number, frame)
+
+    def _postponed(self, number: int) -> bool:
+        if self.training is None or not self.training.ask(number):
+            return False
+        self._deadline = time.monotonic() + PATIENCE_SECONDS
+        self._timer = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), number))
+        self._timer.daemon = True
+        self._timer.start()
+        return True
+
+    def _waits(self) -> bool:
+        """Whether the step may still take its time, or its checkpoint is being written."""
+        assert self._deadline is not None
+        leaving = self.training is not None and self.training.leaving
+        return leaving or time.monotonic() < self._deadline
+
+    def learn(self, number: int) -> None:
+        """Take up the signal that another process of the training was sent, where this one was not."""
+        if self._deadline is None and self.name is None and number not in (0, signal.SIGINT):
+            self.name = signal.Signals(number).name
+
+    def close(self) -> None:
+        """Wait no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Within the body the signals raise KeyboardInterrupt, as Ctrl-C does; further ones do nothing.
+    """Within the body the signals, and Ctrl-C, raise KeyboardInterrupt; further ones do nothing.
 
-    A signal that someone else handles already, and one that is ignored (``nohup``), stays as it is. Outside
-    of the main thread Python handles none.
+    A training that the :class:`Stop` is told of ends its step first. A signal that someone else handles
+    already stays as it is, but for those of launchers, which wait for that too; so does one that is ignored
+    (``nohup``). Outside of the main thread Python handles none.
     """
     stop = Stop()
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if stop.name is None:
-            stop.name = signal.Signals(number).name
-            raise KeyboardInterrupt
-
-    ours = threading.current_thread() is threading.main_thread()
-    taken = [number for number in SIGNALS if ours and signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, handle)
+    before: dict[signal.Signals, Handler | int | None] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (*SIGNALS, *LAUNCHERS_SIGNALS, signal.SIGINT):
+            theirs = signal.getsignal(number)
+            free = signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
+            # One of ours belongs to a sweep that this training is a part of.
+            ours = isinstance(getattr(theirs, "__self__", None), Stop)
+            handler: Handler | None = None
+            if (theirs == free and number != signal.SIGUSR2) or ours:
+                handler = stop.handle
+            elif number in LAUNCHERS_SIGNALS and callable(theirs):
+                handler = functools.partial(stop.hand_on, theirs)
+            if handler is not None:
+                before[number] = theirs
+                signal.signal(number, handler)
     try:
         yield stop
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        stop.close()
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

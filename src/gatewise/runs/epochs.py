@@ -94,7 +94,11 @@ class StopAtNaN(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         value = trainer.callback_metrics.get(self.monitor)
         if value is not None and not bool(torch.isfinite(value)):
-            self._stop(trainer, self.monitor, float(value), "the end of epoch")
+            step = trainer.fit_loop.batch_idx + 1
+            where = (
+                "the end of epoch" if trainer.is_last_batch else f"the validation after step {step} of epoch"
+            )
+            self._stop(trainer, self.monitor, float(value), where)
 
     def _stop(self, trainer: pl.Trainer, what: str, value: float, where: str) -> None:
         rates = ", ".join(f"{group['lr']:g}" for o in trainer.optimizers for group in o.param_groups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class MetricsFile(Logger):
         super().__init__()
         self.path = path
         self.rows = read_metrics(path)
+        self.between = False
+        """Whether what comes is of a validation before the epoch's end, and no part of its row."""
         # The learning-rate monitor speaks before its epoch has a row.
         self._pending: dict[str, float] = {}
         self._written = ""
@@ -48,6 +50,8 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Take up the values of an epoch; called several times for each."""
+        if self.between:
+            return
         epoch = metrics.get("epoch")
         kept = {
             name: float(value)
@@ -74,16 +78,8 @@ class MetricsFile(Logger):
         return self.rows[-1]
 
     def _write(self) -> None:
-        columns = dict.fromkeys(name for row in self.rows for name in row)
-        ordered = ["epoch", "step", *sorted(set(columns) - {"epoch", "step"})]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, ordered, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
         # The values of an epoch come more than once, and a disk takes longer than all the rest of this.
-        if text.getvalue() != self._written:
-            write_text(self.path, text.getvalue())
-            self._written = text.getvalue()
+        self._written = write_table(self.path, self.rows, ("epoch", "step"), self._written)
 
 
 class RowsBeforeCheckpoints(pl.Callback):
@@ -103,36 +99,64 @@ class RowsBeforeCheckpoints(pl.Callback):
         self.file.log_metrics({**values, "epoch": trainer.current_epoch}, step)
 
 
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, float]], first: Sequence[str], written: str = ""
+) -> str:
+    """Write rows as a whole CSV file, the columns ``first`` before the others; missing cells are empty.
+
+    Returns the file's text; where that is ``written``, the file is left as it is.
+    """
+    columns = dict.fromkeys(name for row in rows for name in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, [*first, *sorted(set(columns) - set(first))], restval="", lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    if text.getvalue() != written:
+        write_text(path, text.getvalue())
+    return text.getvalue()
+
+
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a ``metrics.csv``; empty cells are left out; no file means no rows.
 
     Raises ValueError with file and line where a cell is no number, a row has no epoch, or it is no CSV file.
     """
+    return read_table(path, "epoch", ("epoch", "step"))
+
+
+def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, float]]:
+    """The rows of a CSV file of numbers, each with a cell ``key``; the columns ``whole`` have integers.
+
+    Empty cells are left out, and no file means no rows. Raises ValueError with file and line where a cell is
+    no number, a row lacks ``key``, or it is no CSV file.
+    """
     if not path.is_file():
         return []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return _rows(path, csv.DictReader(file))
+            return _rows(path, csv.DictReader(file), key, whole)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file ({error})") from None
 
 
-def _rows(path: Path, reader: csv.DictReader[str]) -> list[dict[str, float]]:
+def _rows(path: Path, reader: csv.DictReader[str], key: str, whole: Sequence[str]) -> list[dict[str, float]]:
     names = reader.fieldnames
-    if names and "epoch" not in names:
+    if names and key not in names:
         found = ", ".join(names)[:100]
-        raise ValueError(f"{path}:1: there is no column epoch (found: {found}); the file is damaged")
+        raise ValueError(f"{path}:1: there is no column {key} (found: {found}); the file is damaged")
     rows = []
     for cells in reader:
         place = f"{path}:{reader.line_num}"
         try:
             row: dict[str, float] = {name: float(cell) for name, cell in cells.items() if cell}
-            for name in ("epoch", "step"):
+            for name in whole:
                 if name in row:
                     row[name] = int(row[name])
         except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{place}: a cell is no number: {list(cells.values())}") from None
-        if "epoch" not in row:
-            raise ValueError(f"{place}: the row has no epoch; the file is damaged")
+        if key not in row:
+            raise ValueError(f"{place}: the row has no {key}; the file is damaged")
         rows.append(row)
     return rows

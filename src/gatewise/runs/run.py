@@ -37,6 +37,7 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self.plots = folder / "plots"
         self.metrics_file = folder / "metrics.csv"
+        self.validations_file = folder / "validations.csv"
         self.log_file = folder / "log.txt"
 
     @property

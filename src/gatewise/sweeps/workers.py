@@ -85,6 +85,7 @@ class ByLauncher:
     def wait(self) -> Iterator[tuple[Job, Outcome]]:
         batch, self._batch = self._batch, []
         reasons: list[str | None] = [None] * len(batch)
+        failed = ""
         try:
             returned = self._launcher.launch([job.overrides for job in batch], self._launched)
             for index, job_return in enumerate(returned):
@@ -94,11 +95,15 @@ class ByLauncher:
                     reasons[index] = str(error) if mistake else f"{type(error).__name__}: {error}"
         except Exception as failure:
             # One job that the cluster lost may take the launcher's whole answer with it.
-            line = f"gatewise: the launcher failed: {type(failure).__name__}: {failure}"
-            print(line, file=sys.stderr, flush=True)
+            failed = f"the launcher failed: {type(failure).__name__}: {failure}"
+            print(f"gatewise: {failed}", file=sys.stderr, flush=True)
         self._launched += len(batch)
         for job, reason in zip(batch, reasons, strict=True):
-            yield job, outcome(job, self._objectives, reason)
+            begun = (job.run / "config.yaml").is_file()
+            yield (
+                job,
+                Outcome(KILLED, failed) if failed and not begun else outcome(job, self._objectives, reason),
+            )
 
     def stop(self) -> None:
         pass

@@ -96,12 +96,25 @@ class LanguageModelling(Task):
     def _forget(self) -> None:
         self._state = None
 
+    def epoch_state(self) -> dict[str, Any]:
+        return {**super().epoch_state(), "carried": None if self._state is None else list(self._state)}
+
+    def load_epoch_state(self, ranks: list[dict[str, Any]]) -> None:
+        super().load_epoch_state(ranks)
+        if ranks[0]["carried"] is not None:
+            # Each process has its lanes in the order of the ranks.
+            whole = [
+                torch.cat(parts, dim=1) for parts in zip(*(rank["carried"] for rank in ranks), strict=True)
+            ]
+            shares = (part.chunk(self.trainer.world_size, dim=1) for part in whole)
+            self._state = tuple(share[self.trainer.global_rank].to(self.device) for share in shares)
+
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self._forget()
 
     def on_validation_epoch_start(self) -> None:
-        # Lightning validates between training epochs, never inside a carried lane's window.
+        # A validation may come between two windows of the carried lanes.
         self._training_state, self._state = self._state, None
 
     def on_validation_epoch_end(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +17,7 @@ from gatewise.runs.files import write_json
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
+from gatewise.runs.validations import read_validations
 from gatewise.tasks import Task
 from gatewise.views import plots
 
@@ -32,20 +34,29 @@ MEANINGS = {
 
 
 class EpochLines(pl.Callback):
-    """One line per epoch in the log: the metrics of training and validation."""
+    """One line per epoch in the log, and one per validation within it: their metrics."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        if trainer.state.fn == TrainerFn.FITTING and not (trainer.sanity_checking or trainer.is_last_batch):
+            where = f", step {trainer.fit_loop.batch_idx + 1}/{trainer.num_training_batches}"
+            self._say(trainer, where, "val/")
+
+    @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._say(trainer, "", "train/", "val/")
+
+    def _say(self, trainer: pl.Trainer, where: str, *splits: str) -> None:
         shown = {
             name: float(value)
             for name, value in sorted(trainer.callback_metrics.items())
-            if name.startswith(("train/", "val/"))
+            if name.startswith(splits)
         }
         values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        _log.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, values)
+        _log.info("epoch %d/%s%s  %s", trainer.current_epoch + 1, trainer.max_epochs, where, values)
 
 
 class LearningCurves(pl.Callback):
@@ -69,8 +80,9 @@ class LearningCurves(pl.Callback):
     def _draw(self, task: pl.LightningModule) -> None:
         if isinstance(task, Task):
             path = self.run.plots / "learning_curves.png"
-            rows = read_metrics(self.run.metrics_file)
-            plots.learning_curves(rows, path, task.monitor, task.mode, self.run.title)
+            epochs = read_metrics(self.run.metrics_file)
+            within = read_validations(self.run.validations_file)
+            plots.learning_curves(epochs, path, task.monitor, task.mode, self.run.title, within)
 
 
 class ResultTable(pl.Callback):

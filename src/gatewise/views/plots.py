@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,20 @@ TRAIN, VALIDATION, TRUTH, MODEL = "#7f7f7f", "#1f77b4", "#333333", "#d95f02"
 
 
 def learning_curves(
-    rows: Sequence[dict[str, float]], path: Path, monitor: str, mode: str, title: str
+    rows: Sequence[dict[str, float]],
+    path: Path,
+    monitor: str,
+    mode: str,
+    title: str,
+    within: Sequence[dict[str, float]] = (),
 ) -> bool:
     """Draw each metric of ``metrics.csv`` over the epochs, training and validation in one panel.
 
+    An epoch with rows of ``validations.csv`` (``within``) is drawn from those.
     Returns whether there was anything to draw.
     """
     names = sorted(
-        {name.split("/", 1)[1] for row in rows for name in row if name.startswith(("train/", "val/"))}
+        {n.split("/", 1)[1] for row in (*rows, *within) for n in row if n.startswith(("train/", "val/"))}
     )
     if not names:
         return False
@@ -36,8 +43,7 @@ def learning_curves(
     explained: set[str] = set()  # a legend takes as long as its panel
     for axes, name in zip(figure.axes, names, strict=True):
         for split, color, label in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
-            key = f"{split}/{name}"
-            points = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+            points = _points(rows, within, f"{split}/{name}")
             if points:
                 marker = "o" if len(points) == 1 else None
                 axes.plot(*zip(*points, strict=True), color=color, label=label, marker=marker)
@@ -46,7 +52,7 @@ def learning_curves(
             place = best["epoch"] + 1, best[monitor]
             axes.annotate(f"{best[monitor]:.4g}", place, (0, 9), textcoords="offset points", ha="center")
         axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=not within or within[-1]["epochs"] >= 3))
         axes.margins(y=0.12)
         labels = {str(line.get_label()) for line in axes.lines}
         if not labels <= explained:
@@ -54,6 +60,16 @@ def learning_curves(
             explained |= labels
     write_picture(path, figure)
     return True
+
+
+def _points(
+    rows: Sequence[dict[str, float]], within: Sequence[dict[str, float]], key: str
+) -> list[tuple[float, float]]:
+    """(epochs passed, value) of a metric."""
+    points = [(row["epochs"], row[key]) for row in within if key in row]
+    drawn = {math.ceil(passed) for passed, _ in points}
+    ends = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+    return sorted([*points, *(end for end in ends if end[0] not in drawn)], key=lambda point: point[0])
 
 
 def test_pictures(report: dict[str, Any], folder: Path, title: str) -> list[Path]:

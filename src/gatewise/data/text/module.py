@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from gatewise.batch import IGNORED, TextBatch
 from gatewise.data.files import read_text
-from gatewise.data.module import SequenceDataModule
+from gatewise.data.module import InOrder, SequenceDataModule
 from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, lanes_for
 from gatewise.data.text.tokens import END_OF_LINE, UNKNOWN, Vocabulary, make_tokenizer
@@ -152,7 +152,8 @@ class LanguageText(SequenceDataModule):
 
     def _windows(self, ids: Tensor, lanes: int) -> DataLoader[Any]:
         rank, world_size = self.shard()
-        return DataLoader(Lanes(ids, lanes, self.window, rank, world_size), batch_size=None)
+        windows = Lanes(ids, lanes, self.window, rank, world_size)
+        return DataLoader(windows, sampler=InOrder(len(windows)), batch_size=None)
 
     def _read(self) -> tuple[str, str, str]:
         """The texts of the three parts."""

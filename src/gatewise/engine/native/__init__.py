@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
+from gatewise.engine.native import memory
 from gatewise.engine.native.call import Call
 from gatewise.engine.native.kernel import Kernel, kernel_for
 from gatewise.engine.native.trace import Trace
@@ -91,14 +92,18 @@ class _Sequence(torch.autograd.Function):
         differentiated = settings.differentiated
         keeps = differentiated or settings.show
         lengths = [len(x) if keeps or k == 0 else 2 * len(s) for k, s in enumerate(initial)]
-        states = [s.new_empty(length, s.shape[1]) for length, s in zip(lengths, initial, strict=True)]
+        # The outputs are the caller's, who may keep them for long.
+        states = [
+            s.new_empty(length, s.shape[1]) if k == 0 else memory.empty(s, length, s.shape[1])
+            for k, (length, s) in enumerate(zip(lengths, initial, strict=True))
+        ]
         final = [torch.empty_like(s) for s in initial]
         made = saved = shown = None
         if differentiated:
             if weights.projection is not None:
                 made = x.new_empty(len(x), hidden_size)
             if not settings.recompute:
-                saved = x.new_empty(len(x), max(1, recorded.kept(hidden_size)))
+                saved = memory.empty(x, len(x), max(1, recorded.kept(hidden_size)))
         if settings.show:
             shown = x.new_empty(len(x), len(recorded.shown), hidden_size)
         batch = len(initial[0])
@@ -130,11 +135,11 @@ class _Sequence(torch.autograd.Function):
         grad_state = [grad.clone() for grad in grad_final]
         call: Call = ctx.call
         recorded = settings.compiled.trace
-        sums = _gradients(recorded, weights, x, needed, call.threads)
+        sums = _gradients(recorded, weights, x, needed, call)
         call.backward(x.contiguous(), initial, states, grad_state, made, saved, above, sums)
         grad_x, *by_thread = sums
         grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
-            None if total is None else total[0] if call.threads == 1 else total.sum(0) for total in by_thread
+            None if total is None else total[0] if len(total) == 1 else total.sum(0) for total in by_thread
         )
         own = () if grad_own is None else grad_own.unbind(0)
         return (
@@ -149,21 +154,23 @@ class _Sequence(torch.autograd.Function):
 
 
 def _gradients(
-    recorded: Trace, weights: Weights, x: Tensor, needed: tuple[bool, ...], threads: int
+    recorded: Trace, weights: Weights, x: Tensor, needed: tuple[bool, ...], call: Call
 ) -> list[Tensor | None]:
     """Room for the gradients of x, U, W, the projection, b and the own parameters, as far as wanted.
 
-    All but the first hold a sum for each thread. None where ``step`` leaves a, r or a parameter out: a
-    product with zeros would let NaN into the gradient.
+    All but the first hold a sum for each thread; where the threads share every step only that of the own
+    parameters does. None where ``step`` leaves a, r or a parameter out: a product with zeros would let NaN
+    into the gradient.
     """
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = recorded.reaches("a"), recorded.reaches("r")
+    sums = 1 if call.together else call.threads
 
     def zeros(weight: Tensor | None, wanted: bool) -> Tensor | None:
-        return weight.new_zeros(threads, *weight.shape) if weight is not None and wanted else None
+        return weight.new_zeros(sums, *weight.shape) if weight is not None and wanted else None
 
     own = (
-        x.new_zeros(threads, len(weights.own), *next(iter(weights.own.values())).shape)
+        x.new_zeros(call.threads, len(weights.own), *next(iter(weights.own.values())).shape)
         if weights.own
         else None
     )

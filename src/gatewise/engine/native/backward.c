@@ -22,7 +22,7 @@ static int64_t lay_out(const Share *share, T *memory, Backward *b) {
         {&b->dh, PROJECTS ? chunk * padded(HIDDEN) : 0},
         {&b->made, PROJECTS ? chunk * padded(H) : 0},
         {&b->saved, again ? chunk * KEPT : 0},
-        {&b->unused, again ? STATES * H : 0},
+        {&b->unused, again ? STATES * H * (q->together ? q->threads : 1) : 0},
         {&b->through, rows * HIDDEN},
         {&b->dm, PROJECTS ? rows * H : 0},
     };
@@ -37,99 +37,118 @@ static int64_t lay_out(const Share *share, T *memory, Backward *b) {
 static void gather_before(const Share *share, const Chunk *chunk, T *to) {
     const Sequence *q = share->seq;
     for (int64_t t = chunk->from; t < chunk->to; t++) {
-        int64_t limit = with_before(q, t);
-        for (int64_t row = share->low; row < end_of(share, t); row++, to += padded(HIDDEN)) {
+        const int64_t limit = with_before(q, t), first = share->at[t] - share->at[chunk->from] - share->low;
+        const Range rows = rows_at(share, t);
+        for (int64_t row = rows.from; row < rows.to; row++) {
+            T *target = to + (first + row) * padded(HIDDEN);
             const T *h = before(q, 0, t, row, limit);
-            const T *seen = masked(q, h, row, 1, to);
-            if (seen == h) memcpy(to, h, sizeof(T) * HIDDEN);
-            memset(to + HIDDEN, 0, sizeof(T) * (size_t)(padded(HIDDEN) - HIDDEN));
+            const T *seen = masked(q, h, row, 1, target);
+            if (seen == h) memcpy(target, h, sizeof(T) * HIDDEN);
+            memset(target + HIDDEN, 0, sizeof(T) * (size_t)(padded(HIDDEN) - HIDDEN));
         }
     }
+    meet(share);
 }
 
 /* What the forward pass would have saved, from the states before each step: all steps of the chunk at once. */
 static void compute_again(const Share *share, const Chunk *chunk, const Backward *b) {
     const Sequence *q = share->seq;
     input_part(share, chunk, b->x, b->a);
-    if (USES_HIDDEN) recurrent_part(share, b->a, b->h, padded(HIDDEN), chunk->rows, b->r);
-    int64_t local = 0;
-    for (int64_t t = chunk->from; t < chunk->to; t++)
-        for (int64_t row = share->low; row < end_of(share, t); row++, local++) {
+    if (USES_HIDDEN) recurrent_part(share, b->a, b->h, padded(HIDDEN), chunk->rows, b->r, 0);
+    meet(share);
+    for (int64_t t = chunk->from; t < chunk->to; t++) {
+        const Range rows = rows_at(share, t);
+        for (int64_t row = rows.from; row < rows.to; row++) {
+            int64_t local = share->at[t] - share->at[chunk->from] + row - share->low;
             const T *s[STATES];
             T *n[STATES];
             for (int k = 0; k < STATES; k++) {
                 s[k] = before(q, k, t, row, with_before(q, t));
-                n[k] = b->unused + k * H;
+                n[k] = b->unused + (share->part * STATES + k) * H;
             }
             step_saving(b->a + local * padded(BLOCKS), b->r + local * padded(R_BLOCKS), s, q->own,
                         q->noise + (q->starts[t] + row) * NOISE * H, n, b->saved + local * KEPT);
         }
+    }
 }
 
 /* Step t of the backward pass; `local` is its first row in the chunk. */
 static void back_through(const Share *share, const Backward *b, int64_t t, int64_t local) {
     const Sequence *q = share->seq;
     const int64_t low = share->low, end = end_of(share, t), count = end - low, limit = with_before(q, t);
+    const Range rows = rows_at(share, t), columns = part_of(share, 0, HIDDEN, 2 * L);
     T *grad_h = q->final[0] + low * HIDDEN;
     if (PROJECTS) {
         T *dh = b->dh + local * padded(HIDDEN);
-        for (int64_t row = 0; row < count; row++) {
+        for (int64_t row = rows.from - low; row < rows.to - low; row++) {
             const T *above = q->above + (q->starts[t] + low + row) * HIDDEN;
             for (int64_t k = 0; k < HIDDEN; k++) {
                 dh[row * padded(HIDDEN) + k] = grad_h[row * HIDDEN + k] + above[k];
                 grad_h[row * HIDDEN + k] = 0;
             }
         }
-        times(q, &share->weights->projection_back, dh, padded(HIDDEN), count, NULL, 0, b->dm, H);
+        meet(share);
+        times(share, &share->weights->projection_back, dh, padded(HIDDEN), count, NULL, 0, b->dm, H, t & 1);
+        meet(share);
     }
-    for (int64_t row = low; row < end; row++) {
+    for (int64_t row = rows.from; row < rows.to; row++) {
         int64_t at = q->starts[t] + row, here = local + row - low;
-        const T *s[STATES];
+        const T *s[STATES], *n[STATES];
         T *g[STATES];
         for (int k = 0; k < STATES; k++) {
             s[k] = before(q, k, t, row, limit);
+            n[k] = PROJECTS && k == 0 ? q->made + at * H : state_after(q, k, t, row);
             g[k] = q->final[k] + row * width_of(k);
         }
-        step_back(s, q->own, q->noise + at * NOISE * H, q->saved ? q->saved + at * KEPT : b->saved + here * KEPT,
+        if (q->saved && row + 1 < rows.to) FETCH(q->saved + (at + 1) * KEPT, 0);
+        step_back(s, n, q->own, q->noise + at * NOISE * H, q->saved ? q->saved + at * KEPT : b->saved + here * KEPT,
                   g, PROJECTS ? b->dm + (row - low) * H : q->above + at * H, b->a + here * padded(BLOCKS),
-                  b->r + here * padded(R_BLOCKS), q->grad_own + share->thread * OWN * H);
+                  b->r + here * padded(R_BLOCKS), q->grad_own + (share->sums + share->part) * OWN * H);
     }
+    meet(share);
     if (!R_GRAD) return;
     const T *dr = SHARED ? b->a + local * padded(BLOCKS) : b->r + local * padded(R_BLOCKS);
     int64_t ld = SHARED ? padded(BLOCKS) : padded(R_BLOCKS);
     const Matrix *back = &share->weights->hidden_back;
-    if (!q->mask) {
-        times(q, back, dr, ld, count, grad_h, HIDDEN, grad_h, HIDDEN);
-        return;
-    }
-    times(q, back, dr, ld, count, NULL, 0, b->through, HIDDEN);
-    for (int64_t k = 0; k < count * HIDDEN; k++) grad_h[k] += b->through[k] * q->mask[low * HIDDEN + k];
+    T *through = q->mask ? b->through : grad_h;
+    times(share, back, dr, ld, count, q->mask ? NULL : grad_h, HIDDEN, through, HIDDEN, t & 1);
+    for (int64_t row = 0; q->mask && row < count; row++)
+        for (int64_t k = row * HIDDEN + columns.from; k < row * HIDDEN + columns.to; k++)
+            grad_h[k] += through[k] * q->mask[low * HIDDEN + k];
+    meet(share);
+}
+
+/* Add y' x of a chunk's rows y[rows, M] and x[rows, N] to this share's of the sums [M, N], this thread's part of them. */
+static void add_products(const Share *share, const Chunk *chunk, const T *y, int64_t ldy, int64_t M, const T *x,
+                         int64_t N, T *sums) {
+    const Range mine = part_of(share, 0, M, 6);
+    share->seq->products.outer(y + mine.from, ldy, mine.to - mine.from, x, padded(N), N, chunk->rows,
+                               sums + (share->sums * M + mine.from) * N, N);
 }
 
 /* Add a chunk to the gradients of the weights, and finish that of its inputs. */
 static void chunk_gradients(const Share *share, const Chunk *chunk, const Backward *b) {
     const Sequence *q = share->seq;
     const T *dr = SHARED ? b->a : b->r;
-    const int64_t lda = padded(BLOCKS), ldr = SHARED ? lda : padded(R_BLOCKS), thread = share->thread;
+    const int64_t lda = padded(BLOCKS), ldr = SHARED ? lda : padded(R_BLOCKS);
     if (q->grad_hidden && R_GRAD)
-        q->products.outer(dr, ldr, R_BLOCKS, b->h, padded(HIDDEN), HIDDEN, chunk->rows,
-                          q->grad_hidden + thread * R_BLOCKS * HIDDEN, HIDDEN);
+        add_products(share, chunk, dr, ldr, R_BLOCKS, b->h, HIDDEN, q->grad_hidden);
     if (q->grad_projection && PROJECTS)
-        q->products.outer(b->dh, padded(HIDDEN), HIDDEN, gather(share, chunk, q->made, H, b->made, padded(H)), padded(H),
-                          H, chunk->rows, q->grad_projection + thread * HIDDEN * H, H);
+        add_products(share, chunk, b->dh, padded(HIDDEN), HIDDEN,
+                     gather(share, chunk, q->made, H, b->made, padded(H)), H, q->grad_projection);
     if (!A_GRAD) return;
     if (q->grad_input)
-        q->products.outer(b->a, lda, BLOCKS, gather(share, chunk, q->x, q->inputs, b->x, padded(q->inputs)),
-                          padded(q->inputs), q->inputs, chunk->rows, q->grad_input + thread * BLOCKS * q->inputs,
-                          q->inputs);
+        add_products(share, chunk, b->a, lda, BLOCKS,
+                     gather(share, chunk, q->x, q->inputs, b->x, padded(q->inputs)), q->inputs, q->grad_input);
+    const Range columns = part_of(share, 0, BLOCKS, 2 * L);
     for (int64_t row = 0; q->grad_bias && row < chunk->rows; row++) {
-        T *restrict sum = q->grad_bias + thread * BLOCKS;
+        T *restrict sum = q->grad_bias + share->sums * BLOCKS;
         const T *restrict da = b->a + row * lda;
-        for (int j = 0; j < BLOCKS; j++) sum[j] += da[j];
+        for (int64_t j = columns.from; j < columns.to; j++) sum[j] += da[j];
     }
     if (!q->grad_x) return;
     T *dx = whole(share) ? q->grad_x + q->starts[chunk->from] * q->inputs : b->dx;
-    times(q, &share->weights->input_back, b->a, lda, chunk->rows, NULL, 0, dx, q->inputs);
+    times(share, &share->weights->input_back, b->a, lda, chunk->rows, NULL, 0, dx, q->inputs, 0);
     for (int64_t t = chunk->from; dx == b->dx && t < chunk->to; t++)
         if (end_of(share, t) > share->low)
             memcpy(q->grad_x + (q->starts[t] + share->low) * q->inputs,
@@ -154,6 +173,7 @@ static void backward_rows(void *pointer) {
                 back_through(share, &memory, t, share->at[t] - share->at[chunk.from]);
         }
         chunk_gradients(share, &chunk, &memory);
+        meet(share);
     }
 }
 
@@ -172,7 +192,7 @@ int gw_backward(const Sequence *q) {
                                 {&w.hidden_back, q->weight_hidden, HIDDEN, R_BLOCKS, 1, HIDDEN},
                                 {&w.projection_back, q->projection, H, HIDDEN, 1, H}};
     T *packed = pack_all(q, packings, 5);
-    int failed = !packed || share_out(q, &w, backward_rows, backward_memory);
+    int failed = !packed || (q->together ? do_together : share_out)(q, &w, backward_rows, backward_memory);
     free(packed);
     return failed;
 }

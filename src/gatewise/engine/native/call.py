@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from gatewise.engine.native.kernel import Kernel
-from gatewise.engine.native.threads import parallel
+from gatewise.engine.native.threads import openmp
 from gatewise.engine.weights import Weights
 
 # Below this many multiplications for each thread, starting one takes longer than it saves.
 WORK_OF_A_THREAD = 2_000_000
+# Bytes of recurrent weights that stay in a core's cache. Of larger ones each thread takes some columns in
+# every step, and not some of the sequences.
+CACHE_OF_A_CORE = 3 << 19
 
 
 class Call:
@@ -41,7 +44,9 @@ class Call:
         self.starts = (ctypes.c_int64 * max(steps, 1))(*starts)
         work = total * (weights.input.numel() + weights.hidden.numel())
         self.threads = max(1, min(torch.get_num_threads(), batch, work // WORK_OF_A_THREAD))
-        self.dims = (steps, batch, int(reverse), self.threads, weights.input.shape[1])
+        size = weights.hidden.numel() * weights.hidden.element_size()
+        self.together = self.threads > 1 and size > CACHE_OF_A_CORE and openmp() != (0, 0)
+        self.dims = (steps, batch, int(reverse), self.threads, weights.input.shape[1], int(self.together))
         own = torch.stack([value.detach() for value in weights.own.values()]) if weights.own else None
         matrices = (weights.input, weights.hidden, weights.projection, weights.bias, mask, noise)
         self.inputs = [None if tensor is None else tensor.detach().contiguous() for tensor in matrices] + [
@@ -90,7 +95,7 @@ class Call:
         gradients: tuple[Tensor | None, ...],
     ) -> None:
         words = [*self.dims, int(keeps_states), ctypes.addressof(self.sizes), ctypes.addressof(self.starts)]
-        words += [parallel(), *self.kernel.products]
+        words += [*openmp(), *self.kernel.products]
         words += [
             0 if tensor is None else tensor.data_ptr() for tensor in (x, *self.inputs, *kept, *gradients)
         ]

@@ -54,8 +54,8 @@ SCHEDULED = """#ifndef __clang__
 """
 
 
-def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> str:
-    """The C source of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
+def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tuple[str, str]:
+    """The C sources of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
     gates, recurrent = range(len(cell.gates)), range(len(cell.recurrent))
     states, own, noise = range(len(cell.states)), range(len(trace.grad["p"])), range(len(cell.noise))
     projects = cell.projection_size is not None
@@ -69,6 +69,7 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
     keep: list[tuple[str, str | float]] = [(f"saved + {i} * H", v) for i, v in enumerate(trace.saved_wide)]
     of_row = {value: f"saved + SAVED * H + {i}" for i, value in enumerate(trace.saved_of_row)}
     show = [(f"shown + {i} * H", value) for i, value in enumerate(trace.shown)]
+    again |= {str(value): f"n_row{k}" for k, value in enumerate(trace.new_state) if value in trace.saved}
     again |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved_wide)} | of_row
     again |= {f"g{k}": f"g_row{k}" for k in states}
     if projects:
@@ -102,13 +103,16 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> st
         "@SHARED@": int(trace.one_gradient),
         "@STATE_ROWS@": "\n".join(f"    const T *restrict s_row{k} = s[{k}];" for k in states),
         "@NEW_ROWS@": "\n".join(f"    T *restrict n_row{k} = n[{k}];" for k in states),
+        "@KEPT_ROWS@": "\n".join(f"    const T *restrict n_row{k} = n[{k}];" for k in states),
         "@GRAD_ROWS@": "\n".join(f"    T *restrict g_row{k} = g[{k}];" for k in states),
         "@STEP@": _passes(forward, trace.row_values, read, write),
         "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + keep, once=of_row),
         "@STEP_SHOWING@": _passes(forward, trace.row_values, read, write + show),
         "@STEP_BACK@": _passes(trace.backward, trace.row_values, again, back, sums, tuple(of_row)),
     }
-    return SCHEDULED + _filled(("vector.c", "sequence.c", "forward.c", "backward.c"), dtype, blocks)
+    common = ("vector.c", "team.c", "sequence.c")
+    forwards, backwards = (_filled((*common, name), dtype, blocks) for name in ("forward.c", "backward.c"))
+    return SCHEDULED + forwards, SCHEDULED + backwards
 
 
 def _sums_of_a_and_r(cell: Cell, trace: Trace) -> dict[str, int]:

@@ -8,7 +8,8 @@ static int fused(const Share *share) {
 
 static int64_t forward_memory(const Share *share) {
     int64_t chunk = fused(share) ? 0 : rows_of_chunk(share), rows = share->high - share->low;
-    return chunk * (padded(BLOCKS) + padded(share->seq->inputs)) + rows * (padded(R_BLOCKS) + HIDDEN + H);
+    int64_t masks = share->seq->together ? share->seq->threads : 1; /* each thread masks h for its own columns */
+    return chunk * (padded(BLOCKS) + padded(share->seq->inputs)) + rows * (padded(R_BLOCKS) + H + masks * HIDDEN);
 }
 
 static void forward_rows(void *pointer) {
@@ -18,7 +19,7 @@ static void forward_rows(void *pointer) {
     const int64_t low = share->low, high = share->high, ldr = padded(R_BLOCKS), inputs = q->inputs;
     const int64_t chunk_rows = fused(share) ? 0 : rows_of_chunk(share);
     T *a = share->memory, *x = a + chunk_rows * padded(BLOCKS), *r = x + chunk_rows * padded(inputs);
-    T *through_mask = r + (high - low) * ldr, *made = through_mask + (high - low) * HIDDEN;
+    T *made = r + (high - low) * ldr, *through_mask = made + (high - low) * (H + share->part * HIDDEN);
     Chunk chunk;
     for (int64_t next = q->reverse ? q->steps : 0; next_chunk(share, (int)q->reverse, next, &chunk);
          next = q->reverse ? chunk.from : chunk.to) {
@@ -32,12 +33,14 @@ static void forward_rows(void *pointer) {
                 const T *h = masked(q, before(q, 0, t, first, limit), first, last - first, through_mask);
                 T *to = r + (first - low) * ldr;
                 if (fused(share))
-                    q->products.multiply(q->x + (q->starts[t] + first) * inputs, inputs, w->input.packed, inputs, h, HIDDEN,
-                                         w->hidden.packed, HIDDEN, last - first, BLOCKS, q->bias, 0, to, ldr);
+                    times_both(share, &w->input, q->x + (q->starts[t] + first) * inputs, inputs, &w->hidden, h, HIDDEN,
+                               last - first, q->bias, 0, to, ldr, t & 1);
                 else
-                    recurrent_part(share, a + (local + first - low) * padded(BLOCKS), h, HIDDEN, last - first, to);
+                    recurrent_part(share, a + (local + first - low) * padded(BLOCKS), h, HIDDEN, last - first, to, t & 1);
             }
-            for (int64_t row = low; row < end; row++) {
+            meet(share);
+            const Range rows = rows_at(share, t);
+            for (int64_t row = rows.from; row < rows.to; row++) {
                 int64_t at = q->starts[t] + row;
                 const T *s[STATES], *z = q->noise + at * NOISE * H;
                 T *n[STATES];
@@ -47,6 +50,7 @@ static void forward_rows(void *pointer) {
                 }
                 if (PROJECTS) n[0] = q->made ? q->made + at * H : made + (row - low) * H;
                 const T *a_row = a + (local + row - low) * padded(BLOCKS), *r_row = r + (row - low) * ldr;
+                if (q->saved) FETCH(q->saved + (at + 2) * KEPT, 1);
                 if (q->saved)
                     step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * KEPT);
                 else if (q->shown)
@@ -54,12 +58,15 @@ static void forward_rows(void *pointer) {
                 else
                     step(a_row, r_row, s, q->own, z, n);
             }
-            if (PROJECTS && end > low)
-                times(q, &w->projection, q->made ? q->made + (q->starts[t] + low) * H : made, H,
-                      end - low, NULL, 0, state_after(q, 0, t, low), HIDDEN);
+            meet(share);
+            if (!PROJECTS || end <= low) continue;
+            times(share, &w->projection, q->made ? q->made + (q->starts[t] + low) * H : made, H, end - low, NULL, 0,
+                  state_after(q, 0, t, low), HIDDEN, t & 1);
+            meet(share);
         }
     }
-    for (int64_t row = low; row < high; row++) {
+    const Range rows = part_of(share, low, high, 1);
+    for (int64_t row = rows.from; row < rows.to; row++) {
         int64_t last = -1;
         while (last + 1 < q->steps && q->sizes[last + 1] > row) last++;
         if (q->reverse && last > 0) last = 0;
@@ -92,7 +99,7 @@ int gw_forward(const Sequence *q) {
                                 {&w.hidden, q->weight_hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
                                 {&w.projection, q->projection, HIDDEN, H, H, 1}};
     T *packed = rows > FEW_ROWS ? pack_all(q, packings, 3) : NULL;
-    int failed = (rows > FEW_ROWS && !packed) || share_out(q, &w, forward_rows, forward_memory);
+    int failed = (rows > FEW_ROWS && !packed) || (q->together ? do_together : share_out)(q, &w, forward_rows, forward_memory);
     free(packed);
     return failed;
 }

@@ -62,15 +62,15 @@ def kernel_for(cell: Cell, weights: Weights, x: Tensor, others: tuple[Tensor | N
 
 
 def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    # The compiler works on the products while the cell is traced.
-    with ThreadPoolExecutor(1) as beside:
+    # The compiler works on the products while the cell is traced, and on its two directions at once.
+    with ThreadPoolExecutor(2) as beside:
         compiling = beside.submit(_library, products_source(dtype))
         recorded = _trace(cell, hidden_size, dtype)
-        sequence = _library(source(cell, recorded, hidden_size, dtype))
+        forward, backward = beside.map(_library, source(cell, recorded, hidden_size, dtype))
         products = compiling.result()
     names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
     addresses = [ctypes.cast(getattr(products, name), ctypes.c_void_p).value or 0 for name in names]
-    return Kernel(recorded, sequence.gw_forward, sequence.gw_backward, tuple(addresses))
+    return Kernel(recorded, forward.gw_forward, backward.gw_backward, tuple(addresses))
 
 
 def _trace(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Trace:

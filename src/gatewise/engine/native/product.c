@@ -157,18 +157,28 @@ void gw_pack(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, T *packed
 }
 
 /* out[M, N] = init + x[M, K] · packed, and the same of a second pair, which may be empty (K = 0); init is 0 (null),
-   one row (ldi = 0) or as out, and may be out. */
+   one row (ldi = 0) or as out, and may be out. `turned` goes over the columns from the last: of weights that outgrow
+   a cache, those used last are still there. */
 void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x2, int64_t ldx2, const T *packed2,
-                 int64_t K2, int64_t M, int64_t N, const T *init, int64_t ldi, T *out, int64_t ldo) {
-    for (int64_t n = 0, step; n < N; n += step) {
+                 int64_t K2, int64_t M, int64_t N, const T *init, int64_t ldi, T *out, int64_t ldo, int64_t turned) {
+    const int64_t wide = M <= WIDE ? 4 * L : 2 * L, whole = N / wide * wide;
+    for (int64_t done = 0, n, step; done < N; done += step) {
+        if (turned) {
+            int64_t left = N - done;
+            step = left > whole ? (left - 1) % L + 1 : wide;
+            n = left - step;
+        } else {
+            n = done;
+            step = n < whole ? wide : N - n < L ? N - n : L;
+        }
         Part part = {x, ldx, K, packed + n * K, 0}, second = {x2, ldx2, K2, K2 ? packed2 + n * K2 : NULL, 0};
         const T *from = init ? init + n : NULL;
-        if (M <= WIDE && N - n >= (step = 4 * L))
+        if (step == 4 * L)
             each_block(panels_4, 0, WIDE, M, part, second, step, from, ldi, out + n, ldo);
-        else if (N - n >= (step = 2 * L))
+        else if (step == 2 * L)
             each_block(panels_2, 0, TALL, M, part, second, step, from, ldi, out + n, ldo);
         else
-            each_block(panels_1, 0, TALL, M, part, second, N - n < L ? N - n : (step = L), from, ldi, out + n, ldo);
+            each_block(panels_1, 0, TALL, M, part, second, step, from, ldi, out + n, ldo);
     }
 }
 

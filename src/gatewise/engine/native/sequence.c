@@ -1,9 +1,9 @@
 /* A whole sequence of one cell, forward and backward. Generated parts stand between @ signs.
 
    Rows are packed as gatewise.engine.packing describes: those alive at step t are the first sizes[t] rows of
-   the state, and begin at row starts[t] of what has a row per step. Threads share the sequences. What every step
-   needs for itself alone lives for a chunk of steps: long enough for good products, short enough for the cache. */
-#include <pthread.h>
+   the state, and begin at row starts[t] of what has a row per step. Threads share the sequences or, where the weights
+   are large, the columns and then the rows of every step. What every step needs for itself alone lives for a chunk of
+   steps: long enough for good products, short enough for the cache. */
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -17,12 +17,12 @@ enum { SHOWN = @SHOWN@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
 /* Whether the step knows a and r by their sum alone, which then comes as r; whether it looks at W h; whether gradients
    reach a and r; whether those two are one and the same. */
 enum { SUMMED = @SUMMED@, USES_HIDDEN = @USES_HIDDEN@, A_GRAD = @A_GRAD@, R_GRAD = @R_GRAD@, SHARED = @SHARED@ };
-enum { MAX_THREADS = 64, FEW_ROWS = 8 };
+enum { FEW_ROWS = 8 };
 
 typedef struct {
     void (*pack)(const T *, int64_t, int64_t, int64_t, int64_t, T *);
     void (*multiply)(const T *, int64_t, const T *, int64_t, const T *, int64_t, const T *, int64_t, int64_t, int64_t,
-                     const T *, int64_t, T *, int64_t);
+                     const T *, int64_t, T *, int64_t, int64_t);
     void (*dots)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, const T *, int64_t, T *, int64_t);
     void (*outer)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, T *, int64_t);
 } Products;
@@ -30,9 +30,10 @@ typedef struct {
 /* What Python hands over, word for word; a pointer is null where there is no such thing. */
 typedef struct {
     int64_t steps, batch, reverse, threads, inputs;
+    int64_t together;     /* whether the threads share every step's columns, and not the sequences */
     int64_t keeps_states; /* whether the backward pass will ask for every state */
     const int64_t *sizes, *starts;
-    void (*parallel)(void (*)(void *), void *, unsigned, unsigned); /* a function, its argument, threads, flags */
+    OpenMP omp;
     Products products;
     const T *x;                                          /* [N, inputs] */
     const T *weight_input, *weight_hidden, *projection;  /* [BLOCKS, inputs], [R_BLOCKS, HIDDEN], [HIDDEN, H] */
@@ -62,15 +63,22 @@ typedef struct {
     Matrix input, hidden, projection, input_back, hidden_back, projection_back;
 } Weights;
 
-/* One thread's sequences [low, high) and its memory. */
+/* One thread's sequences [low, high) and its memory; or those of all, of which it takes a part in every step. */
 typedef struct {
     const Sequence *seq;
     const Weights *weights;
     int64_t low, high;
-    int thread;
+    int64_t sums; /* which of the sums of [threads] are its own */
+    int64_t part, parts;
     T *memory;
     int64_t *at; /* [steps + 1] rows of this share before each step */
+    Barrier *barrier;
 } Share;
+
+/* Bring what is saved of a row into the first cache, to be read or written (1) soon. Its order is none that the
+   processor foresees; long rows it does foresee, and they would fill that cache. */
+#define FETCH(row, written)                                                                               \
+    for (int64_t k_ = 0; KEPT <= 2048 && k_ < KEPT; k_ += 64 / (int64_t)sizeof(T)) __builtin_prefetch(row + k_, written)
 
 static void step(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
                  const T *restrict z, T *const *n) {
@@ -97,15 +105,16 @@ static void step_showing(const T *restrict a, const T *restrict r, const T *cons
 }
 
 /* `above` joins the gradient of the first state; where that is projected, it is all of it. */
-static void step_back(const T *const *s, const T *restrict p, const T *restrict z, const T *restrict saved,
-                      T *const *g, const T *restrict above, T *restrict da, T *restrict dr, T *restrict dp) {
-    (void)s, (void)p, (void)z, (void)saved, (void)above, (void)da, (void)dr, (void)dp;
+static void step_back(const T *const *s, const T *const *n, const T *restrict p, const T *restrict z,
+                      const T *restrict saved, T *const *g, const T *restrict above, T *restrict da, T *restrict dr,
+                      T *restrict dp) {
+    (void)s, (void)n, (void)p, (void)z, (void)saved, (void)above, (void)da, (void)dr, (void)dp;
 @STATE_ROWS@
+@KEPT_ROWS@
 @GRAD_ROWS@
 @STEP_BACK@
 }
 
-static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? value : limit; }
 /* Rows of our own are whole cache lines long, and an odd number of them: else those of many a k would share a set. */
 static int64_t padded(int64_t width) { return (width + 31) / 32 * 32 + 16; }
 
@@ -127,12 +136,41 @@ static const T *before(const Sequence *q, int k, int64_t t, int64_t row, int64_t
     return state_after(q, k, q->reverse ? t + 1 : t - 1, row);
 }
 
-static void times(const Sequence *q, const Matrix *w, const T *x, int64_t ldx, int64_t rows, const T *init,
-                  int64_t ldi, T *out, int64_t ldo) {
+/* This thread's part of what is numbered from low to high, in whole units but for the end. */
+typedef struct {
+    int64_t from, to;
+} Range;
+
+static Range part_of(const Share *share, int64_t low, int64_t high, int64_t unit) {
+    int64_t units = (high - low + unit - 1) / unit;
+    int64_t first = units * share->part / share->parts, next = units * (share->part + 1) / share->parts;
+    return (Range){low + first * unit, at_most(low + next * unit, high)};
+}
+
+/* Until every thread has done its part. */
+static void meet(const Share *share) {
+    if (share->parts > 1) wait_for_all(share->barrier, (int)share->parts);
+}
+
+/* This thread's columns of x w' and, with a second pair, of x2 w2' besides. */
+static void times_both(const Share *share, const Matrix *w, const T *x, int64_t ldx, const Matrix *w2, const T *x2,
+                       int64_t ldx2, int64_t rows, const T *init, int64_t ldi, T *out, int64_t ldo, int64_t turned) {
+    const Products *products = &share->seq->products;
+    const Range mine = part_of(share, 0, w->n, 2 * L);
+    if (mine.to <= mine.from) return;
+    if (init) init += mine.from;
+    out += mine.from;
     if (w->packed)
-        q->products.multiply(x, ldx, w->packed, w->k, NULL, 0, NULL, 0, rows, w->n, init, ldi, out, ldo);
+        products->multiply(x, ldx, w->packed + mine.from * w->k, w->k, x2, ldx2,
+                           w2 ? w2->packed + mine.from * w2->k : NULL, w2 ? w2->k : 0, rows, mine.to - mine.from, init,
+                           ldi, out, ldo, turned);
     else
-        q->products.dots(x, ldx, rows, w->plain, w->n, w->k, init, ldi, out, ldo);
+        products->dots(x, ldx, rows, w->plain + mine.from * w->k, mine.to - mine.from, w->k, init, ldi, out, ldo);
+}
+
+static void times(const Share *share, const Matrix *w, const T *x, int64_t ldx, int64_t rows, const T *init,
+                  int64_t ldi, T *out, int64_t ldo, int64_t turned) {
+    times_both(share, w, x, ldx, NULL, NULL, 0, rows, init, ldi, out, ldo, turned);
 }
 
 /* Steps [from, to) in the order of time, with `rows` rows of this share. */
@@ -163,14 +201,20 @@ static int next_chunk(const Share *share, int backwards, int64_t next, Chunk *ch
 
 static int64_t end_of(const Share *share, int64_t t) { return at_most(share->high, share->seq->sizes[t]); }
 
-/* The chunk's rows of something with a row per step, one behind another: as they stand, or copied to `to`. */
+/* This thread's rows of step t. */
+static Range rows_at(const Share *share, int64_t t) { return part_of(share, share->low, end_of(share, t), 1); }
+
+/* Copy the chunk's rows of something with a row per step to `to`, one behind another. */
 static const T *gather(const Share *share, const Chunk *chunk, const T *from, int64_t width, T *to, int64_t ld) {
-    for (int64_t t = chunk->from; t < chunk->to; t++)
-        for (int64_t row = share->low; row < end_of(share, t); row++) {
+    for (int64_t t = chunk->from; t < chunk->to; t++) {
+        const Range rows = rows_at(share, t);
+        for (int64_t row = rows.from; row < rows.to; row++) {
             T *target = to + (share->at[t] - share->at[chunk->from] + row - share->low) * ld;
             memcpy(target, from + (share->seq->starts[t] + row) * width, sizeof(T) * (size_t)width);
             memset(target + width, 0, sizeof(T) * (size_t)(ld - width));
         }
+    }
+    meet(share);
     return to;
 }
 
@@ -183,12 +227,14 @@ static void input_part(const Share *share, const Chunk *chunk, T *copied, T *a) 
     const T *x = q->x + q->starts[chunk->from] * q->inputs;
     int64_t ld = q->inputs;
     if (!whole(share)) x = gather(share, chunk, q->x, q->inputs, copied, ld = padded(q->inputs));
-    times(q, &share->weights->input, x, ld, chunk->rows, q->bias, 0, a, padded(BLOCKS));
+    times(share, &share->weights->input, x, ld, chunk->rows, q->bias, 0, a, padded(BLOCKS), 0);
 }
 
 /* W h, where the step knows no more, with the input's part added. */
-static void recurrent_part(const Share *share, const T *a, const T *h, int64_t ldh, int64_t rows, T *r) {
-    times(share->seq, &share->weights->hidden, h, ldh, rows, SUMMED ? a : NULL, padded(BLOCKS), r, padded(R_BLOCKS));
+static void recurrent_part(const Share *share, const T *a, const T *h, int64_t ldh, int64_t rows, T *r,
+                           int64_t turned) {
+    times(share, &share->weights->hidden, h, ldh, rows, SUMMED ? a : NULL, padded(BLOCKS), r, padded(R_BLOCKS),
+          turned);
 }
 
 /* h[count, HIDDEN] before step t, from row `first` on, as W sees it. */
@@ -199,43 +245,21 @@ static const T *masked(const Sequence *q, const T *h, int64_t first, int64_t cou
     return to;
 }
 
-/* Pieces of work; whichever thread is free takes the next, so that any number of threads will do. */
-typedef struct {
-    void (*run)(void *);
-    char *pieces;
-    size_t size;
-    int count, next;
-} Team;
-
-static void run_team(void *pointer) {
-    Team *team = pointer;
-    for (int k; (k = __atomic_fetch_add(&team->next, 1, __ATOMIC_RELAXED)) < team->count;)
-        team->run(team->pieces + (size_t)k * team->size);
-}
-
-static void *run_thread(void *pointer) {
-    run_team(pointer);
-    return NULL;
-}
-
-/* By the threads that torch keeps, where they are known: others would share the cores with those, which wait for
-   their next work without letting go. */
-static void run_pieces(const Sequence *q, void (*run)(void *), void *pieces, size_t size, int count) {
-    Team team = {run, pieces, size, count, 0};
-    int threads = (int)at_most(at_most(q->threads, count), MAX_THREADS), started = 0;
-    if (q->parallel && threads > 1) {
-        q->parallel(run_team, &team, (unsigned)threads, 0);
-        return;
-    }
-    pthread_t handles[MAX_THREADS];
-    while (started < threads - 1 && !pthread_create(&handles[started], NULL, run_thread, &team)) started++;
-    run_team(&team);
-    while (started > 0) pthread_join(handles[--started], NULL);
-}
-
 static T *reserve(int64_t numbers) {
     size_t bytes = (sizeof(T) * (size_t)numbers + 63) / 64 * 64;
     return aligned_alloc(64, bytes ? bytes : 64);
+}
+
+/* Where a share's rows begin, and its memory; whether there is enough. */
+static int prepare(Share *share, int64_t (*size)(const Share *)) {
+    const Sequence *q = share->seq;
+    int64_t *at = share->at = malloc(sizeof(int64_t) * (size_t)(q->steps + 1));
+    if (!at) return 0;
+    at[0] = 0;
+    for (int64_t t = 0; t < q->steps; t++)
+        at[t + 1] = at[t] + (q->sizes[t] > share->low ? at_most(share->high, q->sizes[t]) - share->low : 0);
+    share->memory = reserve(size(share));
+    return share->memory != NULL;
 }
 
 /* Give every thread sequences of about as many steps in all; the calling thread works as well. Returns 0, or 1
@@ -252,18 +276,42 @@ static int share_out(const Sequence *q, const Weights *weights, void (*rows)(voi
             done += length;
             row++;
         }
-        int64_t *at = malloc(sizeof(int64_t) * (size_t)(q->steps + 1));
-        shares[k] = (Share){q, weights, low, row, k, NULL, at};
-        if (at) {
-            at[0] = 0;
-            for (int64_t t = 0; t < q->steps; t++)
-                at[t + 1] = at[t] + (q->sizes[t] > low ? at_most(row, q->sizes[t]) - low : 0);
-            shares[k].memory = reserve(size(&shares[k]));
-        }
-        failed |= !shares[k].memory;
+        shares[k] = (Share){.seq = q, .weights = weights, .low = low, .high = row, .sums = k, .parts = 1};
+        failed |= !prepare(&shares[k], size);
     }
-    if (!failed) run_pieces(q, rows, shares, sizeof *shares, threads);
+    if (!failed) run_pieces(&q->omp, q->threads, rows, shares, sizeof *shares, threads);
     for (int k = 0; k < threads; k++) free(shares[k].memory), free(shares[k].at);
+    return failed;
+}
+
+/* Work on all sequences that every thread does a part of. */
+typedef struct {
+    const Share *share;
+    void (*rows)(void *);
+    int next;
+} Joint;
+
+static void take_part(void *pointer) {
+    Joint *joint = pointer;
+    Share mine = *joint->share;
+    const OpenMP *omp = &mine.seq->omp;
+    mine.parts = omp->parallel ? omp->members() : 1;
+    mine.part = __atomic_fetch_add(&joint->next, 1, __ATOMIC_RELAXED);
+    joint->rows(&mine);
+}
+
+/* Let all threads do a part of every step's columns, then of its rows: each has few of the weights to read, again and
+   again. Returns as share_out does. */
+static int do_together(const Sequence *q, const Weights *weights, void (*rows)(void *), int64_t (*size)(const Share *)) {
+    Barrier barrier = {0, 0};
+    Share share = {.seq = q, .weights = weights, .low = 0, .high = q->batch, .parts = 1, .barrier = &barrier};
+    Joint joint = {&share, rows, 0};
+    int failed = !prepare(&share, size);
+    if (!failed && q->omp.parallel)
+        q->omp.parallel(take_part, &joint, (unsigned)q->threads, 0);
+    else if (!failed)
+        take_part(&joint);
+    free(share.memory), free(share.at);
     return failed;
 }
 
@@ -304,7 +352,7 @@ static T *pack_all(const Sequence *q, const Packing *packings, int count) {
             next += (pieces[made - 1].packing.n + 15) / 16 * 16 * p.k;
         }
     }
-    if (memory && pieces) run_pieces(q, pack_panels, pieces, sizeof *pieces, made);
+    if (memory && pieces) run_pieces(&q->omp, q->threads, pack_panels, pieces, sizeof *pieces, made);
     if (!pieces) free(memory), memory = NULL;
     free(pieces);
     return memory;

@@ -12,25 +12,31 @@ import torch
 _forked = False
 
 
-def parallel() -> int:
-    """Address of ``GOMP_parallel`` in the OpenMP library that torch has loaded, or 0 where there is none.
+def openmp() -> tuple[int, int]:
+    """Addresses of ``GOMP_parallel`` and ``omp_get_num_threads`` in the OpenMP library that torch has loaded.
 
-    A forked process has none of the threads that the library believes in, and waits for them for ever.
+    0 where there is none. A forked process has none of the threads that the library believes in, and waits
+    for them for ever.
     """
-    return 0 if _forked else _address()
+    return (0, 0) if _forked else _addresses()
 
 
 @functools.cache
-def _address() -> int:
+def _addresses() -> tuple[int, int]:
     package = Path(torch.__file__).parent
     for folder in (package / "lib", package.with_name("torch.libs")):
         for path in folder.glob("lib*omp*.so*"):
             try:
                 library = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
-                return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
+                parallel, members = library.GOMP_parallel, library.omp_get_num_threads
             except (OSError, AttributeError):  # not loaded, or another library
                 continue
-    return 0
+            return _address(parallel), _address(members)
+    return 0, 0
+
+
+def _address(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 def _note_fork() -> None:

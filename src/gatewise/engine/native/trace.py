@@ -52,8 +52,8 @@ class Trace:
 
     @property
     def saved_wide(self) -> tuple[str, ...]:
-        """Of ``saved``, what is a number for each feature."""
-        return tuple(value for value in self.saved if value not in self.row_values)
+        """Of ``saved``, what is a number for each feature, and no new state: those are kept anyway."""
+        return tuple(v for v in self.saved if v not in self.row_values and v not in self.new_state)
 
     @property
     def saved_of_row(self) -> tuple[str, ...]:

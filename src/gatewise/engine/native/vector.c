@@ -43,11 +43,16 @@ INLINE void gw_store(T *p, V v, int n) {
         memcpy(p, &v, sizeof(T) * (size_t)n);
 }
 
-INLINE V gw_splat(T x) {
-    V v;
-    for (int i = 0; i < L; i++) v[i] = x;
-    return v;
-}
+#if LANES == 16
+#define ALL(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
+#elif LANES == 8
+#define ALL(x) x, x, x, x, x, x, x, x
+#elif LANES == 4
+#define ALL(x) x, x, x, x
+#else
+#define ALL(x) x, x
+#endif
+INLINE V gw_splat(T x) { return (V){ALL(x)}; }
 
 /* a where a lane of the mask is set (-1), else b. */
 INLINE V gw_choose(I mask, V a, V b) { return (V)((mask & (I)a) | (~mask & (I)b)); }

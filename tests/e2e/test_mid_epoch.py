@@ -1,0 +1,204 @@
+"""A training that is stopped in the middle of an epoch, and gone on with, ends as if it never had been."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from workplace import Place, read_json, test_metrics
+
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.mid_epoch import epochs_in, is_mid_epoch
+from gatewise.runs.run import Run
+
+STOPPING = """
+import os, signal
+import pytorch_lightning as pl
+
+class At(pl.Callback):
+    "Sends this process a signal within a step, or within a batch of a validation."
+    def __init__(self, step=None, batch=None, validation=None, signal="SIGTERM"):
+        self.step, self.batch, self.validation, self.signal = step, batch, validation, signal
+        self.validations = 0
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        if task.global_step == self.step or [trainer.current_epoch, batch_idx] == self.batch:
+            self.send()
+    def on_validation_start(self, trainer, task):
+        self.validations += 1
+    def on_validation_batch_start(self, trainer, task, batch, batch_idx):
+        if [self.validations, batch_idx] == self.validation:
+            self.send()
+    def send(self):
+        if self.signal is None:
+            raise RuntimeError("as good as killed: nothing is saved any more")
+        os.kill(os.getpid(), getattr(signal, self.signal))
+"""
+
+SPEECH = ["experiment=speech/japanese_vowels", "data.batch_size=27", "trainer.max_epochs=3"]
+SERIES = [
+    "experiment=series/sunspots", "data.max_rows=1500", "data.batch_size=128", "trainer.max_epochs=2",
+    "model.hidden_size=8",
+]  # fmt: skip
+TEXT = [
+    "experiment=text/king_james", "data.max_tokens=4000", "data.validation_fraction=0.002", "threads=1",
+    "data.test_fraction=0.002", "trainer.max_epochs=2", "model.hidden_size=16", "task.embedding_size=16",
+]  # fmt: skip
+HALVES = "trainer.val_check_interval=0.5"
+THREE = "trainer.accumulate_grad_batches=3"  # eight batches are three steps, of which the last has two
+EVERY_OTHER = ["trainer.check_val_every_n_epoch=2", "scheduler=plateau"]
+CASES = {
+    # settings, where the signal comes, batches of the epoch that are behind it, whether validation is due
+    "speech, first step of all": (SPEECH, {"step": 0}, 0, 1, False),
+    "speech, first step of an epoch": (SPEECH, {"step": 8}, 1, 1, False),
+    "speech, in the middle": (SPEECH, {"step": 12}, 1, 5, False),
+    "speech, last step": (SPEECH, {"step": 15}, 1, 8, True),
+    "speech, in validation": (SPEECH, {"validation": [2, 0]}, 1, 8, True),
+    "series, in the middle": (SERIES, {"step": 12}, 1, 5, False),
+    "text, first step": (TEXT, {"step": 6}, 1, 1, False),
+    "text, in the middle": (TEXT, {"step": 8}, 1, 3, False),
+    "text, in validation": (TEXT, {"validation": [1, 1]}, 0, 6, True),
+    "text, between two validations": ([*TEXT, HALVES], {"step": 4}, 0, 5, False),
+    "speech, last batch of a validation": (SPEECH, {"validation": [2, 1]}, 2, 0, False),
+    "speech, gradients of two batches": ([*SPEECH, THREE], {"batch": [1, 4]}, 1, 5, False),
+    "speech, last batch of a step": ([*SPEECH, THREE], {"batch": [1, 5]}, 1, 6, False),
+    "speech, epochs without validation": ([*SPEECH, *EVERY_OTHER], {"batch": [2, 3]}, 2, 4, False),
+    "text, fewer batches": ([*TEXT, "trainer.limit_train_batches=4"], {"step": 5}, 1, 2, False),
+    "text, in a validation in mid-epoch": ([*TEXT, HALVES], {"validation": [3, 1]}, 1, 3, True),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stopping.py").write_text(STOPPING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+
+
+_WHOLE: dict[tuple[str, ...], Run] = {}
+
+
+def whole(argv: list[str], folder: Path) -> Run:
+    """The run that nothing interrupts; trained once."""
+    key = tuple(argv)
+    if key not in _WHOLE:
+        _WHOLE[key] = Place(folder).train(*argv)
+    return _WHOLE[key]
+
+
+def stop(place: Place, argv: list[str], at: dict[str, Any]) -> Run:
+    """Train until the signal comes."""
+    words = [f"+callbacks.mine.{name}={value}" for name, value in at.items()]
+    result = place("train", "wandb.mode=disabled", *argv, "+callbacks.mine._target_=stopping.At", *words)
+    assert result.code == 128 + signal.SIGTERM, result.err
+    run = place.last()
+    status = read_json(run.folder / "status.json")
+    assert (status["state"], status["reason"]) == ("interrupted", "stopped by SIGTERM")
+    return run
+
+
+def same(run: Run, expected: Run) -> None:
+    assert run.state() == "done"
+    assert run.metrics_file.read_text() == expected.metrics_file.read_text()
+    assert test_metrics(run) == test_metrics(expected)
+    for kind in ("last", "best"):
+        found, wanted = (torch.load(r.checkpoint(kind), weights_only=True) for r in (run, expected))
+        for part in ("state_dict", "optimizer_states"):
+            torch.testing.assert_close(found[part], wanted[part], rtol=0, atol=0)
+        assert (found["epoch"], found["global_step"]) == (wanted["epoch"], wanted["global_step"])
+
+
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # of epochs without validation
+@pytest.mark.parametrize(("argv", "at", "epochs", "batches", "due"), CASES.values(), ids=CASES)
+def test_it_goes_on_to_the_same_digits(argv, at, epochs, batches, due, tmp_path, tmp_path_factory):
+    place = Place(tmp_path / "work")
+    run = stop(place, argv, at)
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    assert (epochs_in(checkpoint), is_mid_epoch(checkpoint)) == (epochs, True)
+    standing = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]
+    assert (standing["batches"], standing["validation_due"]) == (batches, due)
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    assert place.runs() == [run.folder]
+    same(run, whole(argv, tmp_path_factory.mktemp("whole")))
+
+
+TWO = "trainer=ddp_cpu"
+IN_TWO = {
+    "speech": ([*SPEECH, TWO], {"step": 12}),
+    "speech, in validation": ([*SPEECH, TWO], {"validation": [2, 0]}),
+    "speech, gradients of two batches": ([*SPEECH, TWO, THREE], {"batch": [1, 4]}),
+    "series": ([*SERIES, TWO], {"step": 12}),
+    "text": ([*TEXT, TWO], {"step": 8}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("argv", "at"), IN_TWO.values(), ids=IN_TWO)
+def test_two_processes_go_on_to_the_same_digits(argv, at, tmp_path):
+    """The signal comes to rank 0 alone, as the others are deaf to it."""
+    place = Place(tmp_path / "work")
+    run = stop(place, argv, at)
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    assert is_mid_epoch(checkpoint)
+    assert len(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]["ranks"]) == 2
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    same(run, Place(tmp_path / "whole").train(*argv))
+
+
+STILL = [*TEXT, "task.dropout=0", "model.dropout=0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on(before, after, tmp_path):
+    """With the carried lanes of all; what is drawn is not what one process would draw, so without dropout."""
+    place = Place(tmp_path / "work")
+    run = stop(place, [*STILL, "trainer.strategy=ddp", f"trainer.devices={before}"], {"step": 8})
+    place.ok("train", "resume=last", "+callbacks.mine=null", f"trainer.devices={after}")
+    expected = Place(tmp_path / "whole").train(*STILL)
+    assert run.summary()["processes"] == after
+    for row, other in zip(read_metrics(run.metrics_file), read_metrics(expected.metrics_file), strict=True):
+        assert row == {name: pytest.approx(value, rel=1e-5) for name, value in other.items()}
+
+
+PERIODIC = {
+    "after every step": ["callbacks.timed_checkpoint.every_minutes=0"],
+    # Lightning's own way, in the step that ends.
+    "by time": ["+callbacks.last_checkpoint.train_time_interval={seconds: 0}"],
+    "by steps": ["+callbacks.last_checkpoint.every_n_train_steps=4"],
+}
+
+
+@pytest.mark.parametrize("argv", [SPEECH, [*TEXT, HALVES]], ids=["speech", "text"])
+@pytest.mark.parametrize("settings", PERIODIC.values(), ids=PERIODIC)
+def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
+    argv, settings, tmp_path, tmp_path_factory
+):
+    place = Place(tmp_path / "work")
+    words = ["+callbacks.mine._target_=stopping.At", "+callbacks.mine.step=9", "+callbacks.mine.signal=null"]
+    result = place("train", "wandb.mode=disabled", *argv, *settings, *words)
+    assert result.code != 0
+    run = place.last()
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    assert is_mid_epoch(checkpoint)
+    assert checkpoint["global_step"] == (8 if settings == PERIODIC["by steps"] else 9)
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    same(run, whole(argv, tmp_path_factory.mktemp("whole")))
+
+
+EVERY = "+callbacks.last_checkpoint.train_time_interval"
+PERIODS = {
+    "callbacks.timed_checkpoint.every_minutes=-1": "every_minutes must be a number of 0 or more, got -1",
+    f"{EVERY}=10": f"{EVERY[1:]}=10: give it as {{minutes: 10}}",
+    f"{EVERY}={{minute: 1}}": "give it as {minutes: 10}; also days, hours",
+}
+
+
+@pytest.mark.parametrize(("setting", "line"), PERIODS.items())
+def test_a_period_that_is_none_is_refused(setting, line, place):
+    result = place("train", setting)
+    assert result.code == 1
+    assert line in result.line()
+    assert place.runs() == []
