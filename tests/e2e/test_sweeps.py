@@ -83,6 +83,21 @@ def test_every_configuration_with_every_seed(place: Place) -> None:
     assert "paired t-test over 2 seeds" in result.out
 
 
+def test_the_code_is_read_once_and_kept_with_every_training(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gatewise.cli import train
+
+    read: list[Path] = []
+    monkeypatch.setattr(
+        train, "read_code", lambda folder, _: read.append(folder) or b"commit 1a2b and no changes"
+    )
+    result = place.ok("train", "-m", *TINY, "seed=1,2")
+    assert ": 1 trial × 2 seeds\n" in result.out
+    assert read == [place.folder]
+    assert [Run(run).commit() for run in place.runs()] == ["1a2b"] * 2
+
+
 @pytest.mark.parametrize("preset", ["models", pytest.param("seeds", marks=pytest.mark.slow)])
 def test_presets_of_grids(place: Place, preset: str) -> None:
     place.ok("train", f"sweep={preset}", *TINY)
