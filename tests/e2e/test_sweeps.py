@@ -83,6 +83,21 @@ def test_every_configuration_with_every_seed(place: Place) -> None:
     assert "paired t-test over 2 seeds" in result.out
 
 
+def test_the_code_is_read_once_and_kept_with_every_training(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gatewise.cli import train
+
+    read: list[Path] = []
+    monkeypatch.setattr(
+        train, "read_code", lambda folder, _: read.append(folder) or b"commit 1a2b and no changes"
+    )
+    result = place.ok("train", "-m", *TINY, "seed=1,2")
+    assert ": 1 trial × 2 seeds\n" in result.out
+    assert read == [place.folder]
+    assert [Run(run).commit() for run in place.runs()] == ["1a2b"] * 2
+
+
 @pytest.mark.parametrize("preset", ["models", pytest.param("seeds", marks=pytest.mark.slow)])
 def test_presets_of_grids(place: Place, preset: str) -> None:
     place.ok("train", f"sweep={preset}", *TINY)
@@ -220,6 +235,10 @@ def test_a_training_whose_process_is_killed_is_taken_up_again_once(breaking: Pla
 REFUSED: list[tuple[list[str], str]] = [
     (["sweep.jobs=2"], "sweep.jobs=2: this is one training and no sweep: add -m"),
     (["-m", "sweep.jobs=0"], "sweep.jobs must be a whole number of at least 1, got 0"),
+    (
+        ["-m", "seed=1,2", "sweep.job=2"],
+        "sweep.job=2 is what a sweep tells its trainings; did you mean sweep.j",
+    ),
     (["-m", "sweep.objectives=[test/loss]"], "sweep.objectives: test/loss: to choose by the test data"),
     (
         ["-m", "sweep.objectives=[val/loss,parameters]", "sweep.directions=[min]"],

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gatewise.sweeps.folder import Direction, Plan
 from gatewise.sweeps.ranking import Configuration, compare_with_best, configurations
+from gatewise.sweeps.report import measured
 from gatewise.sweeps.space import Space
 
 
@@ -96,3 +97,12 @@ def test_a_configuration_with_a_failed_seed_has_no_rank_but_its_values() -> None
     found = compared(2, trial(0, 5.0, None, state=TrialState.FAIL), trial(1, 7.0, 8.0))
     assert [c.rank for c in found] == [None, 1]
     assert (found[0].mean(), found[0].values(), found[0].reasons) == (5.0, [5.0, None], ["the loss is nan"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(28953.0, "28953"), (7047.0, "7047"), (0.129712, "0.1297"), (28953.5, "2.895e+04"), (3e12, "3e+12")],
+)
+def test_how_an_objective_is_shown(value: float, text: str) -> None:
+    outcome = {"state": "done", "values": [value]}
+    assert measured(Configuration(0, {}, "done", [], [outcome]), 0) == text

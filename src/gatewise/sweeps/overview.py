@@ -60,9 +60,10 @@ class Overview:
         self._jobs = self._jobs_before = ended * len(self._plan.seeds)
         seeds = f" × {len(self._plan.seeds)} seeds" if len(self._plan.seeds) > 1 else ""
         again = f", {ended} of them ended before" if ended else ""
+        count = f"{self._plan.trials} trial{'s' if self._plan.trials > 1 else ''}"
+        of = f" of {', '.join(self._plan.space.swept)}" if self._plan.space.swept else ""
         self._console.print(
-            f"[bold]Sweep[/] {escape(short(self._sweep.folder))}: {self._plan.trials} trials{seeds}"
-            f" of {escape(', '.join(self._plan.space.swept) or 'seeds')}{again}"
+            f"[bold]Sweep[/] {escape(short(self._sweep.folder))}: {count}{seeds}{escape(of)}{again}"
         )
 
     def job_ended(self, job: Job, outcome: Outcome) -> None:

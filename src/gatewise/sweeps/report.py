@@ -178,7 +178,11 @@ def _verdict(plan: Plan, ranked: Sequence[Configuration]) -> str:
 def measured(c: Configuration, objective: int) -> str:
     """Mean ± standard error, for the screen."""
     mean, error = c.mean(objective), c.standard_error(objective)
-    return "" if mean is None else f"{mean:.4g}" + ("" if error is None else f" ± {error:.2g}")
+    if mean is None:
+        return ""
+    # Parameters are counted in whole numbers.
+    value = f"{mean:.0f}" if mean.is_integer() and 1e4 <= abs(mean) < 1e9 else f"{mean:.4g}"
+    return value + ("" if error is None else f" ± {error:.2g}")
 
 
 def shown(value: Any) -> str:

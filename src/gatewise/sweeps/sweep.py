@@ -47,6 +47,10 @@ def sweep(
     Returns the best value of each objective. Raises ValueError for what cannot be swept, and where every
     training failed.
     """
+    if config.sweep.job is not None:
+        raise ValueError(
+            f"sweep.job={config.sweep.job} is what a sweep tells its trainings; did you mean sweep.jobs?"
+        )
     sweeps_dir = Path(config.paths.sweeps_dir)
     if config.sweep.resume is None:
         plan = make_plan(config, context, params, arguments)
