@@ -54,9 +54,9 @@ class Drill:
         assert number == 1
         return next(pid for pid, line in self.processes().items() if "gatewise.cli.rank" in line)
 
-    def end(self) -> str:
+    def end(self, seconds: float = 60) -> str:
         """What it printed, once it and everything it started is gone."""
-        out, _ = self.process.communicate(timeout=60)
+        out, _ = self.process.communicate(timeout=seconds)
         wait_until(lambda: not self.processes(), 20)
         return out
 
@@ -142,7 +142,7 @@ def test_a_stop_leaves_a_checkpoint_a_status_and_no_process(
 @pytest.mark.slow
 def test_three_jobs_of_two_processes_each_are_three_runs(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "trainer.max_epochs=2", "model=lstm,gru,rnn")
-    out = drill.end()
+    out = drill.end(200)
     assert drill.process.returncode == 0, out
     runs = [Run(folder) for folder in place.runs()]
     assert sorted(run.choices()["model"] or "" for run in runs) == ["gru", "lstm", "rnn"]
@@ -160,7 +160,7 @@ def test_a_job_that_loses_a_process_fails_alone(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "model=lstm,gru", "trainer.max_epochs=40")
     wait_until(lambda: list(place.folder.glob("runs/speech/*/*/checkpoints/last.ckpt")))
     os.kill(drill.rank(1), signal.SIGKILL)
-    out = drill.end()
+    out = drill.end(200)
     assert drill.process.returncode == 0, out
     assert re.search(r"trial 0 \(model=lstm\): .*rank 1 was killed \(SIGKILL", out), out
     states = {run.choices()["model"]: run.state() for run in map(Run, place.runs())}

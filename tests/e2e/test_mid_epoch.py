@@ -70,6 +70,15 @@ CASES = {
 }  # fmt: skip
 
 
+QUICK = {
+    "speech, in the middle",
+    "speech, last batch of a validation",
+    "speech, gradients of two batches",
+    "series, in the middle",
+    "text, in a validation in mid-epoch",
+}
+
+
 @pytest.fixture(autouse=True)
 def _stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stopping.py").write_text(STOPPING)
@@ -111,7 +120,13 @@ def same(run: Run, expected: Run) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # of epochs without validation
-@pytest.mark.parametrize(("argv", "at", "epochs", "batches", "due"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("argv", "at", "epochs", "batches", "due"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, case in CASES.items()
+    ],
+)
 def test_it_goes_on_to_the_same_digits(argv, at, epochs, batches, due, tmp_path, tmp_path_factory):
     place = Place(tmp_path / "work")
     run = stop(place, argv, at)
@@ -171,7 +186,10 @@ PERIODIC = {
 }
 
 
-@pytest.mark.parametrize("argv", [SPEECH, [*TEXT, HALVES]], ids=["speech", "text"])
+@pytest.mark.parametrize(
+    "argv",
+    [pytest.param(SPEECH, id="speech"), pytest.param([*TEXT, HALVES], id="text", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("settings", PERIODIC.values(), ids=PERIODIC)
 def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
     argv, settings, tmp_path, tmp_path_factory

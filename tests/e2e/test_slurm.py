@@ -59,6 +59,7 @@ def test_two_processes_in_one_job(slurm: dict[str, str], place: Place) -> None:
     assert (Run(folder).state(), Run(folder).summary()["processes"]) == ("done", 2)
 
 
+@pytest.mark.timeout(900)
 def test_a_job_that_is_stopped_for_its_time_limit_goes_on_in_the_same_run(
     slurm: dict[str, str], place: Place
 ) -> None:

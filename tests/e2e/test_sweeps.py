@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
 from optuna.storages import JournalStorage
@@ -18,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from workplace import Place, read_json, wait_until
 
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.mid_epoch import is_mid_epoch
 from gatewise.runs.run import Run
 
 TINY = ["debug=one_batch", "test=false", "~callbacks.learning_curves", "model.hidden_size=4"]
@@ -305,11 +307,14 @@ def test_a_search_is_given_more_trials(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "number", "code"),
-    [pytest.param(2, signal.SIGINT, 130), pytest.param(1, signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ("jobs", "number", "code", "by"),
+    [
+        pytest.param(2, signal.SIGINT, 130, "the user"),
+        pytest.param(1, signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow),
+    ],
 )
 def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
-    place: Place, jobs: int, number: signal.Signals, code: int
+    place: Place, jobs: int, number: signal.Signals, code: int, by: str
 ) -> None:
     argv = ["train", "-m", "wandb.mode=disabled", "test=false", "trainer.limit_train_batches=4"]
     argv += [
@@ -329,7 +334,37 @@ def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
     folder = os.path.relpath(last(place), place.folder)
     assert f"Interrupted. Go on with: python -m gatewise train sweep.resume={folder}" in out
     assert "Traceback" not in out
-    assert [Run(folder).reason() for folder in place.runs()] == ["stopped by the user"] * jobs
+    assert [Run(folder).reason() for folder in place.runs()] == [f"stopped by {by}"] * jobs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_sweep_that_is_asked_to_stop_in_mid_epoch_ends_in_the_table_of_the_unbroken_one(
+    tmp_path: Path, jobs: int
+) -> None:
+    argv = ["train", "-m", "wandb.mode=disabled", "trainer.max_epochs=30", "seed=1,2", f"sweep.jobs={jobs}"]
+    argv.append("callbacks.early_stopping.patience=30")
+    broken, whole = Place(tmp_path / "broken"), Place(tmp_path / "whole")
+    process = broken.start(*argv)
+    try:
+        begun = "runs/speech/*/*/checkpoints/last.ckpt"
+        wait_until(lambda: len(list(broken.folder.glob(begun))) == jobs, 120)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    left = [torch.load(Run(folder).checkpoint("last"), weights_only=True) for folder in broken.runs()]
+    assert [is_mid_epoch(checkpoint) for checkpoint in left] == [True] * jobs
+    broken.ok("train", "sweep.resume=last")
+    whole.ok(*argv)
+    for found, expected in zip(table(broken), table(whole), strict=True):
+        differing = {name for name in expected if found[name] != expected[name]}
+        assert differing <= {"run", "seconds"}
+    rows = [
+        {Run(run).config().seed: read_metrics(Run(run).metrics_file) for run in p.runs()}
+        for p in (broken, whole)
+    ]
+    assert rows[0] == rows[1]
 
 
 class Batches(BasicLauncher):
