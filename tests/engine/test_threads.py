@@ -32,10 +32,9 @@ def test_threads_share_the_sequences(cell, reverse, three_threads):  # noqa: ARG
 
 
 @TOGETHER
-@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("H", [6, 40])
+@pytest.mark.parametrize(("H", "recompute"), [(6, False), (40, True)])
 def test_threads_share_every_step(cell, reverse, recompute, H, three_threads, monkeypatch):  # noqa: ARG001
     monkeypatch.setattr(call, "CACHE_OF_A_CORE", 0)
     monkeypatch.setattr(threads, "_forked", False)

@@ -42,9 +42,17 @@ EXPRESSIONS = {
 # How a reduction begins, takes one more vector of n numbers, and ends; it is known in every lane.
 _REDUCTIONS = {
     "sum": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0})"),
-    "mean": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0}) / H"),
+    "mean": ("0", "{0} += gw_first({1}, n, 0);", "gw_splat(gw_sum({0})[0] / H)"),
     "amax": ("-INFINITY", "{0} = gw_maximum({0}, gw_first({1}, n, -INFINITY));", "gw_amax({0})"),
     "amin": ("-INFINITY", "{0} = gw_maximum({0}, gw_first(-({1}), n, -INFINITY));", "-gw_amax({0})"),
+}
+
+# Of a number that is the same in every lane: in one, as these take as many times longer as there are lanes.
+_OF_ONE_LANE = {
+    "div": "gw_splat(({})[0] / ({})[0])",
+    "reciprocal": "gw_splat(1 / ({})[0])",
+    "sqrt": "gw_splat(REAL(sqrt)(({})[0]))",
+    "rsqrt": "gw_splat(1 / REAL(sqrt)(({})[0]))",
 }
 
 # What waits for each other is put apart, which GCC leaves to the processor unless asked. Not for products.
@@ -262,6 +270,8 @@ def _pass_of(op: Operation, level: dict[str, int]) -> int:
 
 def _expression(op: Operation, fetch: Callable[[str | float], str]) -> str:
     arguments = [fetch(arg) for arg in op.args]
+    if op.per_row and op.kind in _OF_ONE_LANE:
+        return _OF_ONE_LANE[op.kind].format(*arguments)
     if op.kind in EXPRESSIONS:
         return EXPRESSIONS[op.kind].format(*arguments)
     return f"gw_{op.kind}({', '.join(arguments)})"
