@@ -361,10 +361,18 @@ def _last_output(model, x):
         return model(x)[0][-1].tolist()
 
 
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.autograd.set_detect_anomaly])
+def within_hooks():
+    """What activation checkpointing does."""
+    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+
+
+MODES = [torch.inference_mode, torch.no_grad, lambda: torch.autograd.set_detect_anomaly(True), within_hooks]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["inference", "no_grad", "anomaly", "hooks"])
 def test_a_cell_first_met_in_another_mode(fresh, mode):  # noqa: ARG001
     problem = Problem.draw(GRU(), [3, 2])
-    with mode(True) if mode is not torch.no_grad else mode():
+    with mode():
         problem.run("native", *problem.tensors)
     assert not engines._said
     assert_same(problem.results("native"), problem.results("loop"), 1e-12)

@@ -62,10 +62,11 @@ def kernel_for(cell: Cell, weights: Weights, x: Tensor, others: tuple[Tensor | N
 
 
 def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    # The compiler works on the products while the cell is traced, and on its two directions at once.
+    # The compiler works on the products while the cell is traced, and on its two directions at once. Tracing in
+    # a thread of its own is out of reach of the caller's modes and hooks (activation checkpointing has some).
     with ThreadPoolExecutor(2) as beside:
         compiling = beside.submit(_library, products_source(dtype))
-        recorded = _trace(cell, hidden_size, dtype)
+        recorded = beside.submit(_trace, cell, hidden_size, dtype).result()
         forward, backward = beside.map(_library, source(cell, recorded, hidden_size, dtype))
         products = compiling.result()
     names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
