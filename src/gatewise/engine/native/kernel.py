@@ -62,8 +62,8 @@ def kernel_for(cell: Cell, weights: Weights, x: Tensor, others: tuple[Tensor | N
 
 
 def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    # The compiler works on the products while the cell is traced, and on its two directions at once. Tracing in
-    # a thread of its own is out of reach of the caller's modes and hooks (activation checkpointing has some).
+    # The compiler works on the products while the cell is traced, and on its two directions at once. In a
+    # thread of its own tracing is out of reach of the caller's modes and hooks, as checkpointing has.
     with ThreadPoolExecutor(2) as beside:
         compiling = beside.submit(_library, products_source(dtype))
         recorded = beside.submit(_trace, cell, hidden_size, dtype).result()
