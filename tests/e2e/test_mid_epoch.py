@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,20 @@ from gatewise.runs.mid_epoch import epochs_in, is_mid_epoch
 from gatewise.runs.run import Run
 
 STOPPING = """
-import os, signal
+import json, os, signal
 import pytorch_lightning as pl
+
+class Heard(pl.loggers.Logger):
+    "Writes down all that a logger is told."
+    name, version = "heard", "0"
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+    def log_metrics(self, metrics, step=None):
+        with open(self.path, "a") as file:
+            print(json.dumps({name: float(value) for name, value in metrics.items()}), file=file)
 
 class At(pl.Callback):
     "Sends this process a signal within a step, or within a batch of a validation."
@@ -46,6 +59,7 @@ TEXT = [
     "experiment=text/king_james", "data.max_tokens=4000", "data.validation_fraction=0.002", "threads=1",
     "data.test_fraction=0.002", "trainer.max_epochs=2", "model.hidden_size=16", "task.embedding_size=16",
 ]  # fmt: skip
+ONCE = "trainer.val_check_interval=1.0"
 HALVES = "trainer.val_check_interval=0.5"
 THREE = "trainer.accumulate_grad_batches=3"  # eight batches are three steps, of which the last has two
 EVERY_OTHER = ["trainer.check_val_every_n_epoch=2", "scheduler=plateau"]
@@ -57,15 +71,16 @@ CASES = {
     "speech, last step": (SPEECH, {"step": 15}, 1, 8, True),
     "speech, in validation": (SPEECH, {"validation": [2, 0]}, 1, 8, True),
     "series, in the middle": (SERIES, {"step": 12}, 1, 5, False),
-    "text, first step": (TEXT, {"step": 6}, 1, 1, False),
-    "text, in the middle": (TEXT, {"step": 8}, 1, 3, False),
-    "text, in validation": (TEXT, {"validation": [1, 1]}, 0, 6, True),
+    "text, first step": ([*TEXT, ONCE], {"step": 6}, 1, 1, False),
+    "text, in the middle": ([*TEXT, ONCE], {"step": 8}, 1, 3, False),
+    "text, in validation": ([*TEXT, ONCE], {"validation": [1, 1]}, 0, 6, True),
+    "text, as it comes": (TEXT, {"step": 8}, 1, 3, True),
     "text, between two validations": ([*TEXT, HALVES], {"step": 4}, 0, 5, False),
     "speech, last batch of a validation": (SPEECH, {"validation": [2, 1]}, 2, 0, False),
     "speech, gradients of two batches": ([*SPEECH, THREE], {"batch": [1, 4]}, 1, 5, False),
     "speech, last batch of a step": ([*SPEECH, THREE], {"batch": [1, 5]}, 1, 6, False),
     "speech, epochs without validation": ([*SPEECH, *EVERY_OTHER], {"batch": [2, 3]}, 2, 4, False),
-    "text, fewer batches": ([*TEXT, "trainer.limit_train_batches=4"], {"step": 5}, 1, 2, False),
+    "text, fewer batches": ([*TEXT, ONCE, "trainer.limit_train_batches=4"], {"step": 5}, 1, 2, False),
     "text, in a validation in mid-epoch": ([*TEXT, HALVES], {"validation": [3, 1]}, 1, 3, True),
 }  # fmt: skip
 
@@ -117,6 +132,20 @@ def same(run: Run, expected: Run) -> None:
         for part in ("state_dict", "optimizer_states"):
             torch.testing.assert_close(found[part], wanted[part], rtol=0, atol=0)
         assert (found["epoch"], found["global_step"]) == (wanted["epoch"], wanted["global_step"])
+
+
+def test_loggers_hear_of_an_epoch_that_was_stopped_in_its_validation(tmp_path: Path) -> None:
+    place = Place(tmp_path / "work")
+    heard = tmp_path / "heard.jsonl"
+    run = stop(
+        place,
+        [*SPEECH, "+logger.mine._target_=stopping.Heard", f"+logger.mine.path={heard}"],
+        {"validation": [2, 0]},
+    )
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    told = [json.loads(line) for line in heard.read_text().splitlines()]
+    losses = [(values["epoch"], values["train/loss"]) for values in told if "train/loss" in values]
+    assert losses == [(row["epoch"], row["train/loss"]) for row in read_metrics(run.metrics_file)]
 
 
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # of epochs without validation

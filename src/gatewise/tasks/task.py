@@ -164,10 +164,7 @@ class Task(pl.LightningModule):
         mine = [state["training_epoch"] for state in ranks[rank::count]]
         self.training_epoch.load_state_dicts(mine, self.device)
         if self.trainer.is_last_batch:
-            # Only its validation is to come; Lightning keeps what is logged in no checkpoint.
-            self._current_fx_name = "training_step"
-            self._log_training_epoch()
-            self._current_fx_name = None
+            self._close_training_epoch()  # only its validation is to come
 
     # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
     # written, or a resumed training repeats an epoch's learning rate.

@@ -121,7 +121,7 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
 /* Add y' x of a chunk's rows y[rows, M] and x[rows, N] to this share's of the sums [M, N], this thread's part of them. */
 static void add_products(const Share *share, const Chunk *chunk, const T *y, int64_t ldy, int64_t M, const T *x,
                          int64_t N, T *sums) {
-    const Range mine = part_of(share, 0, M, 6);
+    const Range mine = part_of(share, 0, M, 2 * L);
     share->seq->products.outer(y + mine.from, ldy, mine.to - mine.from, x, padded(N), N, chunk->rows,
                                sums + (share->sums * M + mine.from) * N, N);
 }

@@ -47,7 +47,7 @@ _REDUCTIONS = {
     "amin": ("-INFINITY", "{0} = gw_maximum({0}, gw_first(-({1}), n, -INFINITY));", "-gw_amax({0})"),
 }
 
-# Of a number that is the same in every lane: in one, as these take as many times longer as there are lanes.
+# Of a number that is the same in every lane, in one of them: these are slow, and slower for whole vectors.
 _OF_ONE_LANE = {
     "div": "gw_splat(({})[0] / ({})[0])",
     "reciprocal": "gw_splat(1 / ({})[0])",

@@ -57,6 +57,6 @@ static void wait_for_all(Barrier *barrier, int members) {
         __atomic_store_n(&barrier->rounds, round + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (int turns = 0; __atomic_load_n(&barrier->rounds, __ATOMIC_ACQUIRE) == round; turns++)
-        if (turns > 10000) sched_yield();
+    for (int turns = 0; __atomic_load_n(&barrier->rounds, __ATOMIC_ACQUIRE) == round;)
+        turns < 10000 ? turns++ : sched_yield();
 }
