@@ -53,7 +53,7 @@ def write_files(folder: Path, files: dict[str, str]) -> Path:
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The small conf/, with an empty working folder beside it."""
-    from gatewise.cli import config
+    from gatewise.config import compose as config
 
     folder = write_files(tmp_path / "ours", FILES)
     monkeypatch.setattr(config, "conf_folder", lambda: folder)
@@ -78,9 +78,9 @@ def command(conf: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPro
         f"#!{sys.executable}\n"
         "import sys, types\n"
         "from pathlib import Path\n"
-        "from gatewise.cli import config, main\n"
-        f"config.conf_folder = lambda: Path({str(conf)!r})\n"
-        "train = sys.modules['gatewise.cli.train'] = types.ModuleType('gatewise.cli.train')\n"
+        "from gatewise.cli import main\nfrom gatewise.config import compose\n"
+        f"compose.conf_folder = lambda: Path({str(conf)!r})\n"
+        "train = sys.modules['gatewise.training.session'] = types.ModuleType('gatewise.training.session')\n"
         "train.main = print\n"
         "main.VERBS['train'] = main.VERBS['train']._replace(check=None)\n"
         "sys.exit(main.main())\n"

@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 import gatewise
-from gatewise.cli.config import build, compose, conf_folder, run_verb
+from gatewise.cli.verb import run_verb
+from gatewise.config.build import build
+from gatewise.config.compose import compose, conf_folder
 
 Out = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("conf")

@@ -14,9 +14,11 @@ import pytest
 from omegaconf import DictConfig
 
 from gatewise.cli import errors
-from gatewise.cli.config import build, run_verb
-from gatewise.cli.errors import closest, guarded, report, user_line
-from gatewise.facts import facts_from_dict
+from gatewise.cli.errors import guarded, report, user_line
+from gatewise.cli.verb import run_verb
+from gatewise.config.build import build
+from gatewise.kinds.reading import facts_from_dict
+from gatewise.settings import closest
 
 Out = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("conf")

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gatewise.cli.config import compose, conf_folder, hydra_session
+from gatewise.config.compose import compose, conf_folder, hydra_session
 
 CONF = conf_folder()
 PRIMARY = {"train": [], "evaluate": [], "predict": ["input=mine.csv"], "sync": []}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hydra.utils import get_object
 
-from gatewise.cli.config import conf_folder
+from gatewise.config.compose import conf_folder
 
 CONF = conf_folder()
 FILES = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))

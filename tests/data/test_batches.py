@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewise.data.module import EpochBatches
+from gatewise.data.sequences import FeatureSequences
 from gatewise.data.series import SeriesWindows
-from gatewise.data.speech import FeatureSequences
 from gatewise.data.text import LanguageText
-from gatewise.facts import FeatureFacts, facts_from_dict
+from gatewise.kinds.reading import facts_from_dict
+from gatewise.kinds.sequences import FeatureFacts
 
 SHARES = {
     "size": st.integers(1, 60),

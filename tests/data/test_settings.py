@@ -4,8 +4,8 @@ import pytest
 
 from gatewise.data.files import find_file, installed_file
 from gatewise.data.module import EpochBatches
+from gatewise.data.sequences import FeatureSequences
 from gatewise.data.series import SeriesWindows
-from gatewise.data.speech import FeatureSequences
 from gatewise.data.text import LanguageText
 
 SUNSPOTS = {"dataset": "sunspots_monthly"}

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewise.batch import IGNORED
 from gatewise.data.text import LanguageText, prediction_batch
 from gatewise.data.text.corpora import king_james
 from gatewise.data.text.lanes import Lanes, lanes_for
 from gatewise.data.text.tokens import UNKNOWN, Vocabulary, make_tokenizer
+from gatewise.kinds.kind import IGNORED
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from workplace import Place
 
 import gatewise.engine
 from gatewise.bench import contenders, process
+from gatewise.bench import loop_overhead as bench_training
 from gatewise.bench.case import Case, Size
 from gatewise.bench.contenders import contender, names, operations
 from gatewise.bench.timing import Bench, Timing
-from gatewise.cli import bench_training
 from gatewise.engine import ENGINES
 from gatewise.engine.native import library
 

@@ -52,7 +52,7 @@ class Drill:
     def rank(self, number: int) -> int:
         """The process of a further rank; there are two in all."""
         assert number == 1
-        return next(pid for pid, line in self.processes().items() if "gatewise.cli.rank" in line)
+        return next(pid for pid, line in self.processes().items() if "gatewise.training.rank" in line)
 
     def end(self, seconds: float = 60) -> str:
         """What it printed, once it and everything it started is gone."""

@@ -15,7 +15,7 @@ import pytest
 import torch
 from workplace import Place, read_json, test_metrics, write_user_files
 
-from gatewise.cli.config import conf_folder
+from gatewise.config.compose import conf_folder
 from gatewise.data.files import installed_file
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run

@@ -12,8 +12,8 @@ import torch
 from workplace import Place, read_json, test_metrics
 
 from gatewise.runs.metrics import read_metrics
-from gatewise.runs.mid_epoch import epochs_in, is_mid_epoch
 from gatewise.runs.run import Run
+from gatewise.training.mid_epoch import epochs_in, is_mid_epoch
 
 STOPPING = """
 import json, os, signal

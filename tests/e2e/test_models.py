@@ -30,7 +30,7 @@ MODELS = {
 
 
 def test_every_model_of_conf_is_tried() -> None:
-    from gatewise.cli.config import conf_folder
+    from gatewise.config.compose import conf_folder
 
     assert {path.stem for path in (conf_folder() / "model").glob("*.yaml")} == set(MODELS)
 

@@ -19,8 +19,8 @@ from optuna.storages.journal import JournalFileBackend
 from workplace import Place, read_json, wait_until
 
 from gatewise.runs.metrics import read_metrics
-from gatewise.runs.mid_epoch import is_mid_epoch
 from gatewise.runs.run import Run
+from gatewise.training.mid_epoch import is_mid_epoch
 
 TINY = ["debug=one_batch", "test=false", "~callbacks.learning_curves", "model.hidden_size=4"]
 SEARCH = [*TINY[:3], "trainer.limit_train_batches=2", "sweep.trials=6"]
@@ -88,7 +88,7 @@ def test_every_configuration_with_every_seed(place: Place) -> None:
 def test_the_code_is_read_once_and_kept_with_every_training(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatewise.cli import train
+    from gatewise.training import session as train
 
     read: list[Path] = []
     monkeypatch.setattr(

@@ -14,7 +14,7 @@ import torch
 from workplace import Place, processes_naming, wait_until
 
 from gatewise.runs.metrics import read_metrics
-from gatewise.runs.mid_epoch import is_mid_epoch
+from gatewise.training.mid_epoch import is_mid_epoch
 
 SHORT = ["trainer=torchrun", "trainer.accelerator=cpu", "trainer.max_epochs=2"]
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from workplace import Place, read_json
 
-from gatewise.cli.config import conf_folder
-from gatewise.runs.metrics import read_metrics
-from gatewise.runs.validations import read_validations
+from gatewise.config.compose import conf_folder
+from gatewise.runs.metrics import read_metrics, read_validations
 
 DEBUG = sorted(path.stem for path in (conf_folder() / "debug").glob("*.yaml"))
 SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=4", "trainer.limit_test_batches=2"]
@@ -78,7 +77,7 @@ SEEN: list[list[float]] = []
 
 def record_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what each training step is given in ``SEEN``: one number per example."""
-    from gatewise.tasks import SequenceClassification
+    from gatewise.tasks.classification import SequenceClassification
 
     SEEN.clear()
     step = SequenceClassification.training_step

@@ -10,7 +10,7 @@ from workplace import Place, wait_for_line
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
-from gatewise.runs.wandb import UNSENT, unsent
+from gatewise.runs.unsent import UNSENT, unsent
 
 SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=2", "test=false"]
 ONLINE = ["wandb.mode=online", *SHORT]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from workplace import Place
 
-from gatewise.cli.config import conf_folder
+from gatewise.config.compose import conf_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MINE = """

@@ -15,7 +15,7 @@ from gatewise.cells import (
 )
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import ENGINES
-from gatewise.ranges import RECURRENT
+from gatewise.settings.ranges import RECURRENT
 
 
 @st.composite

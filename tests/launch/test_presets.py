@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from gatewise.cli.config import compose
-from gatewise.cli.explain import explain
 from gatewise.cli.main import main
-from gatewise.runs.ranks import number_of_processes
+from gatewise.config.compose import compose
+from gatewise.config.explain import explain
+from gatewise.launch.ranks import number_of_processes
 
 
 @pytest.mark.parametrize("launcher", ["slurm", "ray"])

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from gatewise.cli.errors import user_line
-from gatewise.runs.checkpoints import WholeCheckpoints, read_checkpoint
+from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.training.checkpoints import WholeCheckpoints
 
 CHECKPOINT = {
     "state_dict": {"w": torch.arange(3.0)},

@@ -9,8 +9,9 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from torch.utils.data import DataLoader
 
 from gatewise.runs import files
-from gatewise.runs.metrics import MetricsFile, read_metrics
+from gatewise.runs.metrics import read_metrics
 from gatewise.runs.summary import best_row, split_metrics, versions
+from gatewise.training.loggers import MetricsFile
 
 NAN = float("nan")
 

@@ -16,7 +16,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
-from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts, facts_from_dict
+from gatewise.kinds.reading import facts_from_dict
+from gatewise.kinds.sequences import FeatureFacts
+from gatewise.kinds.series import SeriesFacts
+from gatewise.kinds.text import TextFacts
 from gatewise.runs import folders
 from gatewise.runs import run as run_module
 from gatewise.runs.run import Run

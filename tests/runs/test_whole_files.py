@@ -156,7 +156,7 @@ def test_floats_are_read_as_written(tmp_path):
 
 
 def test_a_checkpoint_takes_the_old_ones_place_in_one_step(tmp_path, monkeypatch):
-    from gatewise.runs.checkpoints import WholeCheckpoints
+    from gatewise.training.checkpoints import WholeCheckpoints
 
     path = tmp_path / "checkpoints" / "last.ckpt"
     plugin = WholeCheckpoints()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatewise.cli.config import hydra_session
+from gatewise.config.compose import hydra_session
 from gatewise.sweeps.sweep import each_kind
 
 KINDS = [

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from gatewise.cli.config import compose
 from gatewise.cli.main import main
+from gatewise.config.compose import compose
 
 
 def written(folder: Path, *argv: str) -> tuple[dict[str, Any], str]:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from gatewise.batch import IGNORED, SequenceBatch
 from gatewise.cells import GRU, LSTM, RNN
-from gatewise.facts import FeatureFacts
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.nn import Recurrent
-from gatewise.tasks import SequenceClassification
+from gatewise.tasks.classification import SequenceClassification
 
 FACTS = FeatureFacts(
     feature_size=3, classes=("a", "b", "c", "d"), class_counts=(2, 7, 4, 1), mean=(0.0,) * 3, std=(1.0,) * 3
@@ -154,9 +154,9 @@ def test_metrics_are_over_all_known_targets_of_the_epoch(targets, label_smoothin
     for true, guess in zip(truth, predicted, strict=True):
         if true != IGNORED:
             confusion[true, guess] += 1
-    report = task.report()
-    assert report == {"classes": ["a", "b", "c", "d"], "confusion": confusion.tolist()}
-    assert np.sum(report["confusion"]) == len(known)
+    report = task.report()["confusion_matrix"]
+    assert report == {"classes": ["a", "b", "c", "d"], "counts": confusion.tolist()}
+    assert np.sum(report["counts"]) == len(known)
 
 
 def test_a_training_stopped_by_max_steps_reports_every_batch_it_took(trainer, loader):

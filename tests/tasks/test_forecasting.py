@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gatewise.batch import WindowBatch
-from gatewise.facts import SeriesFacts
+from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.nn import Recurrent
-from gatewise.tasks import Forecasting
+from gatewise.tasks.forecasting import Forecasting
 
 COLUMNS = ("load", "wind", "sun")
 MEAN, STD = (10.0, -2.0, 300.0), (2.0, 0.5, 40.0)
@@ -153,7 +152,7 @@ def test_report_shows_test_windows_in_the_datas_own_units(n_batches, trainer, lo
     made = trainer()
     for _ in range(2):  # a second test starts from nothing
         made.test(task, loader(batches), verbose=False)
-    report = task.report()
+    report = task.report()["forecasts"]
     assert report["targets"] == ["sun", "load"]
     # The middle window of up to four batches, first and last among them: round(0, 8/3, 16/3, 8) = 0, 3, 5, 8.
     picks = {1: [0], 3: [0, 1, 2], 9: [0, 3, 5, 8]}[n_batches]

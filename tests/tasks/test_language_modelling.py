@@ -8,12 +8,12 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from gatewise.batch import IGNORED, TextBatch
 from gatewise.cells import GRU, LSTM, RNN
 from gatewise.data.text.lanes import Lanes
-from gatewise.facts import TextFacts
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.nn import Recurrent
-from gatewise.tasks import LanguageModelling
+from gatewise.tasks.language_modelling import LanguageModelling
 
 FACTS = TextFacts(("<unk>", "<eos>", "a", "b", "c"), (0, 3, 6, 1, 2), "word", False)
 N_TOKENS = len(FACTS.vocabulary)
@@ -306,7 +306,3 @@ def test_dropout_stands_on_embeddings_and_outputs():
         for name, values in seen.items():
             share = float((values == 0).float().mean())
             assert abs(share - (0.5 if training else 0)) < 0.12, (name, training)
-
-
-def test_report_names_the_vocabulary():
-    assert make_task().report() == {"vocabulary_size": 5}

@@ -12,11 +12,14 @@ from torch.nn import functional as F
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, ReduceLROnPlateau, StepLR
 
-from gatewise.batch import SequenceBatch, TextBatch, WindowBatch
 from gatewise.cells import GRU, LSTM, RNN
-from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts
+from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
+from gatewise.kinds.series import SeriesFacts, WindowBatch
+from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.nn import Recurrent
-from gatewise.tasks import Forecasting, LanguageModelling, SequenceClassification
+from gatewise.tasks.classification import SequenceClassification
+from gatewise.tasks.forecasting import Forecasting
+from gatewise.tasks.language_modelling import LanguageModelling
 
 FEATURES = FeatureFacts(3, ("a", "b", "c", "d"), (4, 5, 6, 7), (0.0,) * 3, (1.0,) * 3)
 TEXT = TextFacts(("<unk>", "<eos>", "a", "b", "c"), (0, 3, 6, 1, 2), "word", False)
@@ -262,7 +265,7 @@ def test_a_task_for_prediction_needs_no_optimizer():
     torch.manual_seed(0)
     task = Forecasting(model=partial(Recurrent, hidden_size=4), facts=SERIES)
     assert task.predict_step(CASES["forecasting"].batch).shape == (6, 3, 1)
-    assert task.report() == {"targets": ["y"], "windows": []}
+    assert task.report() == {"forecasts": {"targets": ["y"], "windows": []}}
 
 
 def test_frozen_weights_stay_out_of_the_optimizer():

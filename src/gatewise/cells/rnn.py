@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, relu, tanh
 
-from gatewise import ranges
 from gatewise.cells.cell import Cell
+from gatewise.settings import ranges
 
 NONLINEARITIES = {"tanh": tanh, "relu": relu}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from gatewise.cli.check import check_training
-from gatewise.cli.config import run_verb
-from gatewise.cli.errors import UsageError
+from gatewise.cli.verb import run_verb
+from gatewise.config.check import check_training
+from gatewise.settings import UsageError
 
 USAGE = "gatewise bench training [SETTING=VALUE ...], with the settings of gatewise train"
 
@@ -15,8 +15,8 @@ def main(argv: list[str]) -> int:
     """Run the benchmark that the first word names; returns the exit code."""
     if argv[:1] == ["training"]:
         return run_verb("train", argv[1:], _training)
-    from gatewise.cli.bench_engine import USAGE as ENGINE_USAGE
-    from gatewise.cli.bench_engine import bench_engine
+    from gatewise.bench.engine_speed import USAGE as ENGINE_USAGE
+    from gatewise.bench.engine_speed import bench_engine
 
     if argv[:1] in (["-h"], ["--help"]) or (argv[:1] == ["engine"] and {"-h", "--help"} & {*argv}):
         print(f"{USAGE}\n{ENGINE_USAGE}")
@@ -28,6 +28,6 @@ def main(argv: list[str]) -> int:
 
 def _training(config: DictConfig) -> float:
     check_training(config)
-    from gatewise.cli.bench_training import bench_training
+    from gatewise.bench.loop_overhead import bench_training
 
     return bench_training(config)

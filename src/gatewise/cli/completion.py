@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewise.cli.errors import UsageError, closest, did_you_mean
+from gatewise.settings import UsageError, closest, suggestion
 
 USAGE = """\
 Usage: gatewise completion bash|zsh|fish
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
         print("\n".join(answers(" ".join(argv[1:]))))
         return 0
     if argv[0] not in SCRIPTS or len(argv) > 1:
-        near = did_you_mean(closest(argv[0], SCRIPTS)) if argv[0] not in SCRIPTS else ""
+        near = suggestion(closest(argv[0], SCRIPTS)) if argv[0] not in SCRIPTS else ""
         raise UsageError(f"completion {' '.join(argv)}: say bash, zsh or fish{near}")
     print(SCRIPTS[argv[0]])
     return 0
@@ -91,8 +91,8 @@ def _settings(config_name: str, before: list[str], last: str) -> list[str]:
     from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra._internal.utils import get_args_parser
 
-    from gatewise.cli.config import hydra_session
-    from gatewise.cli.explain import Composition
+    from gatewise.config.compose import hydra_session
+    from gatewise.config.explain import Composition
 
     if last.startswith("-"):
         return sorted(name for name in get_args_parser()._option_string_actions if name.startswith(last))

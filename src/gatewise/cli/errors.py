@@ -11,8 +11,10 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+
+from gatewise.settings import SettingError, UsageError, first_line
 
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
@@ -23,14 +25,6 @@ _PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirector
 _BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
 # In the messages of torch, for CPUs and GPUs.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
-
-
-class SettingError(ValueError):
-    """A setting that the user has to change; the message names its key."""
-
-
-class UsageError(ValueError):
-    """A command line that cannot be read."""
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -77,7 +71,7 @@ def user_line(error: BaseException) -> str | None:
     if isinstance(error, (SettingError, UsageError)):
         return str(error)
     if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf", "yaml"):
-        from gatewise.cli.explain import explain
+        from gatewise.config.explain import explain
 
         return explain(error)
     if isinstance(error, ValueError):
@@ -97,33 +91,6 @@ def reason(error: BaseException) -> str:
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
         return f"out of memory: {first_line(error) or type(error).__name__}"
     return user_line(error) or f"{type(error).__name__}: {first_line(error)}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of the error's message that is not blank."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-
-
-def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like ``word``, a name or a dotted path, or None where none is like it."""
-    from difflib import SequenceMatcher
-
-    parent, _, name = word.rpartition(".")
-
-    def likeness(candidate: str) -> float:
-        other_parent, _, other_name = candidate.rpartition(".")
-        names = SequenceMatcher(None, name, other_name).ratio()
-        # The name counts for more: a right one under the wrong parent (lr for optimizer.lr) is likelier than
-        # another setting of the same parent.
-        return 0.7 * names + 0.3 * SequenceMatcher(None, parent, other_parent).ratio() if names >= 0.6 else 0
-
-    best = max(sorted(candidates), key=likeness, default=None)
-    return best if best is not None and likeness(best) >= 0.6 else None
-
-
-def did_you_mean(candidate: str | None) -> str:
-    """The tail of a line that offers ``candidate``; empty where there is none."""
-    return "" if candidate is None else f"; did you mean {candidate}?"
 
 
 def _say(line: str) -> None:

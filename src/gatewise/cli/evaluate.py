@@ -8,13 +8,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
-from gatewise.cli import console
-from gatewise.cli.assemble import load_task, make_data, stored_config
-from gatewise.cli.build import build
+from gatewise.config.build import build
+from gatewise.config.check import output_path
 from gatewise.runs.files import write_json
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
-from gatewise.views.callbacks import print_results
+from gatewise.training.parts import load_task, make_data, stored_config
+from gatewise.views import screen as console
+from gatewise.views.tables import print_results
 
 
 def main(config: DictConfig) -> dict[str, float]:
@@ -22,7 +23,7 @@ def main(config: DictConfig) -> dict[str, float]:
 
     Vocabulary, classes and scaler are those of the training.
     """
-    output = console.output_path(config.output)
+    output = output_path(config.output)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):

@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise import __version__
-from gatewise.cli.errors import UsageError, closest, did_you_mean, guarded
+from gatewise.cli.errors import guarded
 from gatewise.launch.imports import import_to_stay
+from gatewise.settings import UsageError, closest, suggestion
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,14 +25,17 @@ class Verb(NamedTuple):
     """Primary config that ``main`` is given, or None where ``main`` takes the words of the command line."""
     help: str
     check: str | None = None
-    """Function of ``gatewise.cli.check`` that finds what is wrong before ``module`` is imported."""
+    """Function of ``gatewise.config.check`` that finds what is wrong before ``module`` is imported."""
     as_typed: tuple[str, ...] = ()
     """Settings whose value is text of the user's, with the commas and quotes it may have."""
 
 
 VERBS: dict[str, Verb] = {
     "train": Verb(
-        "gatewise.cli.train", "train", "train a model and keep the run in a directory", "check_training"
+        "gatewise.training.session",
+        "train",
+        "train a model and keep the run in a directory",
+        "check_training",
     ),
     "evaluate": Verb(
         "gatewise.cli.evaluate", "evaluate", "measure a finished run on its test data", "check_evaluation"
@@ -77,11 +81,11 @@ def _dispatch(words: list[str]) -> int:
         return 0
     verb = VERBS.get(name)
     if verb is None:
-        near = did_you_mean(closest(name, VERBS))
+        near = suggestion(closest(name, VERBS))
         raise UsageError(f"{name}: no such verb{near} (gatewise --help lists them)")
     if verb.config is None:
         return int(import_module(verb.module).main(rest))
-    from gatewise.cli.config import run_verb
+    from gatewise.cli.verb import run_verb
 
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
     return run_verb(verb.config, rest, partial(_run, verb))
@@ -98,6 +102,6 @@ def _quoted(word: str) -> str:
 
 def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
-        getattr(import_module("gatewise.cli.check"), verb.check)(config)
+        getattr(import_module("gatewise.config.check"), verb.check)(config)
     # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
     return import_to_stay(verb.module).main(config)

@@ -11,22 +11,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gatewise.batch import IGNORED
-from gatewise.cli import console
-from gatewise.cli.assemble import load_task, stored_config
-from gatewise.cli.check import input_file
-from gatewise.data import series, speech, text
+from gatewise.config.check import input_file, output_path
+from gatewise.data import sequences, series, text
 from gatewise.data.files import read_text
 from gatewise.data.text.tokens import Vocabulary, make_tokenizer
-from gatewise.facts import FeatureFacts, SeriesFacts, TextFacts
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.sequences import FeatureFacts
+from gatewise.kinds.series import SeriesFacts
+from gatewise.kinds.text import TextFacts
 from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
-from gatewise.tasks import LanguageModelling, Task
+from gatewise.tasks import Task
+from gatewise.tasks.language_modelling import LanguageModelling
+from gatewise.training.parts import load_task, stored_config
+from gatewise.views import screen as console
 
 
 def main(config: DictConfig) -> pd.DataFrame:
     """Show, and with ``output`` write as CSV, what a run predicts for the input; returns the table."""
-    output = console.output_path(config.output)
+    output = output_path(config.output)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     facts = run.facts()
     console.quiet()
@@ -90,7 +93,7 @@ def _forecast(task: Task, facts: SeriesFacts, path: Path) -> pd.DataFrame:
 
 def _classes(task: Task, facts: FeatureFacts, path: Path) -> pd.DataFrame:
     """Name each sequence's class, with its probability and, where the file has labels, the true one."""
-    batch = speech.prediction_batch(path, facts)
+    batch = sequences.prediction_batch(path, facts)
     probabilities = task.predict_step(batch, 0)
     chosen = probabilities.max(-1)
     table = pd.DataFrame(

@@ -12,7 +12,7 @@ import wandb
 from omegaconf import DictConfig
 
 from gatewise.runs.run import LOCK, Run
-from gatewise.runs.wandb import UNSENT, unsent
+from gatewise.runs.unsent import UNSENT, unsent
 from gatewise.settings import whole_number
 
 ALL = "all"

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
-from gatewise.facts import Facts
-from gatewise.ranges import DATA, Ranges
+from gatewise.kinds.kind import Facts
+from gatewise.settings.ranges import DATA, Ranges
 
 
 class BatchDataset(Dataset[Any]):

@@ -20,7 +20,7 @@ from gatewise.cells import Cell
 from gatewise.engine import function, loop, native, torch_nn
 from gatewise.engine.packing import Packing
 from gatewise.engine.weights import Result, Unsupported, Weights, check_shapes
-from gatewise.ranges import ENGINES
+from gatewise.settings.ranges import ENGINES
 
 __all__ = ["ENGINES", "Packing", "Result", "Weights", "run"]
 

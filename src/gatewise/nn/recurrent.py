@@ -18,7 +18,7 @@ from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import Packing
 from gatewise.nn import keras
 from gatewise.nn.layer import Layer
-from gatewise.ranges import RECURRENT
+from gatewise.settings.ranges import RECURRENT
 
 State = tuple[Tensor, ...]
 

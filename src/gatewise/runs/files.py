@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,17 +66,6 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_picture(path: Path, figure: Any) -> None:
-    """Write a figure of matplotlib's as PNG, in one step."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.set_dpi(120)
-    with replacing(path) as file:
-        # savefig would draw it twice, the first time for the layout; and files a tenth smaller take longer.
-        FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 1})
-
-
 def read_json(path: Path) -> Any:
     """Read JSON; raises ValueError naming the file where it is not."""
     try:
@@ -95,10 +84,13 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_yaml(path: Path) -> DictConfig:
-    """Read a YAML mapping; raises ValueError naming the file, and the line of a syntax error."""
+def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
+    """Read a YAML mapping, its text as ``edit`` gives it back.
+
+    Raises ValueError naming the file, and the line of a syntax error.
+    """
     try:
-        values = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        values = copy.deepcopy(_parsed(edit(path.read_text(encoding="utf-8"))))
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
         raise ValueError(f"{path}{line}: not YAML ({error.problem})") from None

@@ -12,11 +12,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gatewise.facts import Facts, check_finite, facts_from_dict
+from gatewise.kinds.kind import Facts, check_finite
+from gatewise.kinds.reading import facts_from_dict
 from gatewise.runs.code import commit_of
 from gatewise.runs.files import read_json_object, read_yaml, replacing, write_json, write_text
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding, is_held
+from gatewise.runs.moved import with_todays_targets
 
 LOCK = ".lock"
 STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
@@ -111,7 +113,7 @@ class Run:
         return config
 
     def _config_file(self) -> DictConfig:
-        return read_yaml(self.folder / "config.yaml")
+        return read_yaml(self.folder / "config.yaml", with_todays_targets)
 
     def save_config(self, config: DictConfig) -> None:
         """Store the config, resolved."""

@@ -14,10 +14,11 @@ from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from gatewise.launch.frozen import save
+from gatewise.config.freeze import save
 from gatewise.runs.files import read_yaml, write_text
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding
+from gatewise.runs.moved import with_todays_targets
 from gatewise.runs.run import LOCK
 from gatewise.sweeps.space import Space
 
@@ -98,7 +99,7 @@ class Sweep:
     def plan(self) -> Plan:
         """What ``sweep.yaml`` says; raises ValueError where it is damaged."""
         path = self.folder / "sweep.yaml"
-        values = OmegaConf.to_container(read_yaml(path))
+        values = OmegaConf.to_container(read_yaml(path, with_todays_targets))
         assert isinstance(values, dict)
         try:
             return Plan(**{**values, "space": Space.from_dict(values["space"])})

@@ -15,11 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gatewise.places import program, short
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, Job, Outcome
 from gatewise.sweeps.ranking import Configuration, configurations
 from gatewise.sweeps.report import measured, shown
+from gatewise.views.places import program, short
 
 
 class Overview:

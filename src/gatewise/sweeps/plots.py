@@ -15,11 +15,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gatewise.runs.files import write_picture
 from gatewise.sweeps import search
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.ranking import Configuration
 from gatewise.sweeps.space import Range
+from gatewise.views.pictures.figure import write_picture
 
 DOT, BEST, MUTED = "#1f77b4", "#d95f02", "#b0b0b0"
 MOST_LABELS = 12

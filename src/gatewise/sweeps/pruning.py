@@ -6,11 +6,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from gatewise.runs.epochs import StopTogether
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.sweeps.folder import Direction, Sweep
 from gatewise.sweeps.search import make_pruner, watched
+from gatewise.training.epochs import StopTogether
 
 
 class StopHopeless(StopTogether):

@@ -17,11 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gatewise.places import program, short
 from gatewise.runs.files import write_json, write_text
 from gatewise.sweeps import plots
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.ranking import LEVEL, Configuration, compare_with_best, configurations
+from gatewise.views.places import program, short
 
 SHOWN, REASONS = 20, 3
 """Rows of the table on the screen, and reasons of failures; the files have all."""

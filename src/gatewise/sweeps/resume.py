@@ -7,9 +7,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from rich.console import Console
 from rich.markup import escape
 
-from gatewise.launch.frozen import restore
-from gatewise.places import short
+from gatewise.config.freeze import restore
 from gatewise.sweeps.folder import Sweep
+from gatewise.views.places import short
 
 CHANGEABLE = ("sweep.jobs", "sweep.retries", "sweep.trials", "hydra.mode")
 """Settings that say how a sweep runs, not what it is; a search may be given more trials."""

@@ -19,7 +19,6 @@ from rich.markup import escape
 
 from gatewise import __version__
 from gatewise.launch.signals import Stopped, stoppable
-from gatewise.places import short
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import report, search
 from gatewise.sweeps.folder import Direction, Plan, Sweep
@@ -29,6 +28,7 @@ from gatewise.sweeps.scheduler import Scheduler
 from gatewise.sweeps.space import SEED, read_space
 from gatewise.sweeps.wandb_sweep import write_wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
+from gatewise.views.places import short
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 

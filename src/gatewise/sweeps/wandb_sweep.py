@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from gatewise.places import program
 from gatewise.runs.files import write_text
 from gatewise.sweeps.folder import Plan
 from gatewise.sweeps.space import SEED, Range
+from gatewise.views.places import program
 
 WARM_UP = 3
 """Epochs before W&B may stop a training, where the pruner does not say."""

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from gatewise.batch import IGNORED, SequenceBatch
-from gatewise.facts import FeatureFacts
-from gatewise.ranges import CLASSIFICATION
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
+from gatewise.settings.ranges import CLASSIFICATION
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 from gatewise.tasks.training_epoch import TrainingEpoch
 
@@ -134,7 +134,8 @@ class SequenceClassification(Task):
 
     def report(self) -> dict[str, Any]:
         """The confusion matrix: rows true, columns predicted."""
-        return {"classes": list(self.facts.classes), "confusion": self._confusion.tolist()}
+        counts = self._confusion.tolist()
+        return {"confusion_matrix": {"classes": list(self.facts.classes), "counts": counts}}
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """Class probabilities [B, classes]."""

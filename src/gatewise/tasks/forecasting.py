@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from gatewise.batch import WindowBatch
-from gatewise.facts import SeriesFacts
-from gatewise.ranges import FORECASTING
+from gatewise.kinds.series import SeriesFacts, WindowBatch
+from gatewise.settings.ranges import FORECASTING
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 from gatewise.tasks.training_epoch import TrainingEpoch
 
@@ -123,7 +122,7 @@ class Forecasting(Task):
             {name: (values.cpu() * std + mean).tolist() for name, values in self._shown[i].items()}
             for i in dict.fromkeys(picks)
         ]
-        return {"targets": list(self.facts.targets), "windows": windows}
+        return {"forecasts": {"targets": list(self.facts.targets), "windows": windows}}
 
     def predict_step(self, batch: WindowBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """The forecast [B, horizon, C_targets], scaled."""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
-from gatewise.batch import IGNORED, TextBatch
-from gatewise.facts import TextFacts
-from gatewise.ranges import LANGUAGE_MODELLING, check_direction, check_tied
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.text import TextBatch, TextFacts
+from gatewise.settings.ranges import LANGUAGE_MODELLING, check_direction, check_tied
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, detached
 
 
@@ -153,9 +153,6 @@ class LanguageModelling(Task):
                 "baseline/unigram/perplexity": self.metrics.on_unigram,
             }
         )
-
-    def report(self) -> dict[str, Any]:
-        return {"vocabulary_size": len(self.facts.vocabulary)}
 
     def next_probabilities(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from gatewise.facts import Facts
+from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
-from gatewise.ranges import TASK, Ranges
+from gatewise.settings.ranges import TASK, Ranges
 from gatewise.tasks.training_epoch import TrainingEpoch
 
 MakeModel = Callable[..., Recurrent]
@@ -76,7 +76,7 @@ class Task(pl.LightningModule):
         raise NotImplementedError
 
     def report(self) -> dict[str, Any]:
-        """What the last test showed beyond its metrics, as plain values for plots."""
+        """What the last test showed beyond its metrics: plain values by the name of the picture they make."""
         return {}
 
     def log_training_step(

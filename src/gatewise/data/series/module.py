@@ -11,13 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gatewise.batch import WindowBatch
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.series.csv import future_times, infer_frequency, is_regular, read_csv
 from gatewise.data.series.sunspots import sunspots_monthly
-from gatewise.facts import SeriesFacts
-from gatewise.ranges import SERIES_WINDOWS
+from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.settings import did_you_mean
+from gatewise.settings.ranges import SERIES_WINDOWS
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gatewise.batch import IGNORED, TextBatch
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.text import TextBatch
 
 
 class Lanes(Dataset[TextBatch]):

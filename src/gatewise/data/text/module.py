@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gatewise.batch import IGNORED, TextBatch
 from gatewise.data.files import read_text
 from gatewise.data.module import InOrder, SequenceDataModule
 from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, lanes_for
 from gatewise.data.text.tokens import END_OF_LINE, UNKNOWN, Vocabulary, make_tokenizer
-from gatewise.facts import TextFacts
-from gatewise.ranges import LANGUAGE_TEXT, TEXT_FILES
+from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.text import TextBatch, TextFacts
+from gatewise.settings.ranges import LANGUAGE_TEXT, TEXT_FILES
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,214 @@
+"""``gatewise bench engine``: every engine beside torch.nn and Keras, in speed, memory and start-up."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from gatewise.settings import UsageError, closest, suggestion
+
+if TYPE_CHECKING:
+    from gatewise.bench.case import Case, Size
+    from gatewise.bench.process import Start
+    from gatewise.bench.timing import Timing
+
+SIZES = (
+    "35x20x200x200,100x32x64x128,128x64x256x256,35x20x650x650,512x32x32x64,96x32x7x512,256x1x64x128,"
+    "784x64x1x128"
+)
+# What each setting is without being set; `engines` then are all there are.
+SETTINGS = {
+    "cell": "LSTM",
+    "sizes": SIZES,
+    "engines": "",
+    "work": "training,inference",
+    "lengths": "full",
+    "dtype": "float32",
+    "bidirectional": "false",
+    "threads": "1",
+    "rounds": "7",
+    "keras": "auto",
+    "memory": "false",
+    "start": "false",
+    "file": "",
+}
+USAGE = (
+    "gatewise bench engine [cell=LSTM,GRU|all] [sizes=TxBxIxH,...] [engines=native,loop,...] "
+    "[work=training,inference] [lengths=full|ragged] [dtype=float32|float64] [bidirectional=false] "
+    "[threads=1] [rounds=7] [keras=auto|true|false] [memory=false] [start=false] [file=engines.csv]"
+)
+
+
+def bench_engine(words: list[str]) -> int:
+    """Time every contender on every size in turns; print tables, write CSV files and a picture of them.
+
+    ``memory=true`` adds the peak of a training step and ``start=true`` the first steps, each in processes of
+    its own. Raises UsageError for a setting or a choice that there is not.
+    """
+    settings = _settings(words)
+    import torch
+
+    from gatewise.bench import report
+    from gatewise.bench.contenders import names
+    from gatewise.bench.process import peak_of_step
+    from gatewise.bench.process import start as measure_start
+    from gatewise.bench.timing import Bench
+
+    cases, engines, works, rounds = _asked(settings)
+    keras = _keras(settings["keras"])
+    memory, start = (_flag(key, settings[key]) for key in ("memory", "start"))
+    path = _file(settings["file"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(cases[0].threads)
+    console = Console()
+    if not console.is_terminal:  # a file is as wide as its tables
+        console.width = 140
+    console.print(_heading(cases[0], rounds), highlight=False)
+    rows: list[Timing] = []
+    starts: list[Start] = []
+    with _shown(console) as progress:
+        bench = Bench(rounds, progress)
+        for number, case in enumerate(cases, 1):
+            found = bench.timings(case, names(case.cell, engines, keras), works)
+            for row in found:
+                if memory and row.work == "training":
+                    progress(f"{case.cell} {case.size}: memory of {row.contender}")
+                    row = row._replace(peak_mib=peak_of_step(case, row.contender))
+                rows.append(row)
+            report.write_csv(path, rows)  # an interrupted run keeps what it has measured
+            if not console.is_terminal:
+                console.print(f"{number} of {len(cases)}: {case.cell} {case.size}", highlight=False)
+        # Of each cell once, on the first size.
+        for case in cases[:: len(cases) // len({case.cell for case in cases})] if start else ():
+            for name in engines:
+                if (case.cell, name) not in bench.left_out:
+                    progress(f"{case.cell}: first steps of {name}")
+                    starts.append(measure_start(case, name, rounds))
+    report.print_speeds(console, rows)
+    report.print_means(console, rows)
+    report.print_memory(console, rows)
+    report.print_starts(console, starts)
+    for line in bench.notes:
+        console.print(line, highlight=False, markup=False)
+    picture = path.with_suffix(".png")
+    report.draw_speeds(picture, rows)
+    written = [path, picture]
+    if starts:
+        written.insert(1, path.with_name(f"{path.stem}_start.csv"))
+        report.write_csv(written[1], starts)
+    for file in written:
+        console.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _asked(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], int]:
+    """Every cell on every size, the engines, the works, and the rounds."""
+    from gatewise.bench.case import DTYPES, LENGTHS, WORKS, Case, shipped_cells
+    from gatewise.engine import ENGINES
+
+    known = shipped_cells()
+    cells = list(known) if settings["cell"] == "all" else _listed("cell", settings["cell"], known, "cell")
+    sizes = [_size(text) for text in settings["sizes"].split(",")]
+    cases = [
+        Case(
+            cell,
+            size,
+            _one("dtype", settings["dtype"], DTYPES),
+            _one("lengths", settings["lengths"], LENGTHS),
+            _flag("bidirectional", settings["bidirectional"]),
+            _positive("threads", settings["threads"]),
+        )
+        for cell in cells
+        for size in sizes
+    ]
+    engines = _listed("engines", settings["engines"] or ",".join(ENGINES), ENGINES)
+    works = _listed("work", settings["work"], WORKS)
+    return cases, engines, works, _positive("rounds", settings["rounds"])
+
+
+def _heading(case: Case, rounds: int) -> str:
+    threads = "1 thread" if case.threads == 1 else f"{case.threads} threads"
+    parts = [threads, case.dtype, f"{case.lengths} lengths"]
+    parts += ["both directions"] if case.bidirectional else []
+    return f"{', '.join(parts)}; medians of {rounds} rounds in turns"
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[Callable[[str], None]]:
+    """What is being measured, on a terminal; the lines that remain are printed elsewhere."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("")
+        yield lambda text: progress.update(task, description=text)
+
+
+def _settings(words: list[str]) -> dict[str, str]:
+    settings = dict(SETTINGS)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in settings or not equals:
+            raise UsageError(f"{word}: no such setting{suggestion(closest(key, SETTINGS))} ({USAGE})")
+        settings[key] = value
+    return settings
+
+
+def _listed(key: str, text: str, known: Iterable[str], what: str = "choice") -> list[str]:
+    """Names between commas, each once."""
+    for name in text.split(","):
+        if name not in known:
+            near = suggestion(closest(name, known))
+            raise UsageError(f"{key}={name}: no such {what}{near} ({', '.join(known)})")
+    return list(dict.fromkeys(text.split(",")))
+
+
+def _one(key: str, text: str, known: Iterable[str]) -> str:
+    found = _listed(key, text, known)
+    if len(found) > 1:
+        raise UsageError(f"{key}={text}: give one of {', '.join(known)}")
+    return found[0]
+
+
+def _size(text: str) -> Size:
+    from gatewise.bench.case import Size
+
+    parts = text.split("x")
+    if len(parts) != 4:
+        raise UsageError(f"sizes={text}: steps, batch, inputs and hidden size are written 35x20x200x200")
+    return Size(*(_positive("sizes", part) for part in parts))
+
+
+def _positive(key: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{key}={text}: give a whole number of at least 1")
+    return int(text)
+
+
+def _flag(key: str, text: str) -> bool:
+    return _one(key, text, ("true", "false")) == "true"
+
+
+def _keras(text: str) -> bool:
+    """Whether Keras runs too: it is imported only if so."""
+    from gatewise.bench.contenders import keras_is_there
+
+    if _one("keras", text, ("auto", "true", "false")) == "false":
+        return False
+    if text == "true" and not keras_is_there():
+        raise UsageError("keras=true: Keras is not installed; pip install keras, or leave keras out")
+    return keras_is_there()
+
+
+def _file(text: str) -> Path:
+    """Where the CSV file goes; the picture goes beside it."""
+    if not text:
+        return Path("benchmarks") / f"engine_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}.csv"
+    path = Path(text)
+    if path.suffix != ".csv":
+        raise UsageError(f"file={text}: give a name that ends in .csv; the picture is written beside it")
+    return path

@@ -1,0 +1,1 @@
+"""All that happens to a configuration before torch is imported."""

@@ -1,0 +1,38 @@
+"""Labelled sequences of feature vectors: speech frames, sensor readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from gatewise.kinds.kind import Facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FeatureFacts(Facts):
+    """Labelled sequences of feature vectors (speech frames, sensor readings)."""
+
+    kind: ClassVar[str] = "features"
+    summary: ClassVar[str] = "labelled feature sequences"
+
+    feature_size: int
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    """Training examples of each class: the majority baseline."""
+    mean: tuple[float, ...]
+    """Per feature, over the training frames; inputs are (x - mean) / std."""
+    std: tuple[float, ...]
+
+
+class SequenceBatch(NamedTuple):
+    """Labelled feature sequences, padded at the end with zeros."""
+
+    inputs: Tensor
+    """[B, T, F] float: scaled features."""
+    lengths: Tensor
+    """[B] int64: steps of each sequence that are not padding."""
+    targets: Tensor
+    """[B] int64: class index, or IGNORED where no label is known."""

@@ -1,0 +1,45 @@
+"""Time series as windows of what was seen and what came next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from gatewise.kinds.kind import Facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SeriesFacts(Facts):
+    """Windows of a multivariate time series."""
+
+    kind: ClassVar[str] = "series"
+    summary: ClassVar[str] = "time-series windows with lookback and horizon"
+
+    time_column: str
+    columns: tuple[str, ...]
+    """Input columns."""
+    targets: tuple[str, ...]
+    """Columns to forecast, each one of ``columns``."""
+    frequency: str | None
+    """pandas offset alias of the time step, or None when it is irregular."""
+    lookback: int
+    """Steps seen."""
+    horizon: int
+    """Steps forecast."""
+    season: int
+    """Steps of one season, for the seasonal-naive baseline."""
+    mean: tuple[float, ...]
+    """Per input column, over the training rows; values are (x - mean) / std."""
+    std: tuple[float, ...]
+
+
+class WindowBatch(NamedTuple):
+    """Windows of a time series: what was seen and what came next."""
+
+    inputs: Tensor
+    """[B, L, C] float: scaled values of every input column."""
+    targets: Tensor
+    """[B, horizon, C_targets] float: scaled values of the target columns."""

@@ -1,0 +1,99 @@
+"""Checks of user settings: one line that names the setting, the offending value and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from gatewise.settings.nearest import did_you_mean
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int; ValueError where it is not a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def optional_whole_number(name: str, value: Any, least: int = 1) -> int | None:
+    """As :func:`whole_number`, but None (no limit) is allowed."""
+    if value is None:
+        return None
+    try:
+        return whole_number(name, value, least)
+    except ValueError as error:
+        raise ValueError(str(error).replace(", got", " or null, got")) from None
+
+
+def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """As the check of another kind, but None is allowed."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def not_negative(name: str, value: Any) -> Any:
+    """``value``; ValueError where it is not a number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
+        raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
+    return value
+
+
+def share_or_number(name: str, value: Any) -> Any:
+    """``value``; ValueError where it is neither a share from 0 to 1 nor a whole number."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else -1.0
+    if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
+        raise ValueError(f"{name} must be a share from 0.0 to 1.0 or a whole number, got {value!r}")
+    return value
+
+
+def fraction(name: str, value: Any) -> float:
+    """``value`` as a float; ValueError where it does not lie between 0 and 1 (both excluded)."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
+    return float(value)
+
+
+def split_fractions(left: str, **fractions: Any) -> tuple[float, ...]:
+    """The fractions of two splits; ValueError where they leave nothing ``left`` ("to test on")."""
+    values = tuple(fraction(name, value) for name, value in fractions.items())
+    if sum(values) >= 1:
+        given = " and ".join(f"{name}={value}" for name, value in fractions.items())
+        raise ValueError(f"{given} leave nothing {left}: make their sum less than 1")
+    return values
+
+
+def below_one(name: str, value: Any, what: str = "probability") -> float:
+    """``value`` as a float; ValueError where it is not a number of 0 or more and below 1."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name} must be a {what} of 0 or more and below 1, got {value!r}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """``value`` as a bool; ValueError where it is anything but true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """``value``, one of ``known``; ValueError with the nearest choice where it is not."""
+    known = list(known)
+    if value not in known:
+        near = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"{name}={value!r} is unknown{near}; choose one of: {', '.join(known)}")
+    return str(value)
+
+
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """A list of strings (Hydra's lists too) as a tuple; a single string is a list of one.
+
+    ValueError where it is empty or an item is not a string.
+    """
+    items = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
+    if not items or not all(isinstance(item, str) and item for item in items):
+        raise ValueError(f"{name} must be a list of one or more names such as [a, b], got {value!r}")
+    if len(set(items)) < len(items):
+        twice = next(item for item in items if items.count(item) > 1)
+        raise ValueError(f"{name} names {twice!r} twice: name it once")
+    return items

@@ -1,0 +1,1 @@
+"""One training: its parts, its loop, its loggers."""

@@ -1,0 +1,64 @@
+"""Checkpoints that a reader or a crash at any moment finds whole."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins import TorchCheckpointIO
+
+from gatewise.runs.checkpoints import read_checkpoint, unusable
+from gatewise.runs.files import replacing
+
+_LIGHTNING = "pytorch-lightning_version"
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one, then puts it in its place.
+
+    Lightning's own way writes it in the system's temporary folder; where that is another file system, putting
+    it in place is a copy, which a crash cuts short.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: Any,
+        storage_options: Any = None,  # noqa: ARG002
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # By way of memory: torch hides a full disk behind an error of its own.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(path) as file:
+            file.write(content.getbuffer())
+
+    def load_checkpoint(
+        self,
+        path: Any,
+        map_location: Any = "cpu",
+        weights_only: bool | None = True,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Read a checkpoint; what it says of its folder is made to hold where the run directory was moved.
+
+        A ModelCheckpoint that finds itself elsewhere forgets which weights were the best. Raises ValueError
+        as :func:`read_checkpoint` does: plain values and tensors are read, whatever ``weights_only`` says.
+        """
+        checkpoint = read_checkpoint(Path(path), map_location)
+        if _LIGHTNING not in checkpoint:
+            raise unusable(Path(path), f"not a checkpoint of Gatewise's (no {_LIGHTNING})")
+        here = Path(path).resolve().parent
+        for kind, state in checkpoint.get("callbacks", {}).items():
+            there = state.get("dirpath") if kind.startswith("ModelCheckpoint") else None
+            if there is not None and Path(there).name == here.name:
+                state.update({key: _moved(value, there, str(here)) for key, value in state.items()})
+        return checkpoint
+
+
+def _moved(value: Any, there: str, here: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(key, there, here): item for key, item in value.items()}
+    return here + value[len(there) :] if isinstance(value, str) and value.startswith(there) else value

@@ -1,0 +1,86 @@
+"""What a person sees of a training while it runs and when it ends."""
+
+from __future__ import annotations
+
+import logging
+
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
+
+from gatewise.runs.files import write_json
+from gatewise.runs.metrics import read_metrics, read_validations
+from gatewise.runs.run import Run
+from gatewise.tasks import Task
+from gatewise.views.pictures.learning_curves import learning_curves
+from gatewise.views.pictures.report import draw_report
+from gatewise.views.tables import print_results
+
+_log = logging.getLogger(__name__)
+
+
+class EpochLines(pl.Callback):
+    """One line per epoch in the log, and one per validation within it: their metrics."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        if trainer.state.fn == TrainerFn.FITTING and not (trainer.sanity_checking or trainer.is_last_batch):
+            where = f", step {trainer.fit_loop.batch_idx + 1}/{trainer.num_training_batches}"
+            self._say(trainer, where, "val/")
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._say(trainer, "", "train/", "val/")
+
+    def _say(self, trainer: pl.Trainer, where: str, *splits: str) -> None:
+        shown = {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name.startswith(splits)
+        }
+        values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        _log.info("epoch %d/%s%s  %s", trainer.current_epoch + 1, trainer.max_epochs, where, values)
+
+
+class LearningCurves(pl.Callback):
+    """Draws ``plots/learning_curves.png`` when training ends, also where it is interrupted."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._draw(pl_module)
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        self._draw(pl_module)
+
+    @rank_zero_only
+    def _draw(self, task: pl.LightningModule) -> None:
+        if isinstance(task, Task):
+            path = self.run.plots / "learning_curves.png"
+            epochs = read_metrics(self.run.metrics_file)
+            within = read_validations(self.run.validations_file)
+            learning_curves(epochs, path, task.monitor, task.mode, self.run.title, within)
+
+
+class ResultTable(pl.Callback):
+    """Shows the test metrics beside the trivial baselines, and draws what the test showed."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @rank_zero_only
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if isinstance(pl_module, Task):
+            report = pl_module.report()
+            write_json(self.run.folder / "test_report.json", report)
+            draw_report(report, self.run.plots, self.run.title)
+        print_results(trainer.callback_metrics, "test")

@@ -1,0 +1,175 @@
+"""Fit a run and test it, as one of its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping, Timer
+from pytorch_lightning.loggers import WandbLogger
+
+from gatewise.data.module import SequenceDataModule
+from gatewise.launch.signals import Stop
+from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+from gatewise.runs.summary import best_row, split_metrics, versions
+from gatewise.tasks import Task
+from gatewise.training import wandb
+from gatewise.training.epochs import StopTogether
+from gatewise.training.loggers import MetricsFile
+from gatewise.training.mid_epoch import InterruptibleEpochs, epochs_in, is_mid_epoch
+from gatewise.training.steps import KNOWN
+from gatewise.training.trainer import make_trainer
+from gatewise.views import screen as console
+
+
+def fit_and_test(
+    run: Run,
+    data: SequenceDataModule,
+    task: Task,
+    stop: Stop | None = None,
+    pruning: StopTogether | None = None,
+) -> None:
+    """Train the run from where it stands and test its best checkpoint, as the rank this process is.
+
+    One that ``pruning`` stopped is not tested. Raises KeyboardInterrupt where the user, or a signal that
+    ``stop`` knows of, stopped it, ValueError where the loss is no number any more.
+    """
+    started = time.monotonic()
+    config = run.config()
+    assert data.facts is not None
+    trainer = make_trainer(config, run, [] if pruning is None else [pruning])
+    exit_code = 1
+    try:
+        if trainer.is_global_zero:
+            run.save_facts(data.facts)
+            console.print_head(run, config, data.describe())
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    wandb.start(logger, run)
+                    wandb.describe(logger, config, task.monitor, task.mode)
+        with _told_to(trainer, stop):
+            seconds = _fit(run, trainer, task, data)
+        metrics: dict[str, Any] = {}
+        if config.test and (pruning is None or pruning.reason is None):
+            best = run.checkpoints / "best.ckpt"
+            weights = best if best.is_file() else None
+            _stoppable(
+                trainer,
+                lambda: trainer.test(
+                    task, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False
+                ),
+            )
+            metrics = dict(trainer.callback_metrics)
+        if trainer.is_global_zero:
+            seconds["wall_seconds"] = round(time.monotonic() - started, 2)
+            _summarise(run, config, trainer, task, metrics, seconds, data.save_example(run.folder))
+        exit_code = 0
+    finally:
+        wandb.finish(trainer.loggers, exit_code)
+
+
+def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) -> dict[str, float]:
+    """Train to the end, from the last checkpoint where there is one; returns the training's seconds."""
+    last = run.checkpoints / "last.ckpt"
+    checkpoint = read_checkpoint(last) if last.is_file() else None
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if trainer.is_global_zero:
+        metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
+        metrics_file.drop_from(epochs_in(checkpoint) if checkpoint else 0)
+    mid_epoch = checkpoint is not None and is_mid_epoch(checkpoint)
+    if mid_epoch and not isinstance(trainer.fit_loop.epoch_loop, InterruptibleEpochs):
+        raise ValueError(
+            f"{last}: from the middle of an epoch, which pytorch-lightning {KNOWN}* can go on with, and this "
+            f"is {pl.__version__}: install the version that {run.folder}/summary.json names"
+        )
+    if checkpoint is not None and not mid_epoch and _had_stopped(checkpoint, callbacks):
+        # Killed after it had stopped early: one more epoch would make it another training.
+        task.load_state_dict(checkpoint["state_dict"])
+        return {}
+    ckpt_path = last if checkpoint is not None else None
+    _stoppable(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
+    # Read before the test, which restores the best checkpoint with the time that had passed then.
+    return {"training_seconds": round(timers[0].time_elapsed("train"), 2)} if timers else {}
+
+
+@contextlib.contextmanager
+def _told_to(trainer: pl.Trainer, stop: Stop | None) -> Iterator[None]:
+    """Have a training end after its step where a signal asks for it, here or in another process of it."""
+    epochs = trainer.fit_loop.epoch_loop
+    if stop is None or not isinstance(epochs, InterruptibleEpochs):
+        yield
+        return
+    stop.training = epochs
+    try:
+        yield
+        if epochs.asked:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        stop.learn(epochs.asked)
+        raise
+    finally:
+        stop.training = None
+
+
+def _had_stopped(checkpoint: dict[str, Any], callbacks: list[pl.Callback]) -> bool:
+    patience = [callback.patience for callback in callbacks if isinstance(callback, EarlyStopping)]
+    waits = [
+        state["wait_count"]
+        for name, state in checkpoint.get("callbacks", {}).items()
+        if name.startswith("EarlyStopping")
+    ]
+    return any(wait >= most for wait, most in zip(waits, patience, strict=False))
+
+
+def _stoppable(trainer: pl.Trainer, work: Any) -> None:
+    """Lightning turns Ctrl-C into ``exit(1)``; give the KeyboardInterrupt back."""
+    try:
+        work()
+    except SystemExit as leave:
+        if trainer.interrupted and leave.code == 1:
+            raise KeyboardInterrupt from None
+        raise
+    except RuntimeError as error:
+        if "conditioned on metric" in str(error):
+            raise ValueError(f"callbacks.early_stopping.monitor: {error}") from error
+        raise
+
+
+def _summarise(
+    run: Run,
+    config: DictConfig,
+    trainer: pl.Trainer,
+    task: Task,
+    metrics: dict[str, Any],
+    seconds: dict[str, float],
+    example: str,
+) -> None:
+    rows = read_metrics(run.metrics_file)
+    test, baselines = split_metrics(metrics)
+    run.save_summary(
+        {
+            "name": config.name,
+            "id": run.id,
+            "seed": config.seed,
+            "choices": run.choices(),
+            "monitor": task.monitor,
+            "mode": task.mode,
+            "best": best_row(rows, task.monitor, task.mode),
+            "final": rows[-1] if rows else {},
+            "test": test,
+            "baselines": baselines,
+            "parameters": sum(p.numel() for p in task.parameters()),
+            **seconds,
+            "processes": trainer.world_size,
+            "example_input": example,
+            "git_commit": run.commit(),
+            "versions": versions(),
+        }
+    )

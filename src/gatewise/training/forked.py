@@ -1,0 +1,5 @@
+"""What the processes of a sweep are forked from: importing this imports all that trains."""
+
+from gatewise.launch.imports import import_to_stay
+
+import_to_stay("gatewise.training.session")

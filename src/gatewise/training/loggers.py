@@ -1,0 +1,97 @@
+"""``metrics.csv`` as Lightning fills it: one row per epoch, written whole after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from gatewise.runs.metrics import read_metrics, write_table
+
+STEP_PREFIX = "step/"
+
+
+class MetricsFile(Logger):
+    """A Lightning logger that keeps one row per epoch and can take up where an earlier process stopped.
+
+    Lightning's own CSVLogger starts afresh in a directory it has written before. Values of single steps
+    (named ``step/…``) and of the test are left to the other loggers and to ``summary.json``. No clock time
+    is written: the same command gives the same file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows = read_metrics(path)
+        self.between = False
+        """Whether what comes is of a validation before the epoch's end, and no part of its row."""
+        # The learning-rate monitor speaks before its epoch has a row.
+        self._pending: dict[str, float] = {}
+        self._written = ""
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return self.path.parent.name
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The config is stored in ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Take up the values of an epoch; called several times for each."""
+        if self.between:
+            return
+        epoch = metrics.get("epoch")
+        kept = {
+            name: float(value)
+            for name, value in metrics.items()
+            if not name.startswith((STEP_PREFIX, "test/", "baseline/")) and name != "epoch"
+        }
+        if epoch is None:
+            self._pending.update(kept)
+        elif kept:
+            self._row(int(epoch), step).update({**self._pending, **kept})
+            self._pending = {}
+            self._write()
+
+    def drop_from(self, epoch: int) -> None:
+        """Forget the rows of this epoch and later ones: training resumes before them."""
+        self.rows = [row for row in self.rows if row["epoch"] < epoch]
+        self._write()
+
+    def _row(self, epoch: int, step: int | None) -> dict[str, float]:
+        if not self.rows or self.rows[-1]["epoch"] != epoch:
+            self.rows.append({"epoch": epoch})
+        if step is not None:
+            self.rows[-1]["step"] = step
+        return self.rows[-1]
+
+    def _write(self) -> None:
+        # The values of an epoch come more than once, and a disk takes longer than all the rest of this.
+        self._written = write_table(self.path, self.rows, ("epoch", "step"), self._written)
+
+
+class RowsBeforeCheckpoints(pl.Callback):
+    """Writes an epoch's row before its checkpoint, which Lightning does after it.
+
+    A training killed in between would go on after that epoch and never fill in its row.
+    """
+
+    def __init__(self, file: MetricsFile) -> None:
+        self.file = file
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        # The step under which Lightning logs an epoch's end.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+        logged = trainer.callback_metrics.items()
+        values = {name: float(value) for name, value in logged if name.startswith(("train/", "val/"))}
+        self.file.log_metrics({**values, "epoch": trainer.current_epoch}, step)

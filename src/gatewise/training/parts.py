@@ -1,0 +1,145 @@
+"""From a run's config to the objects that train it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra._internal.utils import _locate
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from gatewise.cells import Cell
+from gatewise.config.build import build
+from gatewise.config.check import check_fit
+from gatewise.data.module import SequenceDataModule
+from gatewise.kinds.kind import Facts
+from gatewise.nn import Recurrent
+from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.runs.run import Run
+from gatewise.settings import first_line
+from gatewise.tasks import Task
+from gatewise.training.steps import (
+    skip_empty_hooks,
+)
+
+PARTS = (
+    Cell,
+    Recurrent,
+    Task,
+    SequenceDataModule,
+    Optimizer,
+    LRScheduler,
+    ReduceLROnPlateau,
+    Trainer,
+    Callback,
+    Logger,
+    Profiler,
+)
+"""What a run's stored config may build."""
+
+
+def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None = None) -> SequenceDataModule:
+    """The DataModule, set up; with ``facts``, those of the training instead of its own.
+
+    With these and ``stage="test"`` only the test split's files need to be there.
+    """
+    data = build(config.data, "data")
+    assert isinstance(data, SequenceDataModule)
+    data.facts = facts
+    data.setup(stage)
+    return data
+
+
+def stored_config(run: Run) -> DictConfig:
+    """The config of a run directory, which may have come from anywhere.
+
+    Raises ValueError where it holds more than plain values and parts of an experiment: building a
+    ``_target_`` calls it.
+    """
+    config = run.config()
+    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while nodes:
+        key, node = nodes.pop()
+        if isinstance(node, dict):
+            if "_target_" in node:
+                _check_part(str(node["_target_"]), f"{run.folder}/config.yaml: {key}._target_", run)
+            nodes += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
+        elif isinstance(node, list):
+            nodes += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
+    return config
+
+
+def _check_part(target: str, place: str, run: Run) -> None:
+    """Raise ValueError where a target is not one of the classes an experiment is made of; calls nothing."""
+    if target == "gatewise.training.wandb.make_logger":
+        return
+    refused = ValueError(
+        f"{place}={target}: not a cell, task, DataModule, optimizer, callback or logger; a run directory may "
+        f"name nothing else"
+    )
+    package = target.split(".")[0]
+    if package in sys.stdlib_module_names:
+        raise refused
+    try:
+        spec = find_spec(package)
+        if spec is not None and spec.origin and Path(spec.origin).is_relative_to(run.folder):
+            raise refused  # importing it would run a file of the run directory
+        found = _locate(target)
+    except ImportError as error:
+        raise ValueError(
+            f"{place}={target}: {first_line(error.__cause__ or error)}; is its folder on PYTHONPATH?"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, PARTS)):
+        raise refused
+
+
+def make_task(
+    config: DictConfig, facts: Facts, choices: dict[str, str | None], training: bool = True
+) -> Task:
+    """The Task with its encoder, for data with these facts; without optimizer where it will not train.
+
+    Raises ValueError, naming both choices, where task and data do not fit.
+    """
+    task_class = get_class(config.task["_target_"])
+    if issubclass(task_class, Task):
+        check_fit(task_class.facts_type, type(facts), choices)
+    optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
+    # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
+    if optimizer is not None:
+        stand_in = build(optimizer, "optimizer", params=[torch.zeros(1, requires_grad=True)])
+        if scheduler is not None:
+            build(scheduler, "scheduler", optimizer=stand_in)
+    task = build(
+        config.task,
+        "task",
+        model=lambda **sizes: build(config.model, "model", **sizes),
+        facts=facts,
+        optimizer=None if optimizer is None else lambda params: build(optimizer, "optimizer", params=params),
+        scheduler=None if scheduler is None else lambda made: build(scheduler, "scheduler", optimizer=made),
+    )
+    assert isinstance(task, Task)
+    skip_empty_hooks(task)
+    return task
+
+
+def load_task(run: Run, kind: str, config: DictConfig) -> Task:
+    """The trained Task of a run, in evaluation mode on the CPU."""
+    task = make_task(config, run.facts(), run.choices(), training=False)
+    path = run.checkpoint(kind)
+    try:
+        task.load_state_dict(read_checkpoint(path)["state_dict"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: its weights are not those of this run's config (another version of Gatewise, or an "
+            f"edited config.yaml): {first_line(error)}"
+        ) from error
+    return task.eval()

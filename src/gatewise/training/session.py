@@ -1,0 +1,222 @@
+"""``gatewise train``: compose a run, train it, test it; or take up one that was interrupted."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+from rich.console import Console
+
+from gatewise.config.check import group_choices
+from gatewise.config.resume import resumed_config, warn_of_schedule
+from gatewise.data.module import SequenceDataModule
+from gatewise.kinds.kind import Facts
+from gatewise.launch.parent import end_with
+from gatewise.launch.ranks import all_ranks, number_of_processes
+from gatewise.launch.requeue import Job
+from gatewise.launch.signals import Stopped, stoppable
+from gatewise.launch.torchrun import Torchrun
+from gatewise.runs.code import read_code
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+from gatewise.runs.summary import best_row
+from gatewise.tasks import Task
+from gatewise.training.fit import fit_and_test
+from gatewise.training.parts import make_data, make_task, stored_config
+from gatewise.training.shared_data import shared_data
+from gatewise.training.trainer import make_trainer
+from gatewise.views import screen as console
+
+if TYPE_CHECKING:
+    from gatewise.sweeps.pruning import StopHopeless
+
+
+BY_LAUNCHER = "stopped by its launcher"
+
+
+def main(config: DictConfig) -> float | None:
+    """Train what the config says; returns the best monitored value, a sweep's objective."""
+    group = Torchrun.here()
+    if group is None:
+        return _lead(config)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("torchrun starts the processes of one training: leave out -m and sweep=...")
+    end_with(os.getppid())
+    if group.rank > 0:
+        _follow(group)
+        return None
+    try:
+        return _lead(config)
+    finally:
+        group.tell(None)
+
+
+def _follow(group: Torchrun) -> None:
+    """Train what rank 0 trains, as another process of it."""
+    folder = group.told()
+    if folder is None:
+        return
+    run = Run(folder)
+    with stoppable() as stop:
+        try:
+            fit_and_test(run, *prepare(stored_config(run), run.choices()), stop)
+        except KeyboardInterrupt:
+            return  # rank 0 says so
+
+
+def _lead(config: DictConfig) -> float | None:
+    hydra = HydraConfig.get()
+    runs_dir = Path(config.paths.runs_dir)
+    overrides = list(hydra.overrides.task)
+    with open_dict(config):
+        # How the sweep goes about it is nothing of one training's.
+        job = (config.pop("sweep", None) or {}).get("job")
+    asked = config.resume is not None
+    folder = None if job is None else Path(job.run)
+    if folder is not None and (folder / "config.yaml").is_file():
+        config.resume = str(folder)
+    requeued = Job(runs_dir, overrides, os.environ)
+    if config.resume is None and (begun := requeued.begun()) is not None:
+        config.resume = str(begun)
+    if config.resume is not None:
+        run = Run.open(config.resume, runs_dir, "resume")
+        run.config()  # another program's folder is left as it is, without a lock file
+        with run.lock():
+            run.save_code(_code(runs_dir, job))
+            return _resume(run, overrides, job, asked)
+    # Whatever is wrong with the settings or the data shows before there is a run directory.
+    choices = group_choices()
+    data, task = prepare(config, choices, job)
+    if job is None:
+        make_trainer(config, Run(runs_dir / "none"))
+    run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
+    requeued.begin(run.folder)
+    with run.lock():
+        run.save_code(_code(runs_dir, job))
+        return _train(run, data, task, job)
+
+
+def _code(runs_dir: Path, job: DictConfig | None) -> bytes | None:
+    """The code that trains: the trainings of a sweep in one process have it in common."""
+    return read_code(Path.cwd(), runs_dir) if job is None else _code_of(job.folder, Path.cwd(), runs_dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa: ARG001
+    return read_code(folder, runs_dir)
+
+
+def _resume(run: Run, overrides: list[str], job: DictConfig | None, asked: bool) -> float | None:
+    """Go on with a run whose lock is held; a finished one only where it is given more epochs.
+
+    Raises ValueError for a finished one that was ``asked`` for. A sweep, or a job that a cluster started
+    again, comes upon it by itself and is content.
+    """
+    before = stored_config(run)
+    config = resumed_config(run, overrides)
+    warn_of_schedule(config)
+    if run.state() == "done" and not (config != before and _epochs_left(run, config)):
+        message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
+        if asked:
+            raise ValueError(f"resume={message}")
+        Console(soft_wrap=True).print(message, highlight=False)
+        return best_value(run)
+    data, task = prepare(config, run.choices(), job)
+    if (run.folder / "facts.json").is_file() and data.facts != run.facts():
+        raise ValueError(
+            f"resume={console.short(run.folder)}: the data is not what it was trained on "
+            f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"
+        )
+    make_trainer(config, run)
+    run.save_config(config)
+    return _train(run, data, task, job)
+
+
+def _differing(facts: Facts | None, others: Facts) -> str:
+    ours, theirs = (facts.to_dict() if facts else {}), others.to_dict()
+    return ", ".join(name for name in theirs if ours.get(name) != theirs[name])
+
+
+def _epochs_left(run: Run, config: DictConfig) -> bool:
+    rows, most = read_metrics(run.metrics_file), config.trainer.max_epochs
+    return not rows or most in (None, -1) or int(rows[-1]["epoch"]) + 1 < most
+
+
+def prepare(
+    config: DictConfig, choices: dict[str, str | None], job: DictConfig | None = None
+) -> tuple[SequenceDataModule, Task]:
+    """Seed this process and make the data and the task of a config; those of a sweep's ``job`` share data.
+
+    Raises ValueError for settings, devices or data that cannot be used.
+    """
+    number_of_processes(config.trainer)
+    console.quiet()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = make_data(config) if job is None else shared_data(config, job.folder)
+    assert data.facts is not None
+    return data, make_task(config, data.facts, choices)
+
+
+def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None) -> float | None:
+    count = number_of_processes(run.config().trainer)
+    run.set_status("running")
+    if (group := Torchrun.here()) is not None:
+        group.tell(run.folder)
+    with stoppable() as stop:
+        try:
+            pruning = None if job is None else _pruning(run, task, job)
+            with (
+                console.logged_to(run.log_file),
+                all_ranks(run, count, "gatewise.training.rank", pruning is not None),
+            ):
+                fit_and_test(run, data, task, stop, pruning)
+        except KeyboardInterrupt:
+            if stop.launcher is not None:
+                run.set_status("interrupted", BY_LAUNCHER)
+                stop.launcher()  # and starts it again elsewhere
+            run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
+            again = f"{console.program()} train resume={console.short(run.folder)}"
+            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
+            if stop.name is not None:
+                raise Stopped(stop.name) from None
+            raise
+        except SystemExit:
+            # A launcher (submitit) that was told to stop its job before there was a step to wait for.
+            run.set_status("interrupted", BY_LAUNCHER)
+            raise
+        except BaseException as error:
+            run.set_status("failed", f"{type(error).__name__}: {error}")
+            raise
+    hopeless = None if pruning is None else pruning.reason
+    run.set_status("pruned" if hopeless else "done", hopeless)
+    console.print_places(run)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        console.print_next_steps(run)
+    return best_value(run)
+
+
+def _pruning(run: Run, task: Task, job: DictConfig) -> StopHopeless | None:
+    """What stops this training of a sweep where it is hopeless, if the sweep does so."""
+    if not job.prune:
+        return None
+    # Imported here: a training by itself has no use for Optuna.
+    from gatewise.sweeps.folder import Sweep
+    from gatewise.sweeps.pruning import StopHopeless
+
+    return StopHopeless(run, Sweep(Path(job.folder)), job.trial, task.monitor, task.mode)
+
+
+def best_value(run: Run) -> float | None:
+    """The best monitored value of a run, or None before its first validation."""
+    config = run.config()
+    row = best_row(read_metrics(run.metrics_file), config.task.monitor, config.task.mode)
+    return row.get(config.task.monitor)

@@ -1,0 +1,130 @@
+"""The Trainer of a run, with its callbacks and loggers."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from gatewise.config.build import build
+from gatewise.runs.run import Run
+from gatewise.training.checkpoints import WholeCheckpoints
+from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
+from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
+from gatewise.training.steps import (
+    BatchesStay,
+    NoProfiler,
+    make_interruptible,
+    make_steps_plain,
+    skip_empty_hooks,
+    skip_idle_hooks,
+)
+from gatewise.training.validations import ValidationsFile
+
+
+def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ()) -> Trainer:
+    """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
+    metrics = MetricsFile(run.metrics_file)
+    always: list[Callback] = [
+        ReproducibleEpochs(config.seed),
+        StopAtNaN(config.task.monitor),
+        RowsBeforeCheckpoints(metrics),
+        BatchesStay(),
+    ]
+    if config.trainer.get("val_check_interval", 1.0) != 1.0:
+        always.append(ValidationsFile(run.validations_file, metrics))
+    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run, config.trainer)]
+    for callback in callbacks:
+        skip_empty_hooks(callback)
+    settings: dict[str, Any] = {
+        "callbacks": callbacks,
+        "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
+        # Gatewise starts the processes, or a launcher such as torchrun has: never SLURM by way of Lightning,
+        # which takes any job of a cluster for a part of one training.
+        "plugins": [WholeCheckpoints(), LightningEnvironment()],
+        "default_root_dir": str(run.folder),
+        # The DataModules share batches among the processes themselves, each example once.
+        "use_distributed_sampler": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
+        "enable_checkpointing": True,
+    }
+    if config.trainer.get("profiler") is None:
+        settings["profiler"] = NoProfiler()
+    trainer = _build_part(config.trainer, "trainer", **settings)
+    assert isinstance(trainer, Trainer)
+    # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    make_interruptible(trainer, run.checkpoints / "last.ckpt")
+    make_steps_plain(trainer)
+    return trainer
+
+
+def _build_part(node: Any, key: str, **objects: Any) -> Any:
+    """As :func:`build`, for a part of Lightning's, which says in its own ways that a setting is wrong."""
+    try:
+        return build(node, key, **objects)
+    except Exception as error:
+        if not isinstance(error, TypeError) and type(error).__name__ != "MisconfigurationException":
+            raise
+        raise ValueError(f"{key}: {' '.join(str(error).split())}") from error
+
+
+def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[Callback]:
+    callbacks = []
+    for name, node in nodes.items():
+        if node is None:
+            continue
+        kind = get_class(node["_target_"])
+        if issubclass(kind, ProgressBar) and not sys.stdout.isatty():
+            continue  # a log file is no place for one
+        own: dict[str, Any] = {}
+        if issubclass(kind, ModelCheckpoint) and "dirpath" not in node:
+            own["dirpath"] = str(run.checkpoints)
+        if issubclass(kind, ModelCheckpoint) and node.get("train_time_interval") is not None:
+            key = f"callbacks.{name!s}.train_time_interval"
+            own["train_time_interval"] = _duration(key, node["train_time_interval"])
+        if "run" in inspect.signature(kind).parameters and kind.__module__.startswith("gatewise."):
+            own["run"] = run
+        if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
+            # Its patience is one of epochs, also where an epoch has several validations.
+            own.update({} if "check_on_train_epoch_end" in node else {"check_on_train_epoch_end": True})
+        callback = _build_part(node, f"callbacks.{name!s}", **own)
+        skip_idle_hooks(callback, node)
+        callbacks.append(callback)
+    return callbacks
+
+
+def _duration(key: str, value: Any) -> timedelta:
+    """A time from ``{minutes: 10}``, which Lightning wants as an object."""
+    try:
+        return timedelta(**value)
+    except TypeError:
+        raise ValueError(f"{key}={value}: give it as {{minutes: 10}}; also days, hours, seconds") from None
+
+
+def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:
+    loggers = []
+    for name, node in nodes.items():
+        if node is None:
+            continue
+        target: str = node["_target_"]
+        own: dict[str, Any] = {}
+        if target.startswith("gatewise."):
+            own["run"] = run
+        elif target.endswith(TensorBoardLogger.__name__):
+            own["save_dir"] = str(run.folder)
+        try:
+            loggers.append(_build_part(node, f"logger.{name!s}", **own))
+        except ModuleNotFoundError as error:
+            raise ValueError(f"logger.{name}: {' '.join(str(error).split())}") from error
+    return [logger for logger in loggers if logger is not None]

@@ -1,0 +1,149 @@
+"""The W&B side of a run: same id after a resume, nested config, best values, the right exit code."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import WandbLogger
+
+from gatewise.runs.run import Run
+from gatewise.runs.unsent import UNSENT
+from gatewise.settings.ranges import WANDB_LOGGER
+
+if TYPE_CHECKING:
+    import wandb
+
+_log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30
+"""How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
+
+
+def make_logger(
+    run: Run,
+    mode: str = "offline",
+    project: str = "gatewise",
+    entity: str | None = None,
+    tags: Sequence[str] = (),
+    group: str | None = None,
+) -> WandbLogger | None:
+    """A WandbLogger that writes to the run's directory under the run's own id; None where it is disabled.
+
+    Raises ValueError for a mode that does not exist.
+    """
+    WANDB_LOGGER.check(locals())
+    if mode == "disabled":
+        return None
+    import wandb  # a third of a second that a run without it need not wait
+
+    _start_without_lookups()
+    logger = WandbLogger(
+        name=run.id,
+        id=run.id,
+        save_dir=str(run.folder),
+        project=project,
+        entity=entity,
+        tags=list(tags),
+        group=group,
+        mode=mode,
+        # An offline run has no server to resume from; its parts meet under the id when they are synced.
+        resume="allow" if mode == "online" else None,
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", PATIENCE_SECONDS)),
+            finish_timeout=PATIENCE_SECONDS,
+            finish_timeout_raises=True,
+        ),
+    )
+    # Lightning hands this on unset, and W&B warns on the screen that it is going away.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
+
+
+def _start_without_lookups() -> None:
+    """Have W&B begin a run without what it looks up in vain: a tenth of a second, a third the first time.
+
+    That is the installed packages, which stay what they were for the first run of this process, and the
+    inputs of a job of W&B Launch, whose package alone can have left some.
+    """
+    from wandb import util
+    from wandb.sdk.wandb_run import Run as Begun
+
+    packages = getattr(util, "working_set", None)
+    if packages is not None and not hasattr(packages, "cache_info"):
+        util.working_set = functools.cache(lambda: list(packages()))
+    inputs = getattr(Begun, "_detect_and_apply_job_inputs", None)
+    if inputs is not None and not hasattr(inputs, "__wrapped__"):
+
+        @functools.wraps(inputs)
+        def apply(run: Any) -> None:
+            if "wandb.sdk.launch.inputs.internal" in sys.modules:
+                inputs(run)
+
+        Begun._detect_and_apply_job_inputs = apply  # type: ignore[assignment, method-assign]
+
+
+def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -> None:
+    """Give W&B the resolved config and say which value of the monitored metric is the best."""
+    logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+    logger.experiment.define_metric(monitor, step_metric="trainer/global_step", summary=mode)
+
+
+def start(logger: WandbLogger, run: Run) -> None:
+    """Begin this process's W&B run; where the server does not answer, offline.
+
+    Raises ValueError where W&B has no account to send to.
+    """
+    import wandb
+
+    try:
+        begun = logger.experiment
+    except wandb.errors.UsageError as error:
+        raise ValueError(
+            f"wandb.mode=online: {error} Or train with wandb.mode=offline, and upload with gatewise sync"
+        ) from error
+    except (wandb.errors.CommError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        _log.warning(
+            "W&B cannot be reached, training goes on offline: upload later with gatewise sync run=%s (%s)",
+            run.folder,
+            reason,
+        )
+        wandb.teardown()
+        logger._wandb_init.update(mode="offline", resume=None)
+        begun = logger.experiment
+    if not begun.offline:
+        _unsent_file(begun).touch()
+
+
+def finish(loggers: Sequence[Any], exit_code: int) -> None:
+    """End this process's W&B run, as failed for a non-zero exit code; a no-op without one.
+
+    Where the server has gone, what it lacks stays on disk for ``gatewise sync``.
+    """
+    if not any(isinstance(logger, WandbLogger) for logger in loggers):
+        return
+    import wandb
+
+    begun = wandb.run
+    if begun is None:
+        return
+    try:
+        wandb.finish(exit_code=exit_code)
+    except TimeoutError:
+        _log.warning("W&B does not answer: what it lacks stays here; upload it later with gatewise sync")
+        wandb.teardown(exit_code)
+    else:
+        _unsent_file(begun).unlink(missing_ok=True)
+
+
+def _unsent_file(begun: wandb.Run) -> Path:
+    return Path(begun.dir).parent / UNSENT

@@ -1,0 +1,47 @@
+"""What the pictures share: colours, panels, and a file that is whole at every moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from gatewise.runs.files import replacing
+
+TRAIN, VALIDATION, TRUTH, MODEL = "#7f7f7f", "#1f77b4", "#333333", "#d95f02"
+
+
+def write_picture(path: Path, figure: Any) -> None:
+    """Write a figure of matplotlib's as PNG, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.set_dpi(120)
+    with replacing(path) as file:
+        # savefig would draw it twice, the first time for the layout; and files a tenth smaller take longer.
+        FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 1})
+
+
+def panels(count: int, title: str, columns: int = 3) -> Figure:
+    """Panels with room for tick labels of eight characters: to measure them takes as long as to draw them."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    width, height = 4.2 * columns, 3.2 * rows  # inches
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.85 / width,
+        right=1 - 0.15 / width,
+        bottom=0.55 / height,
+        top=1 - 0.45 / height,
+        wspace=columns / (width - columns),
+        hspace=0.7 * rows / (height - 1.0 - 0.7 * (rows - 1)),
+    )
+    for index in range(count):
+        axes: Axes = figure.add_subplot(rows, columns, index + 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=9)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    figure.suptitle(title, fontsize=11, y=1 - 0.12 / height, va="top")
+    return figure

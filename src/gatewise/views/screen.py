@@ -1,0 +1,134 @@
+"""What a verb says on the screen and in ``log.txt``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from gatewise.runs.run import Run
+from gatewise.views.places import program, short
+
+# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, what is
+# logged of an epoch is that of all processes already, and a cluster's jobs need no srun.
+_IRRELEVANT = (
+    ".*does not have many workers.*",
+    ".*recommended to use .*sync_dist=True.*",
+    ".*`srun` command is available on your system but is not used.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*LeafSpec.*is deprecated.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+
+EXAMPLES = ("speech/japanese_vowels", "series/sunspots", "text/king_james")
+
+
+def quiet() -> None:
+    """Leave the screen to what matters: no library chatter."""
+    for message in _IRRELEVANT:
+        warnings.filterwarnings("ignore", message)
+    for name in (
+        "pytorch_lightning",
+        "lightning_fabric",
+        "lightning",
+        "pytorch_lightning.utilities.rank_zero",
+    ):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        # What is left goes where everything goes, log.txt too, and not past it to stderr.
+        logger.handlers.clear()
+        logger.propagate = True
+    # Its report is what a profiler is asked for.
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
+
+
+class _Screen(logging.StreamHandler):
+    """Writes to what is standard output at the time: a progress bar puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stdout
+        super().emit(record)
+
+
+@contextlib.contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Log to the screen and, with times, to a run's ``log.txt``; Python's warnings as well."""
+    to_file = logging.FileHandler(path, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_screen = _Screen()
+    to_screen.setFormatter(logging.Formatter("%(message)s"))
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(to_file)
+    root.addHandler(to_screen)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(to_file)
+        root.removeHandler(to_screen)
+        root.setLevel(before)
+        to_file.close()
+
+
+@contextlib.contextmanager
+def warnings_on_screen() -> Iterator[None]:
+    """Show what Gatewise warns of while it predicts or scores."""
+    screen = _Screen()
+    screen.setLevel(logging.WARNING)
+    logger = logging.getLogger("gatewise")
+    logger.addHandler(screen)
+    try:
+        yield
+    finally:
+        logger.removeHandler(screen)
+
+
+def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> None:
+    """Print what is about to be trained, on what."""
+    choices = run.choices()
+    parts = "  ".join(
+        f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")
+    )
+    Console(soft_wrap=True).print(
+        f"[bold]{escape(str(config.name))}[/]  {escape(parts)}  seed={config.seed}", highlight=False
+    )
+    table = Table.grid(padding=(0, 2))
+    for name, value in data.items():
+        table.add_row(Text(name, "dim"), Text(f"{value:,}" if isinstance(value, int) else str(value)))
+    Console().print(table)
+
+
+def print_places(run: Run) -> None:
+    """Print where everything is."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
+    for picture in sorted(run.plots.glob("*.png")):
+        console.print(f"Picture        {escape(short(picture))}")
+    if any((run.folder / "wandb").glob("offline-run-*")):
+        console.print(f"W&B, offline   upload with: {escape(program())} sync run={escape(short(run.folder))}")
+
+
+def print_next_steps(run: Run) -> None:
+    """Print what to try next."""
+    call = escape(program())
+    experiments = [name for name in EXAMPLES if name != run.config().name]
+    console = Console(soft_wrap=True, highlight=False)
+    console.print("\nNext, try")
+    console.print(f"  {call} evaluate run=last")
+    example = str(run.summary().get("example_input", "..."))
+    shown = short(Path(example)) if Path(example).is_file() else example
+    console.print(f"  {call} predict run=last input={escape(shown)}")
+    console.print(f"  {call} train experiment={experiments[0]}")

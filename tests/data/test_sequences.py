@@ -1,0 +1,241 @@
+"""Labelled feature sequences: formats and batches."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from gatewise.data.files import installed_file
+from gatewise.data.sequences import FeatureSequences, prediction_batch
+from gatewise.data.sequences.formats import read_sequences
+from gatewise.kinds.kind import IGNORED
+
+HEADER = "@problemName toy\n@timeStamps false\n@dimensions 2\n@classLabel true a b\n@data\n"
+
+
+@pytest.fixture(scope="module")
+def module(speakers):
+    module = FeatureSequences(**speakers, batch_size=32, seed=0)
+    module.setup()
+    return module
+
+
+@pytest.fixture(scope="module")
+def raw(speakers):
+    return read_sequences(installed_file("sktime", speakers["train_file"], "sktime"))
+
+
+def test_japanese_vowels_is_as_uci_describes_it(raw, speakers):
+    test = read_sequences(installed_file("sktime", speakers["test_file"], "sktime"))
+    lengths = [len(s) for s in raw.sequences + test.sequences]
+    assert Counter(raw.labels) == {str(speaker): 30 for speaker in range(1, 10)}
+    assert len(test.sequences) == 370
+    assert {s.shape[1] for s in raw.sequences + test.sequences} == {12}
+    assert (min(lengths), max(lengths)) == (7, 29)
+    # The first values of the file's first data line.
+    assert raw.sequences[0][:2, 0].tolist() == pytest.approx([1.860936, 1.891651])
+    assert raw.sequences[0][0, 1] == pytest.approx(-0.207383)
+
+
+def test_equal_length_files_read_too():
+    folder = "datasets/data/BasicMotions/BasicMotions_TRAIN.ts"
+    data = read_sequences(installed_file("sktime", folder, "sktime"))
+    # From the file's header: @dimensions 6, @seriesLength 100, four activities.
+    assert {s.shape for s in data.sequences} == {(100, 6)}
+    assert set(data.labels) == {"Standing", "Running", "Walking", "Badminton"}
+
+
+def test_validation_is_a_stratified_split_drawn_from_the_seed(module, speakers):
+    assert module.facts.class_counts == (24,) * 9  # 30 less a fifth
+    assert len(module.validation_data) == 54
+    assert Counter(module.validation_data.targets.tolist()) == dict.fromkeys(range(9), 6)
+    other = FeatureSequences(**speakers, seed=1)
+    other.setup()
+    assert other.facts.mean != module.facts.mean
+
+
+def test_without_a_test_file_a_share_of_every_class_is_held_out(speakers):
+    module = FeatureSequences(
+        speakers["train_file"], package="sktime", test_fraction=0.5, validation_fraction=0.2
+    )
+    module.setup()
+    sizes = [len(d) for d in (module.train_data, module.validation_data, module.test_data)]
+    assert sizes == [9 * 12, 9 * 3, 9 * 15]
+
+
+def test_scaler_comes_from_the_training_frames_alone(module):
+    assert module.train_data.frames.mean(0).abs().max() < 1e-5
+    torch.testing.assert_close(module.train_data.frames.std(0, correction=0), torch.ones(12))
+    assert module.test_data.frames.mean(0).abs().max() > 1e-2
+
+
+def test_batches_are_the_sequences_padded_with_zeros(module, raw):
+    indices = [5, 0, 17]
+    batch = module.train_data[indices]
+    assert batch.inputs.shape == (3, batch.lengths.max(), 12)
+    data = module.train_data
+    for row, index in enumerate(indices):
+        length = int(batch.lengths[row])
+        start = int(data.lengths[:index].sum())
+        assert torch.equal(batch.inputs[row, :length], data.frames[start : start + length])
+        assert not batch.inputs[row, length:].any()
+    # Undoing the scaler gives a sequence of the file back.
+    first = batch.inputs[1, : batch.lengths[1]].numpy() * np.array(module.facts.std) + np.array(
+        module.facts.mean
+    )
+    assert any(s.shape == first.shape and np.allclose(s, first, atol=1e-5) for s in raw.sequences)
+
+
+def test_scaling_can_be_left_out_and_a_constant_feature_is_only_centred(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20, 4, 2)).astype(np.float32)
+    values[..., 1] = 7.1
+    np.savez(tmp_path / "a.npz", sequences=values, labels=["x", "y"] * 10)
+    scaled = FeatureSequences("a.npz", folders=[tmp_path])
+    raw = FeatureSequences("a.npz", folders=[tmp_path], scale=False)
+    for module in (scaled, raw):
+        module.setup()
+    assert scaled.facts.std[1] == 1.0
+    assert scaled.train_data.frames[:, 1].abs().max() < 1e-5
+    assert (raw.facts.mean, raw.facts.std) == ((0.0, 0.0), (1.0, 1.0))
+    assert torch.equal(raw.train_data.frames[:, 1].unique(), torch.tensor([7.1]))
+
+
+def test_class_names_are_in_natural_order(tmp_path):
+    np.savez(tmp_path / "a.npz", sequences=np.ones((24, 3, 1)), labels=[10, 9, 2] * 8)
+    module = FeatureSequences("a.npz", folders=[tmp_path])
+    module.setup()
+    assert module.facts.classes == ("2", "9", "10")
+
+
+def test_npz_layouts_agree(tmp_path):
+    flat = np.arange(20, dtype=np.float64).reshape(10, 2)
+    padded = np.full((3, 5, 2), np.nan)
+    lengths = np.array([5, 1, 4])
+    for row, sequence in enumerate(np.split(flat, [5, 6])):
+        padded[row, : len(sequence)] = sequence
+    np.savez(tmp_path / "flat.npz", values=flat, lengths=lengths, labels=[1, 2, 3])
+    np.savez(tmp_path / "padded.npz", sequences=padded, lengths=lengths, labels=["1", "2", "3"])
+    first, second = (read_sequences(tmp_path / f"{name}.npz") for name in ("flat", "padded"))
+    assert first.labels == second.labels == ["1", "2", "3"]
+    for ours, theirs in zip(first.sequences, second.sequences, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_prediction_scales_as_training_did_and_ignores_unknown_labels(module, tmp_path):
+    facts = module.facts
+    rows = ["1,2,3:" + ":".join(["0,0,0"] * 11) + f":{label}" for label in ("9", "?", "stranger")]
+    header = "@DIMENSIONS 12\n@CLASSLABEL true\n# a comment\n@data\n"
+    (tmp_path / "new.ts").write_text(header + "\n".join(rows))
+    batch = prediction_batch(tmp_path / "new.ts", facts)
+    assert batch.targets.tolist() == [8, IGNORED, IGNORED]
+    assert batch.inputs[0, :, 0].tolist() == pytest.approx(
+        [(x - facts.mean[0]) / facts.std[0] for x in (1, 2, 3)], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(6, 12), (1, 6, 12)])
+def test_prediction_from_npy_has_no_targets(module, tmp_path, shape):
+    np.save(tmp_path / "one.npy", np.zeros(shape))
+    batch = prediction_batch(tmp_path / "one.npy", module.facts)
+    assert batch.inputs.shape == (1, 6, 12)
+    assert (batch.lengths.tolist(), batch.targets.tolist()) == ([6], [IGNORED])
+
+
+TS_MISTAKES = {
+    "missing value": ("1,?:3,4:a", [":6", "value 2 of feature 1", "missing"]),
+    "empty cell": ("1,2:3,:a", [":6", "value 2 of feature 2", "missing"]),
+    "NaN": ("1,2:NaN,4:a", [":6", "value 1 of feature 2", "NaN"]),
+    "infinite": ("1,2:1e60,4:a", [":6", "1e60", "not a finite number"]),
+    "word": ("1,two:3,4:a", [":6", "'two'", "not a finite number", "correct it or drop the sequence"]),
+    "ragged": ("1,2,3:4,5:a", [":6", "2 and 3 values", "equally long"]),
+    "features": ("1,2:a", [":6", "1 features", "@dimensions says 2"]),
+    "label": ("1,2:3,4:bb", [":6", "'bb'", "did you mean 'b'", "@classLabel"]),
+    "no label": ("1,2:3,4", [":6", "'3,4'", "after the last colon"]),
+}
+
+
+@pytest.mark.parametrize(("row", "bits"), TS_MISTAKES.values(), ids=TS_MISTAKES)
+def test_mistakes_in_ts_rows_are_named(tmp_path, row, bits):
+    path = tmp_path / "bad.ts"
+    path.write_text(HEADER + row + "\n")
+    _fails_with(lambda: read_sequences(path), ["bad.ts", *bits])
+
+
+FILE_MISTAKES = {
+    "time stamps": ("x.ts", "@timeStamps true\n@data\n(1,2):a", ["@timeStamps true", "without time stamps"]),
+    "regression": ("x.ts", "@targetlabel true\n@data\n1:2", ["@targetLabel", "class labels"]),
+    "no data": ("x.ts", "@classLabel true a\n@data\n", ["no sequence"]),
+    "no @data": ("x.ts", "1,2:a\n", ["x.ts:1", "@data"]),
+    "bad switch": ("x.ts", "@classLabel a b\n@data\n1:a", ["@classLabel", "true or false", "'a'"]),
+    "suffix": ("x.tsv", "1", ["'.tsv'", "did you mean '.ts'"]),
+    "not npz": ("x.npz", "text", ["never loaded"]),
+    "not npy": ("x.npy", "", ["cannot be read"]),
+    "bytes": ("x.ts", b"@problemName caf\xe9\n", ["x.ts:1", "0xe9", "offset 16", "UTF-8"]),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "bits"), FILE_MISTAKES.values(), ids=FILE_MISTAKES)
+def test_unreadable_files_are_named(tmp_path, name, content, bits):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    _fails_with(lambda: read_sequences(tmp_path / name), [name, *bits])
+
+
+NPZ_MISTAKES = {
+    "unknown": ({"sequence": np.ones((2, 3, 1))}, ["'sequence'", "did you mean 'sequences'"]),
+    "neither": ({"labels": np.array(["a"])}, ["sequences", "values"]),
+    "axes": ({"sequences": np.ones((2, 3))}, ["3 axes", "[2, 3]"]),
+    "pickled": ({"sequences": np.array([[1], [2, 3]], dtype=object)}, ["pickled", "never loaded"]),
+    "NaN": ({"sequences": np.full((2, 3, 1), np.nan)}, ["sequence 0", "step 0", "nan"]),
+    "lengths": ({"sequences": np.ones((2, 3, 1)), "lengths": np.array([3, 4])}, ["up to 4", "[2, 3, 1]"]),
+    "zero": ({"sequences": np.ones((2, 3, 1)), "lengths": np.array([3, 0])}, ["at least 1"]),
+    "sum": ({"values": np.ones((5, 1)), "lengths": np.array([2, 2])}, ["add up to 4", "5 rows"]),
+    "labels": ({"sequences": np.ones((2, 3, 1)), "labels": np.array(["a"])}, ["[2]", "[1]"]),
+    "float labels": ({"sequences": np.ones((1, 3, 1)), "labels": np.array([0.5])}, ["float64"]),
+    "empty": ({"sequences": np.ones((0, 3, 1))}, ["no sequence"]),
+}
+
+
+@pytest.mark.parametrize(("arrays", "bits"), NPZ_MISTAKES.values(), ids=NPZ_MISTAKES)
+def test_mistakes_in_npz_files_are_named(tmp_path, arrays, bits):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    _fails_with(lambda: read_sequences(tmp_path / "bad.npz"), ["bad.npz", *bits])
+
+
+def test_a_test_label_unknown_to_training_is_named(tmp_path):
+    np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 1)), labels=["yes", "no"] * 10)
+    np.savez(tmp_path / "test.npz", sequences=np.ones((2, 3, 1)), labels=["yes", "yess"])
+    module = FeatureSequences("train.npz", "test.npz", folders=[tmp_path])
+    _fails_with(module.setup, ["test.npz: sequence 1", "'yess'", "did you mean 'yes'"])
+
+
+def test_training_data_needs_labels(tmp_path):
+    np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 1)))
+    _fails_with(FeatureSequences("train.npz", folders=[tmp_path]).setup, ["data.train_file", "no labels"])
+    (tmp_path / "train.ts").write_text(HEADER + "1:2:a\n3:4:?\n")
+    _fails_with(FeatureSequences("train.ts", folders=[tmp_path]).setup, ["train.ts:7", "'?'"])
+
+
+def test_classes_too_small_to_split_are_reported(tmp_path):
+    np.savez(tmp_path / "train.npz", sequences=np.ones((4, 3, 1)), labels=[1, 1, 2, 2])
+    module = FeatureSequences("train.npz", "train.npz", folders=[tmp_path])
+    _fails_with(module.setup, ["data.validation_fraction=0.2", "4 sequences", "data.validation_file"])
+
+
+def test_a_feature_size_other_than_in_training_names_both(module, tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((6, 13)))
+    _fails_with(lambda: prediction_batch(tmp_path / "one.npy", module.facts), ["13 features", "12"])
+    np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 2)), labels=["1", "2"] * 10)
+    other = FeatureSequences("train.npz", folders=[tmp_path])
+    other.facts = dataclasses.replace(module.facts)
+    _fails_with(other.setup, ["2 features", "12"])
+
+
+def _fails_with(call, bits):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for bit in bits:
+        assert bit in message, message

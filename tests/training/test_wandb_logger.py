@@ -1,0 +1,82 @@
+"""The W&B side of a run, offline."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from omegaconf import OmegaConf
+
+from gatewise.runs.run import Run
+from gatewise.training.wandb import describe, finish, make_logger
+
+
+def test_disabled_means_none(run):
+    assert make_logger(run, mode="disabled") is None
+
+
+@pytest.mark.parametrize("mode", ["of", "dryrun", "", None])
+def test_a_mode_that_does_not_exist(mode, run):
+    with pytest.raises(
+        ValueError, match=f"mode={mode!r} is unknown; choose one of: offline, online, disabled"
+    ):
+        make_logger(run, mode=mode)
+
+
+def test_finish_without_a_wandb_logger_does_nothing(monkeypatch):
+    monkeypatch.setattr(wandb, "finish", lambda **_: pytest.fail("nothing to finish"))
+    finish([object()], 1)
+    finish([], 0)
+
+
+def test_an_offline_run(run, tmp_path, monkeypatch, capfd):
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.create(
+        {"name": "text/mine", "model": {"hidden_size": 8, "cell": {"kind": "gru"}}, "title": "${name} here"}
+    )
+    logger = make_logger(run, project="mine", tags=["a", "b"], group="text/mine")
+    describe(logger, config, "val/accuracy", "max")
+    experiment = logger.experiment
+    try:
+        assert wandb.run is experiment
+        assert (experiment.id, experiment.name, experiment.project) == (run.id, run.id, "mine")
+        assert (experiment.tags, experiment.group) == (("a", "b"), "text/mine")
+        assert experiment.offline
+        assert experiment.config.as_dict() == OmegaConf.to_container(config, resolve=True)
+        for epoch, value in enumerate((0.2, 0.9, 0.5)):
+            logger.log_metrics({"val/accuracy": value, "val/loss": value, "epoch": epoch}, step=epoch)
+        # The monitored metric sums up to its best value, others to their last.
+        assert dict(experiment.summary["val/accuracy"]) == {"max": 0.9}
+        assert experiment.summary["val/loss"] == 0.5
+    finally:
+        finish([object(), logger], exit_code=1)
+    assert wandb.run is None  # the next job of a sweep starts its own
+    assert experiment._exit_code == 1
+    (written,) = (run.folder / "wandb").glob("offline-run-*/*.wandb")
+    assert written.name == f"run-{run.id}.wandb"
+    assert written.stat().st_size > 0
+    assert not (tmp_path / "wandb").exists()  # nothing in the working folder
+    assert capfd.readouterr() == ("", "")  # W&B's advice stays off the screen
+
+
+def test_packages_are_looked_up_once_and_launch_is_left_alone(run, tmp_path, monkeypatch):
+    looked_up = []
+    packages = [wandb.util.InstalledDistribution("torch", "1.2.3")]
+    monkeypatch.setattr(wandb.util, "working_set", lambda: looked_up.append(1) or iter(packages))
+    monkeypatch.chdir(tmp_path)
+    for module in [name for name in sys.modules if name.startswith("wandb.sdk.launch")]:
+        monkeypatch.delitem(sys.modules, module)
+    for number in range(2):
+        one = Run(run.folder / str(number))
+        one.folder.mkdir()
+        logger = make_logger(one)
+        begun = logger.experiment
+        finish([logger], 0)
+        assert (Path(begun.dir) / "requirements.txt").read_text().split() == ["torch==1.2.3"]
+    assert looked_up == [1]
+    assert not any(name.startswith("wandb.sdk.launch.inputs") for name in sys.modules)
