@@ -271,7 +271,7 @@ def test_every_failing_job_of_a_sweep_is_reported(capsys: Out) -> None:
     err = capsys.readouterr().err
     assert [line for line in err.splitlines() if line.startswith("gatewise")] == [
         f"gatewise: error: job model=gru, seed={seed}: facts of unknown kind 'of {seed}'; "
-        "known: features, text, series"
+        "known: features, series, text"
         for seed in (2, 3)
     ]
     assert "Traceback" not in err

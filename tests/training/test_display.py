@@ -85,7 +85,7 @@ def test_a_training_is_shown(make, panels, picture, run, figures, size, capsys, 
 
     (curves,) = figures
     assert [axes.get_ylabel() for axes in curves.axes] == panels
-    assert curves.get_suptitle() == f"mine · {run.id}"
+    assert curves.get_suptitle() == f"text/mine · {run.id}"
     size(run.plots / "learning_curves.png")
 
     trainer.test(task, loader, verbose=False)
