@@ -71,7 +71,8 @@ def contender(case: Case, name: str) -> Contender:
         theirs = _torch_layer(case)
         return _of_torch(theirs, lambda: _padded(theirs, x, lengths))
     if case.cell in TORCH_CELLS:
-        ours = Recurrent.from_torch(_torch_layer(case), engine=name)
+        engine: Any = name
+        ours = Recurrent.from_torch(_torch_layer(case), engine=engine)
     else:
         sizes = case.size.inputs, case.size.hidden
         settings: Any = {"bidirectional": case.bidirectional, "cell": case.cell_type(), "engine": name}

@@ -67,7 +67,9 @@ def _bare_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> flo
         started = time.perf_counter()
         for batch in data.train_dataloader():
             optimizer.zero_grad()
-            task.training_loss(batch).backward()
+            loss = task.score(batch).loss
+            assert loss is not None
+            loss.backward()
             if config.trainer.gradient_clip_val:
                 torch.nn.utils.clip_grad_norm_(task.parameters(), config.trainer.gradient_clip_val)
             optimizer.step()

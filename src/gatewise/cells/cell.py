@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from gatewise.settings import check_constructor
+
 
 class Cell(ABC):
     """The equations of one time step of a recurrent network.
@@ -42,6 +44,7 @@ class Cell(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_constructor(cls)
         if "step" in cls.__dict__ and not (getattr(cls, "gates", ()) and getattr(cls, "states", ())):
             raise TypeError(f"{cls.__name__} must name its gates and states: gates = (...), states = (...)")
         if {"gates", "noise"} & cls.__dict__.keys():

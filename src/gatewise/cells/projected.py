@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatewise.cells.lstm import LSTM
-from gatewise.settings import whole_number
+from gatewise.settings import Positive
 
 
 class ProjectedLSTM(LSTM):
@@ -18,6 +18,6 @@ class ProjectedLSTM(LSTM):
     few weights. Raises ValueError for a size that is not a whole number of at least 1.
     """
 
-    def __init__(self, projection_size: int = 32, forget_bias: float = 1.0) -> None:
+    def __init__(self, projection_size: Positive = 32, forget_bias: float = 1.0) -> None:
         super().__init__(forget_bias)
-        self.projection_size = whole_number("projection_size", projection_size)
+        self.projection_size = projection_size

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, relu, tanh
 
 from gatewise.cells.cell import Cell
-from gatewise.settings import ranges
 
 NONLINEARITIES = {"tanh": tanh, "relu": relu}
 
@@ -24,8 +23,7 @@ class RNN(Cell):
     gates = ("n",)
     states = ("h",)
 
-    def __init__(self, nonlinearity: str = "tanh") -> None:
-        ranges.RNN.check(locals())
+    def __init__(self, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         self.nonlinearity = nonlinearity
 
     def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:  # noqa: ARG002

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gatewise.cells.cell import Cell
-from gatewise.settings import below_one, choice
+from gatewise.settings import choice
+from gatewise.settings.checks import below_one
 
 
 def zoneout_probabilities(cell: Cell, value: Any) -> dict[str, float]:

@@ -51,7 +51,7 @@ def main(config: DictConfig) -> dict[str, float]:
     Console(soft_wrap=True).print(
         f"{console.short(run.folder)}  checkpoint {config.checkpoint}", markup=False
     )
-    print_results(metrics, config.split)
+    print_results(metrics, config.split, task.meanings())
     if output is not None:
         scores, baselines = split_metrics(metrics)
         write_json(output, {"run": str(run.folder), config.split: scores, "baselines": baselines})

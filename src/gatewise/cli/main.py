@@ -28,6 +28,8 @@ class Verb(NamedTuple):
     """Function of ``gatewise.config.check`` that finds what is wrong before ``module`` is imported."""
     as_typed: tuple[str, ...] = ()
     """Settings whose value is text of the user's, with the commas and quotes it may have."""
+    open_sections: tuple[str, ...] = ()
+    """Sections that take any setting, which Hydra wants to be written with a ``+``."""
 
 
 VERBS: dict[str, Verb] = {
@@ -38,10 +40,19 @@ VERBS: dict[str, Verb] = {
         "check_training",
     ),
     "evaluate": Verb(
-        "gatewise.cli.evaluate", "evaluate", "measure a finished run on its test data", "check_evaluation"
+        "gatewise.cli.evaluate",
+        "evaluate",
+        "measure a finished run on its test data",
+        "check_evaluation",
+        open_sections=("data",),
     ),
     "predict": Verb(
-        "gatewise.cli.predict", "predict", "apply a finished run to new data", "check_prediction", ("input",)
+        "gatewise.cli.predict",
+        "predict",
+        "apply a finished run to new data",
+        "check_prediction",
+        as_typed=("input",),
+        open_sections=("task",),
     ),
     "sync": Verb("gatewise.cli.sync", "sync", "upload the W&B data of runs that were trained offline"),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
@@ -88,6 +99,7 @@ def _dispatch(words: list[str]) -> int:
     from gatewise.cli.verb import run_verb
 
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
+    rest = [f"++{word}" if word.partition(".")[0] in verb.open_sections else word for word in rest]
     return run_verb(verb.config, rest, partial(_run, verb))
 
 

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.config.explain import required
 from gatewise.settings import SettingError, closest, first_line, suggestion
-from gatewise.settings.ranges import check_settings, located
+from gatewise.settings.declared import check_settings, located
 
 
 def build(node: DictConfig, key: str, **objects: Any) -> Any:
@@ -50,14 +50,14 @@ def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) 
     for name in sorted(_below(node, full_key) for full_key in OmegaConf.missing_keys(node)):
         if name not in objects:
             raise SettingError(required(f"{key}.{name}"))
-    _check_ranges(node, key)
+    _check_settings(node, key)
 
 
-def _check_ranges(node: DictConfig, key: str) -> None:
+def _check_settings(node: DictConfig, key: str) -> None:
     values = given(node)
     for name, value in values.items():
         if isinstance(value, DictConfig) and "_target_" in value:
-            _check_ranges(value, f"{key}.{name}")
+            _check_settings(value, f"{key}.{name}")
     try:
         check_settings(target_of(node), values, key)
     except ValueError as error:
@@ -80,7 +80,7 @@ def _check_words(node: DictConfig, key: str) -> None:
     for name, value in given(node).items():
         if isinstance(value, DictConfig) and "_target_" in value:
             _check_words(value, f"{key}.{name}")
-        elif not target.startswith(("torch.", "pytorch_lightning.", "gatewise.")):
+        elif not target.startswith(("torch.", "pytorch_lightning.")):
             continue
         elif isinstance(value, str) and type(_default(target, name)) in (int, float):
             raise SettingError(f"{key}.{name} must be a number, got {value!r}")

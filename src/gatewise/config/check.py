@@ -11,15 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import check_node, given, target_of
+from gatewise.config.origins import check_origins
 from gatewise.config.resume import resumed_config
 from gatewise.data.files import find_file
-from gatewise.kinds.kind import Facts
-from gatewise.kinds.text import TextFacts
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
 from gatewise.runs.run import Run
-from gatewise.settings import SettingError, choice, flag, optional_whole_number, whole_number
-from gatewise.settings.ranges import OURS, check_together, located
+from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
+from gatewise.settings.declared import check_settings, declared, located
+from gatewise.settings.rules import apply_rules
+from gatewise.settings.syntax import Definition
 
 SPLITS = ("test", "validation")
 CHECKPOINTS = ("best", "last")
@@ -36,6 +37,7 @@ def check_training(config: DictConfig) -> None:
         _check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
+    check_origins(run.config(), run.folder)
     resumed = resumed_config(run, list(hydra.overrides.task))
     if run.state() != "done":
         _check_parts(resumed, run.choices())
@@ -50,24 +52,39 @@ def group_choices() -> dict[str, str | None]:
 def check_evaluation(config: DictConfig) -> None:
     """Raise ValueError for a split, checkpoint, output or run directory that there is not."""
     choice("split", config.split, SPLITS)
-    run = _check_run(config)
-    data = run.config().data
-    declared = OURS.get(target_of(data))
-    if declared is not None and config.data:
+    data = _check_run(config).config().data
+    declaration = declared(target_of(data))
+    if declaration is not None and config.data:
         folders = [config.paths.work_dir, config.paths.data_dir]
         named = {**given(config.data), "folders": folders, "package": data.get("package")}
-        tested = tuple(name for name in declared.files if name.startswith("test_") and named.get(name))
+        tested = tuple(name for name in declaration.files if name.startswith("test_") and named.get(name))
         # Test files of their own are all that is read.
-        _check_files(named, tested if tested and config.split == "test" else declared.files)
+        _check_files(named, tested if tested and config.split == "test" else declaration.files)
 
 
 def check_prediction(config: DictConfig) -> None:
-    """Raise ValueError for numbers out of range, or an input, output or run directory that there is not."""
-    whole_number("top_k", config.top_k)
-    whole_number("length", config.length, least=0)
-    run = _check_run(config)
-    words = isinstance(run.facts(), TextFacts)
-    input_file(str(config.input), words)
+    """Raise ValueError for an input, output or run directory that there is not, or a wrong setting."""
+    trained = _check_run(config).config()
+    _check_answer(given(config.task), target_of(trained.task))
+    input_file(str(config.input), takes_words(trained))
+
+
+def _check_answer(settings: Mapping[str, Any], target: str) -> None:
+    """Raise SettingError for a setting that is none of the task's answer, or that it cannot take."""
+    task = declared(target)
+    allowed = () if task is None else task.attribute("answer_settings") or ()
+    for name in settings:
+        if name not in allowed:
+            near = suggestion(closest(name, allowed))
+            listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
+            raise SettingError(f"task.{name}: no such setting of a prediction{near or '.'}{listed}")
+    check_settings(target, settings, "task")
+
+
+def takes_words(trained: DictConfig) -> bool:
+    """Whether a run predicts from words as well as from a file."""
+    data = declared(target_of(trained.data))
+    return data is not None and bool(data.attribute("takes_words"))
 
 
 def input_file(given: str, may_be_words: bool) -> Path | None:
@@ -92,20 +109,27 @@ def output_path(output: object) -> Path | None:
     return path
 
 
-def check_fit(takes: type[Facts], gives: type[Facts], choices: Mapping[str, str | None]) -> None:
+def _check_fit(config: DictConfig, choices: Mapping[str, str | None]) -> None:
     """Raise ValueError, naming both choices, where a task cannot use a DataModule's kind of data."""
-    if not issubclass(gives, takes):
-        raise ValueError(
-            f"task={choices.get('task')} takes {takes.summary}, but "
-            f"data={choices.get('data')} gives {gives.summary}: "
-            f"choose a task or data that fit, or an experiment=... that has both"
-        )
+    task, data = declared(target_of(config.task)), declared(target_of(config.data))
+    takes = None if task is None else task.attribute("facts_type")
+    gives = None if data is None else data.attribute("facts_type")
+    if isinstance(takes, Definition) and isinstance(gives, Definition) and not gives.is_subclass_of(takes):
+        raise ValueError(misfit(choices, takes.attribute("summary"), gives.attribute("summary")))
+
+
+def misfit(choices: Mapping[str, str | None], takes: str, gives: str) -> str:
+    """The line about a task that takes another kind of data than it is given."""
+    return (
+        f"task={choices.get('task')} takes {takes}, but data={choices.get('data')} gives {gives}: "
+        f"choose a task or data that fit, or an experiment=... that has both"
+    )
 
 
 def _check_run(config: DictConfig) -> Run:
     output_path(config.output)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
-    run.config()
+    check_origins(run.config(), run.folder)
     run.checkpoint(choice("checkpoint", config.checkpoint, CHECKPOINTS))
     return run
 
@@ -113,7 +137,7 @@ def _check_run(config: DictConfig) -> Run:
 def _check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
     flag("test", config.test)
     whole_number("seed", config.seed, least=0)
-    optional_whole_number("threads", config.threads)
+    optional(whole_number)("threads", config.threads)
     for part in ("task", "data", "model", "optimizer", "trainer"):
         check_node(getattr(config, part), part, ("input_size",))
     if config.get("scheduler") is not None:
@@ -124,12 +148,11 @@ def _check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
                 check_node(node, f"{section}.{name}")
     if config.trainer.get("accelerator") == "cpu":
         number_of_processes(config.trainer)
-    task, data = OURS.get(target_of(config.task)), OURS.get(target_of(config.data))
-    if task is not None and data is not None:
-        check_fit(task.facts, data.facts, choices)
+    _check_fit(config, choices)
+    task, data = declared(target_of(config.task)), declared(target_of(config.data))
     if task is not None:
         try:
-            check_together(task.with_model, {**given(config.model), **given(config.task)})
+            apply_rules(task.rules, {**given(config.model), **given(config.task)})
         except ValueError as error:
             raise SettingError(located(str(error), "task")) from None
     if data is not None:

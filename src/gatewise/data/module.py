@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
-from gatewise.kinds.kind import Facts
-from gatewise.settings.ranges import DATA, Ranges
+from gatewise.kinds.kind import Facts, Input
+from gatewise.settings import Count, Positive, check_constructor, checked
 
 
 class BatchDataset(Dataset[Any]):
@@ -40,6 +40,8 @@ class SequenceDataModule(pl.LightningDataModule):
     """
 
     facts_type: ClassVar[type[Facts]]
+    takes_words: ClassVar[bool] = False
+    """Whether :meth:`read_input` takes words as well as the name of a file."""
     load_draws: ClassVar[bool] = True
     """Whether what :meth:`load` fills depends on the seed; else trainings with several seeds share it."""
 
@@ -47,10 +49,14 @@ class SequenceDataModule(pl.LightningDataModule):
     validation_data: BatchDataset
     test_data: BatchDataset
 
-    def __init__(self, batch_size: int, seed: int, folders: Sequence[str | Path] = ()) -> None:
-        given = Ranges(DATA).check(locals())
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_constructor(cls)
+
+    @checked
+    def __init__(self, batch_size: Positive, seed: Count, folders: Sequence[str | Path] = ()) -> None:
         super().__init__()
-        self.batch_size, self.seed = int(given["batch_size"]), int(given["seed"])
+        self.batch_size, self.seed = batch_size, seed
         self.folders = (folders,) if isinstance(folders, (str, Path)) else tuple(folders)
         self.facts: Facts | None = None
         self._loaded = False
@@ -78,6 +84,14 @@ class SequenceDataModule(pl.LightningDataModule):
         """An input for prediction, from the test split: a file written to ``folder``, or words.
 
         Returns what a person types behind ``input=``.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def read_input(cls, given: Path | str, facts: Any) -> Input:
+        """What a person gave to predict from: a file, or with ``takes_words`` words.
+
+        Raises ValueError where it cannot be used.
         """
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,9 +20,12 @@ from gatewise.cells import Cell
 from gatewise.engine import function, loop, native, torch_nn
 from gatewise.engine.packing import Packing
 from gatewise.engine.weights import Result, Unsupported, Weights, check_shapes
-from gatewise.settings.ranges import ENGINES
 
 __all__ = ["ENGINES", "Packing", "Result", "Weights", "run"]
+
+EngineName = Literal["auto", "native", "torch", "function", "loop"]
+ENGINES = get_args(EngineName)
+"""Names of the engines, and ``auto``."""
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()

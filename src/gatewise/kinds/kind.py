@@ -8,7 +8,8 @@ without its training data. No file here imports torch.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 IGNORED = -100
@@ -31,16 +32,29 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, JSON-ready values, with the kind."""
+        assert "__dataclass_fields__" in type(self).__dict__, "write @dataclass(frozen=True) above the class"
         return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a person gave to predict from."""
+
+    batch: Any
+    """As the task takes it."""
+    name: str
+    """What a title calls it: a file by its name."""
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What is known of each row of the answer, such as the times of a forecast."""
 
 
 def check_finite(facts: Facts) -> None:
     """Raise ValueError naming the field that holds NaN or an infinity, which a file cannot keep."""
-    for field in fields(facts):
-        value = getattr(facts, field.name)
+    for entry in fields(facts):
+        value = getattr(facts, entry.name)
         for index, item in enumerate(value if isinstance(value, tuple) else (value,)):
             if isinstance(item, float) and not math.isfinite(item):
-                place = f"{field.name}[{index}]" if isinstance(value, tuple) else field.name
+                place = f"{entry.name}[{index}]" if isinstance(value, tuple) else entry.name
                 raise ValueError(
                     f"{facts.kind} facts: {place} is {item}; the training data has values that are not "
                     f"finite or too large: correct or rescale them"

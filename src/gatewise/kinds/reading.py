@@ -31,7 +31,9 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     _import_own()
     kind = Facts.known.get(str(values.get("kind")))
     if kind is None:
-        raise ValueError(f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(sorted(Facts.known))}")
+        raise ValueError(
+            f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(sorted(Facts.known))}"
+        )
     names = [f.name for f in fields(kind)]
     missing = [name for name in names if name not in values]
     if missing:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from gatewise.kinds.kind import Facts
 
 if TYPE_CHECKING:
@@ -34,6 +37,17 @@ class SeriesFacts(Facts):
     mean: tuple[float, ...]
     """Per input column, over the training rows; values are (x - mean) / std."""
     std: tuple[float, ...]
+
+    def unscaled(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Scaled values of the target columns [..., C_targets] in their original units.
+
+        In float64: in float32 a value of ten million has no digits behind the point.
+        """
+        chosen = [self.columns.index(target) for target in self.targets]
+        mean, std = (np.array(numbers)[chosen] for numbers in (self.mean, self.std))
+        scaled: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
+        unscaled: NDArray[np.float64] = scaled * std + mean
+        return unscaled
 
 
 class WindowBatch(NamedTuple):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gatewise.kinds.kind import Facts
+from gatewise.kinds.tokens import Vocabulary, make_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +30,19 @@ class TextFacts(Facts):
     tokenizer: str
     """``word``, ``char`` or ``whitespace``."""
     lowercase: bool
+
+    def encoded(self, tokens: Sequence[str]) -> NDArray[np.int64]:
+        """Ids [N] int64 of N tokens; 0 for those outside the vocabulary."""
+        return Vocabulary(self.vocabulary, self.counts).encode(tokens)
+
+    def tokenized(self, text: str) -> list[str]:
+        """The tokens of a text, as the training text fell into them."""
+        return make_tokenizer(self.tokenizer, self.lowercase).tokenize(text)
+
+    def decoded(self, ids: Sequence[int]) -> str:
+        """Readable text of token ids."""
+        tokens = Vocabulary(self.vocabulary, self.counts).decode(ids)
+        return make_tokenizer(self.tokenizer, self.lowercase).detokenize(tokens)
 
 
 class TextBatch(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,10 @@ from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
-from gatewise.engine import Packing
+from gatewise.engine import EngineName, Packing
 from gatewise.nn import keras
 from gatewise.nn.layer import Layer
-from gatewise.settings.ranges import RECURRENT
+from gatewise.settings import Positive, Probability, ProbabilityOfEach, checked
 
 State = tuple[Tensor, ...]
 
@@ -43,27 +43,27 @@ class Recurrent(nn.Module):
     Raises ValueError for a size, probability or choice that cannot be.
     """
 
+    @checked
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
+        input_size: Positive,
+        hidden_size: Positive,
+        num_layers: Positive = 1,
         bias: bool = True,
         batch_first: bool = False,
-        dropout: float = 0.0,
+        dropout: Probability = 0.0,
         bidirectional: bool = False,
         *,
         cell: Cell | None = None,
-        input_dropout: float = 0.0,
-        state_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        zoneout: float | Mapping[str, float] = 0.0,
-        recurrent_init: str = "orthogonal",
+        input_dropout: Probability = 0.0,
+        state_dropout: Probability = 0.0,
+        weight_dropout: Probability = 0.0,
+        zoneout: ProbabilityOfEach = 0.0,
+        recurrent_init: Literal["orthogonal", "uniform"] = "orthogonal",
         learn_initial_state: bool = False,
-        engine: str = "auto",
+        engine: EngineName = "auto",
         recompute: bool = False,
     ) -> None:
-        RECURRENT.check(locals())
         super().__init__()
         if cell is not None and not isinstance(cell, Cell):
             raise ValueError(f"cell must be a gatewise.cells.Cell, got {cell!r}")
@@ -264,7 +264,7 @@ class Recurrent(nn.Module):
         return x if mask is None else x * mask[packing.rows.to(x.device)]
 
     @classmethod
-    def from_torch(cls, module: nn.RNNBase, engine: str = "auto") -> Recurrent:
+    def from_torch(cls, module: nn.RNNBase, engine: EngineName = "auto") -> Recurrent:
         """A Recurrent with the settings and weights of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``.
 
         Raises ValueError for any other module.
@@ -287,7 +287,11 @@ class Recurrent(nn.Module):
 
     @classmethod
     def from_keras(
-        cls, cell: Cell, layers: Sequence[Sequence[Any]], batch_first: bool = True, engine: str = "auto"
+        cls,
+        cell: Cell,
+        layers: Sequence[Sequence[Any]],
+        batch_first: bool = True,
+        engine: EngineName = "auto",
     ) -> Recurrent:
         """A Recurrent with the weights of Keras layers: ``[layer.get_weights() for layer in …]``.
 

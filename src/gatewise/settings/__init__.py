@@ -1,37 +1,53 @@
-"""What a setting may be, and what to say where it is something else."""
+"""What a setting may be, and what to say where it is something else.
 
-from gatewise.settings.checks import (
-    below_one,
-    choice,
-    flag,
-    fraction,
-    names,
-    not_negative,
-    optional,
-    optional_whole_number,
-    share_or_number,
-    split_fractions,
-    whole_number,
-)
+A setting is declared once, by the annotation of the parameter that takes it: see ``values.py``.
+"""
+
+from gatewise.settings.checks import choice, flag, names, optional, split_fractions, whole_number
 from gatewise.settings.errors import SettingError, UsageError, first_line
 from gatewise.settings.nearest import closest, did_you_mean, nearest, suggestion
+from gatewise.settings.rules import check_constructor, checked, rule
+from gatewise.settings.values import (
+    AtLeast,
+    Checked,
+    Count,
+    DataFile,
+    DataFiles,
+    Fraction,
+    Names,
+    NotNegative,
+    Positive,
+    Probability,
+    ProbabilityOfEach,
+    Share,
+)
 
 __all__ = [
+    "AtLeast",
+    "Checked",
+    "Count",
+    "DataFile",
+    "DataFiles",
+    "Fraction",
+    "Names",
+    "NotNegative",
+    "Positive",
+    "Probability",
+    "ProbabilityOfEach",
     "SettingError",
+    "Share",
     "UsageError",
-    "below_one",
+    "check_constructor",
+    "checked",
     "choice",
     "closest",
     "did_you_mean",
     "first_line",
     "flag",
-    "fraction",
     "names",
     "nearest",
-    "not_negative",
     "optional",
-    "optional_whole_number",
-    "share_or_number",
+    "rule",
     "split_fractions",
     "suggestion",
     "whole_number",

@@ -4,31 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 from gatewise.settings.nearest import did_you_mean
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
+def whole_number(name: str, value: Any, least: int | None = 1) -> int:
     """``value`` as an int; ValueError where it is not a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or (least is not None and int(value) < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
     return int(value)
 
 
-def optional_whole_number(name: str, value: Any, least: int = 1) -> int | None:
-    """As :func:`whole_number`, but None (no limit) is allowed."""
-    if value is None:
-        return None
-    try:
-        return whole_number(name, value, least)
-    except ValueError as error:
-        raise ValueError(str(error).replace(", got", " or null, got")) from None
-
-
 def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """As the check of another kind, but None is allowed."""
-    return lambda name, value: None if value is None else check(name, value)
+    """As the check of another kind, but None (no limit, none of them) is allowed."""
+
+    def check_value(name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return check(name, value)
+        except ValueError as error:
+            raise ValueError(str(error).replace(", got", " or null, got", 1)) from None
+
+    return check_value
+
+
+def number(name: str, value: Any) -> Any:
+    """``value``; ValueError where it is not a number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """``value``; ValueError where it is not text."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {value!r}")
+    return value
 
 
 def not_negative(name: str, value: Any) -> Any:
@@ -83,6 +99,13 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
         near = did_you_mean(value, known) if isinstance(value, str) else ""
         raise ValueError(f"{name}={value!r} is unknown{near}; choose one of: {', '.join(known)}")
     return str(value)
+
+
+def file_name(name: str, value: Any) -> Any:
+    """``value``; ValueError where it is no file's name."""
+    if not isinstance(value, (str, PathLike)) or not str(value):
+        raise ValueError(f"{name} must name a file, got {value!r}")
+    return value
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
-from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
-from gatewise.settings.ranges import CLASSIFICATION
+from gatewise.settings import Probability, Share
+from gatewise.tasks.answer import Answer
+from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
-from gatewise.tasks.training_epoch import TrainingEpoch
-
-
-class _Metrics(nn.Module):
-    """Scores of each split and of the majority class; one row of the model table."""
-
-    def __init__(self, n_classes: int) -> None:
-        super().__init__()
-        scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(
-                    n_classes, average="micro", ignore_index=IGNORED, validate_args=False
-                ),
-                "f1": MulticlassF1Score(
-                    n_classes, average="macro", ignore_index=IGNORED, validate_args=False
-                ),
-            }
-        )
-        self.on_train = scores.clone(prefix="train/")
-        self.on_val = scores.clone(prefix="val/")
-        self.on_test = scores.clone(prefix="test/")
-        self.on_majority = scores.clone(prefix="baseline/majority class/")
-        self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED, validate_args=False)
 
 
 class SequenceClassification(Task):
@@ -46,7 +26,7 @@ class SequenceClassification(Task):
     ``mean`` and ``max`` go over its steps. ``dropout`` stands before the linear layer.
     """
 
-    facts_type = CLASSIFICATION.facts
+    facts_type = FeatureFacts
 
     def __init__(
         self,
@@ -55,23 +35,33 @@ class SequenceClassification(Task):
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
         monitor: str = "val/loss",
-        mode: str = "min",
-        pooling: str = "last",
-        dropout: float = 0.0,
-        label_smoothing: float = 0.0,
+        mode: Literal["min", "max"] = "min",
+        pooling: Literal["last", "mean", "max"] = "last",
+        dropout: Probability = 0.0,
+        label_smoothing: Share = 0.0,
     ) -> None:
-        CLASSIFICATION.check(locals())
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         n_classes = len(facts.classes)
-        self.facts, self.pooling = facts, pooling
-        self.label_smoothing = float(label_smoothing)
+        self.pooling, self.label_smoothing = pooling, label_smoothing
         self.encoder = model(input_size=facts.feature_size, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, n_classes)
-
-        self.metrics = _Metrics(n_classes)
-        self.training_epoch = TrainingEpoch(self.metrics.on_train)
         self.majority = max(range(n_classes), key=lambda c: facts.class_counts[c])
+        self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED, validate_args=False)
+
+    def metrics(self) -> Mapping[str, Measure]:
+        settings: dict[str, Any] = {"ignore_index": IGNORED, "validate_args": False}
+        n_classes = len(self.facts.classes)
+        return {
+            "accuracy": Measure(
+                "share of sequences named right; higher is better",
+                MulticlassAccuracy(n_classes, average="micro", **settings),
+            ),
+            "f1": Measure(
+                "mean over classes of the harmonic mean of precision and recall; higher is better",
+                MulticlassF1Score(n_classes, average="macro", **settings),
+            ),
+        }
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, F] and [B] to class scores (logits) [B, classes]."""
@@ -85,11 +75,10 @@ class SequenceClassification(Task):
                 pooled = outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
             else:
                 pooled = outputs.masked_fill(~inside, -torch.inf).amax(1)
-        scores: Tensor = self.head(self.dropout(pooled))
-        return scores
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
 
-    def _score(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, int]:
-        """Class scores, and the mean loss of the known targets with their number."""
+    def score(self, batch: SequenceBatch) -> Score:
         logits = self(batch.inputs, batch.lengths)
         count = int((batch.targets != IGNORED).sum())
         loss = F.cross_entropy(
@@ -99,44 +88,49 @@ class SequenceClassification(Task):
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        return logits, loss / max(count, 1), count
+        return Score(loss / max(count, 1), count, logits.argmax(-1), batch.targets)
 
-    def training_loss(self, batch: SequenceBatch) -> Tensor:
-        return self._score(batch)[1]
+    def baselines(self, batch: SequenceBatch) -> Mapping[str, Score]:
+        guess = torch.full_like(batch.targets, self.majority)
+        return {"majority class": Score(None, len(guess), guess, batch.targets)}
 
-    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        logits, loss, count = self._score(batch)
-        self.log_training_step(loss, count, logits.argmax(-1), batch.targets)
-        return loss
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.confusion.reset()
 
-    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
-        logits, loss, count = self._score(batch)
-        self.metrics.on_val.update(logits, batch.targets)
-        self.log_mean("val/loss", loss, count)
-
-    # Metrics are logged once an epoch: logging them takes as long as a step of a small model.
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.metrics.on_val, prog_bar=True)
-
-    def test_step(self, batch: SequenceBatch, batch_idx: int) -> None:  # noqa: ARG002
-        logits, loss, count = self._score(batch)
-        self.metrics.on_test.update(logits, batch.targets)
-        self.metrics.confusion.update(logits, batch.targets)
-        self.metrics.on_majority.update(torch.full_like(batch.targets, self.majority), batch.targets)
-        self.log_mean("test/loss", loss, count)
+    def add_to_report(self, batch: SequenceBatch, score: Score) -> None:
+        assert score.predicted is not None
+        self.confusion.update(score.predicted, batch.targets)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.metrics.on_test)
-        self.log_dict(self.metrics.on_majority)
-        self._confusion = self.metrics.confusion.compute()
-        self.metrics.confusion.reset()
+        super().on_test_epoch_end()
+        self._counts = self.confusion.compute().tolist()  # here, as all processes have to take part
 
     def report(self) -> dict[str, Any]:
         """The confusion matrix: rows true, columns predicted."""
-        counts = self._confusion.tolist()
-        return {"confusion_matrix": {"classes": list(self.facts.classes), "counts": counts}}
+        return {"confusion_matrix": {"classes": list(self.facts.classes), "counts": self._counts}}
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """Class probabilities [B, classes]."""
         return torch.softmax(self(batch.inputs, batch.lengths), -1)
+
+    def answer(self, given: Input) -> Answer:
+        """Each sequence's class, with its probability and, where the file has labels, the true one."""
+        probabilities = self.predict_step(given.batch)
+        chosen = probabilities.max(-1)
+        classes = self.facts.classes
+        table = pd.DataFrame(
+            {
+                "sequence": range(1, len(probabilities) + 1),
+                "class": [classes[i] for i in chosen.indices],
+                "probability": chosen.values.tolist(),
+                **given.columns,
+            }
+        )
+        every = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
+        return Answer(
+            pd.concat([table, pd.DataFrame(every)], axis=1),
+            f"sequences of {given.name}",
+            {"probability": "{:.4f}"},
+            tuple(every),
+        )

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
+from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
-from gatewise.settings.ranges import FORECASTING
+from gatewise.settings import Probability
+from gatewise.tasks.answer import Answer
+from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
-from gatewise.tasks.training_epoch import TrainingEpoch
 
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
-
-
-class _Metrics(nn.Module):
-    """Errors of each split and of the naive forecasts; one row of the model table."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        errors = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
-        self.on_train = errors.clone(prefix="train/")
-        self.on_val = errors.clone(prefix="val/")
-        self.on_test = errors.clone(prefix="test/")
-        self.last_value = errors.clone(prefix="baseline/last value/")
-        self.last_season = errors.clone(prefix="baseline/last season/")
+MOST_WINDOWS = 4
+"""Test windows that the report shows."""
 
 
 class Forecasting(Task):
@@ -38,7 +32,7 @@ class Forecasting(Task):
     no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` stands before the linear layer.
     """
 
-    facts_type = FORECASTING.facts
+    facts_type = SeriesFacts
 
     def __init__(
         self,
@@ -47,22 +41,28 @@ class Forecasting(Task):
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
         monitor: str = "val/mse",
-        mode: str = "min",
-        loss: str = "mse",
-        dropout: float = 0.0,
+        mode: Literal["min", "max"] = "min",
+        loss: Literal["mse", "mae"] = "mse",
+        dropout: Probability = 0.0,
         center: bool = False,
     ) -> None:
-        FORECASTING.check(locals())
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        self.facts, self.loss, self.center = facts, loss, center
+        self.loss, self.center = loss, center
         self.target_columns = [facts.columns.index(name) for name in facts.targets]
         self.encoder = model(input_size=len(facts.columns), batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
+        self._tested: list[dict[str, Tensor]] = []
 
-        self.metrics = _Metrics()
-        self.training_epoch = TrainingEpoch(self.metrics.on_train)
-        self._shown: list[dict[str, Any]] = []
+    def metrics(self) -> Mapping[str, Measure]:
+        return {
+            "mse": Measure(
+                "mean squared error in units of the training variance; lower is better", MeanSquaredError()
+            ),
+            "mae": Measure(
+                "mean absolute error in training standard deviations; lower is better", MeanAbsoluteError()
+            ),
+        }
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, lookback, C] to the forecast [B, horizon, C_targets], all scaled."""
@@ -71,6 +71,11 @@ class Forecasting(Task):
         forecast: Tensor = self.head(self.dropout(last_hidden(self.encoder, state)))
         forecast = forecast.unflatten(-1, (self.facts.horizon, len(self.facts.targets)))
         return forecast + last[..., self.target_columns] if self.center else forecast
+
+    def score(self, batch: WindowBatch) -> Score:
+        forecast = self(batch.inputs)
+        loss = LOSSES[self.loss](forecast, batch.targets)
+        return Score(loss, len(forecast), forecast, batch.targets)
 
     def last_value(self, inputs: Tensor) -> Tensor:
         """The naive forecast: the last value seen, again and again."""
@@ -81,46 +86,30 @@ class Forecasting(Task):
         steps = torch.arange(self.facts.horizon, device=inputs.device) % self.facts.season
         return inputs[:, inputs.shape[1] - self.facts.season + steps][..., self.target_columns]
 
-    def training_loss(self, batch: WindowBatch) -> Tensor:
-        return LOSSES[self.loss](self(batch.inputs), batch.targets)
-
-    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        forecast = self(batch.inputs)
-        loss = LOSSES[self.loss](forecast, batch.targets)
-        self.log_training_step(loss, len(forecast), forecast, batch.targets)
-        return loss
-
-    def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:  # noqa: ARG002
-        forecast = self(batch.inputs)
-        self.metrics.on_val.update(forecast.contiguous(), batch.targets.contiguous())
-        loss = LOSSES[self.loss](forecast, batch.targets)
-        self.log_mean("val/loss", loss, len(forecast))
-        self.log_dict(self.metrics.on_val, prog_bar=True)
-
-    def test_step(self, batch: WindowBatch, batch_idx: int) -> None:  # noqa: ARG002
-        targets = batch.targets.contiguous()
-        forecast = self(batch.inputs)
-        self.metrics.on_test.update(forecast.contiguous(), targets)
-        self.metrics.last_value.update(self.last_value(batch.inputs).contiguous(), targets)
-        self.log_dict(self.metrics.on_test)
-        self.log_dict(self.metrics.last_value)
+    def baselines(self, batch: WindowBatch) -> Mapping[str, Score]:
+        naive = {"last value": self.last_value(batch.inputs)}
         if 1 < self.facts.season <= self.facts.lookback:
-            self.metrics.last_season.update(self.last_season(batch.inputs).contiguous(), targets)
-            self.log_dict(self.metrics.last_season)
-        middle = len(forecast) // 2
-        seen = batch.inputs[middle][:, self.target_columns]
-        self._shown.append({"seen": seen, "truth": targets[middle], "forecast": forecast[middle]})
+            naive["last season"] = self.last_season(batch.inputs)
+        return {name: Score(None, len(values), values, batch.targets) for name, values in naive.items()}
 
     def on_test_epoch_start(self) -> None:
-        self._shown = []
+        super().on_test_epoch_start()
+        self._tested = []
+
+    def add_to_report(self, batch: WindowBatch, score: Score) -> None:
+        assert score.predicted is not None
+        middle = len(batch.inputs) // 2
+        seen = batch.inputs[middle][:, self.target_columns]
+        window = {"seen": seen, "truth": batch.targets[middle], "forecast": score.predicted[middle]}
+        self._tested.append(window)
 
     def report(self) -> dict[str, Any]:
         """A few test windows with their forecasts, in the data's own units, [time][target]."""
-        picks = torch.linspace(0, len(self._shown) - 1, min(4, len(self._shown))).round().int().tolist()
-        mean, std = (torch.tensor(v)[self.target_columns] for v in (self.facts.mean, self.facts.std))
+        count = min(MOST_WINDOWS, len(self._tested))
+        picks = np.linspace(0, len(self._tested) - 1, count).round().astype(int).tolist()
         windows = [
-            {name: (values.cpu() * std + mean).tolist() for name, values in self._shown[i].items()}
-            for i in dict.fromkeys(picks)
+            {name: self.facts.unscaled(values.cpu()).tolist() for name, values in self._tested[i].items()}
+            for i in picks
         ]
         return {"forecasts": {"targets": list(self.facts.targets), "windows": windows}}
 
@@ -128,3 +117,13 @@ class Forecasting(Task):
         """The forecast [B, horizon, C_targets], scaled."""
         forecast: Tensor = self(batch.inputs)
         return forecast
+
+    def answer(self, given: Input) -> Answer:
+        """The horizon after the last row of a file, in the file's own units."""
+        forecast = self.facts.unscaled(self.predict_step(given.batch)[0])
+        targets = self.facts.targets
+        return Answer(
+            pd.DataFrame({**given.columns, **dict(zip(targets, forecast.T, strict=True))}),
+            f"the {self.facts.horizon} steps after {given.name}",
+            dict.fromkeys(targets, "{:.4g}"),
+        )

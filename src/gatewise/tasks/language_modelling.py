@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
 
-from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.settings.ranges import LANGUAGE_MODELLING, check_direction, check_tied
-from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, detached
+from gatewise.settings import Count, Positive, Probability, rule
+from gatewise.tasks.answer import Answer
+from gatewise.tasks.scores import Measure, Score
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
+
+LONGEST_REMARK = 2000
+"""Characters of a continuation that the screen shows."""
 
 
-class Perplexity(MeanMetric):
-    """exp of the mean negative log-likelihood (nats) per token, weighted by each value's token count."""
+@rule
+def check_direction(bidirectional: bool) -> None:
+    """Raise ValueError for a language model that reads the text from both ends."""
+    if bidirectional:
+        raise ValueError(
+            "a bidirectional encoder reads the next token before it predicts it: "
+            "choose model=lstm, gru or rnn"
+        )
 
-    def compute(self) -> Tensor:
-        return super().compute().exp()
 
-
-class _Metrics(nn.Module):
-    """Perplexity of each split and of the unigram; one row of the model table."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_val = Perplexity()
-        self.on_test, self.on_unigram = Perplexity(), Perplexity()
+@rule
+def check_tied(tie_weights: bool, embedding_size: int, hidden_size: int) -> None:
+    """Raise ValueError where one matrix cannot be both the embedding and the output layer."""
+    if tie_weights and hidden_size != embedding_size:
+        raise ValueError(
+            f"tie_weights needs task.embedding_size = model.hidden_size, "
+            f"got {embedding_size} and {hidden_size}"
+        )
 
 
 class LanguageModelling(Task):
@@ -38,9 +48,13 @@ class LanguageModelling(Task):
     of the batch before), cut from its graph. ``dropout`` stands on the embeddings and before the output
     layer; ``tie_weights`` makes the output layer the embedding's transpose (Press & Wolf, "Using the Output
     Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
+
+    Asked to predict, it shows the ``top_k`` most probable next tokens and goes on for ``length`` tokens,
+    always with the most probable one.
     """
 
-    facts_type = LANGUAGE_MODELLING.facts
+    facts_type = TextFacts
+    answer_settings = ("top_k", "length")
     unigram: Tensor
     """[V] log-probability of each token by its training frequency."""
 
@@ -51,14 +65,15 @@ class LanguageModelling(Task):
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
         monitor: str = "val/perplexity",
-        mode: str = "min",
-        embedding_size: int = 128,
-        dropout: float = 0.0,
+        mode: Literal["min", "max"] = "min",
+        embedding_size: Positive = 128,
+        dropout: Probability = 0.0,
         tie_weights: bool = False,
+        top_k: Positive = 10,
+        length: Count = 10,
     ) -> None:
-        LANGUAGE_MODELLING.check(locals())
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        self.facts = facts
+        self.top_k, self.length = top_k, length
         self.encoder = model(input_size=embedding_size, batch_first=True)
         check_direction(self.encoder.bidirectional)
         check_tied(tie_weights, embedding_size, self.encoder.output_size)
@@ -73,8 +88,11 @@ class LanguageModelling(Task):
         counts = torch.tensor(facts.counts, dtype=torch.float64) + 1
         # Add-one smoothing: a token never seen in training must not make the baseline infinite.
         self.register_buffer("unigram", (counts / counts.sum()).log().float(), persistent=False)
-        self.metrics = _Metrics()
         self._state: tuple[Tensor, ...] | None = None
+
+    def metrics(self) -> Mapping[str, Measure]:
+        meaning = "among how many equally likely tokens it hesitates; lower is better"
+        return {"perplexity": Measure(meaning, of_loss=torch.exp)}
 
     def forward(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
@@ -83,18 +101,21 @@ class LanguageModelling(Task):
         outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
         return self.head(self.dropout(outputs)), state
 
-    def _loss(self, batch: TextBatch) -> tuple[Tensor, int]:
+    def score(self, batch: TextBatch) -> Score:
         """Mean negative log-likelihood (nats) of a window's targets, and their number; carries the state."""
         logits, state = self(batch.tokens, self._state)
-        self._state = detached(state)
+        self._state = tuple(tensor.detach() for tensor in state)
         count = int((batch.targets != IGNORED).sum())
         flat = F.cross_entropy(
             logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
-        return flat / max(count, 1), count
+        return Score(flat / max(count, 1), count)
 
-    def _forget(self) -> None:
-        self._state = None
+    def baselines(self, batch: TextBatch) -> Mapping[str, Score]:
+        targets = batch.targets[batch.targets != IGNORED]
+        if not len(targets):
+            return {"unigram": Score(self.unigram.new_zeros(()), 0)}
+        return {"unigram": Score(-self.unigram[targets].mean(), len(targets))}
 
     def epoch_state(self) -> dict[str, Any]:
         return {**super().epoch_state(), "carried": None if self._state is None else list(self._state)}
@@ -111,48 +132,20 @@ class LanguageModelling(Task):
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        self._forget()
+        self._state = None
 
     def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
         # A validation may come between two windows of the carried lanes.
         self._training_state, self._state = self._state, None
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._state = self._training_state
 
     def on_test_epoch_start(self) -> None:
-        self._forget()
-
-    def training_loss(self, batch: TextBatch) -> Tensor:
-        return self._loss(batch)[0]
-
-    def training_step(self, batch: TextBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        loss, count = self._loss(batch)
-        self.log_training_step(loss, count)
-        return loss
-
-    def from_training_loss(self, loss: Tensor) -> dict[str, Tensor]:
-        return {"train/perplexity": loss.exp()}
-
-    def validation_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
-        loss, count = self._loss(batch)
-        self.metrics.on_val.update(loss, count)
-        self.log_mean("val/loss", loss, count)
-        self.log_dict({"val/perplexity": self.metrics.on_val}, prog_bar=True)
-
-    def test_step(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
-        loss, count = self._loss(batch)
-        self.metrics.on_test.update(loss, count)
-        targets = batch.targets[batch.targets != IGNORED]
-        if count:
-            self.metrics.on_unigram.update(-self.unigram[targets].mean(), count)
-        self.log_mean("test/loss", loss, count)
-        self.log_dict(
-            {
-                "test/perplexity": self.metrics.on_test,
-                "baseline/unigram/perplexity": self.metrics.on_unigram,
-            }
-        )
+        super().on_test_epoch_start()
+        self._state = None
 
     def next_probabilities(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
@@ -164,3 +157,22 @@ class LanguageModelling(Task):
     def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """Probabilities of the token after the last one given, [B, V]: the softmax over H_t."""
         return self.next_probabilities(batch.tokens)[0]
+
+    def answer(self, given: Input) -> Answer:
+        """The tokens that may follow, and a continuation by the most probable one each time."""
+        tokens: Tensor = given.batch.tokens
+        probabilities, state = self.next_probabilities(tokens)
+        best = probabilities[0].topk(min(self.top_k, len(self.facts.vocabulary)))
+        words = [self.facts.vocabulary[i] for i in best.indices]
+        table = pd.DataFrame({"token": words, "probability": best.values.tolist()})
+        for _ in range(self.length):
+            following = probabilities.argmax(-1, keepdim=True)
+            tokens = torch.cat([tokens, following], dim=1)
+            probabilities, state = self.next_probabilities(following, state)
+        written = self.facts.decoded(tokens[0].tolist())[-LONGEST_REMARK:]
+        return Answer(
+            table,
+            "next token, by the softmax over H_t",
+            {"probability": "{:.4f}"},
+            remark=f"always the most probable: {written}" if self.length else "",
+        )

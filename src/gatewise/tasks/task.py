@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -13,10 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from gatewise.kinds.kind import Facts
+from gatewise.kinds.kind import Facts, Input
 from gatewise.nn import Recurrent
-from gatewise.settings.ranges import TASK, Ranges
-from gatewise.tasks.training_epoch import TrainingEpoch
+from gatewise.settings import check_constructor, checked
+from gatewise.tasks.answer import Answer
+from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 
 MakeModel = Callable[..., Recurrent]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -26,9 +26,14 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 class Task(pl.LightningModule):
     """A LightningModule that takes any Recurrent and any data whose facts it can use.
 
-    ``model`` makes the encoder once its ``input_size`` is known, ``optimizer`` the optimizer from the
-    parameters, and ``scheduler`` the schedule from the optimizer. ``monitor`` is the metric that chooses the
-    best checkpoint, ``mode`` whether it should be small (``min``) or large (``max``).
+    A subclass builds its encoder and head, and writes :meth:`score` and :meth:`metrics`; where there are
+    trivial answers to compare with, :meth:`baselines`; and :meth:`answer` for ``gatewise predict``. The
+    training, validation and test steps, their logging once an epoch and the sums over several processes are
+    written here.
+
+    ``optimizer`` makes the optimizer from the parameters, and ``scheduler`` the schedule from the optimizer.
+    ``monitor`` is the metric that chooses the best checkpoint, ``mode`` whether it should be small (``min``)
+    or large (``max``).
 
     A task reports ``train/…`` and ``val/…`` metrics while training, ``test/…`` on the test split, and beside
     those ``baseline/<name>/…``, what the trivial answers score on the same examples.
@@ -36,62 +41,124 @@ class Task(pl.LightningModule):
     """
 
     facts_type: ClassVar[type[Facts]]
+    answer_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings of :meth:`answer`, which ``gatewise predict`` may replace: they change no weight."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_constructor(cls)
+
+    @checked
     def __init__(
         self,
         facts: Facts,
-        optimizer: MakeOptimizer | None,
-        scheduler: MakeScheduler | None,
-        monitor: str,
-        mode: str,
+        optimizer: MakeOptimizer | None = None,
+        scheduler: MakeScheduler | None = None,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
     ) -> None:
-        Ranges(TASK).check(locals())
         super().__init__()
         if not isinstance(facts, self.facts_type):
             raise ValueError(
                 f"{type(self).__name__} takes {self.facts_type.summary}, but the data gives {facts.summary}"
             )
+        self.facts: Any = facts
         self.monitor, self.mode = monitor, mode
-        self.training_epoch = TrainingEpoch()
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
+        self._measures = self.metrics()
+        self.scores = SplitScores(self._measures)
+        self._baselines: dict[str, EpochScores] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Lightning asks for the signature in every step; this one need not be worked out.
-        if "training_step" in cls.__dict__:
-            signature = inspect.signature(cls.training_step)
-            cls.training_step.__signature__ = signature  # type: ignore[attr-defined]
+    # ---- what a subclass writes
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the hook it is in dozens of times a step, which a Module makes slow.
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def training_loss(self, batch: Any) -> Tensor:
-        """The mean loss of a training batch, with nothing measured or logged."""
+    def score(self, batch: Any) -> Score:
+        """The mean loss of a batch, the number of predictions it is over, and what the metrics compare."""
         raise NotImplementedError
+
+    def metrics(self) -> Mapping[str, Measure]:
+        """Every metric by name, with what it means; asked once, when ``self.facts`` is there."""
+        return {}
+
+    def baselines(self, batch: Any) -> Mapping[str, Score]:  # noqa: ARG002
+        """What trivial answers score on a test batch, by name."""
+        return {}
+
+    def answer(self, given: Input) -> Answer:  # noqa: ARG002
+        """The prediction for what a person gave, as a table."""
+        raise ValueError(f"{type(self).__name__} has no answer: it only trains and scores")
+
+    def add_to_report(self, batch: Any, score: Score) -> None:
+        """Take note of a test batch for :meth:`report`."""
 
     def report(self) -> dict[str, Any]:
         """What the last test showed beyond its metrics: plain values by the name of the picture they make."""
         return {}
 
-    def log_training_step(
-        self, loss: Tensor, count: int, predicted: Tensor | None = None, targets: Tensor | None = None
-    ) -> None:
-        """Log a step's mean loss over ``count`` predictions; in the epoch's last step, the whole epoch's."""
-        self.training_epoch.add(loss, count, predicted, targets)
+    # ---- the steps
+
+    @property
+    def training_epoch(self) -> EpochScores:
+        """What the training steps of this epoch came to so far."""
+        return self.scores.on_train
+
+    def meanings(self) -> dict[str, str]:
+        """What each metric means, by name."""
+        meanings = {name: measure.meaning for name, measure in self._measures.items()}
+        return {**meanings, "loss": "what training minimises, on this split"}
+
+    def on_train_epoch_start(self) -> None:
+        self.training_epoch.reset()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
+        score = self.score(batch)
+        assert score.loss is not None
+        self.training_epoch.add(score)
         trainer = self.trainer
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (trainer.global_step + 1) % every == 0:
-            self._log_step_loss(loss.detach())
+            self._log_step_loss(score.loss.detach())
         whole = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
         # Not when the epoch ends: Lightning asks the callbacks first then.
         if trainer.is_last_batch or (whole and trainer.global_step + 1 == trainer.max_steps):
             self._close_training_epoch()
+        return score.loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.scores.on_val.reset()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        self.scores.on_val.add(self.score(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        # Once an epoch: to log takes as long as a step of a small model.
+        self.log_dict(self._over_all("val", self.scores.on_val), prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.scores.on_test.reset()
+        self._baselines = {}
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        score = self.score(batch)
+        self.scores.on_test.add(score)
+        for name, trivial in self.baselines(batch).items():
+            if name not in self._baselines:
+                self._baselines[name] = EpochScores(self._measures).to(self.device)
+            self._baselines[name].add(trivial)
+        self.add_to_report(batch, score)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self._over_all("test", self.scores.on_test))
+        for name, scores in self._baselines.items():
+            self.log_dict(self._over_all(f"baseline/{name}", scores))
+
+    def _over_all(self, prefix: str, scores: EpochScores) -> dict[str, Tensor]:
+        """The metrics of an epoch by full name, over all processes."""
+        scores.gather()
+        loss, count = self._summed(scores.loss, scores.count)
+        values = scores.of_loss(self._mean(loss, count)) if count else {}
+        return {f"{prefix}/{name}": value for name, value in {**values, **scores.compared()}.items()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Weight this process's mean loss by its share of the step's predictions.
@@ -119,19 +186,29 @@ class Task(pl.LightningModule):
         epoch = self.training_epoch
         epoch.gather()
         values = self.training_means(epoch.loss, epoch.count)
-        if epoch.metrics is not None:
-            values.update(epoch.metrics.compute())
+        values.update({f"train/{name}": value for name, value in epoch.compared().items()})
         epoch.values = values
         # These are final: ``self.log`` would gather each for a third of a millisecond.
         for seen in (self.trainer.callback_metrics, self.trainer.logged_metrics):
             seen.update(values)
 
     def training_means(self, loss: float, count: int) -> dict[str, Tensor]:
-        """Metrics by name of ``loss``, a sum over ``count`` predictions of training, with all processes'."""
-        sums = torch.tensor([loss, count], dtype=torch.get_default_dtype(), device=self.device)
-        total, number = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        mean = total / number.clamp(min=1)
-        return {"train/loss": mean, **self.from_training_loss(mean)}
+        """Metrics by name that follow from ``loss``, a sum over ``count``, with all processes'."""
+        mean = self._mean(*self._summed(loss, count))
+        return {f"train/{name}": value for name, value in self.training_epoch.of_loss(mean).items()}
+
+    def _summed(self, loss: float, count: int) -> tuple[float, float]:
+        """The two sums, over all processes."""
+        if self.trainer.world_size == 1:
+            return loss, count
+        # In float64, where the device has it: float32 cannot count to twenty million.
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        sums = torch.tensor([loss, count], dtype=dtype, device=self.device)
+        total, number = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        return total, number
+
+    def _mean(self, loss: float, count: float) -> Tensor:
+        return torch.tensor(loss / max(count, 1), dtype=torch.get_default_dtype(), device=self.device)
 
     def _log_training_epoch(self) -> None:
         values = {name: float(value) for name, value in self.training_epoch.values.items()}
@@ -141,28 +218,15 @@ class Task(pl.LightningModule):
             # Under the epoch's last step.
             logger.log_metrics({**values, "epoch": self.trainer.current_epoch}, self.trainer.global_step - 1)
 
-    def from_training_loss(self, loss: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Metrics of the training, by name, that follow from its mean loss."""
-        return {}
-
-    def on_train_epoch_start(self) -> None:
-        self.training_epoch.reset()
-
-    def log_mean(self, name: str, value: Tensor, count: int) -> None:
-        """Log a mean over ``count`` predictions, so that the epoch's is over those of all processes."""
-        # Lightning cuts the processes' mean count to a whole number, which theirs need not be; this one is.
-        count *= self.trainer.world_size
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
-
     def epoch_state(self) -> dict[str, Any]:
         """What the training steps of this epoch have left here beside the weights, as plain values."""
-        return {"training_epoch": self.training_epoch.state_dict()}
+        return {"training_epoch": self.training_epoch.epoch_state()}
 
     def load_epoch_state(self, ranks: list[dict[str, Any]]) -> None:
         """Take up an epoch where the processes that trained it, maybe more or fewer, left it."""
         rank, count = self.trainer.global_rank, self.trainer.world_size
         mine = [state["training_epoch"] for state in ranks[rank::count]]
-        self.training_epoch.load_state_dicts(mine, self.device)
+        self.training_epoch.load_epoch_states(mine, self.device)
         if self.trainer.is_last_batch:
             self._close_training_epoch()  # only its validation is to come
 
@@ -196,11 +260,6 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._scheduler_state = checkpoint.get("scheduler")
-
-
-def detached(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same state, cut from the graph that made it."""
-    return tuple(s.detach() for s in state)
 
 
 def last_hidden(encoder: Recurrent, state: tuple[Tensor, ...]) -> Tensor:

@@ -83,4 +83,5 @@ class ResultTable(pl.Callback):
             report = pl_module.report()
             write_json(self.run.folder / "test_report.json", report)
             draw_report(report, self.run.plots, self.run.title)
-        print_results(trainer.callback_metrics, "test")
+        meanings = pl_module.meanings() if isinstance(pl_module, Task) else {}
+        print_results(trainer.callback_metrics, "test", meanings)

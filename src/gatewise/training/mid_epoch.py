@@ -24,6 +24,8 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
+from gatewise.settings import NotNegative, checked
+
 _KEY = "mid_epoch"
 _SAVE, _STOP = 1, 100
 """What processes tell each other: that it is time for a checkpoint; to stop, added to a signal's number."""
@@ -242,7 +244,8 @@ class _Validation(_EvaluationLoop):
 class TimedCheckpoint(pl.Callback):
     """Saves ``checkpoints/last.ckpt`` in the middle of an epoch, when the last one is so many minutes old."""
 
-    def __init__(self, every_minutes: float) -> None:
+    @checked
+    def __init__(self, every_minutes: NotNegative) -> None:
         self.seconds = 60 * every_minutes
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

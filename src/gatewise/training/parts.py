@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
 import torch
 from hydra._internal.utils import _locate
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
@@ -19,7 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.cells import Cell
 from gatewise.config.build import build
-from gatewise.config.check import check_fit
+from gatewise.config.check import misfit
+from gatewise.config.origins import check_origins, not_a_part, targets
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
@@ -66,40 +62,25 @@ def stored_config(run: Run) -> DictConfig:
     ``_target_`` calls it.
     """
     config = run.config()
-    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
-    while nodes:
-        key, node = nodes.pop()
-        if isinstance(node, dict):
-            if "_target_" in node:
-                _check_part(str(node["_target_"]), f"{run.folder}/config.yaml: {key}._target_", run)
-            nodes += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
-        elif isinstance(node, list):
-            nodes += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
+    check_origins(config, run.folder)
+    for key, target in targets(config):
+        _check_part(key, target, run)
     return config
 
 
-def _check_part(target: str, place: str, run: Run) -> None:
+def _check_part(key: str, target: str, run: Run) -> None:
     """Raise ValueError where a target is not one of the classes an experiment is made of; calls nothing."""
     if target == "gatewise.training.wandb.make_logger":
         return
-    refused = ValueError(
-        f"{place}={target}: not a cell, task, DataModule, optimizer, callback or logger; a run directory may "
-        f"name nothing else"
-    )
-    package = target.split(".")[0]
-    if package in sys.stdlib_module_names:
-        raise refused
     try:
-        spec = find_spec(package)
-        if spec is not None and spec.origin and Path(spec.origin).is_relative_to(run.folder):
-            raise refused  # importing it would run a file of the run directory
         found = _locate(target)
     except ImportError as error:
         raise ValueError(
-            f"{place}={target}: {first_line(error.__cause__ or error)}; is its folder on PYTHONPATH?"
+            f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error.__cause__ or error)}; is "
+            f"its folder on PYTHONPATH?"
         ) from error
     if not (isinstance(found, type) and issubclass(found, PARTS)):
-        raise refused
+        raise ValueError(not_a_part(key, target, run.folder))
 
 
 def make_task(
@@ -110,8 +91,8 @@ def make_task(
     Raises ValueError, naming both choices, where task and data do not fit.
     """
     task_class = get_class(config.task["_target_"])
-    if issubclass(task_class, Task):
-        check_fit(task_class.facts_type, type(facts), choices)
+    if issubclass(task_class, Task) and not isinstance(facts, task_class.facts_type):
+        raise ValueError(misfit(choices, task_class.facts_type.summary, facts.summary))
     optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
     if optimizer is not None:

@@ -8,14 +8,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 
 from gatewise.runs.run import Run
 from gatewise.runs.unsent import UNSENT
-from gatewise.settings.ranges import WANDB_LOGGER
+from gatewise.settings import checked
 
 if TYPE_CHECKING:
     import wandb
@@ -26,9 +26,10 @@ PATIENCE_SECONDS = 30
 """How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
 
 
+@checked
 def make_logger(
     run: Run,
-    mode: str = "offline",
+    mode: Literal["offline", "online", "disabled"] = "offline",
     project: str = "gatewise",
     entity: str | None = None,
     tags: Sequence[str] = (),
@@ -38,7 +39,6 @@ def make_logger(
 
     Raises ValueError for a mode that does not exist.
     """
-    WANDB_LOGGER.check(locals())
     if mode == "disabled":
         return None
     import wandb  # a third of a second that a run without it need not wait

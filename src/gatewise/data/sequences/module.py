@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 from gatewise.data.files import find_file
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.sequences.formats import UNLABELLED, LabelledSequences, read_sequences
-from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
-from gatewise.settings import did_you_mean
-from gatewise.settings.ranges import FEATURE_SEQUENCES
+from gatewise.settings import Count, DataFile, Fraction, Positive, did_you_mean, rule, split_fractions
+
+
+@rule
+def check_held_out(
+    validation_file: str | None, test_file: str | None, validation_fraction: float, test_fraction: float
+) -> None:
+    """Raise ValueError where nothing of the training file is left to train on."""
+    if not (test_file or validation_file):
+        split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
 class FeatureSequences(SequenceDataModule):
@@ -31,7 +39,7 @@ class FeatureSequences(SequenceDataModule):
         scale: inputs are (x - mean) / std per feature over the training frames; otherwise raw.
     """
 
-    facts_type = FEATURE_SEQUENCES.facts
+    facts_type = FeatureFacts
     facts: FeatureFacts | None
     train_data: PaddedSequences
     validation_data: PaddedSequences
@@ -39,18 +47,17 @@ class FeatureSequences(SequenceDataModule):
 
     def __init__(
         self,
-        train_file: str,
-        test_file: str | None = None,
-        validation_file: str | None = None,
-        validation_fraction: float = 0.2,
-        test_fraction: float = 0.2,
+        train_file: DataFile,
+        test_file: DataFile | None = None,
+        validation_file: DataFile | None = None,
+        validation_fraction: Fraction = 0.2,
+        test_fraction: Fraction = 0.2,
         package: str | None = None,
         folders: Sequence[str | Path] = (),
-        batch_size: int = 32,
-        seed: int = 0,
+        batch_size: Positive = 32,
+        seed: Count = 0,
         scale: bool = True,
     ) -> None:
-        FEATURE_SEQUENCES.check(locals())
         super().__init__(batch_size, seed, folders)
         self.train_file = train_file
         self.test_file = test_file
@@ -76,6 +83,19 @@ class FeatureSequences(SequenceDataModule):
         self.train_data = self._dataset(train, "train_file")
         self.validation_data = self._dataset(validation, "validation_file")
         self.test_data = self._dataset(test, "test_file")
+
+    @classmethod
+    def read_input(cls, given: Path | str, facts: FeatureFacts) -> Input:
+        """All sequences of a ``.ts``, ``.npz`` or ``.npy`` file, scaled as in training.
+
+        Targets are the class index where the file gives a label known from training, else IGNORED.
+        """
+        data = read_sequences(Path(given))
+        index = {label: i for i, label in enumerate(facts.classes)}
+        targets = [index.get(label, IGNORED) for label in data.labels or [UNLABELLED] * len(data.sequences)]
+        labels = [facts.classes[target] if target != IGNORED else "" for target in targets]
+        batch = PaddedSequences(data, targets, facts)[list(range(len(targets)))]
+        return Input(batch, Path(given).name, {"label": labels} if any(labels) else {})
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
@@ -155,18 +175,6 @@ class PaddedSequences(BatchDataset):
         inputs = self.frames.new_zeros(*real.shape, self.frames.shape[1])
         inputs[real] = self.frames[(starts[:, None] + steps)[real]]
         return SequenceBatch(inputs, lengths, self.targets[indices])
-
-
-def prediction_batch(path: Path, facts: FeatureFacts) -> SequenceBatch:
-    """All sequences of a ``.ts``, ``.npz`` or ``.npy`` file, scaled as in training.
-
-    Targets are the class index where the file gives a label known from training, else IGNORED.
-    Raises ValueError where the file cannot be used or its feature size is not that of training.
-    """
-    data = read_sequences(path)
-    index = {label: i for i, label in enumerate(facts.classes)}
-    targets = [index.get(label, IGNORED) for label in data.labels or [UNLABELLED] * len(data.sequences)]
-    return PaddedSequences(data, targets, facts)[list(range(len(targets)))]
 
 
 def _facts(train: LabelledSequences, scale: bool) -> FeatureFacts:

@@ -1,5 +1,5 @@
 """Time series: windows with a lookback and a horizon."""
 
-from gatewise.data.series.module import SeriesWindows, prediction_window, unscale
+from gatewise.data.series.module import SeriesWindows
 
-__all__ = ["SeriesWindows", "prediction_window", "unscale"]
+__all__ = ["SeriesWindows"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,32 @@ from torch import Tensor
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.series.csv import future_times, infer_frequency, is_regular, read_csv
 from gatewise.data.series.sunspots import sunspots_monthly
+from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
-from gatewise.settings import did_you_mean
-from gatewise.settings.ranges import SERIES_WINDOWS
+from gatewise.settings import Count, DataFile, Fraction, Names, Positive, did_you_mean, rule, split_fractions
 
 log = logging.getLogger(__name__)
 
-DATASETS = {"sunspots_monthly": sunspots_monthly}
+Dataset = Literal["sunspots_monthly"]
+DATASETS: dict[str, Callable[[], pd.DataFrame]] = {"sunspots_monthly": sunspots_monthly}
+
+
+@rule
+def check_source(file: str | None, dataset: str | None, time_column: str | None) -> None:
+    """Raise ValueError where there is not one series, or a file without its column of times."""
+    if (file is None) == (dataset is None):
+        raise ValueError(
+            f"give one of data.file and data.dataset ({', '.join(get_args(Dataset))}), got file={file!r}, "
+            f"dataset={dataset!r}"
+        )
+    if file is not None and not time_column:
+        raise ValueError(f"time_column must name the column of times in {file}, got {time_column!r}")
+
+
+@rule
+def check_split(train_fraction: float, validation_fraction: float) -> None:
+    """Raise ValueError where no row is left to test on."""
+    split_fractions("to test on", train_fraction=train_fraction, validation_fraction=validation_fraction)
 
 
 class SeriesWindows(SequenceDataModule):
@@ -42,7 +62,7 @@ class SeriesWindows(SequenceDataModule):
         max_rows: use only the first rows of the series; None means all.
     """
 
-    facts_type = SERIES_WINDOWS.facts
+    facts_type = SeriesFacts
     load_draws = False
     facts: SeriesFacts | None
     train_data: Windows
@@ -51,29 +71,27 @@ class SeriesWindows(SequenceDataModule):
 
     def __init__(
         self,
-        file: str | None = None,
-        dataset: str | None = None,
+        file: DataFile | None = None,
+        dataset: Dataset | None = None,
         time_column: str | None = None,
-        columns: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-        lookback: int = 96,
-        horizon: int = 24,
-        season: int = 1,
-        train_fraction: float = 0.7,
-        validation_fraction: float = 0.1,
-        stride: int = 1,
-        max_rows: int | None = None,
-        test_file: str | None = None,
+        columns: Names | None = None,
+        targets: Names | None = None,
+        lookback: Positive = 96,
+        horizon: Positive = 24,
+        season: Positive = 1,
+        train_fraction: Fraction = 0.7,
+        validation_fraction: Fraction = 0.1,
+        stride: Positive = 1,
+        max_rows: Positive | None = None,
+        test_file: DataFile | None = None,
         folders: Sequence[str | Path] = (),
-        batch_size: int = 32,
-        seed: int = 0,
+        batch_size: Positive = 32,
+        seed: Count = 0,
     ) -> None:
-        given = SERIES_WINDOWS.check(locals())
         super().__init__(batch_size, seed, folders)
         self.file, self.dataset, self.test_file = file, dataset, test_file
         self.time_column = time_column
-        self.columns: tuple[str, ...] | None = given["columns"]
-        self.targets: tuple[str, ...] | None = given["targets"]
+        self.columns, self.targets = columns, targets
         self.lookback, self.horizon, self.season = lookback, horizon, season
         self.stride, self.max_rows = stride, max_rows
         self.train_fraction, self.validation_fraction = train_fraction, validation_fraction
@@ -101,6 +119,28 @@ class SeriesWindows(SequenceDataModule):
         first, last = (str(time).removesuffix(" 00:00:00") for time in (frame.index[0], frame.index[-1]))
         self._recent = (frame if test_frame is None else test_frame).iloc[-self.facts.lookback :]
         self._span = f"{first} to {last}"
+
+    @classmethod
+    def read_input(cls, given: Path | str, facts: SeriesFacts) -> Input:
+        """The last ``lookback`` rows of a CSV file, and the ``horizon`` times that follow them.
+
+        The batch has inputs [1, lookback, C], scaled as in training, and targets [1, horizon, C_targets] of
+        NaN. Raises ValueError where the file lacks a column or rows, or :func:`read_csv` refuses it.
+        """
+        path = Path(given)
+        frame = read_csv(path, facts.time_column, facts.columns)
+        if len(frame) < facts.lookback:
+            raise ValueError(
+                f"{path}: {len(frame)} rows, but the model looks back on {facts.lookback}: give more"
+            )
+        inputs = _scaled(frame.iloc[-facts.lookback :], facts, str(path))
+        targets = torch.full((1, facts.horizon, len(facts.targets)), torch.nan)
+        # Three rows at least tell a frequency; older ones may hold a gap that does not matter here.
+        recent = frame.index[-max(facts.lookback, 3) :]
+        times = future_times(recent, facts.horizon, facts.frequency)
+        return Input(
+            WindowBatch(inputs[None], targets), path.name, {facts.time_column: times.astype(str).tolist()}
+        )
 
     def describe(self) -> dict[str, str | int]:
         facts = self.facts
@@ -169,7 +209,7 @@ class SeriesWindows(SequenceDataModule):
 
     def _facts(self, frame: pd.DataFrame, train_end: int) -> SeriesFacts:
         columns = tuple(str(column) for column in frame.columns)
-        targets = self.targets or columns
+        targets = tuple(self.targets or columns)
         for target in targets:
             if target not in columns:
                 raise ValueError(
@@ -230,32 +270,6 @@ class Windows(BatchDataset):
         window = self.windows[self.starts[indices]]
         future = window[:, self.lookback :].index_select(-1, self.target_columns)
         return WindowBatch(window[:, : self.lookback], future)
-
-
-def prediction_window(path: Path, facts: SeriesFacts) -> tuple[WindowBatch, pd.Index]:
-    """The last ``lookback`` rows of a CSV file, and the ``horizon`` times that follow them.
-
-    The batch has inputs [1, lookback, C], scaled as in training, and targets [1, horizon, C_targets] of NaN.
-    Raises ValueError where the file lacks a column or rows, or :func:`read_csv` refuses it.
-    """
-    frame = read_csv(path, facts.time_column, facts.columns)
-    if len(frame) < facts.lookback:
-        raise ValueError(
-            f"{path}: {len(frame)} rows, but the model looks back on {facts.lookback}: give at least so many"
-        )
-    inputs = _scaled(frame.iloc[-facts.lookback :], facts, str(path))
-    targets = torch.full((1, facts.horizon, len(facts.targets)), torch.nan)
-    # Three rows at least tell a frequency; older ones may hold a gap that does not matter here.
-    recent = frame.index[-max(facts.lookback, 3) :]
-    return WindowBatch(inputs[None], targets), future_times(recent, facts.horizon, facts.frequency)
-
-
-def unscale(values: Tensor, facts: SeriesFacts) -> Tensor:
-    """Scaled values of the target columns [..., C_targets] in their original units."""
-    chosen = [facts.columns.index(target) for target in facts.targets]
-    return values * values.new_tensor([facts.std[i] for i in chosen]) + values.new_tensor(
-        [facts.mean[i] for i in chosen]
-    )
 
 
 def _scaled(frame: pd.DataFrame, facts: SeriesFacts, source: str) -> Tensor:

@@ -1,5 +1,5 @@
 """Running text as tokens."""
 
-from gatewise.data.text.module import LanguageText, prediction_batch
+from gatewise.data.text.module import LanguageText
 
-__all__ = ["LanguageText", "prediction_batch"]
+__all__ = ["LanguageText"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,12 +15,35 @@ from gatewise.data.files import read_text
 from gatewise.data.module import InOrder, SequenceDataModule
 from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, lanes_for
-from gatewise.data.text.tokens import END_OF_LINE, UNKNOWN, Vocabulary, make_tokenizer
-from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.settings.ranges import LANGUAGE_TEXT, TEXT_FILES
+from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN, TokenizerName, Vocabulary, make_tokenizer
+from gatewise.settings import AtLeast, Count, DataFiles, Fraction, Positive, rule, split_fractions
 
 log = logging.getLogger(__name__)
+
+
+Corpus = Literal["king_james"]
+
+
+@rule
+def check_source(corpus: Any, files: Any, train_files: Any, validation_files: Any, test_files: Any) -> None:
+    """Raise ValueError where there is no text, or more than one."""
+    parts = {"train_files": train_files, "validation_files": validation_files, "test_files": test_files}
+    settings = {"corpus": corpus, "files": files, **parts}
+    given = {name for name, value in settings.items() if value is not None}
+    if given != set(parts) and given - {"test_files"} not in ({"corpus"}, {"files"}):
+        got = ", ".join(sorted(given)) or "none of them"
+        raise ValueError(
+            f"give either corpus ({', '.join(get_args(Corpus))}), or files, or all of train_files, "
+            f"validation_files and test_files (the last may stand beside the others); got {got}"
+        )
+
+
+@rule
+def check_split(validation_fraction: float, test_fraction: float) -> None:
+    """Raise ValueError where no text is left to train on."""
+    split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
 class LanguageText(SequenceDataModule):
@@ -41,36 +64,36 @@ class LanguageText(SequenceDataModule):
         evaluation_lanes: lanes of validation and test.
     """
 
-    facts_type = LANGUAGE_TEXT.facts
+    facts_type = TextFacts
     load_draws = False
+    takes_words = True
     facts: TextFacts | None
 
     def __init__(
         self,
-        corpus: str | None = None,
-        files: Sequence[str] | None = None,
-        train_files: Sequence[str] | None = None,
-        validation_files: Sequence[str] | None = None,
-        test_files: Sequence[str] | None = None,
-        validation_fraction: float = 0.05,
-        test_fraction: float = 0.05,
-        tokenizer: str = "word",
+        corpus: Corpus | None = None,
+        files: DataFiles | None = None,
+        train_files: DataFiles | None = None,
+        validation_files: DataFiles | None = None,
+        test_files: DataFiles | None = None,
+        validation_fraction: Fraction = 0.05,
+        test_fraction: Fraction = 0.05,
+        tokenizer: TokenizerName = "word",
         lowercase: bool = False,
-        min_count: int = 1,
-        max_vocabulary: int | None = None,
-        max_tokens: int | None = None,
-        window: int = 35,
-        evaluation_lanes: int = 10,
+        min_count: Positive = 1,
+        max_vocabulary: Annotated[int, AtLeast(3)] | None = None,
+        max_tokens: Annotated[int, AtLeast(2)] | None = None,
+        window: Positive = 35,
+        evaluation_lanes: Positive = 10,
         folders: Sequence[str | Path] = (),
-        batch_size: int = 20,
-        seed: int = 0,
+        batch_size: Positive = 20,
+        seed: Count = 0,
     ) -> None:
-        given = LANGUAGE_TEXT.check(locals())
         super().__init__(batch_size, seed, folders)
         self.corpus = corpus
-        self.files: dict[str, tuple[str, ...]] = {
-            name: given[name] for name in TEXT_FILES if given[name] is not None
-        }
+        given = {"files": files, "train_files": train_files}
+        given |= {"validation_files": validation_files, "test_files": test_files}
+        self.files = {name: listed for name, listed in given.items() if listed is not None}
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.tokenizer, self.lowercase = tokenizer, lowercase
         self.min_count, self.max_vocabulary, self.max_tokens = min_count, max_vocabulary, max_tokens
@@ -86,7 +109,7 @@ class LanguageText(SequenceDataModule):
         if test_only and known is not None and "test_files" in self.files:
             tokens = tokenizer.tokenize(self._text("test_files"))
             _check_length(tokens, "test")
-            self.test_ids = torch.from_numpy(Vocabulary(known.vocabulary, known.counts).encode(tokens))
+            self.test_ids = torch.from_numpy(known.encoded(tokens))
             return
         parts = self._read()
         train, validation, test = (tokenizer.tokenize(part) for part in parts)
@@ -122,6 +145,29 @@ class LanguageText(SequenceDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         return self._evaluation_windows(self.test_ids)
 
+    @classmethod
+    def read_input(cls, given: Path | str, facts: TextFacts) -> Input:
+        """Words, or a file of text, as one row of tokens [1, T], with the next token as target.
+
+        The target after the last one is IGNORED. The last line is left open for a model to go on, unless the
+        text ends in a line end. Raises ValueError where the text holds no token; words outside the vocabulary
+        are logged.
+        """
+        text = read_text(given) if isinstance(given, Path) else given
+        tokens = facts.tokenized(text.replace("\r\n", "\n"))
+        if tokens and tokens[-1] == END_OF_LINE and not text.endswith("\n"):
+            del tokens[-1]
+        if not tokens:
+            raise ValueError(f"the text {text!r} holds no token: give at least one {facts.tokenizer}")
+        ids = torch.from_numpy(facts.encoded(tokens))
+        vocabulary = set(facts.vocabulary)
+        unknown = list(dict.fromkeys(token for token in tokens if token not in vocabulary))
+        if unknown:
+            more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+            log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
+        targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
+        return Input(TextBatch(ids[None], targets[None]), str(given))
+
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
         unknown = {
@@ -140,10 +186,9 @@ class LanguageText(SequenceDataModule):
     def save_example(self, folder: Path) -> str:
         del folder  # a few words need no file
         assert self.facts is not None
-        tokenizer = make_tokenizer(self.facts.tokenizer, self.facts.lowercase)
-        tokens = Vocabulary(self.facts.vocabulary, self.facts.counts).decode(self.test_ids[:60].tolist())
+        text = self.facts.decoded(self.test_ids[:60].tolist())
         # From the start of a line, where the split begins, to the first mark that a shell would ask to quote.
-        words = "".join(c if c.isalnum() else " " for c in tokenizer.detokenize(tokens)).split()
+        words = "".join(c if c.isalnum() else " " for c in text).split()
         return '"' + " ".join(words[:4]) + '"'
 
     def _evaluation_windows(self, ids: Tensor) -> DataLoader[Any]:
@@ -192,24 +237,3 @@ def _check_length(tokens: Sequence[str], part: str) -> None:
             f"the {part} text has {len(tokens)} token(s), but needs 2 or more: give more text "
             f"in more lines (it is split at line ends), or a larger data.{part}_fraction"
         )
-
-
-def prediction_batch(text: str, facts: TextFacts) -> TextBatch:
-    """A text as one row of tokens [1, T], with the next token as target and IGNORED after the last.
-
-    The last line is left open for a model to go on, unless the text ends in a line end.
-    Raises ValueError where the text holds no token; words outside the vocabulary are logged.
-    """
-    tokens = make_tokenizer(facts.tokenizer, facts.lowercase).tokenize(text.replace("\r\n", "\n"))
-    if tokens and tokens[-1] == END_OF_LINE and not text.endswith("\n"):
-        del tokens[-1]
-    if not tokens:
-        raise ValueError(f"the text {text!r} holds no token: give at least one {facts.tokenizer}")
-    ids = torch.from_numpy(Vocabulary(facts.vocabulary, facts.counts).encode(tokens))
-    known = set(facts.vocabulary)
-    unknown = list(dict.fromkeys(token for token in tokens if token not in known))
-    if unknown:
-        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-        log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
-    targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
-    return TextBatch(ids[None], targets[None])

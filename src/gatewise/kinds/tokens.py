@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,7 @@ def _joined_lines(text: str) -> str:
     return re.sub(rf" ?{END_OF_LINE} ?", "\n", text)
 
 
+TokenizerName = Literal["word", "char", "whitespace"]
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     "word": WordTokenizer,
     "char": CharTokenizer,

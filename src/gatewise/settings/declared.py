@@ -1,0 +1,140 @@
+"""What a ``_target_`` says of its settings, read from its source: nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gatewise.settings.libraries import library_checks
+from gatewise.settings.nearest import closest, suggestion
+from gatewise.settings.rules import Rule, apply_rules, rules_in
+from gatewise.settings.syntax import Definition, Unreadable, evaluate, find
+from gatewise.settings.values import Check, check_of, names_files
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The settings of one class or function."""
+
+    definition: Definition
+    checks: Mapping[str, Check]
+    """By setting; one that is not here may be anything."""
+    parameters: tuple[str, ...]
+    is_open: bool
+    """Whether it takes settings of other names too."""
+    files: tuple[str, ...]
+    """Settings that name a file, or a list of files."""
+    rules: tuple[Rule, ...]
+
+    def attribute(self, name: str) -> Any:
+        """A class attribute: a Definition or a plain value; None where the source does not tell."""
+        try:
+            return self.definition.attribute(name)
+        except Unreadable:
+            return None
+
+
+@functools.lru_cache(maxsize=256)
+def declared(target: str) -> Declared | None:
+    """What the class or function of a ``_target_`` declares; None where no source of it can be found."""
+    definition = find(target)
+    if definition is None:
+        return None
+    annotations, is_open = _parameters(definition)
+    forms = {name: _form(annotation, owner) for name, (annotation, owner) in annotations.items()}
+    checks = {name: check for name, form in forms.items() if (check := check_of(form)) is not None}
+    rules: dict[str, Rule] = {}
+    for owner in definition.ancestry():
+        for item in rules_in(owner.module):
+            rules.setdefault(item.name, item)
+    return Declared(
+        definition,
+        checks,
+        tuple(annotations),
+        is_open,
+        tuple(name for name, form in forms.items() if names_files(form)),
+        tuple(rules.values()),
+    )
+
+
+def _form(annotation: ast.expr | None, owner: Definition) -> Any:
+    if annotation is None:
+        return Any
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body
+    try:
+        return evaluate(annotation, owner.module)
+    except Unreadable:
+        return Any
+
+
+def _parameters(definition: Definition) -> tuple[dict[str, tuple[ast.expr | None, Definition]], bool]:
+    """({name: (annotation, where it stands)}, whether further names are taken).
+
+    A constructor that passes ``**settings`` on takes those of the next base's constructor as well.
+    """
+    if isinstance(definition.node, ast.FunctionDef):
+        return _own_parameters(definition, skip=0)
+    found: dict[str, tuple[ast.expr | None, Definition]] = {}
+    is_open = False
+    for owner in definition.ancestry():
+        assert isinstance(owner.node, ast.ClassDef)
+        constructor = owner.method("__init__")
+        if constructor is not None:
+            parameters, is_open = _own_parameters(constructor, skip=1)
+            found = {**parameters, **found}
+            if not is_open:
+                return found, False
+        elif owner.node.decorator_list or len(owner.bases()) < len(owner.node.bases):
+            return found, True  # what makes its constructor is not in its source
+    return found, is_open
+
+
+def _own_parameters(
+    function: Definition, skip: int
+) -> tuple[dict[str, tuple[ast.expr | None, Definition]], bool]:
+    arguments = function.node.args  # type: ignore[union-attr]
+    listed = [*arguments.posonlyargs, *arguments.args][skip:] + arguments.kwonlyargs
+    named = {item.arg: (item.annotation, function) for item in listed}
+    return named, arguments.kwarg is not None
+
+
+def check_settings(target: str, values: Mapping[str, Any], key: str) -> None:
+    """Raise ValueError, naming the setting, for a value that the class of a ``_target_`` cannot take.
+
+    ``key`` is where its settings stand in the config.
+    """
+    library = library_checks(target)
+    if library is not None:
+        # null is a library's own affair.
+        _apply(library, {name: value for name, value in values.items() if value is not None}, key)
+        return
+    declaration = declared(target)
+    if declaration is None:
+        return
+    unknown = [n for n in values if not (n.startswith("_") or n in declaration.parameters)]
+    if unknown and not declaration.is_open:
+        near = suggestion(closest(unknown[0], declaration.parameters))
+        raise ValueError(f"{key}.{unknown[0]}: no such setting of {declaration.definition.name}{near}")
+    _apply(declaration.checks, values, key)
+    try:
+        apply_rules(declaration.rules, values)
+    except ValueError as error:
+        raise ValueError(located(str(error), key)) from None
+
+
+def _apply(checks: Mapping[str, Check], values: Mapping[str, Any], key: str) -> None:
+    for name, check in checks.items():
+        if name in values:
+            try:
+                check(f"{key}.{name}", values[name])
+            except ValueError as error:
+                raise ValueError(located(str(error), key)) from None
+
+
+def located(message: str, key: str) -> str:
+    """A message about the settings at ``key``, which it names where it does not yet."""
+    return message if message.startswith((f"{key}.", f"{key}:", f"{key}=")) else f"{key}: {message}"

@@ -1,0 +1,302 @@
+"""Classes and functions found by their dotted name and read from their source, without importing them.
+
+Importing torch takes seconds; what a ``_target_`` says of its settings is in its syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Union
+
+READ_FOR_REAL = ("gatewise.settings", "typing", "functools")
+"""Modules that are light: names imported from them are the objects themselves."""
+
+_BUILTINS = {"bool": bool, "int": int, "float": float, "str": str, "None": None, "object": object}
+
+
+class Unreadable(Exception):  # noqa: N818 - no fault: the source says too little
+    """An expression whose value the source alone does not tell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A module's source."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        """The package that a relative import starts from."""
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+    def statements(self) -> Iterator[ast.stmt]:
+        """Its statements, with those below ``if`` and ``try``."""
+        pending: list[ast.stmt] = list(self.tree.body)
+        while pending:
+            statement = pending.pop(0)
+            yield statement
+            if isinstance(statement, (ast.If, ast.Try)):
+                pending[:0] = [*statement.body, *statement.orelse]
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A class or function in its module's source."""
+
+    module: Module
+    node: ast.ClassDef | ast.FunctionDef
+
+    @property
+    def name(self) -> str:
+        """As it is defined."""
+        return self.node.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Definition) and (self.module.path, self.name) == (
+            other.module.path,
+            other.name,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.module.path, self.name))
+
+    def bases(self) -> list[Definition]:
+        """The base classes that can be found; a base without a source that can be read is left out."""
+        found = [_definition_of(base, self.module) for base in getattr(self.node, "bases", ())]
+        return [base for base in found if base is not None]
+
+    def ancestry(self) -> Iterator[Definition]:
+        """The class itself and its base classes, nearest first."""
+        yield self
+        for base in self.bases():
+            yield from base.ancestry()
+
+    def is_subclass_of(self, other: Definition) -> bool:
+        """Whether it is ``other`` or derives from it."""
+        return other in self.ancestry()
+
+    def method(self, name: str) -> Definition | None:
+        """A method of its own body."""
+        for statement in self.node.body:
+            if isinstance(statement, ast.FunctionDef) and statement.name == name:
+                return Definition(self.module, statement)
+        return None
+
+    def attribute(self, name: str) -> Any:
+        """What ``name = ...`` in the class or a base gives it: a Definition, or a plain value.
+
+        Raises Unreadable where it is not there or not plain.
+        """
+        for owner in self.ancestry():
+            for statement in owner.node.body:
+                value = _assigned(statement, name)
+                if value is not None:
+                    return _definition_of(value, owner.module) or evaluate(value, owner.module)
+        raise Unreadable(name)
+
+
+def find(target: str) -> Definition | None:
+    """The class or function of a dotted name; None where no source of it can be found."""
+    parts = target.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        module = find_module(".".join(parts[:count]))
+        if module is None:
+            continue
+        if len(parts) > count + 1:
+            return None
+        found = lookup(parts[count], module)
+        return found if isinstance(found, Definition) else None
+    return None
+
+
+@functools.lru_cache(maxsize=512)
+def find_module(name: str) -> Module | None:
+    """The source of a module; no package that it is in is imported."""
+    path = _locate(name)
+    if path is None or path.suffix != ".py":
+        return None
+    try:
+        return Module(name, path, ast.parse(path.read_bytes()))
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _locate(name: str) -> Path | None:
+    top, *rest = name.split(".")
+    try:
+        spec = PathFinder.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not rest:
+        return Path(spec.origin) if spec.origin else None
+    for folder in (folder.joinpath(*rest) for folder in folders):
+        for path in (folder / "__init__.py", folder.with_suffix(".py")):
+            if path.is_file():
+                return path
+    return None
+
+
+def lookup(name: str, module: Module, depth: int = 0) -> Any:
+    """What a name stands for in a module: a Definition, a Module, or the value of an expression.
+
+    Imports are followed. Raises Unreadable where the source does not tell.
+    """
+    if depth > 20:  # two modules that import a name from each other
+        raise Unreadable(name)
+    for statement in module.statements():
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef)) and statement.name == name:
+            return Definition(module, statement)
+        value = _assigned(statement, name)
+        if value is not None:
+            return _definition_of(value, module) or evaluate(value, module)
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            for alias in statement.names:
+                if (alias.asname or alias.name) == name:
+                    return _imported(statement, alias.name, module, depth)
+    raise Unreadable(name)
+
+
+def _imported(statement: ast.Import | ast.ImportFrom, name: str, module: Module, depth: int) -> Any:
+    if isinstance(statement, ast.Import):
+        return _module(name)
+    source = statement.module or ""
+    if statement.level:
+        parents = module.package.split(".")
+        kept = parents[: len(parents) - statement.level + 1]
+        source = ".".join([*kept, source] if source else kept)
+    if source.startswith(READ_FOR_REAL):
+        try:
+            return getattr(import_module(source), name)
+        except (ImportError, AttributeError):
+            raise Unreadable(name) from None
+    origin = find_module(source)
+    if origin is not None:
+        try:
+            return lookup(name, origin, depth + 1)
+        except Unreadable:
+            pass
+    return _module(f"{source}.{name}")
+
+
+def _module(name: str) -> Any:
+    if name in READ_FOR_REAL:
+        return import_module(name)
+    found = find_module(name)
+    if found is None:
+        raise Unreadable(name)
+    return found
+
+
+def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
+    """The value where the statement is ``name = value``."""
+    if isinstance(statement, ast.AnnAssign):
+        targets: list[ast.expr] = [statement.target]
+    elif isinstance(statement, ast.Assign):
+        targets = statement.targets
+    else:
+        return None
+    is_name = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+    return statement.value if is_name else None
+
+
+def _definition_of(expression: ast.expr, module: Module) -> Definition | None:
+    """The class that a plain or dotted name stands for, or None."""
+    try:
+        if isinstance(expression, ast.Name):
+            found = lookup(expression.id, module)
+        elif isinstance(expression, ast.Attribute):
+            found = _member(_value_or_module(expression.value, module), expression.attr)
+        else:
+            return None
+    except Unreadable:
+        return None
+    return found if isinstance(found, Definition) else None
+
+
+def _value_or_module(expression: ast.expr, module: Module) -> Any:
+    if isinstance(expression, ast.Name):
+        return lookup(expression.id, module)
+    if isinstance(expression, ast.Attribute):
+        return _member(_value_or_module(expression.value, module), expression.attr)
+    raise Unreadable(ast.dump(expression))
+
+
+def _member(owner: Any, name: str) -> Any:
+    if isinstance(owner, Module):
+        try:
+            return lookup(name, owner)
+        except Unreadable:
+            return _module(f"{owner.name}.{name}")
+    if owner is typing or getattr(owner, "__name__", "").startswith(READ_FOR_REAL):
+        return getattr(owner, name)
+    raise Unreadable(name)
+
+
+def evaluate(expression: ast.expr, module: Module) -> Any:
+    """The value of a constant or an annotation; ``Any`` for a part that its source does not tell.
+
+    Raises Unreadable where nothing of it can be told. Only what light modules define is called.
+    """
+    if isinstance(expression, ast.Constant):
+        return expression.value
+    if isinstance(expression, (ast.Tuple, ast.List)):
+        items = [evaluate(item, module) for item in expression.elts]
+        return tuple(items) if isinstance(expression, ast.Tuple) else items
+    if isinstance(expression, ast.Dict):
+        keys = [evaluate(key, module) for key in expression.keys if key is not None]
+        return dict(zip(keys, (evaluate(value, module) for value in expression.values), strict=True))
+    if isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.USub):
+        return -evaluate(expression.operand, module)
+    if isinstance(expression, ast.Name):
+        if expression.id in _BUILTINS:
+            return _BUILTINS[expression.id]
+        found = lookup(expression.id, module)
+        return Any if isinstance(found, (Definition, Module)) else found
+    if isinstance(expression, ast.Attribute):
+        found = _value_or_module(expression, module)
+        return Any if isinstance(found, (Definition, Module)) else found
+    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.BitOr):
+        return Union[_annotation(expression.left, module), _annotation(expression.right, module)]  # noqa: UP007
+    if isinstance(expression, ast.Call):
+        called = evaluate(expression.func, module)
+        if not getattr(called, "__module__", "").startswith("gatewise.settings"):
+            raise Unreadable(ast.dump(expression.func))
+        arguments = [evaluate(argument, module) for argument in expression.args]
+        return called(*arguments, **{str(k.arg): evaluate(k.value, module) for k in expression.keywords})
+    if isinstance(expression, ast.Subscript):
+        return _subscripted(expression, module)
+    raise Unreadable(ast.dump(expression))
+
+
+def _annotation(expression: ast.expr, module: Module) -> Any:
+    try:
+        return evaluate(expression, module)
+    except Unreadable:
+        return Any
+
+
+def _subscripted(expression: ast.Subscript, module: Module) -> Any:
+    origin = _annotation(expression.value, module)
+    inside = expression.slice
+    items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    if origin is Literal:
+        return Literal[tuple(evaluate(item, module) for item in items)]
+    if origin is Annotated:
+        first, *metadata = items
+        return Annotated[(_annotation(first, module), *(evaluate(item, module) for item in metadata))]
+    if origin in (Optional, Union):
+        members = tuple(_annotation(item, module) for item in items)
+        return Union[(*members, None) if origin is Optional else members]  # noqa: UP007
+    return Any

@@ -1,0 +1,99 @@
+"""What a setting may be, as the annotation of the parameter that takes it.
+
+``hidden_size: Positive`` says it once, for the constructor and for the command line. A plain ``bool``,
+``int``, ``float`` or ``str``, a ``Literal`` of choices and ``... | None`` of any of these are checked as
+well; any other annotation allows everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from gatewise.settings.checks import (
+    below_one,
+    choice,
+    file_name,
+    flag,
+    fraction,
+    names,
+    not_negative,
+    number,
+    optional,
+    text,
+    whole_number,
+)
+
+Check = Callable[[str, Any], Any]
+"""Takes a setting's name and value; returns the value, or raises ValueError."""
+
+
+class Checked:
+    """Metadata of an ``Annotated`` setting: how it is checked, and whether it names files of the user's."""
+
+    def __init__(self, check: Check, names_files: bool = False) -> None:
+        self.check, self.names_files = check, names_files
+
+
+class AtLeast(Checked):
+    """A whole number of at least ``least``."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(partial(whole_number, least=least))
+
+
+def _below_one_each(name: str, value: Any) -> Any:
+    """A probability below 1, or a mapping of names to such."""
+    if not isinstance(value, Mapping):
+        return below_one(name, value)
+    return {key: below_one(f"{name}.{key}", p) for key, p in value.items()}
+
+
+Positive = Annotated[int, AtLeast(1)]
+Count = Annotated[int, AtLeast(0)]
+Probability = Annotated[float, Checked(below_one)]
+Share = Annotated[float, Checked(partial(below_one, what="share"))]
+Fraction = Annotated[float, Checked(fraction)]
+NotNegative = Annotated[float, Checked(not_negative)]
+ProbabilityOfEach = Annotated[float | Mapping[str, float], Checked(_below_one_each)]
+Names = Annotated[Sequence[str], Checked(names)]
+DataFile = Annotated[str, Checked(file_name, names_files=True)]
+DataFiles = Annotated[Sequence[str], Checked(names, names_files=True)]
+
+_PLAIN: dict[Any, Check] = {bool: flag, int: partial(whole_number, least=None), float: number, str: text}
+
+
+def check_of(annotation: Any) -> Check | None:
+    """How a setting with this annotation is checked; None where anything goes."""
+    inner, is_optional = _without_none(annotation)
+    found = _metadata(inner)
+    check: Check | None = None
+    if found is not None:
+        check = found.check
+    elif get_origin(inner) is Literal:
+        check = partial(choice, known=get_args(inner))
+    elif isinstance(inner, type):
+        check = _PLAIN.get(inner)
+    return optional(check) if is_optional and check is not None else check
+
+
+def names_files(annotation: Any) -> bool:
+    """Whether a setting with this annotation names a file, or a list of files."""
+    found = _metadata(_without_none(annotation)[0])
+    return found is not None and found.names_files
+
+
+def _metadata(annotation: Any) -> Checked | None:
+    if get_origin(annotation) is not Annotated:
+        return None
+    return next((item for item in get_args(annotation)[1:] if isinstance(item, Checked)), None)
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """(X, True) of ``X | None``, else (the annotation, False)."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation, False
+    others = [item for item in get_args(annotation) if item is not type(None)]
+    return (others[0], True) if len(others) == 1 < len(get_args(annotation)) else (annotation, False)
