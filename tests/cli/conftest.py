@@ -80,7 +80,7 @@ def command(conf: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPro
         "from pathlib import Path\n"
         "from gatewise.cli import main\nfrom gatewise.config import compose\n"
         f"compose.conf_folder = lambda: Path({str(conf)!r})\n"
-        "train = sys.modules['gatewise.training.session'] = types.ModuleType('gatewise.training.session')\n"
+        "train = sys.modules['gatewise.cli.train'] = types.ModuleType('gatewise.cli.train')\n"
         "train.main = print\n"
         "main.VERBS['train'] = main.VERBS['train']._replace(check=None)\n"
         "sys.exit(main.main())\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gatewise.data.files import installed_file
-from gatewise.data.sequences import FeatureSequences, prediction_batch
+from gatewise.data.sequences import FeatureSequences
 from gatewise.data.sequences.formats import read_sequences
 from gatewise.kinds.kind import IGNORED
 
@@ -128,7 +128,7 @@ def test_prediction_scales_as_training_did_and_ignores_unknown_labels(module, tm
     rows = ["1,2,3:" + ":".join(["0,0,0"] * 11) + f":{label}" for label in ("9", "?", "stranger")]
     header = "@DIMENSIONS 12\n@CLASSLABEL true\n# a comment\n@data\n"
     (tmp_path / "new.ts").write_text(header + "\n".join(rows))
-    batch = prediction_batch(tmp_path / "new.ts", facts)
+    batch = FeatureSequences.read_input(tmp_path / "new.ts", facts).batch
     assert batch.targets.tolist() == [8, IGNORED, IGNORED]
     assert batch.inputs[0, :, 0].tolist() == pytest.approx(
         [(x - facts.mean[0]) / facts.std[0] for x in (1, 2, 3)], rel=1e-5
@@ -138,7 +138,7 @@ def test_prediction_scales_as_training_did_and_ignores_unknown_labels(module, tm
 @pytest.mark.parametrize("shape", [(6, 12), (1, 6, 12)])
 def test_prediction_from_npy_has_no_targets(module, tmp_path, shape):
     np.save(tmp_path / "one.npy", np.zeros(shape))
-    batch = prediction_batch(tmp_path / "one.npy", module.facts)
+    batch = FeatureSequences.read_input(tmp_path / "one.npy", module.facts).batch
     assert batch.inputs.shape == (1, 6, 12)
     assert (batch.lengths.tolist(), batch.targets.tolist()) == ([6], [IGNORED])
 
@@ -225,7 +225,9 @@ def test_classes_too_small_to_split_are_reported(tmp_path):
 
 def test_a_feature_size_other_than_in_training_names_both(module, tmp_path):
     np.save(tmp_path / "one.npy", np.zeros((6, 13)))
-    _fails_with(lambda: prediction_batch(tmp_path / "one.npy", module.facts), ["13 features", "12"])
+    _fails_with(
+        lambda: FeatureSequences.read_input(tmp_path / "one.npy", module.facts), ["13 features", "12"]
+    )
     np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 2)), labels=["1", "2"] * 10)
     other = FeatureSequences("train.npz", folders=[tmp_path])
     other.facts = dataclasses.replace(module.facts)

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewise.data.text import LanguageText, prediction_batch
+from gatewise.data.text import LanguageText
 from gatewise.data.text.corpora import king_james
 from gatewise.data.text.lanes import Lanes, lanes_for
-from gatewise.data.text.tokens import UNKNOWN, Vocabulary, make_tokenizer
 from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.tokens import UNKNOWN, Vocabulary, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_processes_share_the_lanes(bible):
 def test_prediction_leaves_the_last_line_open(bible, caplog):
     facts = bible.facts
     with caplog.at_level(logging.WARNING):
-        batch = prediction_batch("In the beginning\nGod googled", facts)
+        batch = LanguageText.read_input("In the beginning\nGod googled", facts).batch
     assert [facts.vocabulary[i] for i in batch.tokens[0]] == [
         "In",
         "the",
@@ -250,10 +250,10 @@ def test_prediction_leaves_the_last_line_open(bible, caplog):
     ]
     assert batch.targets[0].tolist() == [*batch.tokens[0, 1:].tolist(), IGNORED]
     assert "not in the vocabulary, read as <unk>: googled" in caplog.text
-    ended = prediction_batch("In the beginning\n", facts)
+    ended = LanguageText.read_input("In the beginning\n", facts).batch
     assert facts.vocabulary[ended.tokens[0, -1]] == "<eos>"
     with pytest.raises(ValueError, match=r"' \\n' holds no token"):
-        prediction_batch(" \n", facts)
+        LanguageText.read_input(" \n", facts)
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_other_text_is_scored_whole_and_prompts_are_shown_as_they_are(place: Pla
         "data.min_count=1",
         *TINY,
     )
-    out = place.ok("predict", "run=last", "input=and the king saw", "top_k=20").out
+    out = place.ok("predict", "run=last", "input=and the king saw", "task.top_k=20").out
     for token in ("[/INST]", "[bold]", ":smile:"):
         assert token in out
     assert "not in the vocabulary, read as <unk>: queen" in place.ok("predict", "input=the queen").out
@@ -295,7 +295,7 @@ OTHER_VERBS = [
         "split='tset' is unknown (did you mean 'test'?); choose one of: test, valid",
     ),
     (["evaluate", "run=123"], "run=123: not a run directory"),
-    (["predict", "input=x", "top_k=0"], "top_k must be a whole number of at least 1, got 0"),
+    (["predict", "input=x", "task.top_k=0"], "task.top_k must be a whole number of at least 1, got 0"),
     (["predict", "input=x", "output=."], "output=.: is a folder"),
 ]
 

@@ -20,7 +20,7 @@ from gatewise.kinds.reading import facts_from_dict
 from gatewise.kinds.sequences import FeatureFacts
 from gatewise.kinds.series import SeriesFacts
 from gatewise.kinds.text import TextFacts
-from gatewise.runs import folders
+from gatewise.runs import config_files, folders
 from gatewise.runs import run as run_module
 from gatewise.runs.run import Run
 
@@ -77,7 +77,7 @@ def test_last_points_somewhere_at_every_moment(create, tmp_path, monkeypatch):
     """The old pointer is replaced, never removed first."""
     first = create()
     monkeypatch.setattr(Path, "replace", _no_space)
-    monkeypatch.setattr(run_module, "write_text", lambda path, text: path.write_text(text))
+    monkeypatch.setattr(config_files, "write_text", lambda path, text: path.write_text(text))
     monkeypatch.setattr(run_module, "write_json", lambda path, values: path.write_text(json.dumps(values)))
     with pytest.raises(OSError, match="No space left"):
         create()
@@ -92,7 +92,7 @@ def _no_space(*_args, **_kwargs):
 def test_a_crash_while_a_run_is_made_leaves_no_half_run(written, create, tmp_path, monkeypatch):
     """What can be opened is whole: after any number of its three files the disk is full."""
     count = 0
-    whole_text, whole_json = run_module.write_text, run_module.write_json
+    whole_text, whole_json = config_files.write_text, run_module.write_json
 
     def limited(write):
         def writer(path, content):
@@ -104,7 +104,7 @@ def test_a_crash_while_a_run_is_made_leaves_no_half_run(written, create, tmp_pat
 
         return writer
 
-    monkeypatch.setattr(run_module, "write_text", limited(whole_text))
+    monkeypatch.setattr(config_files, "write_text", limited(whole_text))
     monkeypatch.setattr(run_module, "write_json", limited(whole_json))
     with pytest.raises(OSError, match="No space left"):
         create()

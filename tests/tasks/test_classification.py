@@ -166,9 +166,7 @@ def test_a_training_stopped_by_max_steps_reports_every_batch_it_took(trainer, lo
     stopped = trainer(max_epochs=-1, max_steps=3, accumulate_grad_batches=2)
     stopped.fit(task, loader(batches), loader(batches[:1]))
     with torch.no_grad():
-        losses = [
-            float(task.score(batch).loss) for batch in batches[:6]
-        ]  # the rate is 0: nothing was learnt
+        losses = [float(task.score(batch).loss) for batch in batches[:6]]  # the rate is 0: nothing was learnt
     assert float(stopped.callback_metrics["train/loss"]) == pytest.approx(np.mean(losses), rel=1e-6)
     # What is left of a stopped epoch is no part of another training's.
     again = trainer(max_epochs=1)

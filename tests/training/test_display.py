@@ -19,7 +19,7 @@ from gatewise.tasks.forecasting import Forecasting
 from gatewise.training.display import EpochLines, LearningCurves, ResultTable
 from gatewise.training.loggers import MetricsFile
 from gatewise.views import tables
-from gatewise.views.tables import MEANINGS, print_results
+from gatewise.views.tables import print_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
@@ -74,7 +74,9 @@ def test_a_training_is_shown(make, panels, picture, run, figures, size, capsys, 
     trainer = make_trainer(run)
     trainer.fit(task, loader, loader)
 
-    said = [record.message for record in caplog.records if record.name.startswith("gatewise.training.display")]
+    said = [
+        record.message for record in caplog.records if record.name.startswith("gatewise.training.display")
+    ]
     assert len(said) == 2
     for epoch, (line, row) in enumerate(zip(said, read_metrics(run.metrics_file), strict=True)):
         names = sorted(name for name in row if name.startswith(("train/", "val/")))
@@ -130,9 +132,12 @@ def test_a_training_that_breaks_before_its_first_epoch_has_no_curves(run, figure
     assert not list(run.plots.iterdir())
 
 
+MEANINGS = {"mse": "squared", "mae": "absolute", "loss": "minimised"}
+
+
 def table(metrics, capsys, split="test"):
     """The printed table as rows of cells."""
-    print_results(metrics, split)
+    print_results(metrics, split, MEANINGS)
     title, *rows = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in row.strip("│┃").replace("┃", "│").split("│")] for row in rows]
     return title.strip(), [row for row in cells if len(row) > 1]
@@ -172,6 +177,6 @@ def test_every_metric_of_a_task_is_explained(make, run):
     trainer = make_trainer(run)
     trainer.test(task, loader, verbose=False)
     names = {name.split("/")[-1] for name in trainer.callback_metrics}
-    assert names <= set(MEANINGS)
+    assert names <= set(task.meanings())
     # Which way is better is said of every score.
-    assert all("is better" in MEANINGS[name] for name in names - {"loss"})
+    assert all("is better" in task.meanings()[name] for name in names - {"loss"})

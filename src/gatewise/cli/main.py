@@ -34,7 +34,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "train": Verb(
-        "gatewise.training.session",
+        "gatewise.cli.train",
         "train",
         "train a model and keep the run in a directory",
         "check_training",

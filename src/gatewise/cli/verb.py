@@ -108,7 +108,7 @@ class VerbJobs:
     folder: Path = field(default_factory=Path.cwd)
     """Where the command was given, which relative paths start from."""
 
-    module = "gatewise.training.forked"
+    module = "gatewise.cli.forked"
     """What imports all that a sweep's processes need."""
 
     def __call__(self, config: DictConfig) -> Any:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import functools
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 
 @contextlib.contextmanager
@@ -82,29 +76,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: must hold {{...}}, got a {type(values).__name__}; the file is damaged")
     return values
-
-
-def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
-    """Read a YAML mapping, its text as ``edit`` gives it back.
-
-    Raises ValueError naming the file, and the line of a syntax error.
-    """
-    try:
-        values = copy.deepcopy(_parsed(edit(path.read_text(encoding="utf-8"))))
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise ValueError(f"{path}{line}: not YAML ({error.problem})") from None
-    except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"{path}: not YAML ({_first_line(error)})") from None
-    if not isinstance(values, DictConfig):
-        raise ValueError(f"{path}: must hold settings (key: value), got a list; the file is damaged")
-    return values
-
-
-@functools.lru_cache(maxsize=4)
-def _parsed(text: str) -> Any:
-    """A run's config is read again and again while it is trained, and parsing takes five times as long."""
-    return OmegaConf.create(text)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,22 +8,22 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from gatewise.kinds.kind import Facts, check_finite
 from gatewise.kinds.reading import facts_from_dict
 from gatewise.runs.code import commit_of
-from gatewise.runs.files import read_json_object, read_yaml, replacing, write_json, write_text
+from gatewise.runs.files import read_json_object, replacing, write_json
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding, is_held
-from gatewise.runs.moved import with_todays_targets
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gatewise.runs.config_files import Asked
 
 LOCK = ".lock"
 STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
-PARTS = ("task", "data", "model", "trainer")
-"""Sections that every run's config has."""
 
 
 class Run:
@@ -50,7 +50,9 @@ class Run:
     @property
     def title(self) -> str:
         """Experiment and id, for the head of a picture."""
-        return f"{self._config_file().get('name')} · {self.id}"
+        from gatewise.runs.config_files import read_yaml
+
+        return f"{read_yaml(self.folder / 'config.yaml').get('name')} · {self.id}"
 
     @classmethod
     def create(
@@ -72,10 +74,9 @@ class Run:
         run.folder.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
         run.plots.mkdir(exist_ok=True)
-        write_text(
-            run.folder / "overrides.yaml",
-            OmegaConf.to_yaml({"overrides": list(overrides), "choices": dict(choices)}),
-        )
+        from gatewise.runs.config_files import Asked, write_asked
+
+        write_asked(run.folder / "overrides.yaml", Asked(list(overrides), dict(choices)))
         run.set_status("created")
         # The last one: a directory that holds it is a whole run.
         run.save_config(config)
@@ -90,54 +91,36 @@ class Run:
         """
         return cls(find_folder(reference, runs_dir, "config.yaml", key, "run directory"))
 
+    # Imported where they are needed: OmegaConf takes longer to import than many runs to read.
+
     def config(self) -> DictConfig:
         """The resolved config, as trained.
 
         Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
         code.
         """
-        config = self._config_file()
-        missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
-        if missing:
-            raise ValueError(
-                f"{self.folder}/config.yaml: not a Gatewise run's config (it has no {', '.join(missing)}); "
-                f"name the directory of a run"
-            )
-        for key, value in _leaves(OmegaConf.to_container(config)):
-            if isinstance(value, str) and "${" in value:
-                raise ValueError(
-                    f"{self.folder}/config.yaml: {key}={value}: a stored config is resolved, and refers to "
-                    f"nothing"
-                )
-        OmegaConf.set_struct(config, True)
-        return config
+        from gatewise.runs.config_files import read_config
 
-    def _config_file(self) -> DictConfig:
-        return read_yaml(self.folder / "config.yaml", with_todays_targets)
+        return read_config(self.folder / "config.yaml")
 
     def save_config(self, config: DictConfig) -> None:
         """Store the config, resolved."""
-        write_text(self.folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        from gatewise.runs.config_files import write_config
+
+        write_config(self.folder / "config.yaml", config)
 
     def choices(self) -> dict[str, str | None]:
         """The group choices (``model: bilstm`` …) the config was composed from."""
-        return dict(self._overrides_file()["choices"])
+        return self._asked().choices
 
     def overrides(self) -> list[str]:
         """What was asked for on the command line."""
-        return list(self._overrides_file()["overrides"])
+        return self._asked().overrides
 
-    def _overrides_file(self) -> dict[Any, Any]:
-        path = self.folder / "overrides.yaml"
-        stored = OmegaConf.to_container(read_yaml(path))
-        assert isinstance(stored, dict)
-        overrides, choices = stored.get("overrides"), stored.get("choices")
-        listed = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
-        if not (listed and isinstance(choices, dict)):
-            raise ValueError(
-                f"{path}: must hold overrides (a list) and choices (group: choice); the file is damaged"
-            )
-        return stored
+    def _asked(self) -> Asked:
+        from gatewise.runs.config_files import read_asked
+
+        return read_asked(self.folder / "overrides.yaml")
 
     def save_code(self, code: bytes | None) -> None:
         """Store what :func:`gatewise.runs.code.read_code` read; that of a resumption beside the first.
@@ -230,15 +213,3 @@ class Run:
     def save_summary(self, values: Mapping[str, Any]) -> None:
         """Store the summary."""
         write_json(self.folder / "summary.json", dict(values))
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of a config, with its key."""
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield from _leaves(child, f"{key}.{name}".lstrip("."))
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from _leaves(child, f"{key}[{index}]")
-    else:
-        yield key, node

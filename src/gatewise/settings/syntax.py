@@ -15,7 +15,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
-READ_FOR_REAL = ("gatewise.settings", "typing", "functools")
+OWN = __name__.rpartition(".")[0]
+READ_FOR_REAL = (OWN, "typing", "functools")
 """Modules that are light: names imported from them are the objects themselves."""
 
 _BUILTINS = {"bool": bool, "int": int, "float": float, "str": str, "None": None, "object": object}
@@ -113,7 +114,10 @@ def find(target: str) -> Definition | None:
             continue
         if len(parts) > count + 1:
             return None
-        found = lookup(parts[count], module)
+        try:
+            found = lookup(parts[count], module)
+        except Unreadable:
+            return None
         return found if isinstance(found, Definition) else None
     return None
 
@@ -271,7 +275,7 @@ def evaluate(expression: ast.expr, module: Module) -> Any:
         return Union[_annotation(expression.left, module), _annotation(expression.right, module)]  # noqa: UP007
     if isinstance(expression, ast.Call):
         called = evaluate(expression.func, module)
-        if not getattr(called, "__module__", "").startswith("gatewise.settings"):
+        if not getattr(called, "__module__", "").startswith(OWN):
             raise Unreadable(ast.dump(expression.func))
         arguments = [evaluate(argument, module) for argument in expression.args]
         return called(*arguments, **{str(k.arg): evaluate(k.value, module) for k in expression.keywords})

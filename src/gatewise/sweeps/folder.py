@@ -15,7 +15,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from gatewise.config.freeze import save
-from gatewise.runs.files import read_yaml, write_text
+from gatewise.runs.config_files import read_yaml
+from gatewise.runs.files import write_text
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.lock import holding
 from gatewise.runs.moved import with_todays_targets

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
@@ -28,24 +28,25 @@ from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.tasks import Task
+from gatewise.training.epochs import StopTogether
 from gatewise.training.fit import fit_and_test
 from gatewise.training.parts import make_data, make_task, stored_config
 from gatewise.training.shared_data import shared_data
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen as console
 
-if TYPE_CHECKING:
-    from gatewise.sweeps.pruning import StopHopeless
-
-
 BY_LAUNCHER = "stopped by its launcher"
 
 
-def main(config: DictConfig) -> float | None:
+MakePruning = Callable[[Run, Task, DictConfig], StopTogether]
+"""Makes what may stop a training of a sweep early, from its run, its task and the sweep's job."""
+
+
+def train(config: DictConfig, make_pruning: MakePruning) -> float | None:
     """Train what the config says; returns the best monitored value, a sweep's objective."""
     group = Torchrun.here()
     if group is None:
-        return _lead(config)
+        return _lead(config, make_pruning)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         raise ValueError("torchrun starts the processes of one training: leave out -m and sweep=...")
     end_with(os.getppid())
@@ -53,7 +54,7 @@ def main(config: DictConfig) -> float | None:
         _follow(group)
         return None
     try:
-        return _lead(config)
+        return _lead(config, make_pruning)
     finally:
         group.tell(None)
 
@@ -71,7 +72,7 @@ def _follow(group: Torchrun) -> None:
             return  # rank 0 says so
 
 
-def _lead(config: DictConfig) -> float | None:
+def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
     hydra = HydraConfig.get()
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
@@ -90,7 +91,7 @@ def _lead(config: DictConfig) -> float | None:
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
             run.save_code(_code(runs_dir, job))
-            return _resume(run, overrides, job, asked)
+            return _resume(run, overrides, job, asked, make_pruning)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
     data, task = prepare(config, choices, job)
@@ -100,7 +101,7 @@ def _lead(config: DictConfig) -> float | None:
     requeued.begin(run.folder)
     with run.lock():
         run.save_code(_code(runs_dir, job))
-        return _train(run, data, task, job)
+        return _train(run, data, task, job, make_pruning)
 
 
 def _code(runs_dir: Path, job: DictConfig | None) -> bytes | None:
@@ -113,7 +114,9 @@ def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa:
     return read_code(folder, runs_dir)
 
 
-def _resume(run: Run, overrides: list[str], job: DictConfig | None, asked: bool) -> float | None:
+def _resume(
+    run: Run, overrides: list[str], job: DictConfig | None, asked: bool, make_pruning: MakePruning
+) -> float | None:
     """Go on with a run whose lock is held; a finished one only where it is given more epochs.
 
     Raises ValueError for a finished one that was ``asked`` for. A sweep, or a job that a cluster started
@@ -136,7 +139,7 @@ def _resume(run: Run, overrides: list[str], job: DictConfig | None, asked: bool)
         )
     make_trainer(config, run)
     run.save_config(config)
-    return _train(run, data, task, job)
+    return _train(run, data, task, job, make_pruning)
 
 
 def _differing(facts: Facts | None, others: Facts) -> str:
@@ -166,14 +169,16 @@ def prepare(
     return data, make_task(config, data.facts, choices)
 
 
-def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None) -> float | None:
+def _train(
+    run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None, make_pruning: MakePruning
+) -> float | None:
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
     if (group := Torchrun.here()) is not None:
         group.tell(run.folder)
     with stoppable() as stop:
         try:
-            pruning = None if job is None else _pruning(run, task, job)
+            pruning = make_pruning(run, task, job) if job is not None and job.prune else None
             with (
                 console.logged_to(run.log_file),
                 all_ranks(run, count, "gatewise.training.rank", pruning is not None),
@@ -202,17 +207,6 @@ def _train(run: Run, data: SequenceDataModule, task: Task, job: DictConfig | Non
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         console.print_next_steps(run)
     return best_value(run)
-
-
-def _pruning(run: Run, task: Task, job: DictConfig) -> StopHopeless | None:
-    """What stops this training of a sweep where it is hopeless, if the sweep does so."""
-    if not job.prune:
-        return None
-    # Imported here: a training by itself has no use for Optuna.
-    from gatewise.sweeps.folder import Sweep
-    from gatewise.sweeps.pruning import StopHopeless
-
-    return StopHopeless(run, Sweep(Path(job.folder)), job.trial, task.monitor, task.mode)
 
 
 def best_value(run: Run) -> float | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.summary import split_metrics
-from gatewise.tasks.answer import Answer
+
+if TYPE_CHECKING:
+    from gatewise.tasks.answer import Answer
 
 MOST_ROWS = 40
 

@@ -2,4 +2,4 @@
 
 from gatewise.launch.imports import import_to_stay
 
-import_to_stay("gatewise.training.session")
+import_to_stay("gatewise.cli.train")

@@ -1,0 +1,108 @@
+"""``config.yaml`` and ``overrides.yaml``: what a run was trained with, and what was asked for."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gatewise.runs.files import write_text
+from gatewise.runs.moved import with_todays_targets
+from gatewise.settings import first_line
+
+PARTS = ("task", "data", "model", "trainer")
+"""Sections that every run's config has."""
+
+
+class Asked(NamedTuple):
+    """What a training was asked for on the command line."""
+
+    overrides: list[str]
+    choices: dict[str, str | None]
+    """Choice by group."""
+
+
+def read_config(path: Path) -> DictConfig:
+    """The resolved config of a run.
+
+    Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
+    code.
+    """
+    config = read_yaml(path, with_todays_targets)
+    missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
+    if missing:
+        raise ValueError(
+            f"{path}: not a Gatewise run's config (it has no {', '.join(missing)}); "
+            f"name the directory of a run"
+        )
+    for key, value in _leaves(OmegaConf.to_container(config)):
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"{path}: {key}={value}: a stored config is resolved, and refers to nothing")
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def write_config(path: Path, config: DictConfig) -> None:
+    """Store a config, resolved."""
+    write_text(path, OmegaConf.to_yaml(config, resolve=True))
+
+
+def read_asked(path: Path) -> Asked:
+    """What ``overrides.yaml`` says; raises ValueError where it is damaged."""
+    stored = OmegaConf.to_container(read_yaml(path))
+    assert isinstance(stored, dict)
+    overrides, choices = stored.get("overrides"), stored.get("choices")
+    listed = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
+    if not (listed and isinstance(choices, dict)):
+        raise ValueError(
+            f"{path}: must hold overrides (a list) and choices (group: choice); the file is damaged"
+        )
+    return Asked(
+        [str(text) for text in overrides or ()], {str(group): choice for group, choice in choices.items()}
+    )
+
+
+def write_asked(path: Path, asked: Asked) -> None:
+    """Store what was asked for."""
+    write_text(path, OmegaConf.to_yaml(asked._asdict()))
+
+
+def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
+    """Read a YAML mapping, its text as ``edit`` gives it back.
+
+    Raises ValueError naming the file, and the line of a syntax error.
+    """
+    try:
+        values = copy.deepcopy(_parsed(edit(path.read_text(encoding="utf-8"))))
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise ValueError(f"{path}{line}: not YAML ({error.problem})") from None
+    except (ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"{path}: not YAML ({first_line(error)})") from None
+    if not isinstance(values, DictConfig):
+        raise ValueError(f"{path}: must hold settings (key: value), got a list; the file is damaged")
+    return values
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """A run's config is read again and again while it is trained, and parsing takes five times as long."""
+    return OmegaConf.create(text)
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value of a config, with its key."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _leaves(child, f"{key}[{index}]")
+    else:
+        yield key, node
