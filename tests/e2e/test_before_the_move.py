@@ -63,7 +63,8 @@ def test_a_finished_run_scores_as_it_did(place: Place, kind: str) -> None:
     place.ok("evaluate", f"run={run.folder}", "output=scores.json")
     scores = json.loads((place.folder / "scores.json").read_text())
     was: Any = run.summary()
-    assert scores["test"] == pytest.approx(was["test"], rel=1e-6)
+    for name, value in was["test"].items():
+        assert scores["test"][name] == pytest.approx(value, rel=1e-6), name
     for name, values in was["baselines"].items():
         assert scores["baselines"][name] == pytest.approx(values, rel=1e-6)
 

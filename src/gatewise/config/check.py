@@ -55,6 +55,7 @@ def check_evaluation(config: DictConfig) -> None:
     data = _check_run(config).config().data
     declaration = declared(target_of(data))
     if declaration is not None and config.data:
+        _check_given(config.data, target_of(data), "data")
         folders = [config.paths.work_dir, config.paths.data_dir]
         named = {**given(config.data), "folders": folders, "package": data.get("package")}
         tested = tuple(name for name in declaration.files if name.startswith("test_") and named.get(name))
@@ -78,7 +79,15 @@ def _check_answer(settings: Mapping[str, Any], target: str) -> None:
             near = suggestion(closest(name, allowed))
             listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
             raise SettingError(f"task.{name}: no such setting of a prediction{near or '.'}{listed}")
-    check_settings(target, settings, "task")
+    _check_given(settings, target, "task")
+
+
+def _check_given(settings: Mapping[Any, Any], target: str, key: str) -> None:
+    """Raise SettingError for settings that a run's class cannot take in place of its own."""
+    try:
+        check_settings(target, dict(settings), key)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
 
 
 def takes_words(trained: DictConfig) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from typing import Any
 def draw_report(report: Mapping[str, Any], folder: Path, title: str) -> list[Path]:
     """Draw what a task's report holds, each entry as the PNG file of its name; returns the files.
 
-    A name is that of a file of this folder, or with dots that of any module: its ``draw(data, path, title)``
-    draws the entry.
+    A name is that of a file of this folder, or else of any module: its ``draw(data, path, title)`` draws the
+    entry.
     """
     paths = []
     for name, data in report.items():
-        module = import_module(name if "." in name else f"{__package__}.{name}")
+        beside = f"{__package__}.{name}"
+        module = import_module(beside if find_spec(beside) else name)
         paths.append(folder / f"{name.rpartition('.')[2]}.png")
         module.draw(data, paths[-1], title)
     return paths
