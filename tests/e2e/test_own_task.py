@@ -105,7 +105,9 @@ def test_train_predict_evaluate_sweep_resume(own: Own) -> None:
 
 
 MISTAKES = {
-    "range of a task": ("task.dropout=2", "task.dropout must be a probability of 0 or more and below 1, got 2"),
+    "range of a task": (
+        "task.dropout=2", "task.dropout must be a probability of 0 or more and below 1, got 2"
+    ),
     "range of data": (
         "data.test_fraction=1", "data.test_fraction must be a number between 0 and 1 (both excluded), got 1"
     ),
