@@ -167,6 +167,10 @@ def test_other_text_is_scored_whole_and_prompts_are_shown_as_they_are(place: Pla
     out = place.ok("predict", "run=last", "input=and the king saw", "task.top_k=20").out
     for token in ("[/INST]", "[bold]", ":smile:"):
         assert token in out
+    wrong = place("predict", "run=last", "input=the king", "task.top_k=0").line()
+    assert wrong.endswith("task.top_k must be a whole number of at least 1, got 0")
+    wrong = place("predict", "run=last", "input=the king", "task.embedding_size=4").line()
+    assert "task.embedding_size: no such setting of a prediction. It has: top_k, length" in wrong
     assert "not in the vocabulary, read as <unk>: queen" in place.ok("predict", "input=the queen").out
     for name in ("nonexist.txt", "sub/no.md"):
         assert place("predict", f"input={name}").line().endswith(f"input={name}: there is no such file")
@@ -295,7 +299,6 @@ OTHER_VERBS = [
         "split='tset' is unknown (did you mean 'test'?); choose one of: test, valid",
     ),
     (["evaluate", "run=123"], "run=123: not a run directory"),
-    (["predict", "input=x", "task.top_k=0"], "task.top_k must be a whole number of at least 1, got 0"),
     (["predict", "input=x", "output=."], "output=.: is a folder"),
 ]
 
