@@ -22,9 +22,9 @@ from gatewise.cells import (
     ProjectedLSTM,
 )
 from gatewise.cells.zoneout import zoneout
-from gatewise.engine import ENGINES, Weights
+from gatewise.engine import ENGINES, Request, Weights
 from gatewise.engine.native import library
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 
 
 def compiles() -> bool:
@@ -176,14 +176,17 @@ class Problem:
 
     def run(self, engine, *tensors):
         """(outputs, final state…) as a function of the tensors."""
+        result = engines.run(engine, self.request(tensors))
+        return (result.outputs, *result.state)
+
+    def request(self, tensors, **settings):
         named = dict(zip(self.names, tensors, strict=True))
         own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
         weights = Weights(named["U"], named["W"], named.get("b"), own, named.get("P"))
         state = tuple(named[f"initial.{name}"] for name in self.cell.states)
-        arguments = (self.cell, weights, named["x"], self.batch_sizes, state)
-        settings = {"reverse": self.reverse, "state_mask": self.mask, "noise": self.noise}
-        result = engines.run(engine, *arguments, **settings, recompute=self.recompute)
-        return (result.outputs, *result.state)
+        settings = {"reverse": self.reverse, "recompute": self.recompute, **settings}
+        masks = {"state_mask": self.mask, "noise": self.noise}
+        return Request(self.cell, weights, named["x"], self.batch_sizes, state, **masks, **settings)
 
     def results(self, engine, autocast=False, **replaced):
         """Every value and every gradient, by name."""

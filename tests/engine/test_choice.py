@@ -26,7 +26,7 @@ from gatewise.cells import (
 )
 from gatewise.engine import ENGINES, function
 from gatewise.engine.native import kernel
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
@@ -35,7 +35,7 @@ def test_supports_cells_that_treat_each_feature_alone(cell):
     assert function.supports(copy.deepcopy(cell)) is (cell not in MIXING)
 
 
-BY_TORCH = ": not by the torch engine"
+ON_TORCH = "cannot run on the torch engine:"
 
 
 @pytest.mark.parametrize(
@@ -44,28 +44,28 @@ BY_TORCH = ": not by the torch engine"
         (
             "function",
             LayerNormRNN(),
-            ["LayerNormRNN with a step that mixes features: not by the function engine"],
+            ["LayerNormRNN cannot run on the function engine: a step that mixes features"],
         ),
-        ("torch", CoupledLSTM(), ["CoupledLSTM with equations that torch.nn does not have" + BY_TORCH]),
+        ("torch", CoupledLSTM(), [f"CoupledLSTM {ON_TORCH} equations that torch.nn does not have"]),
         (
             "torch",
             ProjectedLSTM(4),
-            ["ProjectedLSTM with a projection to as many features" + BY_TORCH],
+            [f"ProjectedLSTM {ON_TORCH} a projection to as many features"],
         ),
         pytest.param("native", LayerNormRNN(), [], marks=needs_compiler),
         pytest.param(
             "auto",
             MatrixOfZeros(),
             [
-                "MatrixOfZeros with the parameter V of shape (4, 4): not by the native engine",
-                "MatrixOfZeros with a step that mixes features: not by the function engine",
+                "MatrixOfZeros cannot run on the native engine: the parameter V of shape (4, 4)",
+                "MatrixOfZeros cannot run on the function engine: a step that mixes features",
             ],
             marks=needs_compiler,
         ),
     ],
 )
 def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_said", set())
+    monkeypatch.setattr(engines, "_logged", set())
     with caplog.at_level(logging.INFO, "gatewise"):
         for _ in range(3):
             Problem.draw(cell, [2, 1]).results(engine)
@@ -80,11 +80,11 @@ def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, ca
     ],
 )
 def test_a_sequence_that_torch_has_no_layer_for_says_so(problem, reason, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_said", set())
+    monkeypatch.setattr(engines, "_logged", set())
     autocast = problem.pop("autocast", False)
     with caplog.at_level(logging.INFO, "gatewise"):
         Problem.draw(GRU(), [2, 1], **problem).results("torch", autocast)
-    assert [r.getMessage() for r in caplog.records] == [f"engine=torch: GRU with {reason}{BY_TORCH}"]
+    assert [r.getMessage() for r in caplog.records] == [f"engine=torch: GRU {ON_TORCH} {reason}"]
 
 
 class Leaky(RNN):
@@ -110,13 +110,13 @@ def test_a_cell_that_does_not_is_not_spoken_of(engine, caplog):
 @pytest.mark.parametrize(
     ("cell", "compiler", "said"),
     [
-        pytest.param(LSTM(), "", ["LSTM by the native engine"], marks=needs_compiler),
-        (LSTM(), "/no", ["LSTM with a C compiler that cannot", "LSTM by the torch engine"]),
-        (CoupledLSTM(), "/no", ["CoupledLSTM with a C compiler that", "CoupledLSTM by the function engine"]),
+        pytest.param(LSTM(), "", ["LSTM runs on the native engine"], marks=needs_compiler),
+        (LSTM(), "/no", ["LSTM cannot run on the native", "LSTM runs on the torch engine"]),
+        (CoupledLSTM(), "/no", ["CoupledLSTM cannot run on the", "CoupledLSTM runs on the function engine"]),
     ],
 )
 def test_auto_says_once_what_it_takes_and_why_no_faster_one(cell, compiler, said, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_said", set())
+    monkeypatch.setattr(engines, "_logged", set())
     if compiler:
 
         def none(source):  # noqa: ARG001

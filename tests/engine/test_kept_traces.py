@@ -261,8 +261,8 @@ def operation(name, kind, *args, per_row=False):
 SMALL = Trace(
     forward=(operation("v0", "add", "a0", "r0"), operation("v1", "mul", "v0", 0.1)),
     new_state=("v1",),
-    shown_names=("n",),
-    shown=("v0",),
+    gate_names=("n",),
+    gates=("v0",),
     backward=(operation("v2", "mul", "g0", 0.1), operation("v3", "mul", "v0", "v2")),
     grad={"a": ("v2",), "r": ("v2",), "s": (None,), "p": ()},
     saved=("v0",),
@@ -315,9 +315,9 @@ WHOLE = to_json(SMALL)
         with_body(forward="v0"),
         with_body(new_state=["v7"]),
         with_body(new_state=[]),
-        with_body(shown=["v7"]),
-        with_body(shown_names=[]),
-        with_body(shown_names=[1]),
+        with_body(gates=["v7"]),
+        with_body(gate_names=[]),
+        with_body(gate_names=[1]),
         with_body(saved=["s0"]),
         with_body(saved=[["v0"]]),
         with_body(saved=[]),
@@ -329,7 +329,7 @@ WHOLE = to_json(SMALL)
     ],
 )
 def test_what_is_no_trace_is_refused(text):
-    with pytest.raises(ValueError, match="no trace that Gatewise wrote"):
+    with pytest.raises(ValueError, match="not a trace that Gatewise wrote"):
         from_json(text)
 
 

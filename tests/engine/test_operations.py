@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gatewise import engine as engines
 from gatewise.cells import Cell
 from gatewise.engine.native.trace import trace
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 
 pytestmark = pytest.mark.skipif(
     not COMPILES, reason="no C compiler, or a torch that hides its matrix product"
@@ -168,12 +168,12 @@ def both():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values_and_derivatives(name, dtype, both):
-    ours, theirs = (found[name] for found in both[dtype])
+    native, loop = (derivatives_by_name[name] for derivatives_by_name in both[dtype])
     tolerance = {torch.float64: 1e-12, torch.float32: 2e-5}[dtype]
     if name == "hardsigmoid":
         tolerance = 2e-5  # torch's derivative has ⅙ in single precision
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
-    assert any(grad.any() for grad in theirs[1:])
+    torch.testing.assert_close(native, loop, rtol=tolerance, atol=tolerance)
+    assert any(grad.any() for grad in loop[1:])
 
 
 # Where values are no measure: of equal numbers all of `std` is rounding; of ∞ torch's gelu makes NaN in
@@ -194,16 +194,15 @@ def test_values_at_the_limits(dtype):
     bias = torch.tensor([0.0] * 6 + [0.7] * 6, dtype=dtype)
     weights = engines.Weights(ones, torch.zeros(12, 6, dtype=dtype), bias, {})
     state = tuple(torch.zeros(len(x), 6, dtype=dtype) for _ in TABLE.states)
+    request = engines.Request(TABLE, weights, x, (len(x),), state)
     with torch.no_grad():
-        ours, theirs = (
-            engines.run(engine, TABLE, weights, x, (len(x),), state).state for engine in ("native", "loop")
-        )
+        native, loop = (engines.run(engine, request).state for engine in ("native", "loop"))
     tolerance = {torch.float64: 1e-12, torch.float32: 2e-5}[dtype]
-    for name, mine, expected in zip(FUNCTIONS, ours[1:], theirs[1:], strict=True):
+    for name, value, expected in zip(FUNCTIONS, native[1:], loop[1:], strict=True):
         elsewhere = ELSEWHERE.get(name, lambda _: False)
-        there = [k for k, value in enumerate(x[:, 0].tolist()) if not elsewhere(value)]
+        there = [k for k, number in enumerate(x[:, 0].tolist()) if not elsewhere(number)]
         torch.testing.assert_close(
-            mine[there],
+            value[there],
             expected[there],
             rtol=tolerance,
             atol=tolerance,

@@ -15,7 +15,7 @@ from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
-from gatewise.engine import Packing
+from gatewise.engine import Packing, Request
 from gatewise.nn import keras
 from gatewise.nn.layer import Layer
 from gatewise.settings.ranges import RECURRENT
@@ -176,7 +176,7 @@ class Recurrent(nn.Module):
         return packed, final, {k: [x._replace(data=g) for g in values] for k, values in gates.items()}
 
     def _run(
-        self, packing: Packing, x: Tensor, state: State | Tensor | None, show: bool
+        self, packing: Packing, x: Tensor, state: State | Tensor | None, return_gates: bool
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates per layer."""
         initial = self._initial_state(state, packing)
@@ -191,8 +191,7 @@ class Recurrent(nn.Module):
                 index = layer * self.num_directions + direction
                 weights = self._layer(index).weights()
                 dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
-                result = engines.run(
-                    self.engine,
+                request = Request(
                     self._run_cells[self.training],
                     weights._replace(hidden=dropped),
                     x,
@@ -201,13 +200,14 @@ class Recurrent(nn.Module):
                     reverse=direction == 1,
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
                     noise=self._noise(x),
-                    show=show,
+                    return_gates=return_gates,
                     recompute=self.recompute,
                 )
+                result = engines.run(self.engine, request)
                 outputs.append(result.outputs)
                 finals.append(result.state)
-                for name, history in result.history.items():
-                    gates.setdefault(name, []).append(history)
+                for name, values in result.gates.items():
+                    gates.setdefault(name, []).append(values)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         per_state = [torch.stack(tensors) for tensors in zip(*finals, strict=True)]
         final = self.cell.name_state([packing.unsort(tensor, 1) for tensor in per_state])
