@@ -117,6 +117,16 @@ ELEMENTWISE = [
 MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros(), zoneout(LayerNormRNN(), {"h": 0.5}, True)]
 PROJECTED = [ProjectedLSTM(2), ProjectedLSTM(7), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
 CELLS = [*ELEMENTWISE, *MIXING, *PROJECTED]
+# At least one for each path through the code around the step.
+FEW_CELLS = [
+    ELEMENTWISE[0],
+    ELEMENTWISE[1],
+    ELEMENTWISE[9],
+    SomeProducts(),
+    Memoryless(),
+    MIXING[1],
+    PROJECTED[1],
+]
 
 
 @dataclass
@@ -217,3 +227,9 @@ def assert_same(found, expected, tolerance, equal_nan=False):
             equal_nan=equal_nan,
             msg=lambda text, name=name: f"{name}: {text}",
         )
+
+
+def assert_equals_loop(cell: Cell, **settings) -> None:
+    """The native engine has the loop's results for this cell over one ragged batch."""
+    problem = Problem.draw(cell, [4, 3, 1], **settings)
+    assert_same(problem.results("native"), problem.results("loop"), 1e-12)

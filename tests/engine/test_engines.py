@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problem import CELLS, ELEMENTWISE, MIXING, OTHERS, Problem, assert_same
+from problem import CELLS, ELEMENTWISE, FEW_CELLS, MIXING, OTHERS, Problem, assert_same
 from torch.autograd import gradcheck, gradgradcheck
 
 from gatewise.cells import (
@@ -19,7 +19,7 @@ from gatewise.settings.ranges import RECURRENT
 
 
 @st.composite
-def problems(draw, dtype, cells):
+def problems(draw, dtype, cells, hidden):
     size = st.integers(1, 12)
     time, batch = draw(size), draw(size)
     shortest = st.just(0) if draw(st.integers(0, 9)) == 9 else st.integers(0, time)
@@ -27,7 +27,7 @@ def problems(draw, dtype, cells):
         draw(st.sampled_from(cells)),
         draw(st.lists(shortest, min_size=batch, max_size=batch)),
         F=draw(size),
-        H=draw(size),
+        H=draw(hidden),
         dtype=dtype,
         bias=draw(st.booleans()),
         masked=draw(st.booleans()),
@@ -44,9 +44,13 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 def test_every_engine_equals_the_loop(engine, dtype):
     # In float32 a sum just at zero may fall on either side of the ReLU: another function, another result.
     cells = [cell for cell in CELLS if dtype == torch.float64 or "relu" not in repr(cell)]
+    hidden = st.integers(1, 12)
+    if engine in ("auto", "native"):
+        # Each size of each cell takes two seconds to compile: few cells in sizes that other tests use too.
+        cells, hidden = FEW_CELLS, st.sampled_from([1, 4])
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-    @given(problems(dtype, cells))
+    @given(problems(dtype, cells, hidden))
     def check(problem):
         # A layer norm of nearly equal features magnifies rounding, by up to ε^-½ = 300.
         magnified = 10 if dtype == torch.float32 and problem.cell in MIXING else 1
@@ -64,10 +68,14 @@ def test_every_cell_equals_the_loop(cell, lengths, reverse, engine):
     assert_same(problem.results(engine), problem.results("loop"), 1e-12)
 
 
-@pytest.mark.parametrize("engine", ["loop", "function", "native", "torch"])
+# Hidden sizes for numerical derivatives: small, but for the native engine one that is compiled anyway.
+SMALL = {"loop": 2, "function": 2, "torch": 2, "native": 4}
+
+
+@pytest.mark.parametrize("engine", SMALL)
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_gradients_are_derivatives(cell, engine):
-    problem = Problem.draw(cell, [3, 2, 0], F=2, H=2, masked=engine != "torch", reverse=True)
+    problem = Problem.draw(cell, [3, 2, 0], F=2, H=SMALL[engine], masked=engine != "torch", reverse=True)
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]
     assert gradcheck(lambda *tensors: problem.run(engine, *tensors), inputs)
 
@@ -75,7 +83,7 @@ def test_gradients_are_derivatives(cell, engine):
 @pytest.mark.parametrize("engine", ["function", "native", "torch"])
 @pytest.mark.parametrize("cell", [*ELEMENTWISE, ProjectedLSTM(3)], ids=repr)
 def test_second_derivatives(cell, engine):
-    problem = Problem.draw(cell, [2, 1], F=2, H=2, masked=engine != "torch")
+    problem = Problem.draw(cell, [2, 1], F=2, H=SMALL[engine], masked=engine != "torch")
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]
     assert gradgradcheck(lambda *tensors: problem.run(engine, *tensors), inputs)
 

@@ -1,55 +1,22 @@
-"""The native engine: what it compiles, how it keeps it, and what it leaves to the others."""
+"""The native engine: what it makes of a cell, and that its results are the loop's."""
 
 from __future__ import annotations
-
-import logging
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problem import CELLS, COMPILES, MatrixOfZeros, Problem, assert_same
+from problem import CELLS, COMPILES, MatrixOfZeros, Problem, assert_equals_loop, assert_same
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import Request, native
-from gatewise.engine.native import kernel, library
 from gatewise.engine.native.emit import source
 from gatewise.engine.native.trace import trace
 from gatewise.engine.request import Unsupported
 from gatewise.nn import Recurrent
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")
-
-
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """Nothing compiled yet, in this process or in the cache, which is returned."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(kernel, "_libraries", {})
-    monkeypatch.setattr(kernel, "_kernels", type(kernel._kernels)())
-    monkeypatch.setattr(engines, "_logged", set())
-    for cached in (library._compiler, library._native_flags):
-        cached.cache_clear()
-    yield tmp_path / "gatewise" / "engine"
-    for cached in (library._compiler, library._native_flags):
-        cached.cache_clear()
-
-
-def compiles_in(monkeypatch) -> list[str]:
-    """The calls of the compiler from here on."""
-    calls: list[str] = []
-    compile_ = library._compile
-    monkeypatch.setattr(library, "_compile", lambda *args: calls.append("cc") or compile_(*args))
-    return calls
-
-
-def as_the_loop(cell: Cell, **problem) -> None:
-    drawn = Problem.draw(cell, [4, 3, 1], **problem)
-    assert_same(drawn.results("native"), drawn.results("loop"), 1e-12)
 
 
 # What it makes of a cell
@@ -131,13 +98,17 @@ class Everything(Cell):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_every_operation_has_torchs_values_and_derivatives(reverse):
     trace(Everything(), 5)  # supported, or what follows would compare the loop with itself
-    as_the_loop(Everything(), H=5, masked=True, reverse=reverse)
+    assert_equals_loop(Everything(), H=5, masked=True, reverse=reverse)
 
 
-@pytest.mark.parametrize("size", [2, 3, 7, 8, 17, 33, 40])
-@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
+# Of single precision a vector has 4, 8 or 16 numbers, of double precision half of them.
+@pytest.mark.parametrize(
+    ("cell", "size"),
+    [*((LSTM(), size) for size in (3, 7, 16, 40)), (GRU(), 7), (GRU(), 29)],
+    ids=lambda value: type(value).__name__ if isinstance(value, Cell) else value,
+)
 def test_sizes_that_are_no_multiple_of_a_vector(cell, size):
-    as_the_loop(cell, H=size)
+    assert_equals_loop(cell, H=size)
     drawn = Problem.draw(cell, [4, 3, 1], H=size, dtype=torch.float32)
     assert_same(drawn.results("native"), drawn.results("loop"), 1e-5)
 
@@ -190,7 +161,7 @@ def test_sequences_of_every_form(cell, lengths, reverse):
     steps=st.integers(1, 40),
     batch=st.integers(1, 40),
     inputs=st.integers(1, 40),
-    hidden=st.sampled_from([1, 2, 3, 7, 13, 16, 29, 40]),
+    hidden=st.sampled_from([1, 2, 3, 7, 16, 40]),
     seed=st.integers(0, 99),
     recompute=st.booleans(),
 )
@@ -204,7 +175,7 @@ def test_any_size(steps, batch, inputs, hidden, seed, recompute):
 
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_what_is_computed_again_is_what_was_there(cell):
-    as_the_loop(cell, H=5, masked=True, recompute=True)
+    assert_equals_loop(cell, H=4, masked=True, recompute=True)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -223,151 +194,6 @@ def test_gates_with_gradients_are_the_loops():
     rnn = Recurrent(3, 4, engine="native")
     gates = rnn(torch.randn(5, 2, 3), return_gates=True)[2]
     assert gates["f"].requires_grad
-
-
-# How it is kept
-
-
-def test_compiled_once_for_all_cells_of_a_kind(fresh, monkeypatch):
-    calls = compiles_in(monkeypatch)
-    as_the_loop(LSTM(), H=4)
-    as_the_loop(LSTM(forget_bias=0.0), H=4)
-    assert calls == ["cc"] * 3, "the cell forward and backward, and the products of all cells"
-    as_the_loop(LSTM(), H=5)
-    assert calls == ["cc"] * 5
-    assert len(list(fresh.glob("*.so"))) == 5
-    assert not list(fresh.glob(".new-*"))
-
-
-@pytest.mark.parametrize("damage", ["cut", "swapped", "no digest", "gone"])
-def test_a_cache_that_is_not_whole_is_made_again(fresh, monkeypatch, damage):
-    as_the_loop(RNN(), H=4)
-    products = set(fresh.glob("*.so"))
-    as_the_loop(GRU(), H=4)
-    kept, _ = set(fresh.glob("*.so")) - products
-    digest = kept.with_name(kept.name + ".sha256")
-    {
-        "cut": lambda: kept.write_bytes(kept.read_bytes()[:700]),
-        "swapped": lambda: kept.write_bytes(b"\x7fELF" + bytes(4000)),
-        "no digest": digest.unlink,
-        "gone": kept.unlink,
-    }[damage]()
-    kernel._libraries.clear()
-    kernel._kernels.clear()
-    calls = compiles_in(monkeypatch)
-    as_the_loop(GRU(), H=4)
-    assert calls == ["cc"]
-    kernel._libraries.clear()
-    kernel._kernels.clear()
-    as_the_loop(GRU(), H=4)
-    assert calls == ["cc"], "mended by the compilation before"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes of folders")
-def test_a_cache_that_others_may_write_is_not_used(fresh):
-    fresh.mkdir(parents=True)
-    fresh.chmod(0o777)
-    as_the_loop(RNN(), H=4)
-    assert list(fresh.iterdir()) == []
-
-
-def test_no_place_for_a_cache(fresh):
-    fresh.parent.parent.joinpath("gatewise").write_text("a file in its way")
-    as_the_loop(RNN(), H=4)
-
-
-@pytest.mark.parametrize("cc", ["/no/such/compiler", "false", ""])
-def test_without_a_compiler_another_engine_runs(fresh, monkeypatch, caplog, cc):  # noqa: ARG001
-    monkeypatch.setenv("CC", cc)
-    if not cc:
-        monkeypatch.setattr(library, "COMPILERS", ())
-    with caplog.at_level(logging.INFO, "gatewise"):
-        for _ in range(2):
-            as_the_loop(LSTM(), H=4)
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("engine=native: LSTM cannot run on the native engine: ")
-    assert "compile" in line
-
-
-@pytest.mark.parametrize("broken", ["write", "load"])
-def test_a_disk_that_takes_or_runs_nothing(fresh, monkeypatch, caplog, broken):  # noqa: ARG001
-    def full(*args, **kwargs):  # noqa: ARG001
-        raise OSError(28, "No space left on device")
-
-    if broken == "write":
-        monkeypatch.setattr(library.tempfile, "TemporaryDirectory", full)
-    else:
-        monkeypatch.setattr(library.ctypes, "CDLL", full)  # as on a disk mounted noexec
-    with caplog.at_level(logging.INFO, "gatewise"):
-        as_the_loop(LSTM(), H=4)
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert "compiled code that cannot be written or loaded" in line
-
-
-def test_a_kept_trace_needs_no_tracing(fresh, monkeypatch):
-    as_the_loop(GRU(), H=4)
-    assert len(list(fresh.glob("*.json"))) == 1
-    monkeypatch.setattr(kernel, "trace", lambda *_: pytest.fail("traced again"))
-    kernel._kernels.clear()
-    as_the_loop(GRU(), H=4)
-    for kept in fresh.glob("*.json*"):
-        kept.write_text("{}")
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh.parent.parent))
-    kernel._kernels.clear()
-    as_the_loop(GRU(), H=4)
-
-
-def test_processes_compile_beside_each_other(fresh):
-    code = (
-        "import torch; from gatewise.nn import Recurrent;"
-        "print(Recurrent(2, 6, engine='native')(torch.ones(3, 2, 2))[0].shape)"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    assert [process.communicate()[0].strip() for process in processes] == ["torch.Size([3, 2, 6])"] * 3
-    assert len(list(fresh.glob("*.so"))) == 3
-
-
-# Where it is called from
-
-
-# Dynamo looks at every attribute of a tensor.
-@pytest.mark.filterwarnings("ignore:The .grad attribute")
-def test_inside_a_compiled_model_and_a_forked_worker():
-    model = torch.nn.Sequential(Recurrent(3, 4, engine="native"))
-    x = torch.randn(5, 2, 3)
-    compiled = torch.compile(model, backend="eager")
-    torch.testing.assert_close(compiled(x)[0], model(x)[0])
-    compiled(x)[0].sum().backward()
-    if hasattr(os, "fork"):
-        context = torch.multiprocessing.get_context("fork")
-        with context.Pool(1) as pool:
-            there = pool.apply_async(_last_output, (model, x)).get(timeout=60)
-        torch.testing.assert_close(torch.tensor(there), model(x)[0][-1].detach())
-
-
-def _last_output(model, x):
-    with torch.no_grad():
-        return model(x)[0][-1].tolist()
-
-
-def within_hooks():
-    """What activation checkpointing does."""
-    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
-
-
-MODES = [torch.inference_mode, torch.no_grad, lambda: torch.autograd.set_detect_anomaly(True), within_hooks]
-
-
-@pytest.mark.parametrize("mode", MODES, ids=["inference", "no_grad", "anomaly", "hooks"])
-def test_a_cell_first_met_in_another_mode(fresh, mode):  # noqa: ARG001
-    problem = Problem.draw(GRU(), [3, 2])
-    with mode():
-        problem.run("native", *problem.tensors)
-    assert not engines._logged
-    assert_same(problem.results("native"), problem.results("loop"), 1e-12)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
