@@ -1,4 +1,4 @@
-"""Cells of every kind, and one ragged batch for a cell: what the tests of engines run."""
+"""What the tests of engines run: cells of every kind, and a ragged batch for each."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class LayerNormRNN(Cell):
 
 
 class InputNormRNN(Cell):
-    """Mixes features of the input alone, which no loop runs through."""
+    """Mixes only features of the input, which is outside the loop over steps."""
 
     gates = ("n",)
     states = ("h",)
@@ -75,7 +75,7 @@ class MatrixOfZeros(Cell):
 
 
 class Memoryless(Cell):
-    """Takes neither r nor the state: no gradient flows back through time."""
+    """Uses neither r nor the state: no gradient flows back through time."""
 
     gates = ("n",)
     states = ("h",)
@@ -85,7 +85,7 @@ class Memoryless(Cell):
 
 
 class SomeProducts(Cell):
-    """Of three gates the outer two have a recurrent product."""
+    """The first and the last of three gates have a recurrent product."""
 
     gates = ("f", "i", "n")
     recurrent = ("f", "n")
@@ -207,20 +207,20 @@ class Problem:
         with torch.autocast("cpu", torch.bfloat16, autocast):
             values = self.run(engine, *tensors)
         grads = torch.autograd.grad(self.loss(values), tensors, allow_unused=True)
-        found = dict(zip(["outputs", *(f"final.{s}" for s in self.cell.states)], values, strict=True))
+        results = dict(zip(["outputs", *(f"final.{s}" for s in self.cell.states)], values, strict=True))
         for name, tensor, grad in zip(self.names, tensors, grads, strict=True):
-            found[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
-        return {name: value.detach() for name, value in found.items()}
+            results[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
+        return {name: value.detach() for name, value in results.items()}
 
     def loss(self, values):
         return sum((w * v).sum() for w, v in zip(self.loss_weights, values, strict=True))
 
 
-def assert_same(found, expected, tolerance, equal_nan=False):
-    assert found.keys() == expected.keys()
+def assert_same(results, expected, tolerance, equal_nan=False):
+    assert results.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name],
+            results[name],
             value,
             rtol=tolerance,
             atol=tolerance,

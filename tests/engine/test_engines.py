@@ -1,4 +1,4 @@
-"""Every engine gives the loop's results: values, gradients, second derivatives, oddities."""
+"""Every engine gives the loop's results: values, gradients, second derivatives, edge cases."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 @pytest.mark.parametrize("engine", OTHERS)
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_every_engine_equals_the_loop(engine, dtype):
-    # In float32 a sum just at zero may fall on either side of the ReLU: another function, another result.
+    # In float32 a sum near zero may be on either side of the ReLU, with another gradient.
     cells = [cell for cell in CELLS if dtype == torch.float64 or "relu" not in repr(cell)]
     hidden = st.integers(1, 12)
     if engine in ("auto", "native"):
@@ -89,7 +89,7 @@ def test_second_derivatives(cell, engine):
 
 
 def test_create_graph_through_a_carried_state():
-    """The second call's state is a function of the same weights; each call answers for its own part."""
+    """The state of the second call depends on the same weights; each call differentiates its own part."""
 
     def gradients(engine):
         problem = Problem.draw(LSTM(), [3, 2])
@@ -117,7 +117,7 @@ def test_create_graph_with_one_tensor_in_two_places():
 
 @pytest.mark.parametrize("cell", [LSTM(), GRU(), RNN()], ids=repr)
 def test_create_graph_in_float32(cell):
-    """Where torch runs an LSTM by oneDNN, which has no second derivatives."""
+    """In float32 torch runs an LSTM with oneDNN, which has no second derivatives."""
 
     def gradients(engine):
         problem = Problem.draw(cell, [3, 2], dtype=torch.float32)
@@ -181,7 +181,7 @@ def test_what_is_not_finite_stays_in_its_sequence(cell, value, engine):
             reached.all() if problem.noise is None else reached.any()
         )  # zoneout keeps features as they were
         assert_same(dirty, loop, 1e-12, equal_nan=True)
-    # Of 0 · ∞ and ∞ the engines may sum in another order; finite is finite in both.
+    # The engines may add 0 · ∞ and ∞ in another order, but agree on what is finite.
     for name, expected in loop.items():
         assert torch.equal(dirty[name].isfinite(), expected.isfinite()), name
 
@@ -195,15 +195,15 @@ def test_what_is_not_finite_stays_in_its_sequence(cell, value, engine):
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_no_steps_change_nothing(cell, masked, reverse, engine):
     problem = Problem.draw(cell, [0, 0], masked=masked, reverse=reverse)
-    found = problem.results(engine)
+    results = problem.results(engine)
     initial = dict(zip(problem.names, problem.tensors, strict=True))
-    assert found["outputs"].shape == (0, cell.state_sizes(4)[0])
+    assert results["outputs"].shape == (0, cell.state_sizes(4)[0])
     for k, name in enumerate(cell.states):
-        assert torch.equal(found[f"final.{name}"], initial[f"initial.{name}"])
+        assert torch.equal(results[f"final.{name}"], initial[f"initial.{name}"])
         # d/ds of Σ w·s is w.
-        assert torch.equal(found[f"grad initial.{name}"], problem.loss_weights[1 + k])
+        assert torch.equal(results[f"grad initial.{name}"], problem.loss_weights[1 + k])
     for name in ("x", "U", "W", "b"):
-        assert not found[f"grad {name}"].any(), name
+        assert not results[f"grad {name}"].any(), name
 
 
 # Shapes that do not fit
@@ -251,7 +251,7 @@ def test_engines_that_exist(name):
     ("name", "hint"),
     [("functoin", " (did you mean 'function'?)"), ("Loop", " (did you mean 'loop'?)"), ("cudnn", "")],
 )
-def test_engines_that_do_not(name, hint):
+def test_engines_that_do_not_exist(name, hint):
     with pytest.raises(ValueError, match="engine=") as error:
         RECURRENT.check({"engine": name})
     assert str(error.value).startswith(f"engine={name!r} is unknown{hint}; choose one of: auto, ")

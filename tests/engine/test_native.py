@@ -23,18 +23,18 @@ pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")
 
 
 def test_an_lstm_keeps_four_gates_and_the_squashed_cell_state():
-    recorded = trace(LSTM(), 8)
+    recording = trace(LSTM(), 8)
     # Backpropagation needs i, f, n, o and tanh(c'); c is kept as a state anyway.
-    assert len(recorded.saved) == 5
-    assert recorded.grad["a"] == recorded.grad["r"]
-    assert recorded.grad["s"][0] is None  # h enters through W h alone
+    assert len(recording.saved) == 5
+    assert recording.grad["a"] == recording.grad["r"]
+    assert recording.grad["s"][0] is None  # h enters through W h alone
 
 
 def test_a_gru_keeps_what_its_reset_gate_multiplies():
     # r, z, n and W h + d; h - n is computed again, which is cheaper than reading it.
-    recorded = trace(GRU(), 8)
-    assert len(recorded.saved) == 4
-    assert recorded.grad["a"] != recorded.grad["r"]
+    recording = trace(GRU(), 8)
+    assert len(recording.saved) == 4
+    assert recording.grad["a"] != recording.grad["r"]
 
 
 def test_nothing_in_the_code_knows_a_cell_by_name():
@@ -68,13 +68,13 @@ class Branching(Cell):
         (RNN(), 1, "a hidden size of 1"),
     ],
 )
-def test_what_it_cannot_express_is_named(cell, size, reason):
+def test_the_reason_names_what_it_cannot_express(cell, size, reason):
     with pytest.raises(Unsupported, match=reason):
         trace(cell, size)
 
 
 class Everything(Cell):
-    """Every operation that the engine has C for, away from where they have no derivative."""
+    """Every operation that the engine has C code for, where it has a derivative."""
 
     gates = ("u", "v")
     states = ("h", "m")
@@ -97,7 +97,7 @@ class Everything(Cell):
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_every_operation_has_torchs_values_and_derivatives(reverse):
-    trace(Everything(), 5)  # supported, or what follows would compare the loop with itself
+    trace(Everything(), 5)  # raises where it is not supported: the loop would be compared with itself
     assert_equals_loop(Everything(), H=5, masked=True, reverse=reverse)
 
 
@@ -128,22 +128,22 @@ def test_extreme_values_are_those_of_torch():
         weights = engines.Weights(
             torch.eye(size, dtype=dtype), torch.zeros(size, size, dtype=dtype), None, {}
         )
-        # One row each, as 0 · ∞ in the product with the identity is no number.
+        # One row each: in a product with the identity, 0 · ∞ would be NaN.
         for k, value in enumerate(x[0].to(dtype)):
             one = torch.full((1, size), 0.5, dtype=dtype)
             one[0, k] = value
             a = engines.Weights(torch.full((size, 1), 1.0, dtype=dtype), weights.hidden, None, {})
             state = tuple(torch.zeros(1, size, dtype=dtype) for _ in range(3))
-            found = native.run(Request(Squash(), a, value.view(1, 1), (1,), state))
+            result = native.run(Request(Squash(), a, value.view(1, 1), (1,), state))
             expected = [torch.sigmoid(value), torch.exp(value), torch.tanh(value)]
-            for ours, theirs in zip(found.state, expected, strict=True):
-                # Below the smallest normal number exp is 0 here.
+            for new, wanted in zip(result.state, expected, strict=True):
+                # Below the smallest normal number the engine's exp is 0.
                 torch.testing.assert_close(
-                    ours, theirs.expand(1, size), rtol=tolerance, atol=2e-38, equal_nan=True
+                    new, wanted.expand(1, size), rtol=tolerance, atol=2e-38, equal_nan=True
                 )
 
 
-# More rows than a chunk of steps has, more than a tile of the products, and fewer than are worth packing for.
+# More rows than a chunk of steps has, more than a tile of the products has, and too few to pack weights for.
 LENGTHS = {"chunks": [40] * 11 + [33, 17, 1, 0], "tiles": [5] * 29, "few": [2, 1], "one": [150]}
 
 
@@ -174,7 +174,7 @@ def test_any_size(steps, batch, inputs, hidden, seed, recompute):
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
-def test_what_is_computed_again_is_what_was_there(cell):
+def test_recomputing_gives_the_same_results(cell):
     assert_equals_loop(cell, H=4, masked=True, recompute=True)
 
 
@@ -190,7 +190,7 @@ def test_gates_are_those_of_the_loop(cell, reverse):
         torch.testing.assert_close(gates[name], values, rtol=1e-12, atol=1e-13)
 
 
-def test_gates_with_gradients_are_the_loops():
+def test_gates_with_gradients_come_from_the_loop():
     rnn = Recurrent(3, 4, engine="native")
     gates = rnn(torch.randn(5, 2, 3), return_gates=True)[2]
     assert gates["f"].requires_grad
@@ -203,6 +203,6 @@ def test_inference_gives_the_values_of_training(cell, reverse):
     trained = problem.run("native", *(t.requires_grad_() for t in problem.tensors))
     with torch.no_grad():
         inferred = problem.run("native", *problem.tensors)
-    # Up to where the compiler rounds once for a product and a sum: what is kept of a step has to be rounded.
-    for ours, theirs in zip(inferred, trained, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-15)
+    # Not equal: the compiler may round a product and a sum once, but what is kept of a step is rounded.
+    for without, with_gradients in zip(inferred, trained, strict=True):
+        torch.testing.assert_close(without, with_gradients, rtol=1e-14, atol=1e-15)

@@ -168,7 +168,7 @@ def test_processes_compile_beside_each_other(fresh):
 # Where it is called from
 
 
-# Dynamo looks at every attribute of a tensor.
+# Dynamo reads every attribute of a tensor.
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_inside_a_compiled_model_and_a_forked_worker():
     model = torch.nn.Sequential(Recurrent(3, 4, engine="native"))
@@ -189,7 +189,7 @@ def _last_output(model, x):
 
 
 def within_hooks():
-    """What activation checkpointing does."""
+    """As activation checkpointing has them."""
     return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
 
 

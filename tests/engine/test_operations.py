@@ -1,4 +1,4 @@
-"""Every function of torch that the native engine expresses, in value and derivative, beside torch itself."""
+"""Every function of torch that the native engine expresses: its values and derivatives are torch's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def norm(x, order):
     return torch.linalg.vector_norm(x, order, dim=-1, keepdim=True)
 
 
-# Of two gates u and v; where a function is not defined everywhere, of what it is defined for.
+# Functions of two gates u and v; where one is not defined everywhere, of values that it is defined for.
 FUNCTIONS = {
     # Activations
     "silu": lambda u, _: F.silu(u),
@@ -103,7 +103,7 @@ FUNCTIONS = {
     "nan_to_num": lambda u, _: torch.nan_to_num(u, 0.1, 2.0, -2.0),
     "xor": lambda u, v: torch.where((u > 0) ^ (v > 0), u, 2 * v),
     "masked_fill": lambda u, v: u.masked_fill(v > 0, 0.5),
-    # Steps, which have no derivative but that of what they are taken from
+    # Step functions, whose derivative is 0: multiplied with v
     "floor": lambda u, v: torch.floor(u) * v,
     "ceil": lambda u, v: torch.ceil(u) * v,
     "trunc": lambda u, v: torch.trunc(u) * v,
@@ -187,9 +187,9 @@ def test_values_and_derivatives(name, dtype, both):
     assert any(grad.any() for grad in loop[1:])
 
 
-# Where values are no measure: of equal numbers all of `std` is rounding; of ∞ torch's gelu makes NaN in
-# single precision and ∞ in double; and the engine's sigmoid ends at the smallest normal number, torch's at 0.
-ELSEWHERE = {
+# Values that are not compared: `std` of equal numbers is all rounding; torch's gelu of ∞ is NaN in single
+# precision and ∞ in double; the engine's sigmoid ends at the smallest normal number, torch's at 0.
+NOT_COMPARED = {
     "std": lambda _: True,
     "gelu": lambda x: x == math.inf,
     "silu": lambda x: x == -math.inf,
@@ -214,8 +214,8 @@ def test_values_at_the_limits(dtype, both):  # noqa: ARG001 - which compiles the
     tolerance = {torch.float64: 1e-12, torch.float32: 2e-5}[dtype]
     assert len(results) == len(FUNCTIONS)
     for name, value, expected in results:
-        elsewhere = ELSEWHERE.get(name, lambda _: False)
-        there = [k for k, number in enumerate(x[:, 0].tolist()) if not elsewhere(number)]
+        excluded = NOT_COMPARED.get(name, lambda _: False)
+        there = [k for k, number in enumerate(x[:, 0].tolist()) if not excluded(number)]
         torch.testing.assert_close(
             value[there],
             expected[there],
@@ -235,7 +235,7 @@ def test_what_a_function_takes_from_the_dtype(dtype):
         def step(self, a, r, s, p):  # noqa: ARG002
             return (F.rms_norm(a.n + r.n, a.n.shape[-1:]),), {}
 
-    # Without an `eps`, rms_norm adds the dtype's.
+    # Without an `eps`, rms_norm adds that of the dtype.
     numbers = [arg for op in trace(Normed(), 6, dtype).forward for arg in op.args if isinstance(arg, float)]
     assert torch.finfo(dtype).eps in numbers
 

@@ -1,4 +1,4 @@
-"""The native engine on several threads: each takes sequences, or a part of every step."""
+"""The native engine on several threads: each runs some sequences, or a part of every step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_threads_share_the_sequences(cell, reverse, three_threads):  # noqa: ARG
 @TOGETHER
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(
-    # The columns of H = 4 are for one thread; of its rows each has some.
+    # With H = 4 one thread has all columns, but each has some rows.
     ("cell", "H", "recompute"),
     [*((cell, 4, False) for cell in CELLS), *((cell, 40, True) for cell in FEW_CELLS)],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else None,
@@ -55,7 +55,7 @@ def test_threads_share_every_step(cell, reverse, recompute, H, three_threads, mo
 
     monkeypatch.setattr(call.Call, "forward", spy)
     assert_same(problem.results("native"), problem.results("loop"), 1e-12)
-    if not isinstance(cell, MatrixOfZeros):  # which another engine has to run
+    if not isinstance(cell, MatrixOfZeros):  # another engine runs it
         assert together == [len(cell.recurrent) > 0]
 
 
@@ -74,7 +74,7 @@ assert_same(problem.results("native"), problem.results("loop"), 1e-12)
 {then}
 print("same")
 """
-# The backward pass in a process that was forked between the two: it has none of the threads.
+# The backward pass as in a process that was forked after the forward pass: it has none of the threads.
 FORKED = """
 import os
 forward = call.Call.backward

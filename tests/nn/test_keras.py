@@ -82,8 +82,8 @@ def test_outputs_are_those_of_keras(kind, bidirectional, bias):
         layers.append([array for arrays in directions for array in arrays[: 3 if bias else 2]])
 
     recurrent = Recurrent.from_keras(cell, layers)
-    found, _ = recurrent(torch.from_numpy(x))
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-13)
+    outputs, _ = recurrent(torch.from_numpy(x))
+    np.testing.assert_allclose(outputs.detach().numpy(), expected, rtol=0, atol=1e-13)
     settings = (recurrent.num_layers, recurrent.bidirectional, recurrent.bias, recurrent.batch_first)
     assert settings == (2, bidirectional, bias, True)
 

@@ -1,4 +1,4 @@
-"""What holds for every batch: padding, alone or together, directions, steps, order."""
+"""Laws for every batch: padding, alone or together, directions, steps, order."""
 
 import copy
 
@@ -62,10 +62,10 @@ def test_padding_never_changes_a_result(batch, garbage):
 
     dirty = x.clone()
     dirty[padding] = garbage
-    clean, found = results(x), results(dirty)
-    assert all(map(torch.equal, found, clean))
-    assert not found[0][padding].any()
-    grad_x = found[1 + len(recurrent.cell.states)]
+    clean, with_garbage = results(x), results(dirty)
+    assert all(map(torch.equal, with_garbage, clean))
+    assert not with_garbage[0][padding].any()
+    grad_x = with_garbage[1 + len(recurrent.cell.states)]
     assert not grad_x[padding].any()
     assert grad_x.isfinite().all()
 
