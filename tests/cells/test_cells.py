@@ -114,20 +114,20 @@ def test_step_is_the_equations_of_the_docstring(cell, equations):
     r = {gate: draw((BATCH, HIDDEN)) for gate in cell.recurrent}
     s = {state: draw((BATCH, HIDDEN)) for state in cell.states}
     p = {name: draw(value.shape) for name, value in cell.own_parameters(HIDDEN).items()}
-    expected_state, expected_shown = equations(a, r, s, p)
+    expected_state, expected_gates = equations(a, r, s, p)
 
     def tensors(values):
         return {name: torch.from_numpy(value) for name, value in values.items()}
 
-    state, shown = cell.step(
+    state, gates = cell.step(
         cell.Gates(**tensors(a)), cell.Recurrent(**tensors(r)), cell.State(**tensors(s)), _Named(tensors(p))
     )
 
-    assert list(shown) == list(expected_shown)
+    assert list(gates) == list(expected_gates)
     for value, name in zip(state, cell.states, strict=True):
         np.testing.assert_allclose(value.numpy(), expected_state[name], rtol=0, atol=1e-14, err_msg=name)
-    for name, value in shown.items():
-        np.testing.assert_allclose(value.numpy(), expected_shown[name], rtol=0, atol=1e-14, err_msg=name)
+    for name, value in gates.items():
+        np.testing.assert_allclose(value.numpy(), expected_gates[name], rtol=0, atol=1e-14, err_msg=name)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -139,7 +139,7 @@ def test_zoneout_is_its_equation(cell, equations, training):
     s = {state: draw(shape) for state in cell.states}
     p = {name: draw(value.shape) for name, value in cell.own_parameters(HIDDEN).items()}
     d = {state: (draw(shape) > 0).astype(float) if training else 0.3 for state in cell.states}
-    new, shown = equations(a, r, s, p)
+    new, expected_gates = equations(a, r, s, p)
 
     zoned = zoneout(cell, dict.fromkeys(cell.states, 0.3), training)
     noise = [d[state] for state in cell.states] if training else []
@@ -149,12 +149,12 @@ def test_zoneout_is_its_equation(cell, equations, training):
     r, s_named = (
         kind(*values) for kind, values in zip((zoned.Recurrent, zoned.State), arguments, strict=True)
     )
-    state, found = zoned.step(zoned.split_gates(blocks), r, s_named, own)
+    state, gates = zoned.step(zoned.split_gates(blocks), r, s_named, own)
 
     for name, value in zip(cell.states, state, strict=True):
         expected = d[name] * s[name] + (1 - d[name]) * new[name]
         np.testing.assert_allclose(value.numpy(), expected, rtol=0, atol=1e-14, err_msg=name)
-    assert found.keys() == shown.keys()
+    assert gates.keys() == expected_gates.keys()
 
 
 class _Named:
@@ -234,8 +234,8 @@ def test_recurrent_names_gates_in_their_order(wrong):
 def test_gates_that_are_both_shut_share_evenly():
     # σ(-200) is 0 in float32, and 0 / (0 + 0) no number.
     shut = torch.full((1, 1), -200.0)
-    _, shown = MinLSTM().step(MinLSTM.Gates(f=shut, i=shut, n=shut), (), MinLSTM.State(shut), None)
-    assert (shown["f"].item(), shown["i"].item()) == (0.5, 0.5)
+    _, gates = MinLSTM().step(MinLSTM.Gates(f=shut, i=shut, n=shut), (), MinLSTM.State(shut), None)
+    assert (gates["f"].item(), gates["i"].item()) == (0.5, 0.5)
 
 
 def test_a_cell_without_equations_cannot_be_made():

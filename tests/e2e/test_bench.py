@@ -119,7 +119,7 @@ def test_an_engine_that_cannot_run_a_cell_is_left_out_and_says_why(place: Place,
     words = ["sizes=4x2x3x4,3x2x3x4", "engines=function,loop", "rounds=1", "file=a.csv"]
     result = place.ok("bench", "engine", "cell=LayerNormLSTM", *words)
     assert {row["contender"] for row in rows_of(place.folder / "a.csv")} == {"loop"}
-    said = "engine=function: LayerNormLSTM with a step that mixes features: not by the function engine\n"
+    said = "engine=function: LayerNormLSTM cannot run on the function engine: a step that mixes features\n"
     assert said in result.out
 
 

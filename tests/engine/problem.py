@@ -1,4 +1,4 @@
-"""Cells of every kind, and one ragged batch for a cell: what the tests of engines run."""
+"""What the tests of engines run: cells of every kind, and a ragged batch for each."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ from gatewise.cells import (
     ProjectedLSTM,
 )
 from gatewise.cells.zoneout import zoneout
-from gatewise.engine import ENGINES, Weights
+from gatewise.engine import ENGINES, Request, Weights
 from gatewise.engine.native import library
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 
 
 def compiles() -> bool:
@@ -50,7 +50,7 @@ class LayerNormRNN(Cell):
 
 
 class InputNormRNN(Cell):
-    """Mixes features of the input alone, which no loop runs through."""
+    """Mixes only features of the input, which is outside the loop over steps."""
 
     gates = ("n",)
     states = ("h",)
@@ -75,7 +75,7 @@ class MatrixOfZeros(Cell):
 
 
 class Memoryless(Cell):
-    """Takes neither r nor the state: no gradient flows back through time."""
+    """Uses neither r nor the state: no gradient flows back through time."""
 
     gates = ("n",)
     states = ("h",)
@@ -85,7 +85,7 @@ class Memoryless(Cell):
 
 
 class SomeProducts(Cell):
-    """Of three gates the outer two have a recurrent product."""
+    """The first and the last of three gates have a recurrent product."""
 
     gates = ("f", "i", "n")
     recurrent = ("f", "n")
@@ -117,6 +117,16 @@ ELEMENTWISE = [
 MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros(), zoneout(LayerNormRNN(), {"h": 0.5}, True)]
 PROJECTED = [ProjectedLSTM(2), ProjectedLSTM(7), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
 CELLS = [*ELEMENTWISE, *MIXING, *PROJECTED]
+# At least one for each path through the code around the step.
+FEW_CELLS = [
+    ELEMENTWISE[0],
+    ELEMENTWISE[1],
+    ELEMENTWISE[9],
+    SomeProducts(),
+    Memoryless(),
+    MIXING[1],
+    PROJECTED[1],
+]
 
 
 @dataclass
@@ -176,14 +186,17 @@ class Problem:
 
     def run(self, engine, *tensors):
         """(outputs, final state…) as a function of the tensors."""
+        result = engines.run(engine, self.request(tensors))
+        return (result.outputs, *result.state)
+
+    def request(self, tensors, **settings):
         named = dict(zip(self.names, tensors, strict=True))
         own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
         weights = Weights(named["U"], named["W"], named.get("b"), own, named.get("P"))
         state = tuple(named[f"initial.{name}"] for name in self.cell.states)
-        arguments = (self.cell, weights, named["x"], self.batch_sizes, state)
-        settings = {"reverse": self.reverse, "state_mask": self.mask, "noise": self.noise}
-        result = engines.run(engine, *arguments, **settings, recompute=self.recompute)
-        return (result.outputs, *result.state)
+        settings = {"reverse": self.reverse, "recompute": self.recompute, **settings}
+        masks = {"state_mask": self.mask, "noise": self.noise}
+        return Request(self.cell, weights, named["x"], self.batch_sizes, state, **masks, **settings)
 
     def results(self, engine, autocast=False, **replaced):
         """Every value and every gradient, by name."""
@@ -194,23 +207,29 @@ class Problem:
         with torch.autocast("cpu", torch.bfloat16, autocast):
             values = self.run(engine, *tensors)
         grads = torch.autograd.grad(self.loss(values), tensors, allow_unused=True)
-        found = dict(zip(["outputs", *(f"final.{s}" for s in self.cell.states)], values, strict=True))
+        results = dict(zip(["outputs", *(f"final.{s}" for s in self.cell.states)], values, strict=True))
         for name, tensor, grad in zip(self.names, tensors, grads, strict=True):
-            found[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
-        return {name: value.detach() for name, value in found.items()}
+            results[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
+        return {name: value.detach() for name, value in results.items()}
 
     def loss(self, values):
         return sum((w * v).sum() for w, v in zip(self.loss_weights, values, strict=True))
 
 
-def assert_same(found, expected, tolerance, equal_nan=False):
-    assert found.keys() == expected.keys()
+def assert_same(results, expected, tolerance, equal_nan=False):
+    assert results.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name],
+            results[name],
             value,
             rtol=tolerance,
             atol=tolerance,
             equal_nan=equal_nan,
             msg=lambda text, name=name: f"{name}: {text}",
         )
+
+
+def assert_equals_loop(cell: Cell, **settings) -> None:
+    """The native engine has the loop's results for this cell over one ragged batch."""
+    problem = Problem.draw(cell, [4, 3, 1], **settings)
+    assert_same(problem.results("native"), problem.results("loop"), 1e-12)

@@ -1,4 +1,4 @@
-"""Which engine runs a sequence, what it says of that, and the modes it is called in."""
+"""Which engine runs a request, what the log says about it, and the modes it is called in."""
 
 import copy
 import logging
@@ -26,7 +26,7 @@ from gatewise.cells import (
 )
 from gatewise.engine import ENGINES, function
 from gatewise.engine.native import kernel
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
@@ -35,7 +35,7 @@ def test_supports_cells_that_treat_each_feature_alone(cell):
     assert function.supports(copy.deepcopy(cell)) is (cell not in MIXING)
 
 
-BY_TORCH = ": not by the torch engine"
+ON_TORCH = "cannot run on the torch engine:"
 
 
 @pytest.mark.parametrize(
@@ -44,28 +44,28 @@ BY_TORCH = ": not by the torch engine"
         (
             "function",
             LayerNormRNN(),
-            ["LayerNormRNN with a step that mixes features: not by the function engine"],
+            ["LayerNormRNN cannot run on the function engine: a step that mixes features"],
         ),
-        ("torch", CoupledLSTM(), ["CoupledLSTM with equations that torch.nn does not have" + BY_TORCH]),
+        ("torch", CoupledLSTM(), [f"CoupledLSTM {ON_TORCH} equations that torch.nn does not have"]),
         (
             "torch",
             ProjectedLSTM(4),
-            ["ProjectedLSTM with a projection to as many features" + BY_TORCH],
+            [f"ProjectedLSTM {ON_TORCH} a projection to as many features"],
         ),
         pytest.param("native", LayerNormRNN(), [], marks=needs_compiler),
         pytest.param(
             "auto",
             MatrixOfZeros(),
             [
-                "MatrixOfZeros with the parameter V of shape (4, 4): not by the native engine",
-                "MatrixOfZeros with a step that mixes features: not by the function engine",
+                "MatrixOfZeros cannot run on the native engine: the parameter V of shape (4, 4)",
+                "MatrixOfZeros cannot run on the function engine: a step that mixes features",
             ],
             marks=needs_compiler,
         ),
     ],
 )
-def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_said", set())
+def test_a_cell_that_an_engine_cannot_run_is_logged_once(engine, cell, reasons, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_logged", set())
     with caplog.at_level(logging.INFO, "gatewise"):
         for _ in range(3):
             Problem.draw(cell, [2, 1]).results(engine)
@@ -79,44 +79,44 @@ def test_a_cell_that_an_engine_cannot_run_says_so_once(engine, cell, reasons, ca
         ({"autocast": True, "dtype": torch.float32}, "autocast"),
     ],
 )
-def test_a_sequence_that_torch_has_no_layer_for_says_so(problem, reason, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_said", set())
+def test_a_request_that_torch_has_no_layer_for_is_logged(problem, reason, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_logged", set())
     autocast = problem.pop("autocast", False)
     with caplog.at_level(logging.INFO, "gatewise"):
         Problem.draw(GRU(), [2, 1], **problem).results("torch", autocast)
-    assert [r.getMessage() for r in caplog.records] == [f"engine=torch: GRU with {reason}{BY_TORCH}"]
+    assert [r.getMessage() for r in caplog.records] == [f"engine=torch: GRU {ON_TORCH} {reason}"]
 
 
 class Leaky(RNN):
-    """Not torch's, though its class is."""
+    """A subclass of a cell that torch has, with other equations."""
 
     def step(self, a, r, s, p):
-        (h,), shown = super().step(a, r, s, p)
-        return (s.h + 0.1 * (h - s.h),), shown
+        (h,), gates = super().step(a, r, s, p)
+        return (s.h + 0.1 * (h - s.h),), gates
 
 
-def test_a_cell_made_from_one_of_torchs_is_not_taken_for_it():
+def test_a_subclass_of_a_cell_of_torchs_is_not_run_by_torch():
     problem = Problem.draw(Leaky(), [3, 2])
     assert_same(problem.results("torch"), problem.results("loop"), 1e-12)
 
 
 @pytest.mark.parametrize("engine", [name for name in OTHERS if name != "auto"])
-def test_a_cell_that_does_not_is_not_spoken_of(engine, caplog):
+def test_a_cell_that_an_engine_can_run_is_not_logged(engine, caplog):
     with caplog.at_level(logging.DEBUG, "gatewise"):
         Problem.draw(LSTM(), [2, 1]).results(engine)
     assert caplog.records == []
 
 
 @pytest.mark.parametrize(
-    ("cell", "compiler", "said"),
+    ("cell", "compiler", "starts"),
     [
-        pytest.param(LSTM(), "", ["LSTM by the native engine"], marks=needs_compiler),
-        (LSTM(), "/no", ["LSTM with a C compiler that cannot", "LSTM by the torch engine"]),
-        (CoupledLSTM(), "/no", ["CoupledLSTM with a C compiler that", "CoupledLSTM by the function engine"]),
+        pytest.param(LSTM(), "", ["LSTM runs on the native engine"], marks=needs_compiler),
+        (LSTM(), "/no", ["LSTM cannot run on the native", "LSTM runs on the torch engine"]),
+        (CoupledLSTM(), "/no", ["CoupledLSTM cannot run on the", "CoupledLSTM runs on the function engine"]),
     ],
 )
-def test_auto_says_once_what_it_takes_and_why_no_faster_one(cell, compiler, said, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_said", set())
+def test_auto_logs_once_what_it_takes_and_why_no_faster_one(cell, compiler, starts, caplog, monkeypatch):
+    monkeypatch.setattr(engines, "_logged", set())
     if compiler:
 
         def none(source):  # noqa: ARG001
@@ -127,9 +127,9 @@ def test_auto_says_once_what_it_takes_and_why_no_faster_one(cell, compiler, said
     with caplog.at_level(logging.INFO, "gatewise"):
         for _ in range(3):
             Problem.draw(cell, [2, 1]).results("auto")
-    found = [record.getMessage() for record in caplog.records]
-    assert len(found) == len(said)
-    for line, start in zip(found, said, strict=True):
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == len(starts)
+    for line, start in zip(lines, starts, strict=True):
         assert line.startswith(f"engine=auto: {start}")
 
 
@@ -148,7 +148,7 @@ def test_values_without_gradients(cell, engine, context):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_torch_func_looks_inside(engine):
-    """Gradients of each sample alone by vmap(grad): what no autograd.Function without a rule can give."""
+    """Per-sample gradients by vmap(grad), which need a rule that an autograd.Function here does not have."""
     problem = Problem.draw(GRU(), [3])
     _, *others = problem.tensors
     x = torch.randn(5, 3, 3, dtype=torch.float64)
@@ -165,13 +165,13 @@ def test_torch_func_looks_inside(engine):
 def test_autocast(cell, engine):
     problem = Problem.draw(cell, [6, 4, 1], F=8, H=8, dtype=torch.float32, masked=True)
     exact = problem.results("loop")
-    found = problem.results(engine, autocast=True)
+    results = problem.results(engine, autocast=True)
     for name, expected in exact.items():
         if name.startswith("grad"):
-            assert found[name].dtype == torch.float32, name
-        # bfloat16 keeps 8 bits, an error of 0.4 % per rounding; here some ten of them in a row. A sum near
-        # zero may fall on the ReLU's other side, which changes a whole gradient.
-        error = (found[name].float() - expected).norm() / expected.norm().clamp(min=1e-3)
+            assert results[name].dtype == torch.float32, name
+        # bfloat16 has 8 bits, so that each of some ten roundings in a row has an error of 0.4 %. A sum near
+        # zero may be on the other side of the ReLU, which changes a whole gradient.
+        error = (results[name].float() - expected).norm() / expected.norm().clamp(min=1e-3)
         assert error < (0.2 if "relu" in repr(cell) else 0.05), name
 
 

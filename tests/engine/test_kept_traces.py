@@ -1,4 +1,4 @@
-"""Traces that outlive their process: when one may be used again, and what is read of a file."""
+"""Traces that outlive their process: when one may be reused, and which files are refused."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Mine(Base):
 """
 
 
-def made(source: str = MODULE, arguments: str = "") -> Cell:
-    """The cell that a user's module makes."""
+def users_cell(source: str = MODULE, arguments: str = "") -> Cell:
+    """The cell of a user's module."""
     names: dict[str, object] = {"__name__": "users_module"}
     exec(compile(source, "users_module.py", "exec", dont_inherit=True), names)
     return eval(f"Mine({arguments})", names)
@@ -82,12 +82,12 @@ def made(source: str = MODULE, arguments: str = "") -> Cell:
 
 @pytest.mark.parametrize("cell", [*SHIPPED, *CELLS], ids=repr)
 def test_a_cell_of_plain_equations_has_a_digest(cell):
-    found = fingerprint(cell)
-    assert len(found) == 64
-    assert found == fingerprint(cell)
+    digest = fingerprint(cell)
+    assert len(digest) == 64
+    assert digest == fingerprint(cell)
 
 
-def test_no_two_cells_have_the_same():
+def test_no_two_cells_have_the_same_digest():
     assert len({fingerprint(cell) for cell in CELLS}) == len(CELLS)
 
 
@@ -119,9 +119,9 @@ def test_no_two_cells_have_the_same():
 )
 def test_what_changes_a_step_changes_its_digest(old, new):
     assert old in MODULE
-    changed = made(MODULE.replace(old, new))
+    changed = users_cell(MODULE.replace(old, new))
     assert fingerprint(changed) is not None
-    assert fingerprint(changed) != fingerprint(made())
+    assert fingerprint(changed) != fingerprint(users_cell())
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_what_changes_a_step_changes_its_digest(old, new):
         ("\n\n# other lines\n" + MODULE + "\nUNUSED = object()\n", "setting=1.0"),
     ],
 )
-def test_what_does_not_leaves_it(source, arguments):
-    assert fingerprint(made(source, arguments)) == fingerprint(made())
+def test_what_does_not_change_a_step_keeps_its_digest(source, arguments):
+    assert fingerprint(users_cell(source, arguments)) == fingerprint(users_cell())
 
 
 def test_a_pickled_cell_and_state_have_the_digest_of_before():
@@ -148,20 +148,20 @@ def test_a_pickled_cell_and_state_have_the_digest_of_before():
 
 
 def test_settings_count():
-    assert fingerprint(made(arguments="2.0")) not in (None, fingerprint(made()))
+    assert fingerprint(users_cell(arguments="2.0")) not in (None, fingerprint(users_cell()))
     assert fingerprint(RNN("relu")) != fingerprint(RNN("tanh"))
     zoned = [fingerprint(zoneout(LSTM(), {"c": p}, training)) for p in (0.1, 0.1, 0.2) for training in (0, 1)]
     assert zoned[:2] == zoned[2:4]
     assert len({None, *zoned}) == 5
-    cell = made()
+    cell = users_cell()
     cell.added = {"a": (1, [2.5])}
-    assert fingerprint(cell) not in (None, fingerprint(made()))
+    assert fingerprint(cell) not in (None, fingerprint(users_cell()))
 
 
 def test_a_function_of_torch_that_was_replaced_counts(monkeypatch):
-    before = fingerprint(made())
+    before = fingerprint(users_cell())
     monkeypatch.setattr(F, "softplus", lambda x: x)
-    assert fingerprint(made()) not in (None, before)
+    assert fingerprint(users_cell()) not in (None, before)
 
 
 def test_torchs_default_dtype_counts():
@@ -194,9 +194,9 @@ def test_torchs_default_dtype_counts():
         ),
     ],
 )
-def test_what_cannot_be_followed_has_none(old, new):
+def test_what_cannot_be_followed_has_no_digest(old, new):
     assert old in MODULE
-    assert fingerprint(made(MODULE.replace(old, new))) is None
+    assert fingerprint(users_cell(MODULE.replace(old, new))) is None
 
 
 @pytest.mark.parametrize(
@@ -212,25 +212,28 @@ def test_what_cannot_be_followed_has_none(old, new):
 )
 def test_what_python_has_besides_is_followed(old, new):
     assert old in MODULE
-    assert fingerprint(made(MODULE.replace(old, new))) not in (None, fingerprint(made()))
+    assert fingerprint(users_cell(MODULE.replace(old, new))) not in (None, fingerprint(users_cell()))
 
 
 def test_a_dataclass_is_known_by_its_fields():
     init = MODULE[MODULE.index("    def __init__") : MODULE.index("    def own")]
     fields = "@dataclass(frozen=True)\nclass Mine(Base):\n    setting: float = 1.0\n    other: str = 'a'"
     source = MODULE.replace("class Mine(Base):", fields).replace(init, "")
-    found = fingerprint(made(source))
-    assert found is not None
-    assert found == fingerprint(made(source, "1.0"))
-    assert found not in (fingerprint(made(source, "2.0")), fingerprint(made(source, "other='b'")))
+    digest = fingerprint(users_cell(source))
+    assert digest is not None
+    assert digest == fingerprint(users_cell(source, "1.0"))
+    assert digest not in (
+        fingerprint(users_cell(source, "2.0")),
+        fingerprint(users_cell(source, "other='b'")),
+    )
 
 
 CHANGED = MODULE.replace("return x * math.pi", "return x if 3 in {3, 'a', 'b'} else -x")
 
 
 def test_the_same_in_every_process():
-    code = "import test_kept_traces as t; print(*map(t.fingerprint, (*t.SHIPPED, t.made())))"
-    code += f"; print(t.fingerprint(t.made({CHANGED!r})))"
+    code = "import test_kept_traces as t; print(*map(t.fingerprint, (*t.SHIPPED, t.users_cell())))"
+    code += f"; print(t.fingerprint(t.users_cell({CHANGED!r})))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -239,7 +242,7 @@ def test_the_same_in_every_process():
         # The order of sets differs between any two of these.
         env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    here = [fingerprint(cell) for cell in (*SHIPPED, made(), made(CHANGED))]
+    here = [fingerprint(cell) for cell in (*SHIPPED, users_cell(), users_cell(CHANGED))]
     assert done.stdout.split() == here
 
 
@@ -261,8 +264,8 @@ def operation(name, kind, *args, per_row=False):
 SMALL = Trace(
     forward=(operation("v0", "add", "a0", "r0"), operation("v1", "mul", "v0", 0.1)),
     new_state=("v1",),
-    shown_names=("n",),
-    shown=("v0",),
+    gate_names=("n",),
+    gates=("v0",),
     backward=(operation("v2", "mul", "g0", 0.1), operation("v3", "mul", "v0", "v2")),
     grad={"a": ("v2",), "r": ("v2",), "s": (None,), "p": ()},
     saved=("v0",),
@@ -273,12 +276,12 @@ SMALL = Trace(
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -0.0, 5e-324, 0.1 + 0.2, 1e300])
 def test_every_number_survives(number):
     written = replace(SMALL, forward=(operation("v0", "add", "a0", number), SMALL.forward[1]))
-    found = from_json(to_json(written)).forward[0].args[1]
-    assert repr(found) == repr(number)
+    read = from_json(to_json(written)).forward[0].args[1]
+    assert repr(read) == repr(number)
 
 
 def with_body(**changed) -> str:
-    """A file of changed content whose digest is right."""
+    """A file with changed content and the right digest."""
     from gatewise.engine.native.record import _digest
 
     document = json.loads(to_json(SMALL))
@@ -315,9 +318,9 @@ WHOLE = to_json(SMALL)
         with_body(forward="v0"),
         with_body(new_state=["v7"]),
         with_body(new_state=[]),
-        with_body(shown=["v7"]),
-        with_body(shown_names=[]),
-        with_body(shown_names=[1]),
+        with_body(gates=["v7"]),
+        with_body(gate_names=[]),
+        with_body(gate_names=[1]),
         with_body(saved=["s0"]),
         with_body(saved=[["v0"]]),
         with_body(saved=[]),
@@ -328,16 +331,16 @@ WHOLE = to_json(SMALL)
         with_body(row_values=None),
     ],
 )
-def test_what_is_no_trace_is_refused(text):
-    with pytest.raises(ValueError, match="no trace that Gatewise wrote"):
+def test_what_is_not_a_trace_is_refused(text):
+    with pytest.raises(ValueError, match="not a trace that Gatewise wrote"):
         from_json(text)
 
 
 def test_a_changed_body_with_its_digest_is_a_trace():
-    assert from_json(with_body()) == SMALL  # or nothing of the table above were refused for its own reason
+    assert from_json(with_body()) == SMALL  # so the table above is not refused for its digest
 
 
-def test_every_operation_is_of_as_many_values_as_its_c_code():
+def test_every_operation_has_as_many_arguments_as_its_c_code():
     code = files("gatewise.engine.native").joinpath("vector.c").read_text(encoding="utf-8")
     given = dict.fromkeys(re.findall(r"EACH\((\w+)\)", code), 1)
     given |= dict.fromkeys(re.findall(r"EACH_PAIR\((\w+)\)", code), 2)

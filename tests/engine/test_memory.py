@@ -1,4 +1,4 @@
-"""The memory of the native engine: what it keeps of a sequence, and for the next one."""
+"""The memory of the native engine: what it keeps of a sequence, and what it reuses for the next one."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def nothing_free(monkeypatch):
     monkeypatch.setattr(memory, "LARGE", 0)
 
 
-def test_too_little_memory_is_said(monkeypatch):
+def test_too_little_memory_is_an_error(monkeypatch):
     monkeypatch.setattr(Kernel, "forward", property(lambda _: lambda _: 1))
     with pytest.raises(MemoryError, match="too little memory for a sequence of 3 steps"):
         Problem.draw(LSTM(), [3, 2]).results("native")
 
 
-def test_recomputing_keeps_the_states_alone(monkeypatch):
+def test_recomputing_keeps_only_the_states(monkeypatch):
     kept = []
     forward = call.Call.forward
 
-    def spy(self, x, initial, states, final, made, saved, shown, keeps_states):
+    def spy(self, x, initial, states, final, unprojected, saved, gates, keeps_states):
         kept.append(saved is not None)
-        return forward(self, x, initial, states, final, made, saved, shown, keeps_states)
+        return forward(self, x, initial, states, final, unprojected, saved, gates, keeps_states)
 
     monkeypatch.setattr(call.Call, "forward", spy)
     for recompute in (False, True):
@@ -43,9 +43,9 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
     kept = []
     forward = call.Call.forward
 
-    def spy(self, x, initial, states, final, made, saved, shown, keeps_states):
+    def spy(self, x, initial, states, final, unprojected, saved, gates, keeps_states):
         kept.append((saved is not None, keeps_states, len(states[1])))
-        return forward(self, x, initial, states, final, made, saved, shown, keeps_states)
+        return forward(self, x, initial, states, final, unprojected, saved, gates, keeps_states)
 
     monkeypatch.setattr(call.Call, "forward", spy)
     problem = Problem.draw(LSTM(), [9, 8])
@@ -60,7 +60,7 @@ def test_without_gradients_nothing_is_kept(monkeypatch):
 
 
 def test_new_states_are_kept_once():
-    """Of an RNN the derivative, 1 - h'², is known from the state itself."""
+    """The derivative of an RNN, 1 - h'², follows from the state itself."""
     problem = Problem.draw(RNN(), [3, 2])
     problem.results("native")  # tracing saves tensors of its own
     saved = []
@@ -69,7 +69,7 @@ def test_new_states_are_kept_once():
         problem.run("native", x, *problem.tensors[1:])
     inputs = [tensor.numel() for tensor in problem.tensors]
     outputs = 5 * problem.tensors[-1].shape[-1]
-    # Beside what it came from and its states an empty column.
+    # Besides the inputs and the states there is an empty column.
     assert sorted(saved) == sorted([*inputs, outputs, 5])
 
 
@@ -81,7 +81,7 @@ def test_memory_that_was_freed_is_used_again(nothing_free):  # noqa: ARG001
     view = first[2:4, 1]
     del first
     second = memory.empty(like, 5, 7)
-    assert second.data_ptr() != address, "a view still needs it"
+    assert second.data_ptr() != address, "a view still uses it"
     del view
     assert memory.empty(like, 5, 6).data_ptr() == address
 

@@ -1,73 +1,40 @@
-"""The native engine: what it compiles, how it keeps it, and what it leaves to the others."""
+"""The native engine: what it makes of a cell, and that its results are the loop's."""
 
 from __future__ import annotations
-
-import logging
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problem import CELLS, COMPILES, MatrixOfZeros, Problem, assert_same
+from problem import CELLS, COMPILES, MatrixOfZeros, Problem, assert_equals_loop, assert_same
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, LayerNormLSTM, ProjectedLSTM
-from gatewise.engine import native
-from gatewise.engine.native import kernel, library
+from gatewise.engine import Request, native
 from gatewise.engine.native.emit import source
 from gatewise.engine.native.trace import trace
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 from gatewise.nn import Recurrent
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")
-
-
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """Nothing compiled yet, in this process or in the cache, which is returned."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(kernel, "_libraries", {})
-    monkeypatch.setattr(kernel, "_kernels", type(kernel._kernels)())
-    monkeypatch.setattr(engines, "_said", set())
-    for cached in (library._compiler, library._native_flags):
-        cached.cache_clear()
-    yield tmp_path / "gatewise" / "engine"
-    for cached in (library._compiler, library._native_flags):
-        cached.cache_clear()
-
-
-def compiles_in(monkeypatch) -> list[str]:
-    """The calls of the compiler from here on."""
-    calls: list[str] = []
-    compile_ = library._compile
-    monkeypatch.setattr(library, "_compile", lambda *args: calls.append("cc") or compile_(*args))
-    return calls
-
-
-def as_the_loop(cell: Cell, **problem) -> None:
-    drawn = Problem.draw(cell, [4, 3, 1], **problem)
-    assert_same(drawn.results("native"), drawn.results("loop"), 1e-12)
 
 
 # What it makes of a cell
 
 
 def test_an_lstm_keeps_four_gates_and_the_squashed_cell_state():
-    recorded = trace(LSTM(), 8)
+    recording = trace(LSTM(), 8)
     # Backpropagation needs i, f, n, o and tanh(c'); c is kept as a state anyway.
-    assert len(recorded.saved) == 5
-    assert recorded.grad["a"] == recorded.grad["r"]
-    assert recorded.grad["s"][0] is None  # h enters through W h alone
+    assert len(recording.saved) == 5
+    assert recording.grad["a"] == recording.grad["r"]
+    assert recording.grad["s"][0] is None  # h enters through W h alone
 
 
 def test_a_gru_keeps_what_its_reset_gate_multiplies():
     # r, z, n and W h + d; h - n is computed again, which is cheaper than reading it.
-    recorded = trace(GRU(), 8)
-    assert len(recorded.saved) == 4
-    assert recorded.grad["a"] != recorded.grad["r"]
+    recording = trace(GRU(), 8)
+    assert len(recording.saved) == 4
+    assert recording.grad["a"] != recording.grad["r"]
 
 
 def test_nothing_in_the_code_knows_a_cell_by_name():
@@ -101,13 +68,13 @@ class Branching(Cell):
         (RNN(), 1, "a hidden size of 1"),
     ],
 )
-def test_what_it_cannot_express_is_named(cell, size, reason):
+def test_the_reason_names_what_it_cannot_express(cell, size, reason):
     with pytest.raises(Unsupported, match=reason):
         trace(cell, size)
 
 
 class Everything(Cell):
-    """Every operation that the engine has C for, away from where they have no derivative."""
+    """Every operation that the engine has C code for, where it has a derivative."""
 
     gates = ("u", "v")
     states = ("h", "m")
@@ -130,14 +97,18 @@ class Everything(Cell):
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_every_operation_has_torchs_values_and_derivatives(reverse):
-    trace(Everything(), 5)  # supported, or what follows would compare the loop with itself
-    as_the_loop(Everything(), H=5, masked=True, reverse=reverse)
+    trace(Everything(), 5)  # raises where it is not supported: the loop would be compared with itself
+    assert_equals_loop(Everything(), H=5, masked=True, reverse=reverse)
 
 
-@pytest.mark.parametrize("size", [2, 3, 7, 8, 17, 33, 40])
-@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
+# Of single precision a vector has 4, 8 or 16 numbers, of double precision half of them.
+@pytest.mark.parametrize(
+    ("cell", "size"),
+    [*((LSTM(), size) for size in (3, 7, 16, 40)), (GRU(), 7), (GRU(), 29)],
+    ids=lambda value: type(value).__name__ if isinstance(value, Cell) else value,
+)
 def test_sizes_that_are_no_multiple_of_a_vector(cell, size):
-    as_the_loop(cell, H=size)
+    assert_equals_loop(cell, H=size)
     drawn = Problem.draw(cell, [4, 3, 1], H=size, dtype=torch.float32)
     assert_same(drawn.results("native"), drawn.results("loop"), 1e-5)
 
@@ -157,22 +128,22 @@ def test_extreme_values_are_those_of_torch():
         weights = engines.Weights(
             torch.eye(size, dtype=dtype), torch.zeros(size, size, dtype=dtype), None, {}
         )
-        # One row each, as 0 · ∞ in the product with the identity is no number.
+        # One row each: in a product with the identity, 0 · ∞ would be NaN.
         for k, value in enumerate(x[0].to(dtype)):
             one = torch.full((1, size), 0.5, dtype=dtype)
             one[0, k] = value
             a = engines.Weights(torch.full((size, 1), 1.0, dtype=dtype), weights.hidden, None, {})
             state = tuple(torch.zeros(1, size, dtype=dtype) for _ in range(3))
-            found = native.run(Squash(), a, value.view(1, 1), (1,), state, False)
+            result = native.run(Request(Squash(), a, value.view(1, 1), (1,), state))
             expected = [torch.sigmoid(value), torch.exp(value), torch.tanh(value)]
-            for ours, theirs in zip(found.state, expected, strict=True):
-                # Below the smallest normal number exp is 0 here.
+            for new, wanted in zip(result.state, expected, strict=True):
+                # Below the smallest normal number the engine's exp is 0.
                 torch.testing.assert_close(
-                    ours, theirs.expand(1, size), rtol=tolerance, atol=2e-38, equal_nan=True
+                    new, wanted.expand(1, size), rtol=tolerance, atol=2e-38, equal_nan=True
                 )
 
 
-# More rows than a chunk of steps has, more than a tile of the products, and fewer than are worth packing for.
+# More rows than a chunk of steps has, more than a tile of the products has, and too few to pack weights for.
 LENGTHS = {"chunks": [40] * 11 + [33, 17, 1, 0], "tiles": [5] * 29, "few": [2, 1], "one": [150]}
 
 
@@ -190,7 +161,7 @@ def test_sequences_of_every_form(cell, lengths, reverse):
     steps=st.integers(1, 40),
     batch=st.integers(1, 40),
     inputs=st.integers(1, 40),
-    hidden=st.sampled_from([1, 2, 3, 7, 13, 16, 29, 40]),
+    hidden=st.sampled_from([1, 2, 3, 7, 16, 40]),
     seed=st.integers(0, 99),
     recompute=st.booleans(),
 )
@@ -203,179 +174,26 @@ def test_any_size(steps, batch, inputs, hidden, seed, recompute):
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
-def test_what_is_computed_again_is_what_was_there(cell):
-    as_the_loop(cell, H=5, masked=True, recompute=True)
+def test_recomputing_gives_the_same_results(cell):
+    assert_equals_loop(cell, H=4, masked=True, recompute=True)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_gates_are_those_of_the_loop(cell, reverse):
     problem = Problem.draw(cell, [5, 5, 3, 1, 0], reverse=reverse)
-    named = dict(zip(problem.names, problem.tensors, strict=True))
-    own = {name[4:]: value for name, value in named.items() if name.startswith("own.")}
-    weights = engines.Weights(named["U"], named["W"], named["b"], own, named.get("P"))
-    state = tuple(named[f"initial.{name}"] for name in cell.states)
-    arguments = (cell, weights, named["x"], problem.batch_sizes, state, reverse, None, problem.noise)
+    request = problem.request(problem.tensors, return_gates=True)
     with torch.no_grad():
-        found = engines.run("native", *arguments, show=True).history
-        expected = engines.run("loop", *arguments, show=True).history
-    assert list(found) == list(expected)
+        gates, expected = (engines.run(engine, request).gates for engine in ("native", "loop"))
+    assert list(gates) == list(expected)
     for name, values in expected.items():
-        torch.testing.assert_close(found[name], values, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(gates[name], values, rtol=1e-12, atol=1e-13)
 
 
-def test_gates_with_gradients_are_the_loops():
+def test_gates_with_gradients_come_from_the_loop():
     rnn = Recurrent(3, 4, engine="native")
     gates = rnn(torch.randn(5, 2, 3), return_gates=True)[2]
     assert gates["f"].requires_grad
-
-
-# How it is kept
-
-
-def test_compiled_once_for_all_cells_of_a_kind(fresh, monkeypatch):
-    calls = compiles_in(monkeypatch)
-    as_the_loop(LSTM(), H=4)
-    as_the_loop(LSTM(forget_bias=0.0), H=4)
-    assert calls == ["cc"] * 3, "the cell forward and backward, and the products of all cells"
-    as_the_loop(LSTM(), H=5)
-    assert calls == ["cc"] * 5
-    assert len(list(fresh.glob("*.so"))) == 5
-    assert not list(fresh.glob(".new-*"))
-
-
-@pytest.mark.parametrize("damage", ["cut", "swapped", "no digest", "gone"])
-def test_a_cache_that_is_not_whole_is_made_again(fresh, monkeypatch, damage):
-    as_the_loop(RNN(), H=4)
-    products = set(fresh.glob("*.so"))
-    as_the_loop(GRU(), H=4)
-    kept, _ = set(fresh.glob("*.so")) - products
-    digest = kept.with_name(kept.name + ".sha256")
-    {
-        "cut": lambda: kept.write_bytes(kept.read_bytes()[:700]),
-        "swapped": lambda: kept.write_bytes(b"\x7fELF" + bytes(4000)),
-        "no digest": digest.unlink,
-        "gone": kept.unlink,
-    }[damage]()
-    kernel._libraries.clear()
-    kernel._kernels.clear()
-    calls = compiles_in(monkeypatch)
-    as_the_loop(GRU(), H=4)
-    assert calls == ["cc"]
-    kernel._libraries.clear()
-    kernel._kernels.clear()
-    as_the_loop(GRU(), H=4)
-    assert calls == ["cc"], "mended by the compilation before"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes of folders")
-def test_a_cache_that_others_may_write_is_not_used(fresh):
-    fresh.mkdir(parents=True)
-    fresh.chmod(0o777)
-    as_the_loop(RNN(), H=4)
-    assert list(fresh.iterdir()) == []
-
-
-def test_no_place_for_a_cache(fresh):
-    fresh.parent.parent.joinpath("gatewise").write_text("a file in its way")
-    as_the_loop(RNN(), H=4)
-
-
-@pytest.mark.parametrize("cc", ["/no/such/compiler", "false", ""])
-def test_without_a_compiler_another_engine_runs(fresh, monkeypatch, caplog, cc):  # noqa: ARG001
-    monkeypatch.setenv("CC", cc)
-    if not cc:
-        monkeypatch.setattr(library, "COMPILERS", ())
-    with caplog.at_level(logging.INFO, "gatewise"):
-        for _ in range(2):
-            as_the_loop(LSTM(), H=4)
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("engine=native: LSTM with ")
-    assert "compile" in line
-
-
-@pytest.mark.parametrize("broken", ["write", "load"])
-def test_a_disk_that_takes_or_runs_nothing(fresh, monkeypatch, caplog, broken):  # noqa: ARG001
-    def full(*args, **kwargs):  # noqa: ARG001
-        raise OSError(28, "No space left on device")
-
-    if broken == "write":
-        monkeypatch.setattr(library.tempfile, "TemporaryDirectory", full)
-    else:
-        monkeypatch.setattr(library.ctypes, "CDLL", full)  # as on a disk mounted noexec
-    with caplog.at_level(logging.INFO, "gatewise"):
-        as_the_loop(LSTM(), H=4)
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert "compiled code that cannot be written or loaded" in line
-
-
-def test_a_kept_trace_needs_no_tracing(fresh, monkeypatch):
-    as_the_loop(GRU(), H=4)
-    assert len(list(fresh.glob("*.json"))) == 1
-    monkeypatch.setattr(kernel, "trace", lambda *_: pytest.fail("traced again"))
-    kernel._kernels.clear()
-    as_the_loop(GRU(), H=4)
-    for kept in fresh.glob("*.json*"):
-        kept.write_text("{}")
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh.parent.parent))
-    kernel._kernels.clear()
-    as_the_loop(GRU(), H=4)
-
-
-def test_processes_compile_beside_each_other(fresh):
-    code = (
-        "import torch; from gatewise.nn import Recurrent;"
-        "print(Recurrent(2, 6, engine='native')(torch.ones(3, 2, 2))[0].shape)"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    assert [process.communicate()[0].strip() for process in processes] == ["torch.Size([3, 2, 6])"] * 3
-    assert len(list(fresh.glob("*.so"))) == 3
-
-
-# Where it is called from
-
-
-# Dynamo looks at every attribute of a tensor.
-@pytest.mark.filterwarnings("ignore:The .grad attribute")
-def test_inside_a_compiled_model_and_a_forked_worker(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "suppress_errors", False)
-    from gatewise.nn import Recurrent
-
-    model = torch.nn.Sequential(Recurrent(3, 4, engine="native"))
-    x = torch.randn(5, 2, 3)
-    compiled = torch.compile(model, backend="eager")
-    torch.testing.assert_close(compiled(x)[0], model(x)[0])
-    compiled(x)[0].sum().backward()
-    if hasattr(os, "fork"):
-        context = torch.multiprocessing.get_context("fork")
-        with context.Pool(1) as pool:
-            there = pool.apply_async(_last_output, (model, x)).get(timeout=60)
-        torch.testing.assert_close(torch.tensor(there), model(x)[0][-1].detach())
-
-
-def _last_output(model, x):
-    with torch.no_grad():
-        return model(x)[0][-1].tolist()
-
-
-def within_hooks():
-    """What activation checkpointing does."""
-    return torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
-
-
-MODES = [torch.inference_mode, torch.no_grad, lambda: torch.autograd.set_detect_anomaly(True), within_hooks]
-
-
-@pytest.mark.parametrize("mode", MODES, ids=["inference", "no_grad", "anomaly", "hooks"])
-def test_a_cell_first_met_in_another_mode(fresh, mode):  # noqa: ARG001
-    problem = Problem.draw(GRU(), [3, 2])
-    with mode():
-        problem.run("native", *problem.tensors)
-    assert not engines._said
-    assert_same(problem.results("native"), problem.results("loop"), 1e-12)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -385,6 +203,6 @@ def test_inference_gives_the_values_of_training(cell, reverse):
     trained = problem.run("native", *(t.requires_grad_() for t in problem.tensors))
     with torch.no_grad():
         inferred = problem.run("native", *problem.tensors)
-    # Up to where the compiler rounds once for a product and a sum: what is kept of a step has to be rounded.
-    for ours, theirs in zip(inferred, trained, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-15)
+    # Not equal: the compiler may round a product and a sum once, but what is kept of a step is rounded.
+    for without, with_gradients in zip(inferred, trained, strict=True):
+        torch.testing.assert_close(without, with_gradients, rtol=1e-14, atol=1e-15)

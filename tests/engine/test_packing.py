@@ -44,7 +44,7 @@ def test_rows_name_the_sorted_sequence_and_sort_is_undone(batch):
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(batches().filter(lambda batch: len(batch[1]) and batch[1].min() > 0))
 def test_layout_is_torch_packed_sequence(batch):
-    """torch takes no sequence of length 0 and sorts without keeping ties in order."""
+    """torch does not take sequences of length 0, and its sorting does not keep ties in order."""
     padded, lengths = batch
     lengths = lengths.sort(descending=True).values
     expected = pack_padded_sequence(padded, lengths)
@@ -53,7 +53,7 @@ def test_layout_is_torch_packed_sequence(batch):
     assert torch.equal(packing.pack(padded), expected.data)
 
 
-def test_rows_stand_by_time_then_falling_length_with_ties_in_order():
+def test_rows_are_sorted_by_time_then_falling_length_with_ties_in_order():
     # Sequences a b c d of lengths 1 3 0 3: sorted b d a c.
     padded = torch.tensor([[10, 20, 30, 40], [11, 21, 31, 41], [12, 22, 32, 42]])[..., None]
     packing = Packing.of(torch.tensor([1, 3, 0, 3]), 3, 4)
@@ -70,8 +70,8 @@ def test_a_full_batch_is_not_copied():
     assert packing.pack(padded).data_ptr() == padded.data_ptr()
 
 
-def test_lengths_may_lie_on_another_device_than_the_data():
-    """As torch wants them, on the CPU, for data on an accelerator; "meta" stands in for one."""
+def test_lengths_may_be_on_another_device_than_the_data():
+    """torch wants them on the CPU, also for data on an accelerator; "meta" stands in for one."""
     packing = Packing.of(torch.tensor([1, 2]), 2, 2, torch.device("meta"))
     packed = packing.pack(torch.empty(2, 2, 5, device="meta"))
     assert packed.shape == (3, 5)

@@ -29,8 +29,8 @@ def results(module, x, form, state):
         packed = pack_padded_sequence(x, torch.tensor(LENGTHS[form]), enforce_sorted=form == "packed")
         outputs, final = module(packed, given)
         assert isinstance(outputs, PackedSequence)
-        for ours, theirs in zip(outputs[1:], packed[1:], strict=True):
-            assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+        for field, expected in zip(outputs[1:], packed[1:], strict=True):
+            assert (field is None and expected is None) or torch.equal(field, expected)
         outputs = outputs.data
     else:
         outputs, final = module(x, given)
@@ -43,8 +43,8 @@ def results(module, x, form, state):
 
 
 def gradients_of_torch(module, recurrent):
-    """By our names. Our bias has the gradient of either of torch's, whose sum it is."""
-    found = {}
+    """By the names of Recurrent. Its bias is the sum of torch's two, and has the gradient of either."""
+    gradients = {}
     for index in range(len(recurrent.layers)):
         suffix = f"l{index // recurrent.num_directions}" + "_reverse" * (index % recurrent.num_directions)
         kinds = {"weight_ih": "weight_ih", "weight_hh": "weight_hh"}
@@ -52,20 +52,20 @@ def gradients_of_torch(module, recurrent):
             kinds["weight_hr"] = "weight_hr"
         if recurrent.bias:
             kinds["bias"] = "bias_ih"
-        for ours, theirs in kinds.items():
-            found[f"layers.{index}.{ours}"] = getattr(module, f"{theirs}_{suffix}").grad
+        for name, name_in_torch in kinds.items():
+            gradients[f"layers.{index}.{name}"] = getattr(module, f"{name_in_torch}_{suffix}").grad
         if recurrent.bias and isinstance(module, nn.GRU):
             # torch's b_hn, inside the reset gate's product, is the cell's own bias.
-            found[f"layers.{index}.own.bias_n"] = getattr(module, f"bias_hh_{suffix}").grad[-H:]
-    return found
+            gradients[f"layers.{index}.own.bias_n"] = getattr(module, f"bias_hh_{suffix}").grad[-H:]
+    return gradients
 
 
-# torch says once that its projected LSTM is without oneDNN.
+# torch warns once that its projected LSTM does not use oneDNN.
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("form", ["padded", "batch_first", "unbatched", *LENGTHS])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "nobias"])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
-@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("kind", MODULES)
 def test_equals_torch(kind, layers, bidirectional, bias, form):
     torch.manual_seed(0)
@@ -80,8 +80,8 @@ def test_equals_torch(kind, layers, bidirectional, bias, form):
         module.to(dtype)
         recurrent = Recurrent.from_torch(module)
         for given in (None, tuple(s.to(dtype) for s in state)):
-            ours, theirs = (results(m, x.to(dtype), form, given) for m in (recurrent, module))
-            torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+            result, expected_result = (results(m, x.to(dtype), form, given) for m in (recurrent, module))
+            torch.testing.assert_close(result, expected_result, rtol=tolerance, atol=tolerance)
             gradients = {n: p.grad for n, p in recurrent.named_parameters() if p.requires_grad}
             expected = gradients_of_torch(module, recurrent)
             torch.testing.assert_close(gradients, expected, rtol=tolerance, atol=tolerance)
@@ -130,7 +130,7 @@ def test_modules_that_cannot_be_expressed(module):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("module", "settings"),
     [
         (nn.GRU(F, H), {}),
         (nn.LSTM(F + 1, H), {}),
@@ -146,16 +146,16 @@ def test_modules_that_cannot_be_expressed(module):
     ],
     ids=str,
 )
-def test_load_torch_names_both_sides_of_a_mismatch(theirs, ours):
-    recurrent = Recurrent(F, H, **ours)
+def test_load_torch_names_both_sides_of_a_mismatch(module, settings):
+    recurrent = Recurrent(F, H, **settings)
     with pytest.raises(ValueError, match="they differ") as error:
-        recurrent.load_torch(theirs)
-    assert repr(theirs) in str(error.value)
+        recurrent.load_torch(module)
+    assert repr(module) in str(error.value)
     assert recurrent.extra_repr() in str(error.value)
     assert f"bias={recurrent.bias}" in str(error.value)
 
 
-def test_load_torch_minds_the_nonlinearity():
+def test_load_torch_checks_the_nonlinearity():
     relu = Recurrent.from_torch(nn.RNN(F, H, nonlinearity="relu"))
     with pytest.raises(ValueError, match="they differ"):
         relu.load_torch(nn.RNN(F, H, nonlinearity="tanh"))

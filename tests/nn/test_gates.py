@@ -38,12 +38,12 @@ def test_names_and_shapes(cell, layers, bidirectional, batch_first):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_outputs_and_gradients_are_those_without(cell, engine):
     recurrent, x = example(cell(), engine=engine)
-    found = []
+    results = []
     for return_gates in (False, True):
         inputs = x.clone().requires_grad_()
         outputs, final, *_ = recurrent(inputs, lengths=LENGTHS, return_gates=return_gates)
-        found.append((outputs, *final, *torch.autograd.grad(outputs.square().sum(), inputs)))
-    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
+        results.append((outputs, *final, *torch.autograd.grad(outputs.square().sum(), inputs)))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", NAMES)
@@ -77,7 +77,7 @@ def test_equations_of_the_gru_hold_backwards_too():
     recurrent, x = example(GRU(), 1)
     *_, g = recurrent(x, return_gates=True)
     h, z, n = (g[name][1] for name in ("h", "z", "n"))
-    after = torch.cat([h[1:], torch.zeros_like(h[:1])])  # the reverse direction comes from later steps
+    after = torch.cat([h[1:], torch.zeros_like(h[:1])])  # the reverse direction starts with the last step
     torch.testing.assert_close(h, (1 - z) * n + z * after, rtol=1e-6, atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_gates_of_a_packed_sequence_are_packed():
     for name, values in gates.items():
         assert all(isinstance(value, PackedSequence) for value in values)
         for value, expected in zip(values, padded[name], strict=True):
-            found, found_lengths = torch.nn.utils.rnn.pad_packed_sequence(value)
-            assert found_lengths.tolist() == lengths.tolist()
-            torch.testing.assert_close(found, expected)
+            unpacked, unpacked_lengths = torch.nn.utils.rnn.pad_packed_sequence(value)
+            assert unpacked_lengths.tolist() == lengths.tolist()
+            torch.testing.assert_close(unpacked, expected)
     assert torch.equal(torch.cat([h.data for h in gates["h"][-2:]], -1), outputs.data)

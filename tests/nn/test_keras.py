@@ -82,8 +82,8 @@ def test_outputs_are_those_of_keras(kind, bidirectional, bias):
         layers.append([array for arrays in directions for array in arrays[: 3 if bias else 2]])
 
     recurrent = Recurrent.from_keras(cell, layers)
-    found, _ = recurrent(torch.from_numpy(x))
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=1e-13)
+    outputs, _ = recurrent(torch.from_numpy(x))
+    np.testing.assert_allclose(outputs.detach().numpy(), expected, rtol=0, atol=1e-13)
     settings = (recurrent.num_layers, recurrent.bidirectional, recurrent.bias, recurrent.batch_first)
     assert settings == (2, bidirectional, bias, True)
 
@@ -108,7 +108,11 @@ def zeros(*shapes):
         (LSTM, [], "cell must be an LSTM, a GRU or an RNN"),
         (LSTM(), [], r"each layer must give kernel, recurrent_kernel and bias .*; got \[\]"),
         (LSTM(), [zeros((5, 16))], r"each layer must give .*; got \[1\]"),
-        (LSTM(), [zeros((5, 16), (4, 16)), zeros((4, 16), (4, 16), 16)], r"all layers as many; got \[2, 3\]"),
+        (
+            LSTM(),
+            [zeros((5, 16), (4, 16)), zeros((4, 16), (4, 16), 16)],
+            r"all layers the same number; got \[2, 3\]",
+        ),
         (LSTM(), zeros((5, 16), (4, 16), 16), r"each layer must give .*; got \[5, 4, 16\]"),
         (
             LSTM(),
@@ -118,7 +122,7 @@ def zeros(*shapes):
         (LSTM(), [zeros((5, 16), (4, 15), 16)], r"recurrent_kernel of layer 0 must be \[4, 16\]"),
         (LSTM(), [zeros((5, 16), (4, 16), 16)] * 2, r"kernel of layer 1 must be \[4, 16\] .*got \[5, 16\]"),
         (LSTM(), [zeros((), (4, 16), 16)], r"kernel of layer 0 must be \[0, 16\] .*got \[\]"),
-        (GRU(), [zeros((5, 12), (4, 12), 12)], r"bias .* \[2, 12\] .*reset_after=False is another"),
+        (GRU(), [zeros((5, 12), (4, 12), 12)], r"bias .* \[2, 12\] .*reset_after=False is not supported"),
     ],
 )
 def test_arrays_that_are_not_of_such_layers(cell, layers, message):

@@ -1,4 +1,4 @@
-"""What holds for every batch: padding, alone or together, directions, steps, order."""
+"""Laws for every batch: padding, alone or together, directions, steps, order."""
 
 import copy
 
@@ -20,7 +20,8 @@ CELLS = [LSTM(), GRU(), RNN(), MinLSTM(), ProjectedLSTM(2)]
 def batches(draw, layers=ONE_OR_TWO, bidirectional=EITHER):
     """(recurrent, x [T, B, F], lengths [B]) in float64."""
     sizes = st.integers(1, 6)
-    time, batch, features, hidden = (draw(sizes) for _ in range(4))
+    time, batch, features = (draw(sizes) for _ in range(3))
+    hidden = draw(st.sampled_from([1, 4]))  # each size takes time to compile
     torch.manual_seed(draw(st.integers(0, 1000)))
     recurrent = Recurrent(
         features,
@@ -61,10 +62,10 @@ def test_padding_never_changes_a_result(batch, garbage):
 
     dirty = x.clone()
     dirty[padding] = garbage
-    clean, found = results(x), results(dirty)
-    assert all(map(torch.equal, found, clean))
-    assert not found[0][padding].any()
-    grad_x = found[1 + len(recurrent.cell.states)]
+    clean, with_garbage = results(x), results(dirty)
+    assert all(map(torch.equal, with_garbage, clean))
+    assert not with_garbage[0][padding].any()
+    grad_x = with_garbage[1 + len(recurrent.cell.states)]
     assert not grad_x[padding].any()
     assert grad_x.isfinite().all()
 

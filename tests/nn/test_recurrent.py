@@ -163,7 +163,7 @@ LENGTHS = torch.full((B,), T)
         ({"zoneout": {"C": 0.1}}, r"zoneout='C' is unknown \(did you mean 'c'\?\); choose one of: h, c"),
         (
             {"zoneout": 0.1, "cell": ProjectedLSTM(2)},
-            r"zoneout=0.1 would keep h, which a projection makes anew .*: zoneout=\{c: 0.1\}",
+            r"zoneout=0.1 would keep h, which a projection computes .*: zoneout=\{c: 0.1\}",
         ),
         (
             {"recurrent_init": "identity"},

@@ -1,4 +1,4 @@
-"""What is measured: one cell on one size, and the sequences that it runs over."""
+"""What is measured: one cell of one size, and the sequences that it runs over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TORCH_CELLS = ("LSTM", "GRU", "RNN")
 
 
 class Size(NamedTuple):
-    """Of one batch and layer."""
+    """The sizes of one batch and layer."""
 
     steps: int
     batch: int
@@ -31,7 +31,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One cell on one size, in plain values that another process can be told."""
+    """One cell of one size, in plain values that can be passed to another process."""
 
     cell: str
     size: Size
@@ -42,7 +42,7 @@ class Case:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Case:
-        """The case that :meth:`values` told."""
+        """The case with these :meth:`values`."""
         return cls(**{**values, "size": Size(*values["size"])})
 
     def values(self) -> dict[str, Any]:
@@ -51,8 +51,8 @@ class Case:
 
     @property
     def cell_type(self) -> type[cells.Cell]:
-        found: type[cells.Cell] = getattr(cells, self.cell)
-        return found
+        cell_type: type[cells.Cell] = getattr(cells, self.cell)
+        return cell_type
 
     def sequences(self) -> Tensor:
         """[T, B, I], the same for every contender."""
@@ -61,7 +61,7 @@ class Case:
         return torch.randn(steps, batch, inputs, generator=generator).to(DTYPES[self.dtype])
 
     def steps_of_each(self) -> Tensor | None:
-        """[B]: drawn evenly from T/4 to T, the same in every run; None where all have T."""
+        """[B]: drawn uniformly from T/4 … T, the same in every run; None where all have T."""
         if self.lengths == "full":
             return None
         steps, batch = self.size[:2]
@@ -69,13 +69,13 @@ class Case:
         return torch.randint(-(-steps // 4), steps + 1, (batch,), generator=generator)
 
     def all_steps(self) -> int:
-        """Steps of all sequences that are not padding."""
+        """Number of steps in all sequences together, without padding."""
         lengths = self.steps_of_each()
         return self.size.steps * self.size.batch if lengths is None else int(lengths.sum())
 
 
 def shipped_cells() -> dict[str, type[cells.Cell]]:
-    """The cells of the framework by name."""
+    """The cells of Gatewise by name."""
     kinds = {name: getattr(cells, name) for name in cells.__all__}
     return {
         name: kind for name, kind in kinds.items() if issubclass(kind, cells.Cell) and kind is not cells.Cell

@@ -1,7 +1,8 @@
-"""Who is measured: torch.nn, every engine, and Keras where it is installed, each on the same sequences.
+"""The contenders: torch.nn, every engine, and Keras where it is installed, each on the same sequences.
 
-All get a padded batch [T, B, I] (Keras [B, T, I]) and give padded outputs. With ragged lengths torch.nn packs
-and pads inside its time, as its users have to and as ``Recurrent`` does for them; Keras gets a mask.
+All take a padded batch [T, B, I] (Keras [B, T, I]) and return padded outputs. With ragged lengths, packing
+and padding count towards the time of torch.nn: its users have to do it, and ``Recurrent`` does it for them.
+Keras gets a mask.
 """
 
 from __future__ import annotations
@@ -22,40 +23,40 @@ from gatewise.nn import Recurrent
 KERAS = "keras"
 KERAS_LAYERS = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "SimpleRNN"}
 BESIDE = "LSTM by "
-"""Begins the name of a plain LSTM that runs beside a cell that torch lacks, by the engine that follows."""
+"""Prefix for a plain LSTM that is measured beside a cell that torch lacks; the engine's name follows."""
 
 
 class Contender(NamedTuple):
-    """One layer and its sequences: what is timed are calls of these two."""
+    """One layer and its sequences; calls of these two functions are timed."""
 
     train: Callable[[], Any]
-    """Gradients of the sum of all outputs with respect to all weights."""
+    """Computes the gradients of the sum of all outputs with respect to all weights."""
     infer: Callable[[], Any]
-    """Padded outputs, without a history."""
+    """Computes the padded outputs, without a graph."""
 
     def run(self, work: str) -> Callable[[], Any]:
-        """What does ``work``, training or inference."""
+        """The function for ``work``, training or inference."""
         return self.train if work == "training" else self.infer
 
 
 def reference_of(cell: str) -> str:
-    """Whom the others are compared with: torch.nn, or the loop for a cell that torch lacks."""
+    """The contender that the others are compared with: torch.nn, or the loop for a cell that torch lacks."""
     return TORCH if cell in TORCH_CELLS else "loop"
 
 
 def names(cell: str, engines: list[str], keras: bool) -> list[str]:
     """The contenders for a cell, the reference first."""
     first = reference_of(cell)
-    found = [first, *(name for name in engines if name != first)]
+    contenders = [first, *(name for name in engines if name != first)]
     if keras and cell in KERAS_LAYERS:
-        found.append(KERAS)
+        contenders.append(KERAS)
     if first != TORCH:
-        found += [BESIDE + name for name in engines if name not in ("loop", "function")]
-    return found
+        contenders += [BESIDE + name for name in engines if name not in ("loop", "function")]
+    return contenders
 
 
 def keras_is_there() -> bool:
-    """Whether Keras can be imported, which takes seconds and is not done here."""
+    """Whether Keras is installed; importing it takes seconds and is not done here."""
     return importlib.util.find_spec("keras") is not None
 
 
@@ -68,30 +69,31 @@ def contender(case: Case, name: str) -> Contender:
         return _keras(case)
     x, lengths = case.sequences(), case.steps_of_each()
     if name == TORCH:
-        theirs = _torch_layer(case)
-        return _of_torch(theirs, lambda: _padded(theirs, x, lengths))
+        layer = _torch_layer(case)
+        return _of_torch(layer, lambda: _padded(layer, x, lengths))
     if case.cell in TORCH_CELLS:
         engine: Any = name
-        ours = Recurrent.from_torch(_torch_layer(case), engine=engine)
+        recurrent = Recurrent.from_torch(_torch_layer(case), engine=engine)
     else:
         sizes = case.size.inputs, case.size.hidden
         settings: Any = {"bidirectional": case.bidirectional, "cell": case.cell_type(), "engine": name}
-        ours = Recurrent(*sizes, **settings).to(DTYPES[case.dtype])
-    return _of_torch(ours, lambda: ours(x, lengths=lengths)[0])
+        recurrent = Recurrent(*sizes, **settings).to(DTYPES[case.dtype])
+    return _of_torch(recurrent, lambda: recurrent(x, lengths=lengths)[0])
 
 
 def operations(case: Case, work: str) -> float:
-    """Floating-point operations of all matrix products: 2 a weight and step, as much for its gradient.
+    """Floating-point operations of all matrix products.
 
-    Training adds the way back to the hidden state, but none to the input, which is not trained.
+    Each weight takes 2 per step, and in training 2 more for its gradient. The gradient of the hidden state
+    adds 2 per step for its weights; the input needs no gradient.
     """
     layer = Recurrent(
         case.size.inputs, case.size.hidden, bidirectional=case.bidirectional, cell=case.cell_type()
     )
     matrices = {name: weight.numel() for name, weight in layer.named_parameters() if weight.dim() == 2}
-    every = sum(matrices.values())
+    all_weights = sum(matrices.values())
     inner = sum(count for name, count in matrices.items() if not name.endswith("weight_ih"))
-    return 2.0 * case.all_steps() * (every if work == "inference" else 2 * every + inner)
+    return 2.0 * case.all_steps() * (all_weights if work == "inference" else 2 * all_weights + inner)
 
 
 def _torch_layer(case: Case) -> nn.RNNBase:
@@ -104,7 +106,7 @@ def _torch_layer(case: Case) -> nn.RNNBase:
 
 
 def _padded(layer: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Outputs of a torch.nn layer: with lengths it runs packed, the only way that leaves padding out."""
+    """Outputs of a torch.nn layer; with lengths it runs packed, the only way to leave out the padding."""
     if lengths is None:
         outputs: Tensor = layer(x)[0]
         return outputs
@@ -128,10 +130,10 @@ def _keras(case: Case) -> Contender:
     backend = os.environ.setdefault("KERAS_BACKEND", "torch")
     if backend not in ("torch", "jax"):
         raise ValueError(
-            f"KERAS_BACKEND={backend}: Keras is measured on torch or jax; or leave it out: keras=false"
+            f"KERAS_BACKEND={backend}: Keras is measured on torch or jax; to leave it out, set keras=false"
         )
     if case.threads == 1:
-        # JAX has no call for it; read when it is first imported.
+        # JAX has no function for it; it reads this when it is first imported.
         os.environ.setdefault(
             "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         )

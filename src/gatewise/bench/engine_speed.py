@@ -1,4 +1,4 @@
-"""``gatewise bench engine``: every engine beside torch.nn and Keras, in speed, memory and start-up."""
+"""``gatewise bench engine``: compares all engines, torch.nn and Keras in speed, memory and start-up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = (
     "35x20x200x200,100x32x64x128,128x64x256x256,35x20x650x650,512x32x32x64,96x32x7x512,256x1x64x128,"
     "784x64x1x128"
 )
-# What each setting is without being set; `engines` then are all there are.
+# Defaults of all settings; no `engines` means all of them.
 SETTINGS = {
     "cell": "LSTM",
     "sizes": SIZES,
@@ -46,10 +46,10 @@ USAGE = (
 
 
 def bench_engine(words: list[str]) -> int:
-    """Time every contender on every size in turns; print tables, write CSV files and a picture of them.
+    """Time every contender on every size, in turns; print tables, write CSV files and a picture.
 
-    ``memory=true`` adds the peak of a training step and ``start=true`` the first steps, each in processes of
-    its own. Raises UsageError for a setting or a choice that there is not.
+    ``memory=true`` adds the peak memory of a training step and ``start=true`` the time of first steps, each
+    in fresh processes. Raises UsageError for an unknown setting or choice.
     """
     settings = _settings(words)
     import torch
@@ -60,31 +60,30 @@ def bench_engine(words: list[str]) -> int:
     from gatewise.bench.process import start as measure_start
     from gatewise.bench.timing import Bench
 
-    cases, engines, works, rounds = _asked(settings)
+    cases, engines, works, rounds = _parse(settings)
     keras = _keras(settings["keras"])
     memory, start = (_flag(key, settings[key]) for key in ("memory", "start"))
     path = _file(settings["file"])
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(cases[0].threads)
     console = Console()
-    if not console.is_terminal:  # a file is as wide as its tables
+    if not console.is_terminal:  # wide enough for the tables
         console.width = 140
     console.print(_heading(cases[0], rounds), highlight=False)
     rows: list[Timing] = []
     starts: list[Start] = []
-    with _shown(console) as progress:
+    with _progress(console) as progress:
         bench = Bench(rounds, progress)
         for number, case in enumerate(cases, 1):
-            found = bench.timings(case, names(case.cell, engines, keras), works)
-            for row in found:
+            for row in bench.timings(case, names(case.cell, engines, keras), works):
                 if memory and row.work == "training":
                     progress(f"{case.cell} {case.size}: memory of {row.contender}")
                     row = row._replace(peak_mib=peak_of_step(case, row.contender))
                 rows.append(row)
-            report.write_csv(path, rows)  # an interrupted run keeps what it has measured
+            report.write_csv(path, rows)  # now, so that an interrupted run keeps its measurements
             if not console.is_terminal:
                 console.print(f"{number} of {len(cases)}: {case.cell} {case.size}", highlight=False)
-        # Of each cell once, on the first size.
+        # Once per cell, for its first size.
         for case in cases[:: len(cases) // len({case.cell for case in cases})] if start else ():
             for name in engines:
                 if (case.cell, name) not in bench.left_out:
@@ -107,13 +106,14 @@ def bench_engine(words: list[str]) -> int:
     return 0
 
 
-def _asked(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], int]:
+def _parse(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], int]:
     """Every cell on every size, the engines, the works, and the rounds."""
     from gatewise.bench.case import DTYPES, LENGTHS, WORKS, Case, shipped_cells
     from gatewise.engine import ENGINES
 
-    known = shipped_cells()
-    cells = list(known) if settings["cell"] == "all" else _listed("cell", settings["cell"], known, "cell")
+    shipped = shipped_cells()
+    every = settings["cell"] == "all"
+    cells = list(shipped) if every else _listed("cell", settings["cell"], shipped, "cell")
     sizes = [_size(text) for text in settings["sizes"].split(",")]
     cases = [
         Case(
@@ -140,8 +140,8 @@ def _heading(case: Case, rounds: int) -> str:
 
 
 @contextmanager
-def _shown(console: Console) -> Iterator[Callable[[str], None]]:
-    """What is being measured, on a terminal; the lines that remain are printed elsewhere."""
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """On a terminal, shows what is being measured."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("")
@@ -158,20 +158,20 @@ def _settings(words: list[str]) -> dict[str, str]:
     return settings
 
 
-def _listed(key: str, text: str, known: Iterable[str], what: str = "choice") -> list[str]:
-    """Names between commas, each once."""
+def _listed(key: str, text: str, choices: Iterable[str], what: str = "choice") -> list[str]:
+    """The names between commas, each once."""
     for name in text.split(","):
-        if name not in known:
-            near = suggestion(closest(name, known))
-            raise UsageError(f"{key}={name}: no such {what}{near} ({', '.join(known)})")
+        if name not in choices:
+            near = suggestion(closest(name, choices))
+            raise UsageError(f"{key}={name}: no such {what}{near} ({', '.join(choices)})")
     return list(dict.fromkeys(text.split(",")))
 
 
-def _one(key: str, text: str, known: Iterable[str]) -> str:
-    found = _listed(key, text, known)
-    if len(found) > 1:
-        raise UsageError(f"{key}={text}: give one of {', '.join(known)}")
-    return found[0]
+def _one(key: str, text: str, choices: Iterable[str]) -> str:
+    names = _listed(key, text, choices)
+    if len(names) > 1:
+        raise UsageError(f"{key}={text}: give one of {', '.join(choices)}")
+    return names[0]
 
 
 def _size(text: str) -> Size:
@@ -194,7 +194,7 @@ def _flag(key: str, text: str) -> bool:
 
 
 def _keras(text: str) -> bool:
-    """Whether Keras runs too: it is imported only if so."""
+    """Whether Keras is measured too."""
     from gatewise.bench.contenders import keras_is_there
 
     if _one("keras", text, ("auto", "true", "false")) == "false":

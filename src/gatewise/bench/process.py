@@ -1,6 +1,7 @@
-"""A process of its own for what only a fresh one can show: memory at its peak, and a first call.
+"""Measurements that need a fresh process: peak memory, and the time of a first call.
 
-``python -m gatewise.bench.process`` answers one question, asked as JSON on its command line, as JSON.
+``python -m gatewise.bench.process`` takes one question as JSON on its command line and prints the answer as
+JSON.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Any, NamedTuple
 
 from gatewise.bench.case import TORCH, TORCH_CELLS, Case, Size
 
-# Each larger tensor is asked of the system and given back to it, so that what a process holds is what its
-# tensors hold: else freed memory stays with the process, and a peak fits into what was free before.
+# Larger tensors are allocated from the system and returned to it, so that a process holds what its tensors
+# hold. Otherwise freed memory would stay with the process and hide a peak.
 _ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MIB = 2**20
 
@@ -31,40 +32,40 @@ class Start(NamedTuple):
     cell: str
     contender: str
     imports: float
-    """Of gatewise.nn, torch being there."""
+    """Importing gatewise.nn after torch."""
     compiling: float
-    """The first training step without anything kept from before."""
+    """The first training step with an empty cache."""
     cached: float
     """The first training step of a later process: median."""
     second: float
     """The second training step of that process: median."""
     beyond_torch: float
-    """``cached`` beyond the first training step of torch.nn: of the same cell, or of its LSTM."""
+    """``cached`` minus the first training step of torch.nn with the same cell, or with its LSTM."""
 
 
 def peak_of_step(case: Case, name: str) -> float:
-    """MiB that the first training step on the case's size takes beyond weights and sequences, at its peak.
+    """Peak memory, in MiB, of the first training step of the case's size, beyond weights and sequences.
 
-    In a fresh process that has done a step on a tiny batch, so that imports, compiled code and the libraries'
-    own memory are there. Linux tells the most that was ever resident (VmHWM), which is set back (clear_refs)
-    right before the step; elsewhere it is the peak of the whole process (ru_maxrss) beyond that before the
-    step, which hides what fits below an earlier peak. JAX compiles for each size, which counts.
+    Measured in a fresh process after a step on a tiny batch, so that imports, compiled code and the
+    libraries' own memory are there already. On Linux it is the peak resident size (VmHWM), reset (clear_refs)
+    right before the step. Elsewhere it is by how much the step raises the peak of the process (ru_maxrss),
+    which misses what fits below an earlier peak. JAX compiles for each size, which counts.
     """
     return float(_ask({"question": "memory", "case": case.values(), "name": name})["mib"])
 
 
 def start(case: Case, name: str, rounds: int) -> Start:
-    """Seconds of the first steps of ``name``, over a few short sequences, each in a fresh process."""
+    """Seconds of the first steps of a contender over a few short sequences, each in a fresh process."""
     few = replace(case, size=Size(8, 4, case.size.inputs, case.size.hidden))
-    torchs = few if case.cell in TORCH_CELLS else replace(few, cell="LSTM")
+    few_of_torch = few if case.cell in TORCH_CELLS else replace(few, cell="LSTM")
     question = {"question": "start", "case": few.values(), "name": name}
-    reference = {"question": "start", "case": torchs.values(), "name": TORCH}
+    reference = {"question": "start", "case": few_of_torch.values(), "name": TORCH}
     with tempfile.TemporaryDirectory(prefix="gatewise-bench-") as folder:
         first = _ask(question, XDG_CACHE_HOME=folder)
-        later, theirs = [], []
+        later, of_torch = [], []
         for _ in range(rounds):
             later.append(_ask(question, XDG_CACHE_HOME=folder))
-            theirs.append(_ask(reference)["first"])
+            of_torch.append(_ask(reference)["first"])
     cached = statistics.median(answer["first"] for answer in later)
     return Start(
         cell=case.cell,
@@ -73,7 +74,7 @@ def start(case: Case, name: str, rounds: int) -> Start:
         compiling=first["first"],
         cached=cached,
         second=statistics.median(answer["second"] for answer in later),
-        beyond_torch=cached - statistics.median(theirs),
+        beyond_torch=cached - statistics.median(of_torch),
     )
 
 
@@ -94,7 +95,7 @@ def _memory(case: Case, name: str) -> dict[str, float]:
     contender(replace(case, size=Size(2, 1, case.size.inputs, case.size.hidden)), name).train()
     measured = contender(case, name)
     gc.collect()
-    before = _forget_peak()
+    before = _reset_peak()
     measured.train()
     return {"mib": (_peak() - before) / MIB}
 
@@ -113,8 +114,8 @@ def _start(case: Case, name: str) -> dict[str, float]:
     return {"imports": imports, "first": seconds[0], "second": seconds[1]}
 
 
-def _forget_peak() -> int:
-    """Bytes resident now; from here on the peak is counted anew, where the system can do that."""
+def _reset_peak() -> int:
+    """Resets the peak where the system can, and returns the bytes that are resident now (or the peak)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
@@ -123,7 +124,7 @@ def _forget_peak() -> int:
 
 
 def _peak() -> int:
-    """The most bytes that were resident."""
+    """Peak resident size, in bytes."""
     try:
         return _status("VmHWM")
     except OSError:

@@ -1,4 +1,4 @@
-"""What was measured, on the screen, as CSV and as a picture."""
+"""Prints the measurements, writes them as CSV and draws them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from gatewise.bench.process import Start
 from gatewise.bench.timing import Timing
 from gatewise.runs.files import write_text
 
-# As much as a measurement of two equals may be off.
+# Two equal contenders may differ by this much in a measurement.
 SLOWER = 0.95
 
 
 def print_speeds(console: Console, rows: Sequence[Timing]) -> None:
-    """A table a cell and work: how many times as fast as the reference everybody is, size by size."""
+    """A table per cell and work: how many times as fast as the reference each contender is, by size."""
     for cell in _in_order(row.cell for row in rows):
         for work in _in_order(row.work for row in rows):
-            mine = [row for row in rows if (row.cell, row.work) == (cell, work)]
-            reference, *others = _in_order(row.contender for row in mine)
+            selected = [row for row in rows if (row.cell, row.work) == (cell, work)]
+            reference, *others = _in_order(row.contender for row in selected)
             table = _table("T x B x I x H")
             for name in (f"{reference} ms", *others, "fastest GFLOP/s", "of matrix peak"):
                 table.add_column(name, justify="right")
-            for size in _in_order(row.size for row in mine):
-                line = {row.contender: row for row in mine if row.size == size}
+            for size in _in_order(row.size for row in selected):
+                line = {row.contender: row for row in selected if row.size == size}
                 best = max(line.values(), key=lambda row: row.gigaflops)
                 table.add_row(
                     size,
@@ -45,7 +45,7 @@ def print_speeds(console: Console, rows: Sequence[Timing]) -> None:
 
 
 def print_means(console: Console, rows: Sequence[Timing]) -> None:
-    """Geometric mean and least of each cell, work and contender over the sizes."""
+    """Geometric mean and minimum over the sizes, for each cell, work and contender."""
     table = _table("cell", "work", "who", "as")
     beside = any(row.of_lstm is not None for row in rows)
     for name in ("mean", "least", "on", *(("of LSTM's time", "most") if beside else ())):
@@ -54,12 +54,12 @@ def print_means(console: Console, rows: Sequence[Timing]) -> None:
         reference = reference_of(cell)
         for work in _in_order(row.work for row in rows):
             for name in _in_order(row.contender for row in rows if row.cell == cell):
-                mine = [row for row in rows if (row.cell, row.work, row.contender) == (cell, work, name)]
-                if not mine or name == reference:
+                selected = [row for row in rows if (row.cell, row.work, row.contender) == (cell, work, name)]
+                if not selected or name == reference:
                     continue
-                least = min(mine, key=lambda row: row.speedup)
-                mean = statistics.geometric_mean(row.speedup for row in mine)
-                shares = [row.of_lstm for row in mine if row.of_lstm is not None]
+                least = min(selected, key=lambda row: row.speedup)
+                mean = statistics.geometric_mean(row.speedup for row in selected)
+                shares = [row.of_lstm for row in selected if row.of_lstm is not None]
                 more = [f"{statistics.geometric_mean(shares):.2f}", f"{max(shares):.2f}"] if shares else []
                 table.add_row(
                     cell, work, name, reference, _times(mean), _times(least.speedup), least.size, *more
@@ -69,22 +69,22 @@ def print_means(console: Console, rows: Sequence[Timing]) -> None:
 
 
 def print_memory(console: Console, rows: Sequence[Timing]) -> None:
-    """Memory of a training step at its peak, where it was measured."""
+    """Peak memory of a training step, where it was measured."""
     measured = [row for row in rows if row.peak_mib is not None]
     for cell in _in_order(row.cell for row in measured):
-        mine = [row for row in measured if row.cell == cell]
-        contenders = _in_order(row.contender for row in mine)
+        selected = [row for row in measured if row.cell == cell]
+        contenders = _in_order(row.contender for row in selected)
         table = _table("T x B x I x H")
         for name in contenders:
             table.add_column(name, justify="right")
-        for size in _in_order(row.size for row in mine):
-            line = {row.contender: row.peak_mib for row in mine if row.size == size}
+        for size in _in_order(row.size for row in selected):
+            line = {row.contender: row.peak_mib for row in selected if row.size == size}
             table.add_row(size, *(f"{line[name]:.1f}" if name in line else "" for name in contenders))
         _print(console, f"{cell}: MiB of a training step at its peak", table)
 
 
 def print_starts(console: Console, starts: Sequence[Start]) -> None:
-    """First calls of fresh processes."""
+    """Times of first steps in fresh processes."""
     if not starts:
         return
     table = _table("cell", "who")
@@ -102,7 +102,7 @@ def print_starts(console: Console, starts: Sequence[Start]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Timing] | Sequence[Start]) -> None:
-    """Write rows under the names of their fields."""
+    """Write rows with the names of their fields as header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0]._fields)
@@ -111,7 +111,7 @@ def write_csv(path: Path, rows: Sequence[Timing] | Sequence[Start]) -> None:
 
 
 def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
-    """Bars of how many times as fast everybody is, a panel a cell and work; 1 is the reference."""
+    """Bars: how many times as fast as the reference each contender is; a panel per cell and work."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -120,8 +120,8 @@ def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
 
     cells, works = _in_order(row.cell for row in rows), _in_order(row.work for row in rows)
     sizes = _in_order(row.size for row in rows)
-    shown = [row for row in rows if row.contender != reference_of(row.cell)]
-    names = _in_order(row.contender for row in shown)
+    compared = [row for row in rows if row.contender != reference_of(row.cell)]
+    names = _in_order(row.contender for row in compared)
     figure, axes = plt.subplots(
         len(cells),
         len(works),
@@ -130,23 +130,25 @@ def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
         sharey="row",
         layout="constrained",
     )
-    speeds = [row.speedup for row in shown] or [1.0]
+    speeds = [row.speedup for row in compared] or [1.0]
     marks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
     width = 0.8 / max(1, len(names))
     for i, cell in enumerate(cells):
         for j, work in enumerate(works):
             panel: Any = axes[i][j]
             for k, name in enumerate(names):
-                found = {
+                speeds_by_size = {
                     row.size: row.speedup
-                    for row in shown
+                    for row in compared
                     if (row.cell, row.work, row.contender) == (cell, work, name)
                 }
                 places = [
-                    at + (k - (len(names) - 1) / 2) * width for at, size in enumerate(sizes) if size in found
+                    at + (k - (len(names) - 1) / 2) * width
+                    for at, size in enumerate(sizes)
+                    if size in speeds_by_size
                 ]
-                heights = [found[size] for size in sizes if size in found]
-                # From the line at 1, up where it is faster and down where it is slower.
+                heights = [speeds_by_size[size] for size in sizes if size in speeds_by_size]
+                # From the line at 1: upwards where it is faster, downwards where it is slower.
                 panel.bar(places, [h - 1 for h in heights], width, bottom=1, color=f"C{k}", label=name)
             panel.axhline(1, color="black", linewidth=0.8)
             panel.set_yscale("log")

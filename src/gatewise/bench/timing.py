@@ -1,4 +1,4 @@
-"""Seconds of every contender, measured in turns, and what the machine's matrix product reaches."""
+"""Times of all contenders, measured in turns, and the speed of the machine's matrix product."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import torch
 from gatewise.bench.case import DTYPES, Case
 from gatewise.bench.contenders import BESIDE, KERAS, contender, operations
 
-# A measurement lasts at least this long, in calls of one contender behind each other: a single call of the
-# smallest size takes less than the clock and the other processes of a machine take from it.
+# A measurement repeats the call of one contender until it lasts this long: a single call of the smallest size
+# is shorter than the noise of the clock and of the machine's other processes.
 SECONDS_OF_A_MEASUREMENT = 0.02
 MOST_CALLS = 1000
 
 
 class Timing(NamedTuple):
-    """What one contender took for one step of training or inference; a row of the CSV file."""
+    """The time of one contender for one step of training or inference; a row of the CSV file."""
 
     cell: str
     size: str
@@ -32,15 +32,15 @@ class Timing(NamedTuple):
     milliseconds: float
     """Median over the rounds."""
     speedup: float
-    """How many times as fast as torch.nn (the loop, where torch has no such cell): median of the rounds."""
+    """How many times as fast as the reference, torch.nn or the loop: median over the rounds."""
     gigaflops: float
     share_of_peak: float
     peak_gigaflops: float
-    """What torch's product of two square matrices reached with as many threads, right before."""
+    """Speed of torch's product of two square matrices on as many threads, measured right before."""
     of_lstm: float | None
-    """Time, as a share of the plain LSTM's by the same engine, of a cell that torch lacks: likewise."""
+    """For a cell that torch lacks: its time over that of the plain LSTM on the same engine, likewise."""
     peak_mib: float | None
-    """Memory of a training step at its peak, beyond weights and sequences, where it was asked for."""
+    """Peak memory of a training step beyond weights and sequences, where it was asked for."""
     dtype: str
     lengths: str
     bidirectional: bool
@@ -48,7 +48,7 @@ class Timing(NamedTuple):
 
 
 class Bench:
-    """One run: whoever cannot run a cell is left out of it, and why is kept."""
+    """One run of the benchmark: contenders that cannot run a cell are left out, and the notes say why."""
 
     def __init__(self, rounds: int, progress: Callable[[str], None]) -> None:
         self.rounds, self.progress = rounds, progress
@@ -92,17 +92,17 @@ class Bench:
         return rows
 
     def _is_left_out(self, case: Case, name: str) -> bool:
-        """Whether this engine cannot run the cell; then nobody asks for the LSTM by it either."""
+        """Whether this engine cannot run the cell; the LSTM beside it is then left out as well."""
         return not {(case.cell, name), (case.cell, name.removeprefix(BESIDE))}.isdisjoint(self.left_out)
 
     def _in_turns(self, case: Case, work: str, runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-        """Seconds a call of each contender in each round, after two calls that are not counted."""
+        """Seconds per call of each contender in each round, after two calls that do not count."""
         calls = {}
         for name, run in runs.items():
             if self._is_left_out(case, name):
                 continue
             self.progress(f"{case.cell} {case.size} {work}: {name} starts")
-            with self._said(case.cell, name), self._failing(case.cell, name):
+            with self._logged(case.cell, name), self._failing(case.cell, name):
                 run()
             if self._is_left_out(case, name):
                 continue
@@ -111,7 +111,7 @@ class Bench:
         taken: dict[str, list[float]] = {name: [] for name in calls}
         for round_ in range(self.rounds):
             gc.collect()
-            # To and fro, so that nobody always runs behind the same other.
+            # In alternating order, so that no contender always follows the same other one.
             for name in list(calls)[:: 1 if round_ % 2 == 0 else -1]:
                 self.progress(f"{case.cell} {case.size} {work}: {name}, round {round_ + 1} of {self.rounds}")
                 taken[name].append(_seconds(runs[name], calls[name]))
@@ -119,7 +119,7 @@ class Bench:
 
     @contextmanager
     def _failing(self, cell: str, name: str) -> Iterator[None]:
-        """Leave Keras out of what it cannot run: the others are measured all the same."""
+        """Leave out Keras where it fails; the others are still measured."""
         try:
             yield
         except Exception as error:
@@ -130,8 +130,8 @@ class Bench:
             self.notes.append(f"keras: {cell} is left out ({type(error).__name__}: {reason})")
 
     @contextmanager
-    def _said(self, cell: str, name: str) -> Iterator[None]:
-        """Keep what an engine says; one that says that another runs in its place is left out from there."""
+    def _logged(self, cell: str, name: str) -> Iterator[None]:
+        """Note what an engine logs, and leave it out where it logs that another engine runs instead."""
         lines: list[str] = []
         handler = logging.Handler(logging.INFO)
         handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -161,7 +161,7 @@ def _paired(one: list[float], other: list[float]) -> float:
 
 
 def _seconds(run: Callable[[], Any], calls: int) -> float:
-    """Seconds a call, without the collector of garbage."""
+    """Seconds per call, with garbage collection switched off."""
     gc.disable()
     try:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The long short-term memory that writes what it forgets."""
+"""The long short-term memory with one gate for writing and forgetting."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class GRU(Cell):
         h' = (1 - z) · n + z · h
 
     Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014; the reset gate
-    after the product, with its own bias, as in cuDNN and torch, whose block order this is.
+    after the product, with its own bias, is that of cuDNN and torch, and so is the order of the blocks.
     """
 
     gates = ("r", "z", "n")

@@ -21,9 +21,9 @@ class LayerNormLSTM(LSTM):
         c' = f · c + i · n
         h' = o · tanh(γ_c · N(c') + β_c)
 
-    N takes off the mean over the features and divides by their standard deviation. Ba, Kiros & Hinton, "Layer
-    Normalization", arXiv:1607.06450, 2016. There one N spans all gates and the input's part has its own; here
-    each gate has one, and the input's part, which the biases shift, is left as it is.
+    N subtracts the mean over the features and divides by their standard deviation. Ba, Kiros & Hinton, "Layer
+    Normalization", arXiv:1607.06450, 2016. There one N spans all gates, and the input's part has another;
+    here each gate has its own, and the input's part, which the biases shift, is not normalised.
     """
 
     def own_parameters(self, hidden_size: int) -> dict[str, Tensor]:

@@ -21,8 +21,8 @@ class LSTM(Cell):
         h' = o · tanh(c')                  hidden state, the output
 
     Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997; the forget gate from
-    Gers, Schmidhuber & Cummins, "Learning to Forget", Neural Computation 12(10), 2000. The blocks stand in
-    torch's order (its ``g`` is our ``n``). ``forget_bias`` starts b_f above zero so that the cell remembers
+    Gers, Schmidhuber & Cummins, "Learning to Forget", Neural Computation 12(10), 2000. The blocks are in
+    torch's order (its ``g`` is our ``n``). ``forget_bias`` starts b_f above zero, so that the cell remembers
     before it has learnt to (Jozefowicz, Zaremba & Sutskever, ICML 2015).
     """
 

@@ -1,4 +1,4 @@
-"""The long short-term memory as it was first: it never forgets."""
+"""The first long short-term memory, which never forgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatewise.cells.cell import Cell
 
 
 class LSTM1997(Cell):
-    """Long short-term memory without forget gate: the cell state is carried on with weight 1.
+    """Long short-term memory without forget gate: the cell state is kept with weight 1.
 
         i  = σ(U_i x + b_i + W_i h)
         n  = tanh(U_n x + b_n + W_n h)
@@ -18,8 +18,8 @@ class LSTM1997(Cell):
         c' = c + i · n                     the constant error carousel
         h' = o · tanh(c')
 
-    Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, with tanh for the
-    paper's scaled sigmoids, and full gradients instead of its truncated ones.
+    Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, with tanh
+    instead of the paper's scaled sigmoids, and full gradients instead of its truncated ones.
     """
 
     gates = ("i", "n", "o")

@@ -1,4 +1,4 @@
-"""The gated recurrent unit whose gates see the input alone."""
+"""The gated recurrent unit whose gates see only the input."""
 
 from __future__ import annotations
 

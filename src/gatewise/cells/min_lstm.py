@@ -1,4 +1,4 @@
-"""The long short-term memory whose gates see the input alone."""
+"""The long short-term memory whose gates see only the input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MinLSTM(Cell):
         h' = f' · h + i' · n
 
     Feng, Tung, Ahmed, Bengio & Hajimirsadeghi, "Were RNNs All We Needed?", arXiv:2410.01201, 2024. The gates
-    shown are the shares f' and i'.
+    that ``step`` returns are the shares f' and i'.
     """
 
     gates = ("f", "i", "n")
@@ -36,7 +36,7 @@ class MinLSTM(Cell):
         return {"f": self.forget_bias}
 
     def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:  # noqa: ARG002
-        # f / (f + i) = σ(log f - log i), which stays a number where both gates round to 0.
+        # f / (f + i) = σ(log f - log i), which is not NaN where both gates round to 0.
         f = sigmoid(logsigmoid(a.f) - logsigmoid(a.i))
         i = 1 - f
         return (f * s.h + i * a.n,), {"f": f, "i": i, "n": a.n}

@@ -7,11 +7,11 @@ from gatewise.settings import Positive
 
 
 class ProjectedLSTM(LSTM):
-    """Long short-term memory whose hidden state is a projection of what the output gate shows (LSTMP).
+    """Long short-term memory whose hidden state is a projection of the gated cell state (LSTMP).
 
         i, f, n, o, c'                     as in the LSTM
         m  = o · tanh(c')
-        h' = P m                           of ``projection_size`` features; the output, and what the gates see
+        h' = P m                           ``projection_size`` features; the output, and what the gates see
 
     Sak, Senior & Beaufays, "Long Short-Term Memory Based Recurrent Neural Network Architectures for Large
     Vocabulary Speech Recognition", arXiv:1402.1128, 2014; torch's ``proj_size``. A wide cell state then needs

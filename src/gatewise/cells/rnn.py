@@ -12,7 +12,7 @@ NONLINEARITIES = {"tanh": tanh, "relu": relu}
 
 
 class RNN(Cell):
-    """Plain (Elman) recurrent network, with nothing that guards its memory.
+    """Plain (Elman) recurrent network, without gates.
 
         h' = φ(U_n x + b_n + W_n h)        φ is tanh or ReLU
 

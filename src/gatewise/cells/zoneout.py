@@ -1,4 +1,4 @@
-"""Zoneout: any cell, some of whose state stays as it was."""
+"""Zoneout: any cell, with some features of its state kept from one step to the next."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gatewise.settings.checks import below_one
 
 
 def zoneout_probabilities(cell: Cell, value: Any) -> dict[str, float]:
-    """The probability of each state that zoneout keeps at times, from one for all states or a mapping.
+    """The zoneout probability of each state, from one for all states or from a mapping; without zeros.
 
-    Raises ValueError for a state that the cell does not have, what is no probability below 1, and a hidden
-    state that a projection makes.
+    Raises ValueError for a state that the cell does not have, a value that is no probability below 1, and a
+    hidden state that is projected.
     """
     if isinstance(value, Mapping):
         by_state = {choice("zoneout", str(name), cell.states): value[name] for name in value}
@@ -29,20 +29,20 @@ def zoneout_probabilities(cell: Cell, value: Any) -> dict[str, float]:
     if cell.projection_size is not None and hidden in probabilities:
         example = f"{{{', '.join(f'{name}: {probabilities[hidden]}' for name in others)}}}"
         raise ValueError(
-            f"zoneout={value!r} would keep {hidden}, which a projection makes anew at each step; "
-            f"name the other states alone: zoneout={example}"
+            f"zoneout={value!r} would keep {hidden}, which a projection computes at each step; "
+            f"name only the other states: zoneout={example}"
         )
     return probabilities
 
 
 def zoneout(cell: Cell, probabilities: Mapping[str, float], training: bool) -> Cell:
-    """The cell that runs ``cell`` and keeps each feature of a state with that state's probability.
+    """A cell that runs ``cell`` and keeps each feature of a state with that state's probability.
 
-    s' = d · s + (1 - d) · step(s)         d is 1 with the probability, drawn for each step and feature
+    s' = d · s + (1 - d) · step(s)         d is 1 with this probability, drawn for each step and feature
 
     In training d is the cell's noise, ``keep_<state>``; in evaluation it is the probability itself.
     Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations", ICLR 2017,
-    arXiv:1606.01305, where an LSTM's new h comes from the c before zoneout, as here.
+    arXiv:1606.01305, where, as here, an LSTM's new h comes from the c before zoneout.
     """
 
     class Zoneout(Cell):
@@ -51,7 +51,7 @@ def zoneout(cell: Cell, probabilities: Mapping[str, float], training: bool) -> C
         projection_size = cell.projection_size
 
         def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-            after, shown = cell.step(cell.Gates(*a[: len(cell.gates)]), r, s, p)
+            after, gates_of_step = cell.step(cell.Gates(*a[: len(cell.gates)]), r, s, p)
             kept = []
             for state, old, new in zip(cell.states, s, after, strict=True):
                 if state not in probabilities:
@@ -60,7 +60,7 @@ def zoneout(cell: Cell, probabilities: Mapping[str, float], training: bool) -> C
                     kept.append(torch.where(getattr(a, f"keep_{state}") > 0, old, new))
                 else:
                     kept.append(new + probabilities[state] * (old - new))
-            return tuple(kept), shown
+            return tuple(kept), gates_of_step
 
         def initial_bias(self) -> Mapping[str, float]:
             return cell.initial_bias()

@@ -1,4 +1,4 @@
-"""The reference engine: a Python loop over ``step`` with ordinary autograd."""
+"""The reference engine: a Python loop over ``step``, differentiated by ordinary autograd."""
 
 from __future__ import annotations
 
@@ -8,36 +8,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gatewise.cells import Cell
 from gatewise.engine.packing import step_slices
-from gatewise.engine.weights import Result, Weights
+from gatewise.engine.request import Request, Result
 
 
-def run(
-    cell: Cell,
-    weights: Weights,
-    x: Tensor,
-    batch_sizes: tuple[int, ...],
-    state: tuple[Tensor, ...],
-    reverse: bool,
-    state_mask: Tensor | None = None,
-    noise: Tensor | None = None,
-    show: bool = False,
-) -> Result:
-    """Run a cell over packed sequences x [N, F] from ``state`` (each [B, H], with a projection h [B, P]).
-
-    ``state_mask`` [B, P] multiplies h before every recurrent product (variational dropout). ``noise``
-    [N, len(cell.noise)·H] holds the blocks that follow the gates in ``a``. With ``show`` the result holds
-    every shown gate and every state at every step.
-    """
-    a = F.linear(x, weights.input, weights.bias)
-    if noise is not None:
-        a = torch.cat([a, noise.to(a.dtype)], dim=1)
+def run(request: Request) -> Result:
+    """Run the request; every engine has to give this one's results."""
+    cell, weights, state_mask = request.cell, request.weights, request.state_mask
+    a = F.linear(request.x, weights.input, weights.bias)
+    if request.noise is not None:
+        a = torch.cat([a, request.noise.to(a.dtype)], dim=1)
     own = SimpleNamespace(**weights.own)
-    steps = step_slices(batch_sizes, reverse)
+    state = request.state
     outputs: list[Tensor] = []
-    shown: list[dict[str, Tensor]] = []
-    for rows, alive in steps:
+    history: list[dict[str, Tensor]] = []
+    for rows, alive in step_slices(request.batch_sizes, request.reverse):
         before = [s[:alive] for s in state]
         h = before[0] if state_mask is None else before[0] * state_mask[:alive]
         r = F.linear(h, weights.hidden)
@@ -47,15 +32,16 @@ def run(
         if weights.projection is not None:
             after = (F.linear(after[0], weights.projection), *after[1:])
         outputs.append(after[0])
-        if show:
-            shown.append({**gates, **dict(zip(cell.states, after, strict=True))})
-        # Rows past `alive` have ended (or, in reverse, not begun): their state stays as it is.
+        if request.return_gates:
+            history.append({**gates, **dict(zip(cell.states, after, strict=True))})
+        # Sequences past `alive` have ended (in reverse: have not begun), so their state does not change.
         state = tuple(
             new if alive == len(old) else torch.cat([new, old[alive:]])
             for new, old in zip(after, state, strict=True)
         )
-    if reverse:
+    if request.reverse:
         outputs.reverse()
-        shown.reverse()
-    history = {name: torch.cat([step[name] for step in shown]) for name in shown[0]} if shown else {}
-    return Result(torch.cat(outputs), state, history)
+        history.reverse()
+    names = history[0] if history else ()
+    gates_by_name = {name: torch.cat([step[name] for step in history]) for name in names}
+    return Result(torch.cat(outputs), state, gates_by_name)

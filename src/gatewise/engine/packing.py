@@ -1,7 +1,8 @@
-"""The layout every engine works on: a ragged batch as one tensor without padding.
+"""The layout that every engine works on: a ragged batch as one tensor without padding.
 
-Rows are ordered by time first and, within a step, by falling length, so that the sequences alive at step t
-are the first ``batch_sizes[t]`` rows of the state. N = sum of lengths; T time, B batch, F features.
+Rows are sorted by time first and, within a step, by falling length, so that the sequences still running at
+step t are the first ``batch_sizes[t]`` rows of the state. N = sum of lengths; T steps, B sequences, F
+features.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from torch.nn.utils.rnn import PackedSequence
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each step of each sequence of a [T, B] batch stands in the packed [N] layout."""
+    """Which packed row [N] holds each step of each sequence of a [T, B] batch."""
 
     batch_sizes: tuple[int, ...]
-    """Sequences alive at each step, never rising; its length is the longest sequence's."""
+    """Sequences still running at each step; never rises, and is as long as the longest sequence."""
     time: int
     """T of the padded batch, which may exceed the longest sequence."""
     batch: int
     """B."""
     order: Tensor | None
-    """[B] batch index of each sorted row, or None where the batch is sorted already."""
+    """[B] index in the batch of each sorted sequence, or None where the batch is sorted already."""
     positions: Tensor | None
-    """[N] position t·B + b of each packed row in the flattened sorted batch, or None without padding."""
+    """[N] position t·B + b of each packed row in the flattened sorted batch; None without padding."""
 
     @classmethod
     def full(cls, time: int, batch: int) -> Packing:
@@ -36,7 +37,7 @@ class Packing:
 
     @classmethod
     def of(cls, lengths: Tensor, time: int, batch: int, device: torch.device | None = None) -> Packing:
-        """The packing of sequences with these lengths, [B] of 0 … T, for data on ``device`` (theirs without).
+        """The packing of sequences with these lengths, [B] of 0 … T, for data on ``device`` (or theirs).
 
         Raises ValueError where a length lies outside 0 … T, their number is not B, or they are not whole.
         """
@@ -67,9 +68,9 @@ class Packing:
 
     @classmethod
     def of_packed_sequence(cls, packed: PackedSequence) -> Packing:
-        """The packing that a PackedSequence comes in.
+        """The packing of a PackedSequence.
 
-        Raises ValueError where its ``batch_sizes`` rise, or are not those of its rows.
+        Raises ValueError where its ``batch_sizes`` rise, or do not add up to its rows.
         """
         sizes = tuple(packed.batch_sizes.tolist())
         falling = all(before >= after for before, after in pairwise(sizes))
@@ -82,7 +83,7 @@ class Packing:
 
     @property
     def rows(self) -> Tensor:
-        """[N] sorted batch row of each packed row."""
+        """[N] sorted sequence of each packed row."""
         return torch.cat([torch.arange(size) for size in self.batch_sizes or (0,)])
 
     def pack(self, padded: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class Packing:
         return self.sort(padded, 1).flatten(0, 1).index_select(0, self.positions)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """[N, F] to [T, B, F], with zeros where there is padding."""
+        """[N, F] to [T, B, F], with zeros as padding."""
         if self.positions is None:
             return packed.reshape(self.time, self.batch, *packed.shape[1:])
         flat = packed.new_zeros(self.time * self.batch, *packed.shape[1:])
@@ -100,7 +101,7 @@ class Packing:
         return self.unsort(padded, 1)
 
     def sort(self, tensor: Tensor, dim: int) -> Tensor:
-        """Batch order to falling length, along ``dim``."""
+        """From the order of the batch to falling length, along ``dim``."""
         return tensor if self.order is None else tensor.index_select(dim, self.order)
 
     def unsort(self, tensor: Tensor, dim: int) -> Tensor:
@@ -109,9 +110,9 @@ class Packing:
 
 
 def step_slices(batch_sizes: tuple[int, ...], reverse: bool) -> list[tuple[slice, int]]:
-    """(packed rows, sequences alive) of every step, in the order the direction visits them.
+    """(packed rows, sequences running) of every step, in the order in which the direction visits them.
 
-    A batch without any step takes one of no rows, so that its empty results have dtypes and gradients too.
+    A batch without steps gets one step of no rows, so that its empty results have dtypes and gradients.
     """
     steps, start = [], 0
     for size in batch_sizes or (0,):

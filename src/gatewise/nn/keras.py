@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gatewise.cells import GRU, LSTM, RNN, Cell
 
-# Where each of our gates stands among Keras's: i f c o, z r h, and the one of SimpleRNN.
+# Position of each of our gates among Keras's: i f c o, z r h, and the only one of SimpleRNN.
 _ORDER = {LSTM: (0, 1, 2, 3), GRU: (1, 0, 2), RNN: (0,)}
 
 
 class KerasWeights(NamedTuple):
-    """What :func:`read` finds: sizes, and of each layer and direction its tensors, named as torch does."""
+    """Sizes, and the tensors of each layer and direction, named as in torch."""
 
     input_size: int
     hidden_size: int
@@ -26,24 +26,25 @@ class KerasWeights(NamedTuple):
 
 
 def read(cell: Cell, layers: Sequence[Sequence[Any]]) -> KerasWeights:
-    """The weights that ``get_weights()`` of Keras's LSTM, GRU or SimpleRNN layers gave, from below to above.
+    """The weights from ``get_weights()`` of Keras's LSTM, GRU or SimpleRNN layers, the lowest layer first.
 
-    Of each direction: kernel [F, G·H], recurrent_kernel [H, G·H] and, of layers with biases, bias: [G·H], or
-    [2, 3·H] of a GRU. Raises ValueError for another cell, and for arrays that are not of such layers.
+    Each direction has a kernel [F, G·H], a recurrent_kernel [H, G·H] and, with biases, a bias: [G·H], for a
+    GRU [2, 3·H]. Raises ValueError for another cell, and for arrays that such layers do not have.
     """
     if type(cell) not in _ORDER:
         raise ValueError(f"cell must be an LSTM, a GRU or an RNN, as Keras has them, got {cell!r}")
     counts = {len(arrays) for arrays in layers}
     if len(counts) != 1 or not counts <= {2, 3, 4, 6}:
         raise ValueError(
-            f"each layer must give kernel, recurrent_kernel and bias (without biases two arrays; of two "
-            f"directions twice as many), all layers as many; got {[len(arrays) for arrays in layers]}"
+            f"each layer must give kernel, recurrent_kernel and bias (without biases two arrays; for two "
+            f"directions twice as many), and all layers the same number; "
+            f"got {[len(arrays) for arrays in layers]}"
         )
     (count,) = counts
     bidirectional, bias = count > 3, count % 3 == 0
     each = count // 2 if bidirectional else count
     groups = [arrays[start : start + each] for arrays in layers for start in range(0, count, each)]
-    # Anything but a matrix has no such size, and is named below.
+    # 0 for what has no dimensions, which the check of shapes below then names.
     input_size, hidden_size = ((*np.shape(array), 0)[0] for array in groups[0][:2])
     above = hidden_size * (2 if bidirectional else 1)
     directions = []
@@ -57,18 +58,16 @@ def _direction(
     cell: Cell, arrays: Sequence[Any], input_size: int, hidden_size: int, layer: int
 ) -> dict[str, Tensor]:
     width = len(cell.gates) * hidden_size
-    # A GRU has two biases, as its reset gate comes after the recurrent product.
+    # A GRU has two biases, because its reset gate comes after the recurrent product.
     names: dict[str, tuple[int, ...]] = {
         "kernel": (input_size, width),
         "recurrent_kernel": (hidden_size, width),
     }
     names["bias"] = (2, width) if isinstance(cell, GRU) else (width,)
-    found = {name: torch.as_tensor(np.array(array)) for name, array in zip(names, arrays, strict=False)}
-    for name, tensor in found.items():
+    tensor_of = {name: torch.as_tensor(np.array(array)) for name, array in zip(names, arrays, strict=False)}
+    for name, tensor in tensor_of.items():
         if tensor.shape != names[name]:
-            hint = (
-                " (a GRU with reset_after=False is another)" if name == "bias" and type(cell) is GRU else ""
-            )
+            hint = " (reset_after=False is not supported)" if name == "bias" and type(cell) is GRU else ""
             raise ValueError(
                 f"{name} of layer {layer} must be {list(names[name])} for {cell!r}, "
                 f"got {list(tensor.shape)}{hint}"
@@ -79,11 +78,11 @@ def _direction(
         return torch.cat([blocks[k] for k in _ORDER[type(cell)]], dim=-1)
 
     tensors = {
-        "weight_ih": ordered(found["kernel"]).t(),
-        "weight_hh": ordered(found["recurrent_kernel"]).t(),
+        "weight_ih": ordered(tensor_of["kernel"]).t(),
+        "weight_hh": ordered(tensor_of["recurrent_kernel"]).t(),
     }
-    if "bias" in found:
-        bias = ordered(found["bias"])
+    if "bias" in tensor_of:
+        bias = ordered(tensor_of["bias"])
         both = bias if bias.dim() == 2 else (bias, torch.zeros_like(bias))
         tensors["bias_ih"], tensors["bias_hh"] = both[0], both[1]
     return tensors

@@ -15,7 +15,7 @@ from gatewise.engine import Weights
 class Layer(nn.Module):
     """U, W, b and the cell's own parameters, in one layer and one direction.
 
-    G gates, F inputs, H hidden; P features of the hidden state, which is H unless the cell projects it.
+    G gates, F inputs, H hidden features; P features of the hidden state (H unless the cell projects it).
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Layer(nn.Module):
         sizes = cell.state_sizes(hidden_size)
         rows, recurrent_rows = len(cell.gates) * hidden_size, len(cell.recurrent) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        # Without rows nothing is trained: data-parallel processes would wait for its gradient.
+        # Without rows it is not trained: data-parallel processes would wait for a gradient that never comes.
         self.weight_hh = nn.Parameter(torch.empty(recurrent_rows, sizes[0]), requires_grad=recurrent_rows > 0)
         projects = cell.projection_size is not None
         self.weight_hr = nn.Parameter(torch.empty(sizes[0], hidden_size)) if projects else None
@@ -50,7 +50,7 @@ class Layer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw U (Glorot uniform), W and P (orthogonal), or all torch's uniform, by gate; set the rest."""
+        """Draw U (Glorot uniform), W and P (orthogonal) by gate, or all as torch does; set the rest."""
         bound = 1 / math.sqrt(self.hidden_size)
         with torch.no_grad():
             for name in self.cell.gates:
@@ -97,7 +97,7 @@ class Layer(nn.Module):
         return slice(block * self.hidden_size, (block + 1) * self.hidden_size)
 
     def weights(self) -> Weights:
-        """The tensors an engine runs on."""
+        """The tensors that an engine runs on."""
         return Weights(self.weight_ih, self.weight_hh, self.bias, dict(self.own.items()), self.weight_hr)
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
@@ -112,8 +112,8 @@ class Layer(nn.Module):
     def load_torch(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy torch.nn's ``weight_ih``, ``weight_hh``, ``bias_ih``, … of one direction.
 
-        torch has two biases where one will do: they add up, except where the cell keeps the recurrent bias
-        of a gate as its own parameter ``bias_<gate>`` (the GRU's candidate).
+        torch has two biases where one is enough. They are added, except where the cell keeps the recurrent
+        bias of a gate as its own parameter ``bias_<gate>`` (the GRU's candidate).
         """
         self.weight_ih.copy_(tensors["weight_ih"])
         self.weight_hh.copy_(tensors["weight_hh"])

@@ -15,7 +15,7 @@ from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
-from gatewise.engine import EngineName, Packing
+from gatewise.engine import EngineName, Packing, Request
 from gatewise.nn import keras
 from gatewise.nn.layer import Layer
 from gatewise.settings import Positive, Probability, ProbabilityOfEach, checked
@@ -26,19 +26,19 @@ _log = logging.getLogger(__name__)
 
 
 class Recurrent(nn.Module):
-    """Layers × directions of one cell; takes the arguments of ``torch.nn.LSTM`` and gives its results.
+    """Layers and directions of one cell; takes the arguments of ``torch.nn.LSTM`` and returns its results.
 
-    Beyond torch: any ``cell``; ``lengths``, so that padding never changes a result; every gate and state at
-    every step on request. Dropouts: ``dropout`` draws anew at each step between layers, as torch does;
-    ``input_dropout`` and ``state_dropout`` are variational, one mask for all steps of a sequence, on every
-    layer's input and on the hidden state before its recurrent product (Gal & Ghahramani, "A Theoretically
-    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016); ``weight_dropout`` is
-    DropConnect, one mask of the recurrent weights W for a whole forward pass (Merity, Keskar & Socher,
-    "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the probability that a
-    feature of a state stays as it was for a step, one for all states or by state, {h: 0.05, c: 0.5} (Krueger
-    et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or ``uniform`` (torch's).
-    ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the native one keeps the states alone
-    for the backward pass, which then takes longer and needs less memory.
+    More than torch: any ``cell``; ``lengths``, so that padding never changes a result; every gate and state
+    at every step on request. Dropouts: ``dropout`` draws a new mask for each step between layers, as torch
+    does; ``input_dropout`` and ``state_dropout`` are variational, with one mask for all steps of a sequence,
+    on every layer's input and on the hidden state before its recurrent product (Gal & Ghahramani, "A
+    Theoretically Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016);
+    ``weight_dropout`` is DropConnect, one mask of the recurrent weights W for a whole forward pass (Merity,
+    Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the
+    probability that a feature of a state keeps its value in a step, one for all states or by state, {h: 0.05,
+    c: 0.5} (Krueger et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or
+    ``uniform`` (torch's). ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the native
+    engine keeps only the states for the backward pass, which then takes longer and needs less memory.
 
     Raises ValueError for a size, probability or choice that cannot be.
     """
@@ -114,17 +114,19 @@ class Recurrent(nn.Module):
         lengths: Tensor | Sequence[int] | None = None,
         return_gates: bool = False,
     ) -> Any:
-        """Run the sequences; L layers, D directions, T time, B batch, F inputs, H hidden.
+        """Run the sequences; L layers, D directions, T steps, B sequences, F inputs, H hidden features.
 
-        Where the cell projects its hidden state to P features, h and the outputs have P in place of H.
+        Where the cell projects its hidden state to P features, h and the outputs have P instead of H.
 
         ``x`` is [T, B, F], with ``batch_first`` [B, T, F], one sequence [T, F], or a PackedSequence (the
-        outputs then are one as well). ``state`` holds one [L·D, B, H] per state of the cell; zeros, or the
-        learnt initial state, without it. ``lengths`` [B]: steps of each sequence that are not padding.
+        outputs are then one as well). ``state`` holds one [L·D, B, H] per state of the cell; without it,
+        zeros or the learnt initial state. ``lengths`` [B]: number of steps of each sequence that are not
+        padding.
 
         Returns (outputs, state) as ``torch.nn.LSTM`` does: outputs [T, B, D·H], 0 on padding; state a named
-        tuple of [L·D, B, H], each sequence's own last. With ``return_gates`` a third value: for every gate
-        and state by name, its value at every step, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T, H]).
+        tuple of [L·D, B, H], after each sequence's own last step. With ``return_gates`` there is a third
+        value: every gate and state at every step, by name, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T,
+        H]).
 
         Raises ValueError where shapes, dtypes, devices or lengths do not fit.
         """
@@ -172,13 +174,13 @@ class Recurrent(nn.Module):
         packed = x._replace(data=outputs)
         if not return_gates:
             return packed, final
-        # Packed rows as they are, one PackedSequence per layer and direction.
+        # One PackedSequence per layer and direction.
         return packed, final, {k: [x._replace(data=g) for g in values] for k, values in gates.items()}
 
     def _run(
-        self, packing: Packing, x: Tensor, state: State | Tensor | None, show: bool
+        self, packing: Packing, x: Tensor, state: State | Tensor | None, return_gates: bool
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
-        """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates per layer."""
+        """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates of each layer."""
         initial = self._initial_state(state, packing)
         finals: list[State] = []
         gates: dict[str, list[Tensor]] = {}
@@ -191,8 +193,7 @@ class Recurrent(nn.Module):
                 index = layer * self.num_directions + direction
                 weights = self._layer(index).weights()
                 dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
-                result = engines.run(
-                    self.engine,
+                request = Request(
                     self._run_cells[self.training],
                     weights._replace(hidden=dropped),
                     x,
@@ -201,20 +202,21 @@ class Recurrent(nn.Module):
                     reverse=direction == 1,
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
                     noise=self._noise(x),
-                    show=show,
+                    return_gates=return_gates,
                     recompute=self.recompute,
                 )
+                result = engines.run(self.engine, request)
                 outputs.append(result.outputs)
                 finals.append(result.state)
-                for name, history in result.history.items():
-                    gates.setdefault(name, []).append(history)
+                for name, values in result.gates.items():
+                    gates.setdefault(name, []).append(values)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         per_state = [torch.stack(tensors) for tensors in zip(*finals, strict=True)]
         final = self.cell.name_state([packing.unsort(tensor, 1) for tensor in per_state])
         return x, final, gates
 
     def _initial_state(self, state: State | Tensor | None, packing: Packing) -> list[State]:
-        """One state per layer and direction, its tensors [B, H] (h [B, P]) in sorted order."""
+        """One state per layer and direction, its tensors [B, H] (h [B, P]), sorted by length."""
         if state is None:
             return [self._layer(i).initial_state(packing.batch) for i in range(len(self.layers))]
         tensors = (state,) if isinstance(state, Tensor) else tuple(state)
@@ -253,7 +255,7 @@ class Recurrent(nn.Module):
         return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
 
     def _noise(self, x: Tensor) -> Tensor | None:
-        """[N, K·H]: for each of the K states with zoneout, 1 where a step keeps a feature."""
+        """[N, K·H]: for each of the K states with zoneout, 1 where a step keeps the old value."""
         if not self.training or not self.zoneout:
             return None
         shape = (len(x), self.hidden_size)
@@ -298,21 +300,21 @@ class Recurrent(nn.Module):
         ``cell`` is an ``LSTM()`` for LSTM, a ``GRU()`` for GRU with ``reset_after=True``, an ``RNN()`` for
         SimpleRNN, all with Keras's activations (tanh and sigmoid; an RNN's its ``nonlinearity``); layers in
         ``Bidirectional`` give both directions. Outputs are those of ``return_sequences=True``. Raises
-        ValueError for arrays that are not of such layers.
+        ValueError for arrays that such layers do not have.
         """
-        found = keras.read(cell, layers)
+        weights = keras.read(cell, layers)
         recurrent = cls(
-            found.input_size,
-            found.hidden_size,
+            weights.input_size,
+            weights.hidden_size,
             len(layers),
-            found.bias,
+            weights.bias,
             batch_first,
-            bidirectional=found.bidirectional,
+            bidirectional=weights.bidirectional,
             cell=cell,
             engine=engine,
         )
-        recurrent.to(found.directions[0]["weight_ih"].dtype)
-        for index, tensors in enumerate(found.directions):
+        recurrent.to(weights.directions[0]["weight_ih"].dtype)
+        for index, tensors in enumerate(weights.directions):
             recurrent._layer(index).load_torch(tensors)
         return recurrent
 
@@ -324,10 +326,10 @@ class Recurrent(nn.Module):
         names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
         fits = isinstance(module, nn.RNNBase) and all(getattr(module, n) == getattr(self, n) for n in names)
         if fits:
-            theirs, ours = _cell_of(module), self.cell
+            cell = _cell_of(module)
             same = ("nonlinearity", "projection_size")
-            fits = type(theirs) is type(ours)
-            fits = fits and all(getattr(theirs, n, None) == getattr(ours, n, None) for n in same)
+            fits = type(cell) is type(self.cell)
+            fits = fits and all(getattr(cell, n, None) == getattr(self.cell, n, None) for n in same)
         if not fits:
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)
@@ -342,7 +344,7 @@ class Recurrent(nn.Module):
 
 
 def _cell_of(module: nn.RNNBase) -> Cell:
-    """The cell that a torch module runs; ValueError where there is none."""
+    """The cell with the equations of a torch module. Raises ValueError where there is none."""
     if isinstance(module, nn.LSTM):
         return ProjectedLSTM(module.proj_size) if module.proj_size else LSTM()
     if isinstance(module, nn.GRU):

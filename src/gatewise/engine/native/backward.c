@@ -1,28 +1,28 @@
 /* The backward pass. */
 
-/* The memory of a share in the backward pass: what a chunk holds for each of its rows, then for one step. */
+/* The memory of a share in the backward pass: for each row of a chunk, then for one step. */
 typedef struct {
-    T *a, *r, *x, *h, *dx, *dh, *made, *saved, *unused; /* a and r become their gradients */
+    T *a, *r, *x, *h, *dx, *dh, *unprojected, *saved, *unused; /* a and r are replaced by their gradients */
     T *through, *dm;
 } Backward;
 
 static int64_t lay_out(const Share *share, T *memory, Backward *b) {
     const Sequence *q = share->seq;
-    const int again = !q->saved;
+    const int recomputes = !q->saved;
     int64_t chunk = rows_of_chunk(share), rows = share->high - share->low, used = 0;
     struct {
         T **where;
         int64_t size;
     } parts[] = {
         {&b->a, chunk * padded(BLOCKS)},
-        {&b->r, SHARED && !again ? 0 : chunk * padded(R_BLOCKS)},
+        {&b->r, SHARED && !recomputes ? 0 : chunk * padded(R_BLOCKS)},
         {&b->x, chunk * padded(q->inputs)},
         {&b->h, chunk * padded(HIDDEN)},
         {&b->dx, chunk * q->inputs},
         {&b->dh, PROJECTS ? chunk * padded(HIDDEN) : 0},
-        {&b->made, PROJECTS ? chunk * padded(H) : 0},
-        {&b->saved, again ? chunk * KEPT : 0},
-        {&b->unused, again ? STATES * H * (q->together ? q->threads : 1) : 0},
+        {&b->unprojected, PROJECTS ? chunk * padded(H) : 0},
+        {&b->saved, recomputes ? chunk * SAVED_SIZE : 0},
+        {&b->unused, recomputes ? STATES * H * (q->together ? q->threads : 1) : 0},
         {&b->through, rows * HIDDEN},
         {&b->dm, PROJECTS ? rows * H : 0},
     };
@@ -33,7 +33,7 @@ static int64_t lay_out(const Share *share, T *memory, Backward *b) {
     return used;
 }
 
-/* The chunk's h before each step, as W sees it. */
+/* The chunk's h before each step, times the state mask. */
 static void gather_before(const Share *share, const Chunk *chunk, T *to) {
     const Sequence *q = share->seq;
     for (int64_t t = chunk->from; t < chunk->to; t++) {
@@ -47,15 +47,15 @@ static void gather_before(const Share *share, const Chunk *chunk, T *to) {
             memset(target + HIDDEN, 0, sizeof(T) * (size_t)(padded(HIDDEN) - HIDDEN));
         }
     }
-    meet(share);
+    wait_for_team(share);
 }
 
-/* What the forward pass would have saved, from the states before each step: all steps of the chunk at once. */
-static void compute_again(const Share *share, const Chunk *chunk, const Backward *b) {
+/* Recompute what the forward pass would have saved, from the states before each step: all steps of the chunk at once. */
+static void recompute(const Share *share, const Chunk *chunk, const Backward *b) {
     const Sequence *q = share->seq;
     input_part(share, chunk, b->x, b->a);
     if (USES_HIDDEN) recurrent_part(share, b->a, b->h, padded(HIDDEN), chunk->rows, b->r, 0);
-    meet(share);
+    wait_for_team(share);
     for (int64_t t = chunk->from; t < chunk->to; t++) {
         const Range rows = rows_at(share, t);
         for (int64_t row = rows.from; row < rows.to; row++) {
@@ -67,7 +67,7 @@ static void compute_again(const Share *share, const Chunk *chunk, const Backward
                 n[k] = b->unused + (share->part * STATES + k) * H;
             }
             step_saving(b->a + local * padded(BLOCKS), b->r + local * padded(R_BLOCKS), s, q->own,
-                        q->noise + (q->starts[t] + row) * NOISE * H, n, b->saved + local * KEPT);
+                        q->noise + (q->starts[t] + row) * NOISE * H, n, b->saved + local * SAVED_SIZE);
         }
     }
 }
@@ -87,9 +87,9 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
                 grad_h[row * HIDDEN + k] = 0;
             }
         }
-        meet(share);
+        wait_for_team(share);
         times(share, &share->weights->projection_back, dh, padded(HIDDEN), count, NULL, 0, b->dm, H, t & 1);
-        meet(share);
+        wait_for_team(share);
     }
     for (int64_t row = rows.from; row < rows.to; row++) {
         int64_t at = q->starts[t] + row, here = local + row - low;
@@ -97,15 +97,16 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
         T *g[STATES];
         for (int k = 0; k < STATES; k++) {
             s[k] = before(q, k, t, row, limit);
-            n[k] = PROJECTS && k == 0 ? q->made + at * H : state_after(q, k, t, row);
+            n[k] = PROJECTS && k == 0 ? q->unprojected + at * H : state_after(q, k, t, row);
             g[k] = q->final[k] + row * width_of(k);
         }
-        if (q->saved && row + 1 < rows.to) FETCH(q->saved + (at + 1) * KEPT, 0);
-        step_back(s, n, q->own, q->noise + at * NOISE * H, q->saved ? q->saved + at * KEPT : b->saved + here * KEPT,
-                  g, PROJECTS ? b->dm + (row - low) * H : q->above + at * H, b->a + here * padded(BLOCKS),
+        if (q->saved && row + 1 < rows.to) FETCH(q->saved + (at + 1) * SAVED_SIZE, 0);
+        const T *saved = q->saved ? q->saved + at * SAVED_SIZE : b->saved + here * SAVED_SIZE;
+        step_back(s, n, q->own, q->noise + at * NOISE * H, saved, g,
+                  PROJECTS ? b->dm + (row - low) * H : q->above + at * H, b->a + here * padded(BLOCKS),
                   b->r + here * padded(R_BLOCKS), q->grad_own + (share->sums + share->part) * OWN * H);
     }
-    meet(share);
+    wait_for_team(share);
     if (!R_GRAD) return;
     const T *dr = SHARED ? b->a + local * padded(BLOCKS) : b->r + local * padded(R_BLOCKS);
     int64_t ld = SHARED ? padded(BLOCKS) : padded(R_BLOCKS);
@@ -115,18 +116,18 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
     for (int64_t row = 0; q->mask && row < count; row++)
         for (int64_t k = row * HIDDEN + columns.from; k < row * HIDDEN + columns.to; k++)
             grad_h[k] += through[k] * q->mask[low * HIDDEN + k];
-    meet(share);
+    wait_for_team(share);
 }
 
-/* Add y' x of a chunk's rows y[rows, M] and x[rows, N] to this share's of the sums [M, N], this thread's part of them. */
+/* Add y' x, for a chunk's rows y[rows, M] and x[rows, N], to this thread's part of the share's sums [M, N]. */
 static void add_products(const Share *share, const Chunk *chunk, const T *y, int64_t ldy, int64_t M, const T *x,
                          int64_t N, T *sums) {
-    const Range mine = part_of(share, 0, M, 2 * L);
-    share->seq->products.outer(y + mine.from, ldy, mine.to - mine.from, x, padded(N), N, chunk->rows,
-                               sums + (share->sums * M + mine.from) * N, N);
+    const Range part = part_of(share, 0, M, 2 * L);
+    share->seq->products.outer(y + part.from, ldy, part.to - part.from, x, padded(N), N, chunk->rows,
+                               sums + (share->sums * M + part.from) * N, N);
 }
 
-/* Add a chunk to the gradients of the weights, and finish that of its inputs. */
+/* Add a chunk to the gradients of the weights, and compute that of its inputs. */
 static void chunk_gradients(const Share *share, const Chunk *chunk, const Backward *b) {
     const Sequence *q = share->seq;
     const T *dr = SHARED ? b->a : b->r;
@@ -135,7 +136,7 @@ static void chunk_gradients(const Share *share, const Chunk *chunk, const Backwa
         add_products(share, chunk, dr, ldr, R_BLOCKS, b->h, HIDDEN, q->grad_hidden);
     if (q->grad_projection && PROJECTS)
         add_products(share, chunk, b->dh, padded(HIDDEN), HIDDEN,
-                     gather(share, chunk, q->made, H, b->made, padded(H)), H, q->grad_projection);
+                     gather(share, chunk, q->unprojected, H, b->unprojected, padded(H)), H, q->grad_projection);
     if (!A_GRAD) return;
     if (q->grad_input)
         add_products(share, chunk, b->a, lda, BLOCKS,
@@ -166,14 +167,14 @@ static void backward_rows(void *pointer) {
          next = q->reverse ? chunk.to : chunk.from) {
         if (chunk.rows == 0) continue;
         if (!q->saved || q->grad_hidden) gather_before(share, &chunk, memory.h);
-        if (!q->saved) compute_again(share, &chunk, &memory);
+        if (!q->saved) recompute(share, &chunk, &memory);
         for (int64_t i = 0; i < chunk.to - chunk.from; i++) {
             int64_t t = q->reverse ? chunk.from + i : chunk.to - 1 - i;
             if (end_of(share, t) > share->low)
                 back_through(share, &memory, t, share->at[t] - share->at[chunk.from]);
         }
         chunk_gradients(share, &chunk, &memory);
-        meet(share);
+        wait_for_team(share);
     }
 }
 
@@ -182,12 +183,12 @@ static int64_t backward_memory(const Share *share) {
     return lay_out(share, NULL, &nowhere);
 }
 
-/* 0, or 1 where there is too little memory. */
+/* Returns 0, or 1 where there is too little memory. */
 int gw_backward(const Sequence *q) {
     Weights w = {0};
-    const T *again_input = q->saved ? NULL : q->weight_input, *again_hidden = q->saved ? NULL : q->weight_hidden;
-    const Packing packings[] = {{&w.input, again_input, BLOCKS, q->inputs, q->inputs, 1},
-                                {&w.hidden, again_hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
+    const T *input = q->saved ? NULL : q->weight_input, *hidden = q->saved ? NULL : q->weight_hidden;
+    const Packing packings[] = {{&w.input, input, BLOCKS, q->inputs, q->inputs, 1},
+                                {&w.hidden, hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
                                 {&w.input_back, q->grad_x ? q->weight_input : NULL, q->inputs, BLOCKS, 1, q->inputs},
                                 {&w.hidden_back, q->weight_hidden, HIDDEN, R_BLOCKS, 1, HIDDEN},
                                 {&w.projection_back, q->projection, H, HIDDEN, 1, H}};

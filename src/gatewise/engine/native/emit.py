@@ -1,7 +1,8 @@
 """From a :class:`~gatewise.engine.native.trace.Trace` to C: the whole sequence, forward and backward.
 
-The text around the generated step is ``sequence.c``. A row's operations run in passes over its features: one,
-unless the step reduces along them (a layer norm), as what uses a reduction has to wait for it.
+The code around the generated step is ``sequence.c``. The operations on a row run in passes over its features.
+One pass is enough unless the step reduces along the features (a layer norm): what uses a reduction has to
+wait for the pass that computes it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gatewise.engine.native.trace import Operation, Trace
 
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
-# Of what is not here vector.c has a function of its name.
+# For every other operation vector.c has a function with its name.
 EXPRESSIONS = {
     "add": "{} + {}",
     "sub": "{} - {}",
@@ -39,7 +40,7 @@ EXPRESSIONS = {
     "xor": "gw_truth(({} != 0) ^ ({} != 0))",
     "isnan": "gw_truth({0} != {0})",
 }
-# How a reduction begins, takes one more vector of n numbers, and ends; it is known in every lane.
+# How a reduction starts, takes in a vector of n numbers, and ends: with its value in every lane.
 _REDUCTIONS = {
     "sum": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0})"),
     "mean": ("0", "{0} += gw_first({1}, n, 0);", "gw_splat(gw_sum({0})[0] / H)"),
@@ -47,7 +48,7 @@ _REDUCTIONS = {
     "amin": ("-INFINITY", "{0} = gw_maximum({0}, gw_first(-({1}), n, -INFINITY));", "-gw_amax({0})"),
 }
 
-# Of a number that is the same in every lane, in one of them: these are slow, and slower for whole vectors.
+# For a number that is the same in every lane: computed in one, as these are slow for whole vectors.
 _OF_ONE_LANE = {
     "div": "gw_splat(({})[0] / ({})[0])",
     "reciprocal": "gw_splat(1 / ({})[0])",
@@ -55,7 +56,8 @@ _OF_ONE_LANE = {
     "rsqrt": "gw_splat(1 / REAL(sqrt)(({})[0]))",
 }
 
-# What waits for each other is put apart, which GCC leaves to the processor unless asked. Not for products.
+# Lets GCC move instructions that depend on each other apart; its default on x86 leaves that to the processor.
+# The matrix products are faster without.
 SCHEDULED = """#ifndef __clang__
 #pragma GCC optimize("schedule-insns")
 #endif
@@ -67,21 +69,23 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
     gates, recurrent = range(len(cell.gates)), range(len(cell.recurrent))
     states, own, noise = range(len(cell.states)), range(len(trace.grad["p"])), range(len(cell.noise))
     projects = cell.projection_size is not None
-    again = {f"s{k}": f"s_row{k}" for k in states}
-    again |= {f"p{i}": f"p + {i} * H" for i in own} | {f"z{i}": f"z + {i} * H" for i in noise}
-    read = again | {f"a{i}": f"a + {i} * H" for i in gates} | {f"r{i}": f"r + {i} * H" for i in recurrent}
+    inputs = {f"s{k}": f"s_row{k}" for k in states}
+    inputs |= {f"p{i}": f"p + {i} * H" for i in own} | {f"z{i}": f"z + {i} * H" for i in noise}
+    read = inputs | {f"a{i}": f"a + {i} * H" for i in gates} | {f"r{i}": f"r + {i} * H" for i in recurrent}
     sum_of = _sums_of_a_and_r(cell, trace)
     read |= {name: f"r + {i} * H" for name, i in sum_of.items()}
     forward = [op for op in trace.forward if op.name not in sum_of]
     write = [(f"n_row{k}", value) for k, value in enumerate(trace.new_state)]
-    keep: list[tuple[str, str | float]] = [(f"saved + {i} * H", v) for i, v in enumerate(trace.saved_wide)]
-    of_row = {value: f"saved + SAVED * H + {i}" for i, value in enumerate(trace.saved_of_row)}
-    show = [(f"shown + {i} * H", value) for i, value in enumerate(trace.shown)]
-    again |= {str(value): f"n_row{k}" for k, value in enumerate(trace.new_state) if value in trace.saved}
-    again |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved_wide)} | of_row
-    again |= {f"g{k}": f"g_row{k}" for k in states}
+    save: list[tuple[str, str | float]] = [(f"saved + {i} * H", v) for i, v in enumerate(trace.saved_wide)]
+    row_places = {value: f"saved + SAVED * H + {i}" for i, value in enumerate(trace.saved_of_row)}
+    returned = [(f"returned + {i} * H", value) for i, value in enumerate(trace.gates)]
+    read_back = inputs | {
+        str(value): f"n_row{k}" for k, value in enumerate(trace.new_state) if value in trace.saved
+    }
+    read_back |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved_wide)} | row_places
+    read_back |= {f"g{k}": f"g_row{k}" for k in states}
     if projects:
-        again["g0"] = "above"
+        read_back["g0"] = "above"
     back: list[tuple[str, str | float]] = []
     for i, value in enumerate(trace.grad["a"]):
         back.append((f"da + {i} * H", 0.0 if value is None else value))
@@ -102,8 +106,8 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
         "@OWN@": len(own),
         "@NOISE@": len(noise),
         "@SAVED@": len(trace.saved_wide),
-        "@KEPT@": trace.kept(hidden_size),
-        "@SHOWN@": len(trace.shown),
+        "@SAVED_SIZE@": trace.saved_size(hidden_size),
+        "@RETURNED@": len(trace.gates),
         "@SUMMED@": int(bool(sum_of)),
         "@USES_HIDDEN@": int(trace.uses_hidden),
         "@A_GRAD@": int(trace.reaches("a")),
@@ -111,12 +115,12 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
         "@SHARED@": int(trace.one_gradient),
         "@STATE_ROWS@": "\n".join(f"    const T *restrict s_row{k} = s[{k}];" for k in states),
         "@NEW_ROWS@": "\n".join(f"    T *restrict n_row{k} = n[{k}];" for k in states),
-        "@KEPT_ROWS@": "\n".join(f"    const T *restrict n_row{k} = n[{k}];" for k in states),
+        "@AFTER_ROWS@": "\n".join(f"    const T *restrict n_row{k} = n[{k}];" for k in states),
         "@GRAD_ROWS@": "\n".join(f"    T *restrict g_row{k} = g[{k}];" for k in states),
         "@STEP@": _passes(forward, trace.row_values, read, write),
-        "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + keep, once=of_row),
-        "@STEP_SHOWING@": _passes(forward, trace.row_values, read, write + show),
-        "@STEP_BACK@": _passes(trace.backward, trace.row_values, again, back, sums, tuple(of_row)),
+        "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + save, once=row_places),
+        "@STEP_RETURNING@": _passes(forward, trace.row_values, read, write + returned),
+        "@STEP_BACK@": _passes(trace.backward, trace.row_values, read_back, back, sums, tuple(row_places)),
     }
     common = ("vector.c", "team.c", "sequence.c")
     forwards, backwards = (_filled((*common, name), dtype, blocks) for name in ("forward.c", "backward.c"))
@@ -124,7 +128,7 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
 
 
 def _sums_of_a_and_r(cell: Cell, trace: Trace) -> dict[str, int]:
-    """Names of the values a + r, with the gate of each, where the step knows a and r by their sums alone."""
+    """Name and gate of each value a + r, where the step uses a and r only in these sums; else empty."""
     sums = {}
     for op in trace.forward:
         pair = sorted(str(arg) for arg in op.args)
@@ -132,12 +136,12 @@ def _sums_of_a_and_r(cell: Cell, trace: Trace) -> dict[str, int]:
             if op.kind == "add" and pair == [f"a{i}", f"r{i}"]:
                 sums[op.name] = i
     parts = {f"{kind}{i}" for kind in "ar" for i in range(len(cell.gates))}
-    elsewhere = [arg for op in (*trace.forward, *trace.backward) if op.name not in sums for arg in op.args]
-    elsewhere += [*trace.new_state, *trace.shown, *trace.saved]
-    alone = (
-        cell.recurrent == cell.gates and len(sums) == len(cell.gates) and not parts.intersection(elsewhere)
+    other_uses = [arg for op in (*trace.forward, *trace.backward) if op.name not in sums for arg in op.args]
+    other_uses += [*trace.new_state, *trace.gates, *trace.saved]
+    only_sums = (
+        cell.recurrent == cell.gates and len(sums) == len(cell.gates) and not parts.intersection(other_uses)
     )
-    return sums if alone else {}
+    return sums if only_sums else {}
 
 
 def products_source(dtype: torch.dtype) -> str:
@@ -163,16 +167,17 @@ def _passes(
     numbers: Iterable[str] = (),
     once: Mapping[str, str] | None = None,
 ) -> str:
-    """Loops over the features of one row: what is computed in each, and what is written in the last.
+    """Loops over the features of one row; the last of them writes the results.
 
-    ``numbers`` are the values that are one number for the row and can be read before the first loop, ``once``
-    those that are written behind the last, and where.
+    ``read`` says where values are read, ``write`` where they are written, ``sums`` where they are added. Of
+    the values that are one number for the row, ``numbers`` are read before the first loop, and ``once`` says
+    where some are written after the last.
     """
     operations = list(operations)
     level: dict[str, int] = {}
     for op in operations:
         before = [level.get(arg, 0) for arg in op.args if isinstance(arg, str)]
-        # A reduction is known only after the pass that makes it.
+        # A reduction has its value only after the pass that computes it.
         level[op.name] = max(before, default=0) + (op.kind in _REDUCTIONS)
     last = max(level.values(), default=0)
     by_name = {op.name: op for op in operations}
@@ -197,8 +202,8 @@ def _passes(
         if op.kind in _REDUCTIONS
     ]
     for current in range(last + 1):
-        mine = [op for op in operations if op.kind not in _REDUCTIONS and level[op.name] == current]
-        for op in [op for op in mine if op.per_row]:
+        in_pass = [op for op in operations if op.kind not in _REDUCTIONS and level[op.name] == current]
+        for op in [op for op in in_pass if op.per_row]:
             lines.append(f"    const V {op.name} = {_expression(op, _constant)};")
         reductions = [op for op in operations if op.kind in _REDUCTIONS and level[op.name] == current + 1]
         body: list[str] = []
@@ -215,13 +220,13 @@ def _passes(
                 return value
             fetched.add(value)
             loaded = f"gw_load({read.get(value, f'{value}_row')} + j, n)"
-            # What comes from above belongs to the first state's gradient.
+            # The gradient of the outputs is part of that of the first state.
             if loaded == "gw_load(g_row0 + j, n)":
                 loaded += " + gw_load(above + j, n)"
             body.append(f"const V {value} = {loaded};")
             return value
 
-        for op in mine:
+        for op in in_pass:
             if op.per_row:
                 continue
             text = _expression(op, fetch)
@@ -243,9 +248,9 @@ def _passes(
 
 
 def _over_features(body: list[str]) -> list[str]:
-    """A loop over vectors of n features from j on, and what is left of a pair of vectors and of a vector.
+    """A loop over pairs of vectors of n features from j on, then a single vector, then the rest.
 
-    Two vectors at a time, as a step is one long chain of operations that wait for each other.
+    Two vectors at a time, because a step is a long chain of operations that wait for each other.
     """
 
     def at(n: str, j: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""What a cell's ``step`` computes, as a digest: a trace with the same one can be read from disk.
+"""A digest of what a cell's ``step`` computes: cells with the same digest can share a trace on disk.
 
-Everything that ``step`` can reach is walked: the code of the cell's methods, the globals, closures and
-defaults that it names, other functions that those lead to, and the cell's settings. A cell has no digest
-where something cannot be followed to plain values or to functions of torch and the standard library.
+It covers everything that ``step`` can reach: the code of the cell's methods, the globals, closures and
+defaults that this code names, the functions that those lead to, and the cell's settings. A cell has no digest
+where something leads neither to plain values nor to functions of torch or the standard library.
 """
 
 from __future__ import annotations
@@ -31,38 +31,40 @@ import torch
 
 from gatewise.cells import Cell
 
-# Known by their names and the version of what they belong to.
+# What belongs to these is identified by its name; the versions are part of the digest.
 _TRUSTED = {"torch", "math", "operator", "functools", "itertools", "collections", "typing", "abc", "numbers"}
-# With these a step reads or changes what its code does not name.
+# With these a step can read or change what its code does not name.
 _OPAQUE_BUILTINS = {"__build_class__", "__import__", "breakpoint", "compile", "delattr", "eval", "exec"}
 _OPAQUE_BUILTINS |= {"globals", "hash", "id", "input", "locals", "open", "setattr"}
 _OPAQUE_STEPS = {"STORE_ATTR", "DELETE_ATTR", "STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 _BETWEEN = {"EXTENDED_ARG", "PUSH_NULL", "CACHE"}
-# Methods that make a cell: its attributes, which are walked, are their result. They never run in a step.
+# Methods that make, copy or print a cell. They do not run in a step; the attributes they set are covered.
 _MAKING = {"__init__", "__post_init__", "__init_subclass__", "__setattr__", "__delattr__", "__replace__"}
 _MAKING |= {"__annotate__", "__annotate_func__", "__repr__", "__eq__", "__hash__"}
 _MAKING |= {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__copy__", "__deepcopy__"}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, torch.dtype, torch.device)
+# Of torch.ops.aten.add and of torch.ops.aten.add.Tensor.
+_OPERATORS = (type(torch.ops.aten.add), type(torch.ops.aten.add.Tensor))
 _SOURCES = (
     ("gatewise.cells", "cell.py"),
     ("gatewise.engine.native", "trace.py"),
     ("gatewise.engine.native", "operations.py"),
 )
-# What every class that collections.namedtuple makes has, beside its fields, and what pickle leaves in it.
+# What every class from collections.namedtuple has besides its fields, and what pickle adds to it.
 _NAMED_TUPLE = frozenset((*vars(namedtuple("_NAMED_TUPLE", ())), "__slotnames__"))
 
 
-class _Unsure(Exception):  # noqa: N818 - no error: the cell is traced anew
-    """Something that a digest would not tell from another."""
+class _Unsure(Exception):  # noqa: N818 - not an error: the cell is traced again
+    """Something that a digest could not tell from something else."""
 
 
 def fingerprint(cell: Cell) -> str | None:
-    """A digest (SHA-256, in hexadecimal) of all that decides what ``cell.step`` computes for a hidden size.
+    """A digest (SHA-256, in hexadecimal) of all that determines what ``cell.step`` computes.
 
-    The same in every process with the same Python, torch and Gatewise; None where the step reaches something
-    that may differ without showing it, such as an object of a class of its own.
+    It is the same in every process with the same Python, torch and Gatewise. None where the step reaches
+    something that could change unnoticed, such as an object of a user's class.
     """
     walk = _Walk()
     try:
@@ -75,21 +77,21 @@ def fingerprint(cell: Cell) -> str | None:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    """What gives bytecode and names their meaning, and what reads a step."""
+    """What gives bytecode and names their meaning, and the sources of the code that traces a step."""
     try:
         sources = [files(package).joinpath(name).read_bytes() for package, name in _SOURCES]
     except OSError as error:
-        raise _Unsure("no source of its own") from error
-    ours = [hashlib.sha256(source).hexdigest() for source in sources]
-    return (sys.version, str(sys.flags.optimize), torch.__version__, str(torch.version.git_version), *ours)
+        raise _Unsure("no source of Gatewise") from error
+    digests = [hashlib.sha256(source).hexdigest() for source in sources]
+    return (sys.version, str(sys.flags.optimize), torch.__version__, str(torch.version.git_version), *digests)
 
 
 class _Walk:
-    """Collects what a value is made of, each piece once."""
+    """Hashes what a value is made of, each part once."""
 
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
-        # Held, so that no address is given to a second object.
+        # Holds the objects, so that no second object gets the address of one.
         self.seen: dict[int, tuple[int, Any]] = {}
 
     def digest(self) -> str:
@@ -101,12 +103,12 @@ class _Walk:
             self.hash.update(b"%d:" % len(data) + data)
 
     def value(self, value: Any) -> None:
-        """Add any value, or raise _Unsure."""
+        """Add any value. Raises _Unsure."""
         kind = type(value)
         if kind in _PLAIN:
             self.add(kind.__name__, repr(value))
             return
-        # What can lead back to itself; equal tuples are one object or two as the compiler pleases.
+        # Types that can contain themselves; whether two equal tuples are one object is up to the compiler.
         if isinstance(value, (FunctionType, type, Cell, dict, list)):
             if id(value) in self.seen:
                 self.add("again", str(self.seen[id(value)][0]))
@@ -120,11 +122,11 @@ class _Walk:
             self.value(type(value))
             self.value(vars(value))
         elif isinstance(value, ModuleType):
-            # Which of its names will be looked up is not known.
+            # It cannot be said which of its names the step will look up.
             self._trust(value, value.__name__, "")
         elif isinstance(value, type):
             self._class(value)
-        elif kind.__module__ == "torch._ops" and str(value).partition(".")[0] in ("aten", "prims"):
+        elif kind in _OPERATORS and str(value).partition(".")[0] in ("aten", "prims"):
             self.add("operator", str(value))
         else:
             raise _Unsure(f"a {kind.__qualname__}")
@@ -144,14 +146,14 @@ class _Walk:
             self.value(value)
 
     def _set(self, values: Any) -> None:
-        # In the order of their text: that of a set differs from process to process.
+        # Sorted by their text: the order of a set differs between processes.
         if not all(type(value) in _PLAIN for value in values):
             raise _Unsure("a set of more than plain values")
         self.add(type(values).__name__, *sorted(f"{type(value).__name__} {value!r}" for value in values))
 
     def _function(self, function: FunctionType) -> None:
         module, name = function.__module__, function.__qualname__
-        if _found(module, name) is function and _root(module) in _TRUSTED:
+        if _look_up(module, name) is function and _root(module) in _TRUSTED:
             self.add("named", module, name)
             return
         self.add("function")
@@ -160,7 +162,7 @@ class _Walk:
             try:
                 content = cell.cell_contents
             except ValueError:
-                raise _Unsure("a name without a value yet") from None
+                raise _Unsure("a name that has no value yet") from None
             self.value(content)
         self.value(function.__defaults__)
         self.value(function.__kwdefaults__)
@@ -181,7 +183,7 @@ class _Walk:
         self._reached(code, names)
 
     def _reached(self, code: CodeType, names: dict[str, Any]) -> None:
-        """The globals that the code names, followed through modules: of ``math.pi`` the number."""
+        """Add the globals that the code names; of modules the attributes, so that ``math.pi`` is a number."""
         value: Any = None
         for instruction in dis.get_instructions(code):
             name = instruction.opname
@@ -199,7 +201,7 @@ class _Walk:
                 value = self._global(instruction.argval, names)
 
     def _global(self, name: str, names: dict[str, Any]) -> Any:
-        """The value of a global; None, which needs no more than its name, where that is known by its name."""
+        """The value of a global; None where its name says it all (a builtin, or the value None)."""
         if name in names:
             self.add("global", name)
             if names[name] is None:
@@ -211,7 +213,7 @@ class _Walk:
         return None
 
     def _builtin(self, function: Any) -> None:
-        """A function written in C, by the name under which it is found."""
+        """Add a function written in C, by the name under which it can be looked up."""
         module, name = function.__module__ or "", function.__name__
         if module == "builtins" and name not in _OPAQUE_BUILTINS:
             self.add("builtin", name)
@@ -222,7 +224,7 @@ class _Walk:
         self._trust(function, function.__objclass__.__module__, function.__qualname__)
 
     def _trust(self, value: Any, module: str, name: str) -> None:
-        if _root(module) not in _TRUSTED or (name and _found(module, name) is not value):
+        if _root(module) not in _TRUSTED or (name and _look_up(module, name) is not value):
             raise _Unsure(f"{module}.{name}")
         self.add("named", module, name)
 
@@ -250,7 +252,7 @@ class _Walk:
         if kind.__module__ == "builtins" and getattr(builtins, kind.__name__, None) is kind:
             self.add("builtin", kind.__name__)
             return
-        if _root(kind.__module__) in _TRUSTED and _found(kind.__module__, kind.__qualname__) is kind:
+        if _root(kind.__module__) in _TRUSTED and _look_up(kind.__module__, kind.__qualname__) is kind:
             self.add("named", kind.__module__, kind.__qualname__)
             return
         fields = vars(kind).get("_fields", ())
@@ -264,7 +266,7 @@ class _Walk:
         for base in kind.__mro__[1:]:
             if base not in (ABC, object, Generic):
                 self.value(base)
-        if kind is Cell:  # its source is among those of the versions
+        if kind is Cell:  # _versions has its source
             return
         for name, value in vars(kind).items():
             if name in _MAKING or name == "_abc_impl" or (name.startswith("__") and not callable(value)):
@@ -297,9 +299,9 @@ def _root(module: str | None) -> str:
     return (module or "").partition(".")[0]
 
 
-def _found(module: str, qualified_name: str) -> Any:
-    """What a qualified name leads to, or None."""
-    found: Any = sys.modules.get(module)
+def _look_up(module: str, qualified_name: str) -> Any:
+    """The object with a qualified name, or None."""
+    value: Any = sys.modules.get(module)
     for name in qualified_name.split("."):
-        found = getattr(found, name, None)
-    return found
+        value = getattr(value, name, None)
+    return value

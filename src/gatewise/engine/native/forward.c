@@ -1,6 +1,6 @@
 /* The forward pass. */
 
-/* Whether U x and W h are one product: with enough rows for it, and weights that stay in the second cache. */
+/* Whether U x and W h are one product: for enough rows, and weights that stay in the second cache. */
 static int fused(const Share *share) {
     int64_t inputs = share->seq->inputs, bytes = (int64_t)sizeof(T) * BLOCKS * (inputs + HIDDEN);
     return SUMMED && share->weights->hidden.packed && share->high - share->low >= 8 && (inputs <= 32 || bytes <= 3 << 19);
@@ -19,7 +19,7 @@ static void forward_rows(void *pointer) {
     const int64_t low = share->low, high = share->high, ldr = padded(R_BLOCKS), inputs = q->inputs;
     const int64_t chunk_rows = fused(share) ? 0 : rows_of_chunk(share);
     T *a = share->memory, *x = a + chunk_rows * padded(BLOCKS), *r = x + chunk_rows * padded(inputs);
-    T *made = r + (high - low) * ldr, *through_mask = made + (high - low) * (H + share->part * HIDDEN);
+    T *unprojected = r + (high - low) * ldr, *through_mask = unprojected + (high - low) * (H + share->part * HIDDEN);
     Chunk chunk;
     for (int64_t next = q->reverse ? q->steps : 0; next_chunk(share, (int)q->reverse, next, &chunk);
          next = q->reverse ? chunk.from : chunk.to) {
@@ -27,7 +27,7 @@ static void forward_rows(void *pointer) {
         for (int64_t i = 0; i < chunk.to - chunk.from; i++) {
             int64_t t = q->reverse ? chunk.to - 1 - i : chunk.from + i, end = end_of(share, t);
             int64_t limit = with_before(q, t), local = share->at[t] - share->at[chunk.from];
-            /* Rows that go on from another step, then those that begin here. */
+            /* First the rows that continue from another step, then those that start here. */
             for (int64_t first = low, last; USES_HIDDEN && first < end; first = last) {
                 last = first < limit ? at_most(end, limit) : end;
                 const T *h = masked(q, before(q, 0, t, first, limit), first, last - first, through_mask);
@@ -38,7 +38,7 @@ static void forward_rows(void *pointer) {
                 else
                     recurrent_part(share, a + (local + first - low) * padded(BLOCKS), h, HIDDEN, last - first, to, t & 1);
             }
-            meet(share);
+            wait_for_team(share);
             const Range rows = rows_at(share, t);
             for (int64_t row = rows.from; row < rows.to; row++) {
                 int64_t at = q->starts[t] + row;
@@ -48,21 +48,21 @@ static void forward_rows(void *pointer) {
                     s[k] = before(q, k, t, row, limit);
                     n[k] = state_after(q, k, t, row);
                 }
-                if (PROJECTS) n[0] = q->made ? q->made + at * H : made + (row - low) * H;
+                if (PROJECTS) n[0] = q->unprojected ? q->unprojected + at * H : unprojected + (row - low) * H;
                 const T *a_row = a + (local + row - low) * padded(BLOCKS), *r_row = r + (row - low) * ldr;
-                if (q->saved) FETCH(q->saved + (at + 2) * KEPT, 1);
+                if (q->saved) FETCH(q->saved + (at + 2) * SAVED_SIZE, 1);
                 if (q->saved)
-                    step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * KEPT);
-                else if (q->shown)
-                    step_showing(a_row, r_row, s, q->own, z, n, q->shown + at * SHOWN * H);
+                    step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * SAVED_SIZE);
+                else if (q->returned)
+                    step_returning(a_row, r_row, s, q->own, z, n, q->returned + at * RETURNED * H);
                 else
                     step(a_row, r_row, s, q->own, z, n);
             }
-            meet(share);
+            wait_for_team(share);
             if (!PROJECTS || end <= low) continue;
-            times(share, &w->projection, q->made ? q->made + (q->starts[t] + low) * H : made, H, end - low, NULL, 0,
-                  state_after(q, 0, t, low), HIDDEN, t & 1);
-            meet(share);
+            const T *of_step = q->unprojected ? q->unprojected + (q->starts[t] + low) * H : unprojected;
+            times(share, &w->projection, of_step, H, end - low, NULL, 0, state_after(q, 0, t, low), HIDDEN, t & 1);
+            wait_for_team(share);
         }
     }
     const Range rows = part_of(share, low, high, 1);
@@ -77,7 +77,7 @@ static void forward_rows(void *pointer) {
     }
 }
 
-/* Large memory in large pages: to be given each small one for the first time takes as long as to fill it. */
+/* Ask for large pages for large memory: getting each small one for the first time takes as long as filling it. */
 static void in_large_pages(T *memory, int64_t numbers) {
     (void)memory, (void)numbers;
 #if defined(__linux__)
@@ -86,10 +86,10 @@ static void in_large_pages(T *memory, int64_t numbers) {
 #endif
 }
 
-/* 0, or 1 where there is too little memory. */
+/* Returns 0, or 1 where there is too little memory. */
 int gw_forward(const Sequence *q) {
     int64_t rows = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0;
-    in_large_pages(q->saved, rows * KEPT);
+    in_large_pages(q->saved, rows * SAVED_SIZE);
     for (int k = 0; k < STATES; k++)
         if (k == 0 || q->keeps_states) in_large_pages(q->states[k], rows * width_of(k));
     Weights w = {.input = {q->weight_input, NULL, BLOCKS, q->inputs},

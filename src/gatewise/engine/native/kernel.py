@@ -1,9 +1,10 @@
-"""A cell's compiled kernel: found for its tensors, made where there is none yet."""
+"""The compiled kernel of a cell: looked up for the tensors of a request, or compiled."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -14,10 +15,10 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine.native.emit import C_TYPES, products_source, source
 from gatewise.engine.native.fingerprint import fingerprint
-from gatewise.engine.native.library import keep_text, kept_text, load
+from gatewise.engine.native.library import load, load_text, store_text
 from gatewise.engine.native.record import from_json, to_json
 from gatewise.engine.native.trace import Trace, trace
-from gatewise.engine.weights import Unsupported, Weights
+from gatewise.engine.request import Request, Unsupported
 
 
 class Kernel(NamedTuple):
@@ -34,62 +35,61 @@ _kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsuppo
 _libraries: dict[str, ctypes.CDLL] = {}
 
 
-def kernel_for(cell: Cell, weights: Weights, x: Tensor, others: tuple[Tensor | None, ...]) -> Kernel:
-    """The compiled cell for these tensors; Unsupported, saying why, where another engine has to run."""
-    mine = (x, weights.input, weights.hidden, weights.bias, weights.projection, *weights.own.values())
-    for tensor in (*mine, *others):
+def kernel_for(request: Request, tensors: Iterable[Tensor | None]) -> Kernel:
+    """The compiled cell for a request and its tensors. Raises Unsupported where another engine has to run."""
+    dtype = request.x.dtype
+    for tensor in tensors:
         if tensor is None:
             continue
         if tensor.device.type != "cpu" or tensor.layout != torch.strided:
             raise Unsupported(f"tensors on {tensor.device.type}")
         if type(tensor) not in (Tensor, torch.nn.Parameter):
-            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # which may have no data
-        if tensor.dtype != x.dtype or tensor.dtype not in C_TYPES:
+            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
+        if tensor.dtype != dtype or dtype not in C_TYPES:
             raise Unsupported(f"tensors of {tensor.dtype}")
     if torch.is_autocast_enabled("cpu"):
         raise Unsupported("autocast")
-    known = _kernels.setdefault(cell, {})
-    key = (len(weights.input) // len(cell.gates), x.dtype)
-    if key not in known:
+    by_key = _kernels.setdefault(request.cell, {})
+    key = (request.hidden_size, dtype)
+    if key not in by_key:
         try:
-            known[key] = _compiled(cell, *key)
+            by_key[key] = _compile(request.cell, *key)
         except Unsupported as reason:
-            known[key] = reason
-    found = known[key]
-    if isinstance(found, Unsupported):
-        raise found
-    return found
+            by_key[key] = reason
+    kernel = by_key[key]
+    if isinstance(kernel, Unsupported):
+        raise kernel
+    return kernel
 
 
-def _compiled(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
-    # The compiler works on the products while the cell is traced, and on its two directions at once. In a
-    # thread of its own tracing is out of reach of the caller's modes and hooks, as checkpointing has.
-    with ThreadPoolExecutor(2) as beside:
-        compiling = beside.submit(_library, products_source(dtype))
-        recorded = beside.submit(_trace, cell, hidden_size, dtype).result()
-        forward, backward = beside.map(_library, source(cell, recorded, hidden_size, dtype))
+def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
+    # The products compile while the cell is traced, and then its two directions at once. Tracing in another
+    # thread also keeps the caller's modes and hooks (those of checkpointing, for one) out of it.
+    with ThreadPoolExecutor(2) as pool:
+        compiling = pool.submit(_library, products_source(dtype))
+        cell_trace = pool.submit(_trace, cell, hidden_size, dtype).result()
+        forward, backward = pool.map(_library, source(cell, cell_trace, hidden_size, dtype))
         products = compiling.result()
     names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
     addresses = [ctypes.cast(getattr(products, name), ctypes.c_void_p).value or 0 for name in names]
-    return Kernel(recorded, forward.gw_forward, backward.gw_backward, tuple(addresses))
+    return Kernel(cell_trace, forward.gw_forward, backward.gw_backward, tuple(addresses))
 
 
 def _trace(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Trace:
-    """The cell's trace: from the cache, as tracing takes a second of imports, or made anew."""
-    known = fingerprint(cell)
-    key = (
-        None if known is None else hashlib.sha256(f"{known} {hidden_size} {dtype}".encode()).hexdigest()[:40]
-    )
-    text = None if key is None else kept_text(key)
+    """The cell's trace, from the cache where it is there: tracing takes a second of imports."""
+    digest = fingerprint(cell)
+    if digest is None:
+        return trace(cell, hidden_size, dtype)
+    key = hashlib.sha256(f"{digest} {hidden_size} {dtype}".encode()).hexdigest()[:40]
+    text = load_text(key)
     if text is not None:
         try:
             return from_json(text)
-        except ValueError:  # of another version
+        except ValueError:  # written by another version
             pass
-    recorded = trace(cell, hidden_size, dtype)
-    if key is not None:
-        keep_text(key, to_json(recorded))
-    return recorded
+    cell_trace = trace(cell, hidden_size, dtype)
+    store_text(key, to_json(cell_trace))
+    return cell_trace
 
 
 def _library(text: str) -> ctypes.CDLL:

@@ -1,4 +1,4 @@
-"""C source to functions in this process: the compiler, and the cache on disk."""
+"""From C source to functions in this process: the compiler, and the cache on disk."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
 
 COMPILERS = ("cc", "gcc", "clang")
-# NaN and infinities keep their meaning; given up is only what a look at errno or a trap would show.
+# NaN and infinities keep their meaning. Only errno and floating-point traps are given up.
 FLAGS = (
     "-std=gnu11",
     "-O3",
@@ -26,7 +26,8 @@ FLAGS = (
     "-pthread",
     "-fno-math-errno",
     "-fno-trapping-math",
-    # No parameter crosses a boundary in a vector register: what the calling convention says of them is moot.
+    # It warns of vectors as parameters, whose calling convention depends on the flags. All such functions are
+    # inlined.
     "-Wno-psabi",
     "-w",
 )
@@ -36,7 +37,7 @@ COMPILE_SECONDS = 120
 def load(source: str) -> ctypes.CDLL:
     """The library of a C source, from the cache or the compiler.
 
-    Raises Unsupported where there is no compiler, it fails, or what it made cannot be loaded.
+    Raises Unsupported where there is no compiler, it fails, or its library cannot be loaded.
     """
     compiler = _compiler()
     key = hashlib.sha256("\0".join((source, *compiler, *FLAGS, _machine())).encode()).hexdigest()[:40]
@@ -44,63 +45,66 @@ def load(source: str) -> ctypes.CDLL:
     if folder is not None and _cached(folder / f"{key}.so") is not None:
         try:
             return ctypes.CDLL(str(folder / f"{key}.so"))
-        except OSError:  # of another system that shares the home
+        except OSError:  # made by another system that shares the home directory
             pass
     try:
-        with tempfile.TemporaryDirectory(prefix="gatewise-") as workshop:
+        with tempfile.TemporaryDirectory(prefix="gatewise-") as temporary:
             command = (*compiler, *FLAGS, *_native_flags(compiler))
-            made = _compile(source, command, Path(workshop))
+            compiled = _compile(source, command, Path(temporary))
             if folder is not None:
-                _store(made.read_bytes(), folder / f"{key}.so")
-            # Loaded from where nobody else writes; the open library outlives its file.
-            return ctypes.CDLL(str(made))
-    except OSError as error:  # a full disk, or one from which nothing may be run
+                _store(compiled.read_bytes(), folder / f"{key}.so")
+            # Loaded from a folder that nobody else can write; an open library outlives its file.
+            return ctypes.CDLL(str(compiled))
+    except OSError as error:  # a full disk, or one that is mounted noexec
         raise Unsupported(f"compiled code that cannot be written or loaded ({error})") from error
 
 
-def kept_text(key: str) -> str | None:
-    """What :func:`keep_text` put into the cache, or None where it is not there or not whole."""
+def load_text(key: str) -> str | None:
+    """The text that :func:`store_text` put into the cache, or None where it is missing or damaged."""
     folder = _cache_folder()
     content = None if folder is None else _cached(folder / f"{key}.json")
     return None if content is None else content.decode(errors="replace")
 
 
-def keep_text(key: str, text: str) -> None:
-    """Put a text into the cache; where it cannot be, the next process does without."""
+def store_text(key: str, text: str) -> None:
+    """Put a text into the cache. Where that fails, the next process does without it."""
     folder = _cache_folder()
     if folder is not None:
         _store(text.encode(), folder / f"{key}.json")
 
 
 def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:
-    path, made = folder / "sequence.c", folder / "sequence.so"
+    path, library = folder / "sequence.c", folder / "sequence.so"
     path.write_text(source, encoding="utf-8")
-    words = [*command, "-o", str(made), str(path), "-lm"]
+    words = [*command, "-o", str(library), str(path), "-lm"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=COMPILE_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise Unsupported(f"a C compiler that cannot be run ({error})") from error
-    if done.returncode != 0 or not made.is_file():
+    if done.returncode != 0 or not library.is_file():
         reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
         raise Unsupported(f"code that {command[0]} does not compile ({reason.strip()})")
-    return made
+    return library
 
 
 @functools.cache
 def _compiler() -> tuple[str, ...]:
-    """The compiler's command: CC's, or the first that is there. Raises Unsupported where there is none."""
+    """The compiler's command: that of CC, or the first of COMPILERS that is installed.
+
+    Raises Unsupported where there is none.
+    """
     if os.environ.get("CC"):
         return tuple(shlex.split(os.environ["CC"]))
     for name in COMPILERS:
-        found = shutil.which(name)
-        if found is not None:
-            return (found,)
+        path = shutil.which(name)
+        if path is not None:
+            return (path,)
     raise Unsupported("no C compiler (CC, cc, gcc or clang)")
 
 
 @functools.cache
 def _native_flags(compiler: tuple[str, ...]) -> tuple[str, ...]:
-    """The flags that let the compiler use all of this CPU, where it knows some."""
+    """The flags for which the compiler uses all instructions of this CPU; none where it knows none."""
     for flags in (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",)):
         try:
             done = subprocess.run(
@@ -115,7 +119,7 @@ def _native_flags(compiler: tuple[str, ...]) -> tuple[str, ...]:
 
 @functools.cache
 def _machine() -> str:
-    """What compiled code depends on: the kind of CPU and what it can do."""
+    """What compiled code depends on: the CPU's architecture and its features."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
@@ -125,20 +129,20 @@ def _machine() -> str:
 
 
 def _cache_folder() -> Path | None:
-    """A folder of this user's alone, or None where there is none: code is loaded from it."""
+    """A folder that only this user can write, or None: code is loaded from it."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         folder = Path(home).expanduser() / "gatewise" / "engine"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         state = folder.stat()
-    except (OSError, RuntimeError):  # a home that nobody knows is a RuntimeError
+    except (OSError, RuntimeError):  # RuntimeError where the home directory is unknown
         return None
-    ours = not hasattr(os, "getuid") or state.st_uid == os.getuid()
-    return folder if ours and not state.st_mode & 0o022 else None
+    is_owner = not hasattr(os, "getuid") or state.st_uid == os.getuid()
+    return folder if is_owner and not state.st_mode & 0o022 else None
 
 
 def _cached(path: Path) -> bytes | None:
-    """The content of a file in the cache, or None where it is not there or not whole."""
+    """The content of a file in the cache, or None where it is missing or damaged."""
     try:
         expected = path.with_name(path.name + ".sha256").read_text(encoding="utf-8").strip()
         content = path.read_bytes()
@@ -148,7 +152,7 @@ def _cached(path: Path) -> bytes | None:
 
 
 def _store(content: bytes, path: Path) -> None:
-    """Put a file into the cache, whole or not at all."""
+    """Put a file into the cache, complete or not at all."""
     digest = hashlib.sha256(content).hexdigest() + "\n"
     try:
         for target, data in ((path, content), (path.with_name(path.name + ".sha256"), digest.encode())):

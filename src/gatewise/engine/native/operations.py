@@ -1,4 +1,4 @@
-"""What of torch the engine can express: operations with a C expression, and those that are made of them."""
+"""Which operations of torch the engine can express: those with a C expression, and those composed of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# aten's names to ours, which the C code is written for.
+from gatewise.engine import torch_internals
+
+# From aten's names to ours, which the C code uses.
 OPERATIONS = {
     "add.Tensor": "add",
     "add.Scalar": "add",
@@ -90,7 +92,7 @@ OPERATIONS = {
     "bitwise_xor.Scalar": "xor",
     "isnan.default": "isnan",
 }
-# How many values each of ours is of.
+# How many arguments each of ours takes.
 ARGUMENTS = {
     **dict.fromkeys(("neg", "reciprocal", "abs", "sign", "sqrt", "rsqrt", "not", "isnan"), 1),
     **dict.fromkeys(("sigmoid", "tanh", "relu", "exp", "expm1", "exp2", "log", "log1p", "log2", "log10"), 1),
@@ -102,7 +104,7 @@ ARGUMENTS = {
     **dict.fromkeys(("gt", "ge", "lt", "le", "eq", "ne"), 2),
     "where": 3,
 }
-# Core operations that are made of simpler ones.
+# Core operations that are taken apart into simpler ones.
 COMPOSITE = (
     "native_layer_norm_backward",
     "elu",
@@ -134,7 +136,7 @@ CONSTANT: dict[str, Callable[[list[Any]], float]] = {
     "zeros_like.default": lambda args: 0.0,  # noqa: ARG005
     "ones_like.default": lambda args: 1.0,  # noqa: ARG005
     "zeros.default": lambda args: 0.0,  # noqa: ARG005
-    # Nobody reads them: they have the shape of what is filled next.
+    # Their values are never read, only their shape.
     "empty_permuted.default": lambda args: math.nan,  # noqa: ARG005
     "empty.memory_format": lambda args: math.nan,  # noqa: ARG005
 }
@@ -143,12 +145,9 @@ CONSTANT: dict[str, Callable[[list[Any]], float]] = {
 @functools.cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """How ``make_fx`` takes operations apart, down to those of this module."""
-    from torch._decomp import core_aten_decompositions, get_decompositions
-
     aten = torch.ops.aten
-    table = {
-        **core_aten_decompositions(),
-        **get_decompositions([getattr(aten, name) for name in COMPOSITE]),
+    table: dict[Any, Callable[..., Any]] = {
+        **torch_internals.decompositions(getattr(aten, name) for name in COMPOSITE),
         aten.native_layer_norm.default: _layer_norm,
         aten.linalg_vector_norm.default: _vector_norm,
         aten.var_mean.correction: _var_mean,
@@ -169,11 +168,11 @@ def _layer_norm(
     bias: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """native_layer_norm over the features, in operations that can be read."""
+    """native_layer_norm over the features, in operations that the tables above have."""
     mean = x.mean(-1, keepdim=True)
-    apart = x - mean
-    scale = torch.rsqrt((apart * apart).mean(-1, keepdim=True) + eps)
-    normed = apart * scale
+    centred = x - mean
+    scale = torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)
+    normed = centred * scale
     normed = normed if weight is None else normed * weight
     return (normed if bias is None else normed + bias), mean, scale
 
@@ -194,16 +193,16 @@ def _vector_norm(
 def _var_mean(
     x: Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """var_mean, each by itself."""
+    """var_mean, as a variance and a mean."""
     return x.var(dim, correction=correction, keepdim=keepdim), x.mean(dim, keepdim)
 
 
 def _shrink_backward(grad: Tensor, x: Tensor, limit: float) -> Tensor:
-    """hardshrink_backward and softshrink_backward: nothing between the limits; NaN lies beyond them."""
+    """hardshrink_backward and softshrink_backward: 0 between the limits; NaN counts as beyond them."""
     return torch.where((x >= -limit) & (x <= limit), 0.0, grad)
 
 
-def _remainder(x: Tensor, by: Any) -> Tensor:
-    """remainder, which has the sign of what is divided by, from fmod, which has that of x."""
-    left = torch.fmod(x, by)
-    return torch.where((left != 0) & ((left < 0) ^ (by < 0)), left + by, left)
+def _remainder(x: Tensor, divisor: Any) -> Tensor:
+    """remainder, which has the sign of the divisor, from fmod, which has the sign of x."""
+    rest = torch.fmod(x, divisor)
+    return torch.where((rest != 0) & ((rest < 0) ^ (divisor < 0)), rest + divisor, rest)

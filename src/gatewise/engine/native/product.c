@@ -1,9 +1,8 @@
-/* Matrix products for the rows of one time step, on weights that are packed once for a whole sequence.
+/* Matrix products for the rows of one time step, with weights that are packed once for a whole sequence.
 
-   A BLAS packs its operands in every call, which for the few rows of a step costs as much as the product. Here
-   the weights stand as panels of L columns, [panel][k][L], and a tile of R rows by C panels is summed up in
-   registers. */
-/* A tile's sums, the weights of one k and one number of x have to fit the vector registers: 32 or 16. */
+   A BLAS packs its operands in every call, which for the few rows of a step costs as much as the product. Here the
+   weights are stored as panels of L columns, [panel][k][L], and a tile of R rows by C panels is summed in registers. */
+/* A tile's sums, the weights for one k and one number of x must fit the 32 or 16 vector registers. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 enum { TALL = 13, WIDE = 6 };
 #else
@@ -11,17 +10,17 @@ enum { TALL = 6, WIDE = 3 };
 #endif
 #define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12)
 
-/* One of the products that a tile sums up: x[K] by rows (or columns) that are ld apart, and w behind it. */
+/* One of the two products that a tile sums: x, whose rows (or columns) are ld apart, times w; over K. */
 typedef struct {
     const T *x;
     int64_t ld, K;
     const T *w;
-    int64_t ldw; /* from one k of w to the next, where it does not stand in panels */
+    int64_t ldw; /* from one k of w to the next, where it is not packed */
 } Part;
 
 /* out[r, c] = init[r, c] + sum over both parts and their k of x[r, k] w[k, c], for R rows and C vectors of columns.
-   x[r, k] stands at x[r ld + k] and w in panels or, `outer`, at x[r + k ld] and w as it is. R, C and outer are
-   constants, so only what is used remains. */
+   x[r, k] is x[r ld + k] and w is packed; with `outer`, it is x[r + k ld] and w is plain. R, C and outer are
+   constants, so the compiler removes the branches. */
 INLINE void tile(const int R, const int C, const int outer, Part part, Part second, const T *init, int64_t ldi,
                  T *out, int64_t ldo) {
 #define START(r)                                                                             \
@@ -83,7 +82,7 @@ TILES(outer_4, SOME_ROWS, 4, 1)
 
 typedef void (*Tiles)(int, const Part *, const Part *, const T *, int64_t, T *, int64_t);
 
-/* Go over M rows in blocks of about one size, at most `most`. */
+/* Go over M rows in blocks of about the same size, at most `most`. */
 INLINE void each_block(Tiles tiles, int outer, int64_t most, int64_t M, Part part, Part second, int64_t columns,
                        const T *init, int64_t ldi, T *out, int64_t ldo) {
     int64_t blocks = (M + most - 1) / most;
@@ -98,7 +97,7 @@ INLINE void each_block(Tiles tiles, int outer, int64_t most, int64_t M, Part par
             tiles((int)rows, &part, &second, from, ldi, to, ldo);
             continue;
         }
-        /* Fewer columns than a vector: no more may be read or written. */
+        /* Fewer columns than a vector has: nothing may be read or written past them. */
         T edge[TALL * L];
         for (int64_t r = 0; from && r < rows; r++) memcpy(edge + r * L, from + r * ldi, sizeof(T) * (size_t)columns);
         tiles((int)rows, &part, &second, from ? edge : NULL, L, edge, L);
@@ -120,8 +119,8 @@ INLINE void each_block(Tiles tiles, int outer, int64_t most, int64_t M, Part par
 #define LOW 0, 2
 #define HIGH 1, 3
 #endif
-/* L rows of L numbers to L columns: each round interleaves the first half of the vectors with the second, which
-   moves one bit of the row's number into the column's. */
+/* Transpose L rows of L numbers: each round interleaves the first half of the vectors with the second, which moves one
+   bit of the row's index into the column's. */
 static void transpose(const T *from, int64_t ld, T *to) {
     V v[L], next[L];
     for (int i = 0; i < L; i++) v[i] = *(const V *)(from + i * ld);
@@ -136,7 +135,7 @@ static void transpose(const T *from, int64_t ld, T *to) {
 }
 #endif
 
-/* w[N, K], whose element n, k stands at w[n wn + k wk], as panels, with 0 in the columns past N; wn or wk is 1. */
+/* Pack w[N, K], whose element n, k is w[n wn + k wk], into panels, with 0 in the columns past N; wn or wk is 1. */
 void gw_pack(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, T *packed) {
     for (int64_t n = 0; n < N; n += L, packed += K * L) {
         int64_t columns = N - n < L ? N - n : L;
@@ -156,9 +155,9 @@ void gw_pack(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, T *packed
     }
 }
 
-/* out[M, N] = init + x[M, K] · packed, and the same of a second pair, which may be empty (K = 0); init is 0 (null),
-   one row (ldi = 0) or as out, and may be out. `turned` goes over the columns from the last: of weights that outgrow
-   a cache, those used last are still there. */
+/* out[M, N] = init + x[M, K] · packed + the product of a second pair, which may be empty (K2 = 0). init is 0 (null), one
+   row (ldi = 0) or like out, and may be out. `turned` goes through the columns backwards: of weights that do not fit a
+   cache, those used last are still there. */
 void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x2, int64_t ldx2, const T *packed2,
                  int64_t K2, int64_t M, int64_t N, const T *init, int64_t ldi, T *out, int64_t ldo, int64_t turned) {
     const int64_t wide = M <= WIDE ? 4 * L : 2 * L, whole = N / wide * wide;
@@ -182,7 +181,7 @@ void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x
     }
 }
 
-/* out[M, N] = init + x[M, K] · w[N, K]', the weights as they are: for so few rows that packing would cost more than it saves. */
+/* out[M, N] = init + x[M, K] · w[N, K]' with plain weights: for so few rows that packing costs more than it saves. */
 void gw_dots(const T *x, int64_t ldx, int64_t M, const T *w, int64_t N, int64_t K, const T *init, int64_t ldi,
              T *out, int64_t ldo) {
     for (int64_t n = 0; n < N; n++)
@@ -198,13 +197,13 @@ void gw_dots(const T *x, int64_t ldx, int64_t M, const T *w, int64_t N, int64_t 
         }
 }
 
-/* The parts of x and of the sums that the second cache holds, and of w that the first does. */
+/* So much of x and of the sums fits the second cache, and so much of w the first. */
 enum { ROWS_AT_ONCE = 42 * WIDE, DEPTH_AT_ONCE = 128 };
 
-/* out[M, N] += x[K, M]' · w[K, N]; the rows of w are as long as whole vectors. */
+/* out[M, N] += x[K, M]' · w[K, N]; the rows of w are padded to whole vectors. */
 void gw_outer(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
               int64_t ldo) {
-    T slab[DEPTH_AT_ONCE * ROWS_AT_ONCE]; /* of x, on few pages of memory */
+    T slab[DEPTH_AT_ONCE * ROWS_AT_ONCE]; /* a part of x, copied to few pages of memory */
     const Part none = {0};
     for (int64_t m = 0; m < M; m += ROWS_AT_ONCE)
         for (int64_t k = 0; k < K; k += DEPTH_AT_ONCE) {

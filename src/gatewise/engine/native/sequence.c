@@ -1,21 +1,21 @@
 /* A whole sequence of one cell, forward and backward. Generated parts stand between @ signs.
 
-   Rows are packed as gatewise.engine.packing describes: those alive at step t are the first sizes[t] rows of
-   the state, and begin at row starts[t] of what has a row per step. Threads share the sequences or, where the weights
-   are large, the columns and then the rows of every step. What every step needs for itself alone lives for a chunk of
-   steps: long enough for good products, short enough for the cache. */
+   Rows are packed as gatewise.engine.packing describes: the sequences running at step t are the first sizes[t] rows of
+   the state, and their rows begin at starts[t] in every array with a row per step. The threads divide the sequences
+   among them or, where the weights are large, the columns and then the rows of every step. What only one step needs
+   is kept for a chunk of steps: enough for efficient products, few enough for the cache. */
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
-/* Features of a step's new values, and of the hidden state h: fewer where it is projected. */
+/* Features of what the step computes, and of the hidden state h, which differ where that is projected. */
 enum { H = @H@, HIDDEN = @HIDDEN@, PROJECTS = @PROJECTS@ };
 enum { GATES = @GATES@, RECURRENT = @RECURRENT@, STATES = @STATES@, OWN = @OWN@, NOISE = @NOISE@ };
-/* What is saved of a row: values of each feature, then values of the row. */
-enum { SAVED = @SAVED@, KEPT = @KEPT@ };
-enum { SHOWN = @SHOWN@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
-/* Whether the step knows a and r by their sum alone, which then comes as r; whether it looks at W h; whether gradients
-   reach a and r; whether those two are one and the same. */
+/* What is saved of a row: values per feature, then values for the row; and how many numbers that is. */
+enum { SAVED = @SAVED@, SAVED_SIZE = @SAVED_SIZE@ };
+enum { RETURNED = @RETURNED@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
+/* Whether the step uses a and r only in their sum, which is then passed as r; whether it uses W h; whether a and r have
+   gradients; whether these two are the same. */
 enum { SUMMED = @SUMMED@, USES_HIDDEN = @USES_HIDDEN@, A_GRAD = @A_GRAD@, R_GRAD = @R_GRAD@, SHARED = @SHARED@ };
 enum { FEW_ROWS = 8 };
 
@@ -27,11 +27,11 @@ typedef struct {
     void (*outer)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, T *, int64_t);
 } Products;
 
-/* What Python hands over, word for word; a pointer is null where there is no such thing. */
+/* What Python passes, one word per field; a pointer is null where there is no such array. */
 typedef struct {
     int64_t steps, batch, reverse, threads, inputs;
-    int64_t together;     /* whether the threads share every step's columns, and not the sequences */
-    int64_t keeps_states; /* whether the backward pass will ask for every state */
+    int64_t together;     /* whether the threads divide the columns of every step, and not the sequences */
+    int64_t keeps_states; /* whether every state is kept, for the backward pass or the caller */
     const int64_t *sizes, *starts;
     OpenMP omp;
     Products products;
@@ -41,16 +41,16 @@ typedef struct {
     const T *initial[STATES];                            /* [B, H], the first [B, HIDDEN] */
     T *states[STATES]; /* [N, H], the first [N, HIDDEN]; unless kept, all but the first [2, B, H] */
     T *final[STATES];  /* as initial; backward: the gradients of the state, in place */
-    T *made;           /* [N, H] what is projected, kept like the states */
-    T *saved;          /* [N, KEPT], or null: not differentiated, or computed again from the states */
-    T *shown;          /* [N, SHOWN, H] */
-    /* Of the backward pass, of which those with [threads, ...] are sums that begin at 0. */
+    T *unprojected;    /* [N, H] what the projection is applied to, kept like the states */
+    T *saved;          /* [N, SAVED_SIZE], or null: not differentiated, or recomputed from the states */
+    T *returned;       /* [N, RETURNED, H] gates for the caller */
+    /* For the backward pass; the gradients of weights are sums for each thread that start at 0. */
     const T *above; /* [N, HIDDEN] gradient of the outputs */
     T *grad_x;      /* [N, inputs] */
     T *grad_input, *grad_hidden, *grad_projection, *grad_bias, *grad_own;
 } Sequence;
 
-/* A weight matrix [n, k] as the products want it. */
+/* A weight matrix [n, k], plain and packed for the products. */
 typedef struct {
     const T *plain;
     T *packed;
@@ -63,22 +63,23 @@ typedef struct {
     Matrix input, hidden, projection, input_back, hidden_back, projection_back;
 } Weights;
 
-/* One thread's sequences [low, high) and its memory; or those of all, of which it takes a part in every step. */
+/* One thread's sequences [low, high) and its memory; or all sequences, of which it does one part in every step. */
 typedef struct {
     const Sequence *seq;
     const Weights *weights;
     int64_t low, high;
-    int64_t sums; /* which of the sums of [threads] are its own */
+    int64_t sums; /* which of the sums for each thread it adds to */
     int64_t part, parts;
     T *memory;
-    int64_t *at; /* [steps + 1] rows of this share before each step */
+    int64_t *at; /* [steps + 1] number of rows of this share before each step */
     Barrier *barrier;
 } Share;
 
-/* Bring what is saved of a row into the first cache, to be read or written (1) soon. Its order is none that the
-   processor foresees; long rows it does foresee, and they would fill that cache. */
+/* Fetch what is saved of a row into the first cache, to be read (0) or written (1) soon: the processor does not predict
+   this order of access. It does within long rows, and those would fill the cache. */
 #define FETCH(row, written)                                                                               \
-    for (int64_t k_ = 0; KEPT <= 2048 && k_ < KEPT; k_ += 64 / (int64_t)sizeof(T)) __builtin_prefetch(row + k_, written)
+    for (int64_t k_ = 0; SAVED_SIZE <= 2048 && k_ < SAVED_SIZE; k_ += 64 / (int64_t)sizeof(T)) \
+        __builtin_prefetch(row + k_, written)
 
 static void step(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
                  const T *restrict z, T *const *n) {
@@ -96,29 +97,29 @@ static void step_saving(const T *restrict a, const T *restrict r, const T *const
 @STEP_SAVING@
 }
 
-static void step_showing(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
-                         const T *restrict z, T *const *n, T *restrict shown) {
-    (void)a, (void)r, (void)s, (void)p, (void)z, (void)shown;
+static void step_returning(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
+                         const T *restrict z, T *const *n, T *restrict returned) {
+    (void)a, (void)r, (void)s, (void)p, (void)z, (void)returned;
 @STATE_ROWS@
 @NEW_ROWS@
-@STEP_SHOWING@
+@STEP_RETURNING@
 }
 
-/* `above` joins the gradient of the first state; where that is projected, it is all of it. */
+/* `above` is added to the gradient of the first state; where that is projected, it is the whole gradient. */
 static void step_back(const T *const *s, const T *const *n, const T *restrict p, const T *restrict z,
                       const T *restrict saved, T *const *g, const T *restrict above, T *restrict da, T *restrict dr,
                       T *restrict dp) {
     (void)s, (void)n, (void)p, (void)z, (void)saved, (void)above, (void)da, (void)dr, (void)dp;
 @STATE_ROWS@
-@KEPT_ROWS@
+@AFTER_ROWS@
 @GRAD_ROWS@
 @STEP_BACK@
 }
 
-/* Rows of our own are whole cache lines long, and an odd number of them: else those of many a k would share a set. */
+/* Rows of temporary arrays are an odd number of cache lines long, so that they spread over the sets of the cache. */
 static int64_t padded(int64_t width) { return (width + 31) / 32 * 32 + 16; }
 
-/* The rows of step t whose state before is one of another step: the first of them, up to this row. */
+/* The first rows of step t, up to this one, take their state from another step; the others start here. */
 static int64_t with_before(const Sequence *q, int64_t t) {
     if (!q->reverse) return t > 0 ? q->sizes[t] : 0;
     return t + 1 < q->steps ? q->sizes[t + 1] : 0;
@@ -126,7 +127,7 @@ static int64_t with_before(const Sequence *q, int64_t t) {
 
 static int64_t width_of(int k) { return k == 0 ? HIDDEN : H; }
 
-/* Where state k of a row after step t is: of a state that nobody asks for again only two steps are kept. */
+/* Where state k of a row after step t stands; of a state that is not kept, there are only the last two steps. */
 static T *state_after(const Sequence *q, int k, int64_t t, int64_t row) {
     return q->states[k] + (k == 0 || q->keeps_states ? q->starts[t] + row : (t & 1) * q->batch + row) * width_of(k);
 }
@@ -136,7 +137,7 @@ static const T *before(const Sequence *q, int k, int64_t t, int64_t row, int64_t
     return state_after(q, k, q->reverse ? t + 1 : t - 1, row);
 }
 
-/* This thread's part of what is numbered from low to high, in whole units but for the end. */
+/* This thread's part of the numbers from low to high, in whole units except at the end. */
 typedef struct {
     int64_t from, to;
 } Range;
@@ -147,25 +148,25 @@ static Range part_of(const Share *share, int64_t low, int64_t high, int64_t unit
     return (Range){low + first * unit, at_most(low + next * unit, high)};
 }
 
-/* Until every thread has done its part. */
-static void meet(const Share *share) {
+/* Wait until every thread has done its part. */
+static void wait_for_team(const Share *share) {
     if (share->parts > 1) wait_for_all(share->barrier, (int)share->parts);
 }
 
-/* This thread's columns of x w' and, with a second pair, of x2 w2' besides. */
+/* This thread's columns of x w' and, with a second pair, of x w' + x2 w2'. */
 static void times_both(const Share *share, const Matrix *w, const T *x, int64_t ldx, const Matrix *w2, const T *x2,
                        int64_t ldx2, int64_t rows, const T *init, int64_t ldi, T *out, int64_t ldo, int64_t turned) {
     const Products *products = &share->seq->products;
-    const Range mine = part_of(share, 0, w->n, 2 * L);
-    if (mine.to <= mine.from) return;
-    if (init) init += mine.from;
-    out += mine.from;
+    const Range columns = part_of(share, 0, w->n, 2 * L);
+    const int64_t first = columns.from, count = columns.to - first;
+    if (count <= 0) return;
+    if (init) init += first;
+    out += first;
     if (w->packed)
-        products->multiply(x, ldx, w->packed + mine.from * w->k, w->k, x2, ldx2,
-                           w2 ? w2->packed + mine.from * w2->k : NULL, w2 ? w2->k : 0, rows, mine.to - mine.from, init,
-                           ldi, out, ldo, turned);
+        products->multiply(x, ldx, w->packed + first * w->k, w->k, x2, ldx2, w2 ? w2->packed + first * w2->k : NULL,
+                           w2 ? w2->k : 0, rows, count, init, ldi, out, ldo, turned);
     else
-        products->dots(x, ldx, rows, w->plain + mine.from * w->k, mine.to - mine.from, w->k, init, ldi, out, ldo);
+        products->dots(x, ldx, rows, w->plain + first * w->k, count, w->k, init, ldi, out, ldo);
 }
 
 static void times(const Share *share, const Matrix *w, const T *x, int64_t ldx, int64_t rows, const T *init,
@@ -173,22 +174,22 @@ static void times(const Share *share, const Matrix *w, const T *x, int64_t ldx, 
     times_both(share, w, x, ldx, NULL, NULL, 0, rows, init, ldi, out, ldo, turned);
 }
 
-/* Steps [from, to) in the order of time, with `rows` rows of this share. */
+/* Steps [from, to) in order of time, with `rows` rows of this share. */
 typedef struct {
     int64_t from, to, rows;
 } Chunk;
 
-/* Weights that outgrow the second cache want more rows to be read for. */
+/* Weights that do not fit the second cache are worth reading only for more rows. */
 static int64_t rows_wanted(const Share *share) {
     return (int64_t)sizeof(T) * BLOCKS * (HIDDEN + share->seq->inputs) > 2 << 20 ? 512 : 128;
 }
 
-/* As many at the most, unless a single step has more. */
+/* The most rows that a chunk can have: a single step may have more than is wanted. */
 static int64_t rows_of_chunk(const Share *share) {
     return at_most(rows_wanted(share) + share->high - share->low, share->at[share->seq->steps]);
 }
 
-/* The chunk after (for the later steps: before) one that ended at step `next`; false past the last. */
+/* The chunk that starts at step `next` (backwards: that ends there); false past the last. */
 static int next_chunk(const Share *share, int backwards, int64_t next, Chunk *chunk) {
     int64_t steps = share->seq->steps, most = rows_wanted(share), to = next, *at = share->at;
     if (backwards ? next <= 0 : next >= steps) return 0;
@@ -204,7 +205,7 @@ static int64_t end_of(const Share *share, int64_t t) { return at_most(share->hig
 /* This thread's rows of step t. */
 static Range rows_at(const Share *share, int64_t t) { return part_of(share, share->low, end_of(share, t), 1); }
 
-/* Copy the chunk's rows of something with a row per step to `to`, one behind another. */
+/* Copy this share's rows in a chunk, from an array with a row per step, to consecutive rows of `to`. */
 static const T *gather(const Share *share, const Chunk *chunk, const T *from, int64_t width, T *to, int64_t ld) {
     for (int64_t t = chunk->from; t < chunk->to; t++) {
         const Range rows = rows_at(share, t);
@@ -214,14 +215,14 @@ static const T *gather(const Share *share, const Chunk *chunk, const T *from, in
             memset(target + width, 0, sizeof(T) * (size_t)(ld - width));
         }
     }
-    meet(share);
+    wait_for_team(share);
     return to;
 }
 
-/* Whether the chunk's rows stand one behind another in what has a row per step. */
+/* Whether a chunk's rows are consecutive in arrays with a row per step. */
 static int whole(const Share *share) { return share->low == 0 && share->high == share->seq->batch; }
 
-/* x U' + b for the rows of a chunk, one behind another. */
+/* x U' + b for the rows of a chunk, in consecutive rows. */
 static void input_part(const Share *share, const Chunk *chunk, T *copied, T *a) {
     const Sequence *q = share->seq;
     const T *x = q->x + q->starts[chunk->from] * q->inputs;
@@ -230,14 +231,14 @@ static void input_part(const Share *share, const Chunk *chunk, T *copied, T *a) 
     times(share, &share->weights->input, x, ld, chunk->rows, q->bias, 0, a, padded(BLOCKS), 0);
 }
 
-/* W h, where the step knows no more, with the input's part added. */
+/* W h; with the input's part added where the step uses only their sum. */
 static void recurrent_part(const Share *share, const T *a, const T *h, int64_t ldh, int64_t rows, T *r,
                            int64_t turned) {
     times(share, &share->weights->hidden, h, ldh, rows, SUMMED ? a : NULL, padded(BLOCKS), r, padded(R_BLOCKS),
           turned);
 }
 
-/* h[count, HIDDEN] before step t, from row `first` on, as W sees it. */
+/* h[count, HIDDEN] from row `first` on, times the state mask. */
 static const T *masked(const Sequence *q, const T *h, int64_t first, int64_t count, T *to) {
     if (!q->mask) return h;
     const T *mask = q->mask + first * HIDDEN;
@@ -250,7 +251,7 @@ static T *reserve(int64_t numbers) {
     return aligned_alloc(64, bytes ? bytes : 64);
 }
 
-/* Where a share's rows begin, and its memory; whether there is enough. */
+/* Fill in where a share's rows begin, and its memory; false where there is too little memory. */
 static int prepare(Share *share, int64_t (*size)(const Share *)) {
     const Sequence *q = share->seq;
     int64_t *at = share->at = malloc(sizeof(int64_t) * (size_t)(q->steps + 1));
@@ -262,13 +263,13 @@ static int prepare(Share *share, int64_t (*size)(const Share *)) {
     return share->memory != NULL;
 }
 
-/* Give every thread sequences of about as many steps in all; the calling thread works as well. Returns 0, or 1
-   where there is too little memory; nothing has been computed then. */
+/* Divide the sequences among the threads, to about the same number of steps each; the calling thread works too. Returns
+   0, or 1 where there is too little memory; then nothing has been computed. */
 static int share_out(const Sequence *q, const Weights *weights, void (*rows)(void *), int64_t (*size)(const Share *)) {
     int threads = (int)at_most(at_most(q->threads, q->batch), MAX_THREADS), failed = 0;
     Share shares[MAX_THREADS];
     int64_t total = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0, done = 0, row = 0;
-    int64_t length = q->steps; /* of the row; rows get shorter */
+    int64_t length = q->steps; /* of the row; never longer than that of the row before */
     for (int k = 0; k < threads; k++) {
         int64_t low = row;
         while (row < q->batch && (k + 1 == threads || done * threads < total * (k + 1))) {
@@ -284,7 +285,7 @@ static int share_out(const Sequence *q, const Weights *weights, void (*rows)(voi
     return failed;
 }
 
-/* Work on all sequences that every thread does a part of. */
+/* Work on all sequences, of which every thread does a part. */
 typedef struct {
     const Share *share;
     void (*rows)(void *);
@@ -293,15 +294,15 @@ typedef struct {
 
 static void take_part(void *pointer) {
     Joint *joint = pointer;
-    Share mine = *joint->share;
-    const OpenMP *omp = &mine.seq->omp;
-    mine.parts = omp->parallel ? omp->members() : 1;
-    mine.part = __atomic_fetch_add(&joint->next, 1, __ATOMIC_RELAXED);
-    joint->rows(&mine);
+    Share part = *joint->share;
+    const OpenMP *omp = &part.seq->omp;
+    part.parts = omp->parallel ? omp->members() : 1;
+    part.part = __atomic_fetch_add(&joint->next, 1, __ATOMIC_RELAXED);
+    joint->rows(&part);
 }
 
-/* Let all threads do a part of every step's columns, then of its rows: each has few of the weights to read, again and
-   again. Returns as share_out does. */
+/* Let every thread do some columns, then some rows of every step: each reads only its few weights, again and again.
+   Returns like share_out. */
 static int do_together(const Sequence *q, const Weights *weights, void (*rows)(void *), int64_t (*size)(const Share *)) {
     Barrier barrier = {0, 0};
     Share share = {.seq = q, .weights = weights, .low = 0, .high = q->batch, .parts = 1, .barrier = &barrier};
@@ -315,7 +316,7 @@ static int do_together(const Sequence *q, const Weights *weights, void (*rows)(v
     return failed;
 }
 
-/* The packed copy of one matrix: from where, and how its elements stand there. */
+/* The packed copy of one matrix: its source, and the strides there. */
 typedef struct {
     Matrix *matrix;
     const T *from;
@@ -334,25 +335,25 @@ static void pack_panels(void *pointer) {
     p->q->products.pack(p->packing.from, p->packing.wn, p->packing.wk, p->packing.n, p->packing.k, p->to);
 }
 
-/* Pack the matrices that are there; returns their memory, or null where there is too little. */
+/* Pack the matrices that are given; returns their memory, or null where there is too little. */
 static T *pack_all(const Sequence *q, const Packing *packings, int count) {
     int64_t size = 0;
     for (int i = 0; i < count; i++) size += packings[i].from ? (packings[i].n + 15) / 16 * 16 * packings[i].k : 0;
     T *memory = reserve(size), *next = memory;
-    /* A piece for each thread of each matrix, of whole panels. */
+    /* One piece of each matrix per thread, of whole panels. */
     Panels *pieces = malloc(sizeof(Panels) * (size_t)(count * q->threads));
-    int made = 0;
+    int filled = 0;
     for (int i = 0; memory && pieces && i < count; i++) {
         Packing p = packings[i];
         if (!p.from) continue;
         *p.matrix = (Matrix){p.from, next, p.n, p.k};
         int64_t columns = (p.n / q->threads + 16) / 16 * 16;
         for (int64_t n = 0; n < p.n; n += columns) {
-            pieces[made++] = (Panels){q, {NULL, p.from + n * p.wn, at_most(columns, p.n - n), p.k, p.wn, p.wk}, next};
-            next += (pieces[made - 1].packing.n + 15) / 16 * 16 * p.k;
+            pieces[filled++] = (Panels){q, {NULL, p.from + n * p.wn, at_most(columns, p.n - n), p.k, p.wn, p.wk}, next};
+            next += (pieces[filled - 1].packing.n + 15) / 16 * 16 * p.k;
         }
     }
-    if (memory && pieces) run_pieces(&q->omp, q->threads, pack_panels, pieces, sizeof *pieces, made);
+    if (memory && pieces) run_pieces(&q->omp, q->threads, pack_panels, pieces, sizeof *pieces, filled);
     if (!pieces) free(memory), memory = NULL;
     free(pieces);
     return memory;

@@ -1,4 +1,4 @@
-/* Threads, and how they wait for each other. */
+/* Threads, and waiting for each other. */
 #include <pthread.h>
 #include <sched.h>
 
@@ -6,14 +6,14 @@ enum { MAX_THREADS = 64 };
 
 static int64_t at_most(int64_t value, int64_t limit) { return value < limit ? value : limit; }
 
-/* The threads that torch keeps, where they are known: others would share the cores with those, which wait for their
-   next work without letting go. */
+/* The threads that torch keeps, where they could be found: any other threads would share the cores with these, which
+   keep spinning while they wait for work. */
 typedef struct {
     void (*parallel)(void (*)(void *), void *, unsigned, unsigned); /* a function, its argument, threads, flags */
     int (*members)(void);                                           /* how many threads run the function */
 } OpenMP;
 
-/* Pieces of work; whichever thread is free takes the next, so that any number of threads will do. */
+/* Pieces of work; a thread that is free takes the next one, so it works with any number of threads. */
 typedef struct {
     void (*run)(void *);
     char *pieces;
@@ -49,7 +49,7 @@ typedef struct {
     int arrived, rounds;
 } Barrier;
 
-/* Steps are short: a thread that slept would wake too late. One that waits for long lets others have its core. */
+/* Threads spin, as steps are too short to sleep and wake up. One that has waited for long yields its core. */
 static void wait_for_all(Barrier *barrier, int members) {
     int round = __atomic_load_n(&barrier->rounds, __ATOMIC_RELAXED);
     if (__atomic_add_fetch(&barrier->arrived, 1, __ATOMIC_ACQ_REL) == members) {

@@ -1,4 +1,4 @@
-"""The threads that torch keeps for its own operations, for compiled code to run on."""
+"""The threads that torch keeps for its own operations; compiled code runs on them too."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _forked = False
 def openmp() -> tuple[int, int]:
     """Addresses of ``GOMP_parallel`` and ``omp_get_num_threads`` in the OpenMP library that torch has loaded.
 
-    0 where there is none. A forked process has none of the threads that the library believes in, and waits
-    for them for ever.
+    Both are 0 where there is none, and in a forked process: it has none of the threads that the library still
+    counts on, and would wait for them for ever.
     """
     return (0, 0) if _forked else _addresses()
 
@@ -29,7 +29,7 @@ def _addresses() -> tuple[int, int]:
             try:
                 library = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
                 parallel, members = library.GOMP_parallel, library.omp_get_num_threads
-            except (OSError, AttributeError):  # not loaded, or another library
+            except (OSError, AttributeError):  # not loaded, or not GNU's OpenMP
                 continue
             return _address(parallel), _address(members)
     return 0, 0

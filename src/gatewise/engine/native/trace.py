@@ -1,8 +1,8 @@
-"""From a cell's ``step`` to two short lists of scalar operations: the step, and its derivative.
+"""From a cell's ``step`` to two short lists of scalar operations: the step and its derivative.
 
-``make_fx`` records what ``step`` and its vector-Jacobian product do to tensors of one row per sequence. All
-of it is element-wise, or a reduction along the features, so one row tells everything; the result is a list of
-:class:`Operation` on values that are either a number per feature or one for the row.
+``make_fx`` records what ``step`` and its vector-Jacobian product do to tensors of one row per sequence. Every
+operation is element-wise or a reduction along the features, so one row is enough to describe it. The result
+is a list of :class:`Operation` on values that are one number per feature or one number for the row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.native.operations import CONSTANT, OPERATIONS, REDUCTIONS, SAME, decompositions
-from gatewise.engine.weights import Unsupported
+from gatewise.engine.request import Unsupported
+from gatewise.engine.torch_internals import make_fx
 
 
 @dataclass(frozen=True)
@@ -29,53 +30,57 @@ class Operation:
     kind: str
     args: tuple[str | float, ...]
     per_row: bool
-    """Whether the value is one number for the row, and not one for each feature."""
+    """Whether the value is one number for the row, and not one per feature."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One step of a cell and its derivative; inputs are named a0, r0, s0, p0, z0, g0 … by their position."""
+    """One step of a cell and its derivative.
+
+    Inputs are named by kind and position: a0 … gates, r0 … recurrent products, s0 … states, p0 … own
+    parameters, z0 … noise, g0 … gradients of the new states.
+    """
 
     forward: tuple[Operation, ...]
     new_state: tuple[str | float, ...]
     """Value of each new state."""
-    shown_names: tuple[str, ...]
-    shown: tuple[str | float, ...]
-    """Name and value of what the step shows of itself; none where it is not one number for each feature."""
+    gate_names: tuple[str, ...]
+    gates: tuple[str | float, ...]
+    """Name and value of each gate that ``step`` returns; none at all where one is not [B, H]."""
     backward: tuple[Operation, ...]
     grad: dict[str, tuple[str | None, ...]]
     """For ``a``, ``r``, ``s`` and ``p``: the value of each one's gradient, or None where there is none."""
     saved: tuple[str, ...]
-    """Values of the step, other than states and parameters, that the derivative starts from."""
+    """Values of the step, other than states and parameters, that the derivative reads."""
     row_values: frozenset[str]
     """Values that are one number for the row."""
 
     @property
     def saved_wide(self) -> tuple[str, ...]:
-        """Of ``saved``, what is a number for each feature, and no new state: those are kept anyway."""
+        """Of ``saved``, the values per feature, without new states: those are kept anyway."""
         return tuple(v for v in self.saved if v not in self.row_values and v not in self.new_state)
 
     @property
     def saved_of_row(self) -> tuple[str, ...]:
-        """Of ``saved``, what is one number for the row."""
+        """Of ``saved``, the values that are one number for the row."""
         return tuple(value for value in self.saved if value in self.row_values)
 
-    def kept(self, hidden_size: int) -> int:
-        """Numbers that are saved of a row, those of the row itself filling whole vectors."""
+    def saved_size(self, hidden_size: int) -> int:
+        """How many numbers are saved of each row; those for the row itself are padded to whole vectors."""
         return len(self.saved_wide) * hidden_size + -len(self.saved_of_row) // 16 * -16
 
     @property
     def one_gradient(self) -> bool:
-        """Whether a and r have the same gradient, as where a step only ever adds the two."""
+        """Whether a and r have the same gradient, as in a step that only adds the two."""
         return self.grad["a"] == self.grad["r"]
 
     def reaches(self, kind: str) -> bool:
-        """Whether any ``a``, ``r``, ``s`` or ``p`` has a gradient."""
+        """Whether any input of this kind (``a``, ``r``, ``s`` or ``p``) has a gradient."""
         return any(value is not None for value in self.grad[kind])
 
     @property
     def uses_hidden(self) -> bool:
-        """Whether the step looks at W h at all."""
+        """Whether the step uses W h at all."""
         used = {arg for op in self.forward for arg in op.args} | set(self.new_state)
         return any(isinstance(arg, str) and arg[0] == "r" and arg[1:].isdigit() for arg in used)
 
@@ -83,33 +88,31 @@ class Trace:
 def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> Trace:
     """Record ``cell.step`` and its derivative for rows of ``hidden_size`` features.
 
-    Its constants are those of ``dtype``, whose smallest step a norm may add for safety.
-    Raises Unsupported, naming the operation, where the step does something that is not element-wise nor a
+    Constants that depend on the dtype (the epsilon that a norm adds) are those of ``dtype``. Raises
+    Unsupported, naming the operation, where the step does something that is neither element-wise nor a
     reduction along the features.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     if hidden_size < 2:
         raise Unsupported("a hidden size of 1")
     own = cell.own_parameters(hidden_size)
     for name, value in own.items():
         if tuple(value.shape) != (hidden_size,):
             raise Unsupported(f"the parameter {name} of shape {tuple(value.shape)}")
-    rows = 3 if hidden_size != 3 else 5  # any number that no other size is
+    rows = 3 if hidden_size != 3 else 5  # a number that differs from every other size
 
-    shown: dict[str, Tensor] = {}
+    gates: dict[str, Tensor] = {}
 
-    def both(a: Any, r: Any, s: Any, p: Any, z: Any, g: Any) -> Any:
+    def step_and_derivative(a: Any, r: Any, s: Any, p: Any, z: Any, g: Any) -> Any:
         def step(a: Any, r: Any, s: Any, p: Any) -> Any:
             own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
-            after, gates = cell.step(cell.Gates(*a, *z), cell.Recurrent(*r), cell.State(*s), own_values)
-            # A gate of another shape is for the loop to show.
-            if all(gate.shape == (rows, hidden_size) for gate in gates.values()):
-                shown.update(gates)
-            return tuple(after), tuple(shown.values())
+            after, of_step = cell.step(cell.Gates(*a, *z), cell.Recurrent(*r), cell.State(*s), own_values)
+            # Only the loop returns gates of other shapes.
+            if all(gate.shape == (rows, hidden_size) for gate in of_step.values()):
+                gates.update(of_step)
+            return tuple(after), tuple(gates.values())
 
-        after, derivative, gates = torch.func.vjp(step, a, r, s, p, has_aux=True)  # type: ignore[misc]
-        return after, *derivative(tuple(g)), gates
+        after, derivative, values = torch.func.vjp(step, a, r, s, p, has_aux=True)  # type: ignore[misc]
+        return after, *derivative(tuple(g)), values
 
     def tensors(count: int) -> list[Tensor]:
         return [torch.zeros(rows, hidden_size, dtype=dtype) for _ in range(count)]
@@ -119,8 +122,8 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
     groups = (*map(tensors, counts), parameters, tensors(len(cell.noise)), tensors(len(cell.states)))
     try:
         with _plain_autograd():
-            record = make_fx(torch.func.functionalize(both), decomposition_table=decompositions())
-            graph = record(*groups).graph
+            function = torch.func.functionalize(step_and_derivative)
+            graph = make_fx()(function, decomposition_table=decompositions())(*groups).graph
     except Unsupported:
         raise
     except Exception as error:
@@ -131,12 +134,12 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
     if cell.projection_size is not None and any("s0" in op.args for op in reader.operations.values()):
         raise Unsupported("a projected hidden state that its step reads")
     sizes = dict(zip(("new", "a", "r", "s", "p"), (counts[2], *counts, len(own)), strict=True))
-    return _split(reader, outputs, sizes, tuple(shown))
+    return _split(reader, outputs, sizes, tuple(gates))
 
 
 @contextmanager
 def _plain_autograd() -> Iterator[None]:
-    """Whatever mode the first sequence is run in, its cell is read in this one."""
+    """The mode in which a cell is traced, whatever mode its first sequence runs in."""
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -151,7 +154,7 @@ class _Reader:
 
     def __init__(self, rows: int, hidden_size: int) -> None:
         self.rows, self.hidden_size = rows, hidden_size
-        # A number for each feature (of the row, or of all rows), for the row, or for all.
+        # One number per feature (of each row, or of all rows), one per row, or one in all.
         self.shapes = (
             (rows, hidden_size),
             (1, hidden_size),
@@ -166,17 +169,19 @@ class _Reader:
         self.names: dict[str, str] = {}
         self.row_values: set[str] = set()
         self.summed: set[Any] = set()
-        """Sums over the rows, which the gradients of parameters are; whoever runs the rows adds them up."""
+        """Sums over the rows: the gradients of parameters. The code that runs the rows adds them up."""
 
     def read(self, graph: Any, names: list[str]) -> list[str | float]:
-        """Fill ``operations``; returns the values of the graph's outputs, a number where one is constant."""
+        """Fill ``operations``; returns the value of each output of the graph, a number if it is constant."""
         values: dict[Any, str | float] = {}
         inputs = iter(names)
         for node in graph.nodes:
             if node.op == "placeholder":
                 values[node] = next(inputs)
             elif node.op == "output":
-                return [values[item] for item in torch.utils._pytree.tree_leaves(node.args[0])]
+                outputs: list[Any] = []
+                torch.fx.node.map_arg(node.args[0], outputs.append)
+                return [values[item] for item in outputs]
             elif node.op == "call_function":
                 values[node] = self._value(node, values)
             else:
@@ -238,7 +243,7 @@ class _Reader:
         return value
 
     def _power(self, base: str, exponent: float) -> str:
-        """As torch does it: a root or some products, where that is all there is to it."""
+        """As torch computes it: by a root or by products, where these are enough."""
         if exponent == 1:
             return base
         if exponent in (0.5, -0.5, -1):
@@ -254,8 +259,8 @@ class _Reader:
         correction = node.kwargs.get("correction")
         if not self._along_features(node) or isinstance(value, float):
             raise Unsupported(f"the operation {node.target} over the rows")
-        apart = self._add("sub", value, self._add("mean", value))
-        squares = self._add("sum", self._add("mul", apart, apart))
+        centred = self._add("sub", value, self._add("mean", value))
+        squares = self._add("sum", self._add("mul", centred, centred))
         return self._add("div", squares, float(self.hidden_size - (1 if correction is None else correction)))
 
     def _along_features(self, node: Any) -> bool:
@@ -264,7 +269,7 @@ class _Reader:
         return isinstance(dims, (list, tuple)) and rank == 2 and [d % rank for d in dims] == [1]
 
     def _add(self, kind: str, *args: str | float) -> str:
-        # Two gates often start from the same operation; once is enough. (0 and -0 are equal, and are two.)
+        # Two gates often start with the same operation: compute it once. (By text, as 0 == -0.)
         content = repr((kind, args))
         if content in self.names:
             return self.names[content]
@@ -278,15 +283,15 @@ class _Reader:
 
 
 def _split(
-    reader: _Reader, outputs: list[str | float], sizes: dict[str, int], shown: tuple[str, ...]
+    reader: _Reader, outputs: list[str | float], sizes: dict[str, int], gate_names: tuple[str, ...]
 ) -> Trace:
-    """Part the operations into those of the step and those of its derivative."""
+    """Split the operations into those of the step and those of its derivative."""
     named, start = {}, 0
     for key, count in sizes.items():
         named[key] = tuple(outputs[start : start + count])
         start += count
-    named["shown"] = tuple(outputs[start:])
-    forward = _needed(reader.operations, named["new"] + named["shown"])
+    named["gates"] = tuple(outputs[start:])
+    forward = _needed(reader.operations, named["new"] + named["gates"])
     grad: dict[str, tuple[str | None, ...]] = {}
     for key in "arsp":
         if any(isinstance(value, float) and value != 0 for value in named[key]):
@@ -297,29 +302,30 @@ def _split(
     backward = [op for op in _needed(reader.operations, wanted) if op.name not in inside]
     used = [arg for op in backward for arg in op.args if isinstance(arg, str)] + wanted
     saved = [value for value in dict.fromkeys(used) if value in inside or value[0] in "ar"]
-    again = [op for op in forward if op.name in saved and _cheap(op, saved)]
+    recomputed = [op for op in forward if op.name in saved and _cheap(op, saved)]
+    recomputed_names = {op.name for op in recomputed}
     return Trace(
         forward=tuple(forward),
         new_state=named["new"],
-        shown_names=shown,
-        shown=named["shown"],
-        backward=(*again, *backward),
+        gate_names=gate_names,
+        gates=named["gates"],
+        backward=(*recomputed, *backward),
         grad=grad,
-        saved=tuple(value for value in saved if value not in {op.name for op in again}),
+        saved=tuple(value for value in saved if value not in recomputed_names),
         row_values=frozenset(reader.row_values),
     )
 
 
 def _cheap(operation: Operation, saved: Iterable[str]) -> bool:
-    """Whether a value is computed again sooner than it is read from memory: a sum of what is there anyway."""
-    known = set(saved) - {operation.name}
+    """Whether computing a value again is faster than reading it: a sum or product of what is read anyway."""
+    others = set(saved) - {operation.name}
     return operation.kind in ("add", "sub", "mul", "neg") and all(
-        isinstance(arg, float) or arg in known or arg[0] in "spz" for arg in operation.args
+        isinstance(arg, float) or arg in others or arg[0] in "spz" for arg in operation.args
     )
 
 
 def _needed(operations: dict[str, Operation], wanted: Iterable[str | float | None]) -> list[Operation]:
-    """The operations that lead to ``wanted``, in order."""
+    """The operations that ``wanted`` depends on, in order."""
     needed: set[str] = set()
     for name, operation in reversed(operations.items()):
         if name in wanted or name in needed:

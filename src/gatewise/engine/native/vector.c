@@ -1,4 +1,4 @@
-/* Vectors of L numbers, and what a step may do to them. NaN goes in and comes out as in torch. */
+/* Vectors of L numbers, and the operations of a step on them. NaN is treated as in torch. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ typedef Int I __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias))
 
 #define INLINE static inline __attribute__((always_inline, unused))
 
-/* The first n of L numbers at p, and 0 behind them. */
+/* The first n of L numbers at p, followed by 0. */
 INLINE V gw_load(const T *p, int n) {
     if (n == L) return *(const V *)p;
     V v = {0};
@@ -66,8 +66,8 @@ INLINE V gw_signed(V y, V x) {
     return (V)(((I)x & sign) | ((I)y & ~sign));
 }
 
-/* The lesser and the greater of a limit and x: x where it is no number. The instructions do it in one, which
-   compilers do not see as they give their second operand where one of the two is NaN. */
+/* The lesser and the greater of a limit and x; NaN where x is NaN. Written as instructions because compilers do not
+   find them: they return their second operand where either is NaN. */
 #if defined(__AVX__)
 #define EXTREME(name, instruction, sign)                                           \
     INLINE V name(V limit, V x) {                                                  \
@@ -92,7 +92,7 @@ INLINE V gw_maximum(V x, V y) { return gw_choose((x > y) | (x != x), x, y); }
 INLINE V gw_minimum(V x, V y) { return gw_choose((x < y) | (x != x), x, y); }
 INLINE V gw_sign(V x) { return gw_truth(x > 0) - gw_truth(x < 0); }
 
-/* v[i + span], around the end. */
+/* Lane i of the result is v[(i + span) % L]. */
 #if !defined(__clang__) && __GNUC__ < 12
 #define TURNED(v, span, ...) gw_turned(v, span)
 INLINE V gw_turned(V v, int span) {
@@ -103,7 +103,7 @@ INLINE V gw_turned(V v, int span) {
 #else
 #define TURNED(v, span, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
 #endif
-/* The sum, or the greatest, of all lanes, in every lane: each joins the one that is half of them away, then a quarter. */
+/* The sum, or the maximum, of all lanes, in every lane: each takes in the one half of them away, then a quarter. */
 #if LANES == 16
 #define OVER_LANES(v, JOINED)                                                                    \
     v = JOINED(v, TURNED(v, 8, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));           \
@@ -131,7 +131,7 @@ INLINE V gw_amax(V v) {
     OVER_LANES(v, gw_maximum)
     return v;
 }
-/* x, with `other` behind its first n lanes. */
+/* The first n lanes of x, followed by `other`. */
 INLINE V gw_first(V x, int n, T other) {
     for (int i = n; i < L; i++) x[i] = other;
     return x;
@@ -149,7 +149,7 @@ INLINE V gw_sqrt(V x) {
 }
 #endif
 
-/* A function of the C library, lane by lane. */
+/* Functions of the C library, lane by lane. */
 #define EACH(function) \
     INLINE V gw_##function(V x) { \
         for (int i = 0; i < L; i++) x[i] = REAL(function)(x[i]); \
@@ -165,15 +165,15 @@ EACH(sin) EACH(cos) EACH(tan) EACH(asin) EACH(acos) EACH(atan)
 EACH(sinh) EACH(cosh) EACH(asinh) EACH(acosh) EACH(atanh)
 EACH(floor) EACH(ceil) EACH(trunc) EACH(nearbyint)
 EACH_PAIR(pow) EACH_PAIR(atan2) EACH_PAIR(fmod) EACH_PAIR(hypot) EACH_PAIR(copysign)
-/* These two give the other one where one is NaN. */
+/* These two return the other argument where one is NaN. */
 EACH_PAIR(fmax) EACH_PAIR(fmin)
 #if !defined(__AVX__)
 EACH(sqrt)
 #endif
 
 /* exp(x) = 2^n exp(r), |r| <= ln(2) / 2, with n = round(x / ln 2): adding 1.5 · 2^(mantissa bits) leaves n in the low
-   bits of the sum. exp(r) - 1 = r + r² q(r); for a float q has the coefficients that make the largest error of exp on
-   that interval least (3.2e-9, fitted), for a double those of the Taylor series, whose first term left out is
+   bits of the sum. exp(r) - 1 = r + r² q(r). For a float, the coefficients of q minimise the largest error of exp on that
+   interval (fitted: 3.2e-9); for a double, they are those of the Taylor series, whose first omitted term is
    0.35^14 / 14! = 4e-18. */
 #if DOUBLE
 #define SHIFTER 6755399441055744.0
@@ -202,7 +202,7 @@ enum { LOG_TERMS = 5 };
 static const T SERIES[] = {1.39506022e-3f, 8.36895352e-3f, 4.16662041e-2f, 1.66665183e-1f, 0.50000001f};
 #endif
 
-/* exp(factor · x) - 1 = 2^n (1 + q) - 1: returns q and, behind `n`, n in the place of an exponent. */
+/* exp(factor · x) - 1 = 2^n (1 + q) - 1: returns q and, in *n, n shifted to the place of the exponent. */
 INLINE V gw_reduced(V x, T factor, I *n) {
     V shifted = x * (factor * (T)1.44269504088896340736) + SHIFTER;
     V whole = shifted - SHIFTER;
@@ -213,19 +213,19 @@ INLINE V gw_reduced(V x, T factor, I *n) {
     return series * (r * r) + r;
 }
 
-/* y 2^n, both and the result being normal numbers. */
+/* y 2^n, where both and the result are normal numbers. */
 INLINE V gw_scaled(V y, I n) { return (V)((I)y + n); }
 
 INLINE V gw_exp(V x) {
     I n;
     V q = gw_reduced(gw_at_most(gw_splat(LARGEST), gw_at_least(gw_splat(SMALLEST), x)), 1, &n);
-    /* Doubled at the end: n may be one above the largest exponent. */
+    /* Half of it, then doubled: n may be one above the largest exponent. */
     V y = gw_scaled(0.5 * q + (T)0.5, n) * 2;
     y = gw_choose(x > LARGEST, gw_splat(INFINITY), y);
     return gw_choose(x < SMALLEST, gw_splat(0), y);
 }
 
-/* exp(x) - 1, which keeps its digits where x is small; 2^n is at most half the largest power of two. */
+/* exp(x) - 1, accurate for small x; from 2^n / 2, as 2^n may overflow. */
 INLINE V gw_expm1(V x) {
     I n;
     V clamped = gw_at_most(gw_splat(LARGEST), gw_at_least(gw_splat(-40), x));
@@ -235,13 +235,13 @@ INLINE V gw_expm1(V x) {
 }
 
 /* log(x) = e ln 2 + log(m) for x = 2^e m and m within a factor √2 of 1, where with s = (m - 1) / (m + 1), |s| <= 0.172,
-   log(m) = 2 (s + s³ / 3 + s⁵ / 5 + …); the first term left out is below 0.172^11 · 2 / 11 = 7e-10 of log(m) (a double:
+   log(m) = 2 (s + s³ / 3 + s⁵ / 5 + …); the first omitted term is below 0.172^11 · 2 / 11 = 7e-10 of log(m) (a double:
    0.172^23 · 2 / 23 = 2e-19). */
 INLINE V gw_log(V x) {
     const V ahead = gw_splat((T)((Int)1 << MANTISSA)), root = gw_splat(0.70710678118654752);
     I tiny = x < LEAST_NORMAL;
     V normal = gw_choose(tiny, x * ahead, x);
-    /* How far the bits are above those of √½ is, in its exponent, e; what is left of it are those of m. */
+    /* e is the exponent of the difference to the bits of √½; without it the bits are those of m. */
     I e = ((I)normal - (I)root) >> MANTISSA;
     V m = (V)((I)normal - (e << MANTISSA)), s = (m - 1) / (m + 1), s2 = s * s, series = gw_splat(0);
     for (int k = 2 * LOG_TERMS - 1; k > 1; k -= 2) series = (series + (T)1 / k) * s2;
@@ -252,7 +252,7 @@ INLINE V gw_log(V x) {
     return gw_choose((x == INFINITY) | (x != x), x, y);
 }
 
-/* log(1 + x), of which u = 1 + x has lost digits: log(u) / (u - 1) changes little where u does. */
+/* log(1 + x). u = 1 + x loses digits of x, but log(u) / (u - 1) hardly depends on them. */
 INLINE V gw_log1p(V x) {
     V u = 1 + x, y = gw_log(u) * (x / (u - 1));
     return gw_choose((u == 1) | (x == INFINITY), x, y);
@@ -260,8 +260,9 @@ INLINE V gw_log1p(V x) {
 INLINE V gw_log2(V x) { return gw_log(x) * (T)1.44269504088896340736; }
 INLINE V gw_log10(V x) { return gw_log(x) * (T)0.43429448190325182765; }
 
-/* 1 / x for 1 <= x < 2^125.6 (a double: 2^1021.5), sooner than a division: taking the bits of x from a constant negates the exponent and
-   bends the mantissa, within 5.1 % of 1 / x; e -> e³ = 1.3e-4 and then e² = 2e-8 (a double: e³ and e²). */
+/* 1 / x for 1 <= x < 2^125.6 (a double: 2^1021.5), faster than a division. Subtracting the bits of x from a constant
+   negates the exponent and approximates the mantissa, within 5.1 % of 1 / x. Each refinement reduces the error e: to
+   e³ = 1.3e-4, then to e² = 2e-8 (a double: e³ twice, then e²). */
 INLINE V gw_inverse(V x) {
     V y = (V)(HALFWAY - (I)x), e = 1 - x * y;
     y = y + y * (e + e * e);
@@ -273,7 +274,7 @@ INLINE V gw_inverse(V x) {
     return y + y * e;
 }
 
-/* 1 / (1 + exp(-x)); beyond the clamp it is 0 or 1. */
+/* 1 / (1 + exp(-x)); 0 or 1 beyond the clamp. */
 INLINE V gw_sigmoid(V x) {
     I n;
     V q = gw_reduced(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
@@ -281,7 +282,7 @@ INLINE V gw_sigmoid(V x) {
     return gw_choose(x < -FARTHEST, gw_splat(0), y);
 }
 
-/* tanh(x) = -m / (2 + m) with m = exp(-2 |x|) - 1, which keeps its digits where x is small. */
+/* tanh(x) = -m / (2 + m) with m = exp(-2 |x|) - 1, accurate for small x. */
 INLINE V gw_tanh(V x) {
     I n;
     V q = gw_reduced(gw_at_most(gw_splat(20), gw_abs(x)), -2, &n), scale = gw_scaled(gw_splat(1), n);

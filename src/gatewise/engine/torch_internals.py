@@ -1,0 +1,52 @@
+"""What Gatewise uses of torch without a promise that the next version still has it.
+
+Each name stands here with the reason why no public one will do. ``tests/engine/test_torch_internals.py``
+fails under a torch that lacks one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+
+def in_torch_func() -> bool:
+    """Whether vmap, grad or jvp of torch.func is running.
+
+    These look inside operations and so cannot run an autograd.Function without rules for them. torch.func has
+    no public question for it.
+    """
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def dynamo_is_loaded() -> bool:
+    """Whether code may be running under torch.compile.
+
+    ``torch.compiler.disable`` imports Dynamo, which takes seconds: nobody should wait for that who does not
+    compile. ``torch.compiler.is_compiling`` is no substitute: it is false in frames that Dynamo skips, and
+    from those Dynamo enters the functions they call.
+    """
+    return "torch._dynamo" in sys.modules
+
+
+def make_fx() -> Callable[..., Any]:
+    """The function that records what another one does to tensors, as a graph.
+
+    It stands below ``experimental``. The public ``torch.export`` records modules, and no derivative.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx
+
+
+def decompositions(operators: Iterable[Any]) -> dict[Any, Callable[..., Any]]:
+    """How to compute aten's operators by core ones, and these ``operators`` by still simpler ones.
+
+    The public ``torch.export.default_decompositions`` lacks those of core operators.
+    """
+    from torch._decomp import core_aten_decompositions, get_decompositions
+
+    return {**core_aten_decompositions(), **get_decompositions(list(operators))}

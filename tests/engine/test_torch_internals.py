@@ -1,0 +1,64 @@
+"""The installed torch has every private name that Gatewise uses, and each does what is expected of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import gatewise
+from gatewise.engine import torch_internals
+
+SOURCES = sorted(Path(gatewise.__file__).parent.rglob("*.py"))
+NAMES = {
+    "torch._C._are_functorch_transforms_active": lambda: torch._C._are_functorch_transforms_active,
+    "torch.fx.experimental.proxy_tensor.make_fx": torch_internals.make_fx,
+    "torch._decomp.core_aten_decompositions and get_decompositions": lambda: torch_internals.decompositions(
+        []
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_has_the_name(name):
+    try:
+        NAMES[name]()
+    except (AttributeError, ImportError) as error:
+        pytest.fail(f"torch {torch.__version__} lacks {name} ({error})", pytrace=False)
+
+
+def test_transforms_of_torch_func_are_noticed():
+    noticed = []
+
+    def square(x):
+        noticed.append(torch_internals.in_torch_func())
+        return x * x
+
+    square(torch.ones(2))
+    torch.func.vmap(square)(torch.ones(2))
+    torch.func.grad(square)(torch.ones(()))
+    assert noticed == [False, True, True]
+
+
+def test_compiling_loads_dynamo_and_running_does_not():
+    code = (
+        "import torch; from gatewise.engine.torch_internals import dynamo_is_loaded;"
+        "from gatewise.nn import Recurrent;"
+        "Recurrent(2, 3, engine='torch')(torch.ones(4, 1, 2)); print(dynamo_is_loaded());"
+        "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)); print(dynamo_is_loaded())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_layer_norm_is_taken_apart():
+    operator = torch.ops.aten.native_layer_norm_backward
+    assert operator.default in torch_internals.decompositions([operator])
+
+
+def test_private_names_of_torch_stand_in_one_file():
+    private = re.compile(r"\btorch(\.\w+)*\.(_[A-Za-z]\w*|experimental)\b")
+    users = {path.name for path in SOURCES if private.search(path.read_text(encoding="utf-8"))}
+    assert users == {"torch_internals.py"}
