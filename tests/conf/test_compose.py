@@ -42,8 +42,8 @@ def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 def composed(argv: list[str]) -> tuple[DictConfig, dict[str, str]]:
     """A train config, and its choices (``model: gru`` …) by experiment, default and override."""
-    with hydra_session("train") as hydra:
-        config = hydra.compose_config("train", argv, RunMode.RUN, from_shell=False)
+    with hydra_session("train") as loader:
+        config = loader.load_configuration("train", argv, RunMode.RUN, from_shell=False)
         choices = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]

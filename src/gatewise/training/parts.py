@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
-from hydra._internal.utils import _locate
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
@@ -89,17 +90,26 @@ def _check_part(target: str, place: str, run: Run) -> None:
     package = target.split(".")[0]
     if package in sys.stdlib_module_names:
         raise refused
+    spec = find_spec(package)
+    if spec is not None and spec.origin and Path(spec.origin).is_relative_to(run.folder):
+        raise refused  # importing it would run a file of the run directory
     try:
-        spec = find_spec(package)
-        if spec is not None and spec.origin and Path(spec.origin).is_relative_to(run.folder):
-            raise refused  # importing it would run a file of the run directory
-        found = _locate(target)
-    except ImportError as error:
-        raise ValueError(
-            f"{place}={target}: {first_line(error.__cause__ or error)}; is its folder on PYTHONPATH?"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, PARTS)):
+        part = _imported(target)
+    except Exception as error:
+        raise ValueError(f"{place}={target}: {first_line(error)}; is its folder on PYTHONPATH?") from error
+    if not (isinstance(part, type) and issubclass(part, PARTS)):
         raise refused
+
+
+def _imported(target: str) -> Any:
+    """What a dotted name stands for; importing it may raise anything. Hydra's own finders also log errors."""
+    first, *rest = target.split(".")
+    found: Any = import_module(first)
+    for name in rest:
+        if isinstance(found, ModuleType) and not hasattr(found, name):
+            import_module(f"{found.__name__}.{name}")
+        found = getattr(found, name)
+    return found
 
 
 def make_task(
