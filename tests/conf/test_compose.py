@@ -22,7 +22,9 @@ def group_files() -> list[tuple[str, str]]:
     """Every (group, choice) there is a file for: ("experiment", "text/files"), ("model", "gru"), …"""
     paths = (path.relative_to(CONF) for path in sorted(CONF.rglob("*.yaml")))
     return [
-        (path.parts[0], "/".join(path.with_suffix("").parts[1:])) for path in paths if len(path.parts) > 1
+        (path.parts[0], "/".join(path.with_suffix("").parts[1:]))
+        for path in paths
+        if len(path.parts) > 1 and path.parts[0] != "hydra"
     ]
 
 

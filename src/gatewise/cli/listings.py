@@ -11,21 +11,27 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.options import options_help
-from gatewise.config.explain import all_groups
+from gatewise.config.explain import Composition, all_groups
 from gatewise.settings import SettingError
 
 
 def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], resolve: bool) -> None:
     """Print the page that the config's ``hydra.help`` describes: groups, choices and settings."""
     config = _composed(loader, config_name, overrides)
-    page, settings = config.hydra.help.template, _without_hydra(config)
-    print(_filled(page, loader, OmegaConf.to_yaml(settings, resolve=resolve)))
+    composition = Composition(loader, config_name, overrides)
+    groups = sorted({group.partition("@")[0] for group in config.hydra.runtime.choices})
+    choices = {group: composition.choices(group) for group in groups if not group.startswith("hydra/")}
+    settings = OmegaConf.to_yaml(_without_hydra(config), resolve=resolve)
+    print(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=settings))
 
 
 def print_hydra_help(loader: ConfigLoader, overrides: list[str]) -> None:
     """Print the page of ``hydra.hydra_help``: the options, and the groups of Hydra's own."""
     config = _composed(loader, None, overrides)
-    print(_filled(config.hydra.hydra_help.template, loader, OmegaConf.to_yaml(_hydra_alone(config))))
+    groups = sorted(group for group in all_groups(loader) if group.startswith("hydra/"))
+    choices = {group: sorted(loader.get_group_options(group)) for group in groups}
+    settings = OmegaConf.to_yaml(_hydra_alone(config))
+    print(_filled(config.hydra.hydra_help.template, HYDRA_CONFIG_GROUPS=_lines(choices), CONFIG=settings))
 
 
 def print_config(
@@ -66,22 +72,13 @@ def _composed(loader: ConfigLoader, config_name: str | None, overrides: list[str
     return config
 
 
-def _filled(template: str, loader: ConfigLoader, config: str) -> str:
-    groups = {group: ", ".join(sorted(loader.get_group_options(group))) for group in all_groups(loader)}
-    lines = {
-        of_hydra: "".join(
-            f"{group}: {choices}\n"
-            for group, choices in sorted(groups.items())
-            if (group.split("/")[0] == "hydra") == of_hydra
-        )
-        for of_hydra in (True, False)
-    }
-    return string.Template(template).substitute(
-        FLAGS_HELP=options_help(),
-        APP_CONFIG_GROUPS=lines[False],
-        HYDRA_CONFIG_GROUPS=lines[True],
-        CONFIG=config,
-    )
+def _filled(template: str, **texts: str) -> str:
+    others = {"APP_CONFIG_GROUPS": "", "HYDRA_CONFIG_GROUPS": ""}
+    return string.Template(template).substitute({"FLAGS_HELP": options_help(), **others, **texts})
+
+
+def _lines(choices: dict[str, list[str]]) -> str:
+    return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items() if names)
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

@@ -98,12 +98,18 @@ class ConfigCopy:
 
     def differing(self, now: ConfigLoader) -> list[Path]:
         """The files that were edited, added or deleted since, by what ``now`` would compose from."""
-        found = [source.path for source in now.get_sources() if source.scheme() == "file"]
+        searched = {source.path: source.provider for source in now.get_sources() if source.scheme() == "file"}
+        by_provider = {provider: path for path, provider in searched.items()}
+        before: dict[str, dict[str, bytes]] = {path: {} for path in searched}
+        for f in self._folders:
+            # Gatewise may have been installed elsewhere since.
+            path = f.original if f.original in searched else by_provider.get(f.provider, f.original)
+            before[path] = self._texts[f.original]
         paths: list[Path] = []
-        for path in dict.fromkeys([*found, *self._texts]):
-            before, after = self._texts.get(path, {}), _yaml_files(Path(path))
-            names = before.keys() | after.keys()
-            paths += [Path(path, name) for name in sorted(names) if before.get(name) != after.get(name)]
+        for folder, texts in before.items():
+            today = _yaml_files(Path(folder))
+            names = sorted(texts.keys() | today.keys())
+            paths += [Path(folder, name) for name in names if texts.get(name) != today.get(name)]
         return paths
 
 
