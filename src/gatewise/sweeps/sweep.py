@@ -230,7 +230,7 @@ def _carry_out(
 
 def _workers(plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction, size: int) -> Workers:
     training: Any = task
-    if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
+    if not str(config.hydra.launcher["_target_"]).endswith(".BasicLauncher"):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
