@@ -71,7 +71,8 @@ def _imported(path: Path) -> Iterator[str]:
             name = node.value
             while "." in name and name not in MODULES:
                 name = name.rpartition(".")[0]
-            if name in MODULES and name != "gatewise" and " " not in node.value:
+            own_package = name_of(path).startswith(f"{name}.")  # whose files it reads
+            if name in MODULES and not own_package and " " not in node.value:
                 yield name
 
 

@@ -41,8 +41,8 @@ def private_uses(path: Path) -> list[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             own.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
-                own.add(node.attr)
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            own |= {node.attr} if owner in ("self", "cls") else set()
     uses = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LIBRARIES:

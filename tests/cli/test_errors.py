@@ -107,7 +107,7 @@ def test_a_wrong_value_of_a_sweep_is_found_before_the_first_job(
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["--nonsense"], "--nonsense: no such option (gatewise train --help lists the options)"),
+        (["--nonsense"], "--nonsense: no such option (gatewise train --hydra-help lists the options)"),
         (["seed=1", "--mutirun"], "--mutirun: no such option; did you mean --multirun?"),
         (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs'"),
         (["--cfg"], "argument --cfg/-c: expected one argument"),
@@ -269,10 +269,9 @@ def test_every_failing_job_of_a_sweep_is_reported(capsys: Out) -> None:
     assert run_verb("train", ["-m", "model=gru", "seed=1,2,3"], task) == 1
     assert ran == [1, 2, 3]
     err = capsys.readouterr().err
-    assert [line for line in err.splitlines() if line.startswith("gatewise")] == [
-        f"gatewise: error: job model=gru, seed={seed}: facts of unknown kind 'of {seed}'; "
-        "known: features, series, text"
-        for seed in (2, 3)
+    lines = [line.partition(";")[0] for line in err.splitlines() if line.startswith("gatewise")]
+    assert lines == [
+        f"gatewise: error: job model=gru, seed={seed}: facts of unknown kind 'of {seed}'" for seed in (2, 3)
     ]
     assert "Traceback" not in err
 

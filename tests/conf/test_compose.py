@@ -22,7 +22,9 @@ def group_files() -> list[tuple[str, str]]:
     """Every (group, choice) there is a file for: ("experiment", "text/files"), ("model", "gru"), …"""
     paths = (path.relative_to(CONF) for path in sorted(CONF.rglob("*.yaml")))
     return [
-        (path.parts[0], "/".join(path.with_suffix("").parts[1:])) for path in paths if len(path.parts) > 1
+        (path.parts[0], "/".join(path.with_suffix("").parts[1:]))
+        for path in paths
+        if len(path.parts) > 1 and path.parts[0] != "hydra"
     ]
 
 
@@ -42,8 +44,8 @@ def nodes(value: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 def composed(argv: list[str]) -> tuple[DictConfig, dict[str, str]]:
     """A train config, and its choices (``model: gru`` …) by experiment, default and override."""
-    with hydra_session("train") as hydra:
-        config = hydra.compose_config("train", argv, RunMode.RUN, from_shell=False)
+    with hydra_session("train") as loader:
+        config = loader.load_configuration("train", argv, RunMode.RUN, from_shell=False)
         choices = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]

@@ -18,7 +18,12 @@ FILES = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 PRESETS = ("experiment/", "debug/", "sweep/")
 UNEXPLAINED = {"_target_", "defaults", "_partial_"}
 # Explained together with the key above them.
-WITH_THE_ONE_ABOVE = {("monitor", "mode"), ("factor", "total_iters"), ("name", "version")}
+WITH_THE_ONE_ABOVE = {
+    ("monitor", "mode"),
+    ("file", "time_column"),
+    ("factor", "total_iters"),
+    ("name", "version"),
+}
 
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_]\w*):(?P<rest>.*)$")
 
@@ -118,8 +123,17 @@ def content(file: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in own.pop("defaults", []):
         if isinstance(base, str):  # and no choice of another group's
-            merged |= content(f"{file.split('/')[0]}/{base}.yaml")
-    return merged | own
+            merged = on_top(merged, content(f"{file.split('/')[0]}/{base}.yaml"))
+    return on_top(merged, own)
+
+
+def on_top(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two nested dictionaries as Hydra merges them."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = on_top(below[key], value) if both else value
+    return merged
 
 
 def parts_of_ours() -> dict[str, tuple[str, dict[str, Any]]]:

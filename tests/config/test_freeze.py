@@ -1,184 +1,133 @@
-"""A multirun composes from the configs as they were when it began."""
+"""A sweep composes from the configs as they were when it began."""
 
 from __future__ import annotations
 
 import json
 import pickle
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-import yaml
-from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from gatewise.config.compose import conf_folder, hydra_session
-from gatewise.config.freeze import freeze, restore, save
+from gatewise.config.compose import Folders, conf_folder, folders, hydra_session
+from gatewise.config.freeze import ConfigCopy, copy_configs
 
 FOLDER = conf_folder()
 
 
-@contextmanager
-def loaders(**where):
-    """A loader as it is, and one that is frozen."""
-    with hydra_session("train", **where) as plain, hydra_session("train", **where) as frozen:
-        freeze(frozen.config_loader)
-        yield plain.config_loader, frozen.config_loader
+def composed(loader, *overrides):
+    return loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
 
 
-def names():
-    yield from (path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
+def copied(folder, *overrides, extra=None):
+    """A copy in ``folder`` of what a sweep with these overrides is composed from."""
+    with hydra_session("train", folders(extra=extra)) as loader:
+        copy_configs(composed(loader, *overrides), folder)
+    return ConfigCopy(folder)
 
 
-def test_a_frozen_folder_answers_as_the_folder_does():
-    with loaders() as (plain, frozen):
-        ours, theirs = ((x.repository.sources[1]) for x in (frozen, plain))
-        assert theirs.path == ours.path == str(FOLDER)
-        assert len(ours.texts) == len(list(names()))
-        groups = ["", *(p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*") if p.is_dir())]
-        assert len(groups) > 10
-        for name in [*groups, *names(), "nosuch", "model/nosuch", "model/gru.yaml"]:
-            for ask in ("is_group", "is_config"):
-                assert getattr(ours, ask)(name) == getattr(theirs, ask)(name), (ask, name)
-        for group in groups:
-            for kind in (None, ObjectType.CONFIG, ObjectType.GROUP):
-                assert ours.list(group, kind) == theirs.list(group, kind), (group, kind)
-        for name in names():
-            assert ours.load_config(name) == theirs.load_config(name)
+def write_optimizers(folder: Path, *names: str) -> str:
+    """Optimizers with a rate of their own; returns the text of one with that of Gatewise."""
+    text = (FOLDER / "optimizer" / "sgd.yaml").read_text()
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"{name}.yaml").write_text(text.replace("lr: ", "lr: 1"))
+    return text
+
+
+def rates(loader, *names, overrides=()):
+    return [composed(loader, f"optimizer={name}", *overrides).optimizer.lr for name in names]
 
 
 @pytest.mark.parametrize("experiment", ["text/king_james", "series/sunspots"])
-def test_a_frozen_loader_composes_as_before(experiment):
+def test_a_copy_composes_as_the_files_do(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     overrides = [f"experiment={experiment}", "model=gru", "trainer=ddp"]
-    composed = [
-        loader.load_configuration("train", overrides, RunMode.MULTIRUN) for loader in loaders_of(loaders)
-    ]
-    assert OmegaConf.to_container(composed[0]) == OmegaConf.to_container(composed[1])
+    copy = copied(tmp_path / "copy", *overrides)
+    configs = []
+    for where in (None, copy.folders(folders())):
+        with hydra_session("train", where) as loader:
+            config = OmegaConf.to_container(composed(loader, *overrides))
+            configs.append({key: value for key, value in config.items() if key != "hydra"})
+    assert configs[0] == configs[1]
 
 
-def loaders_of(manager):
-    with manager() as both:
-        yield from both
-
-
-def test_what_is_edited_later_changes_nothing(tmp_path, monkeypatch):
-    mine = tmp_path / "conf" / "optimizer" / "mine.yaml"
-    mine.parent.mkdir(parents=True)
-    text = (FOLDER / "optimizer" / "sgd.yaml").read_text()
-    mine.write_text(text.replace("lr: ", "lr: 1"))
-    other = tmp_path / "other" / "optimizer" / "other.yaml"
-    other.parent.mkdir(parents=True)
-    other.write_text(mine.read_text())
+def test_what_is_edited_later_changes_nothing_and_is_named(tmp_path, monkeypatch):
+    conf, extra, added = (tmp_path / name / "optimizer" for name in ("conf", "extra", "added"))
+    text = write_optimizers(conf, "mine", "gone", "same")
+    write_optimizers(extra, "other")
+    write_optimizers(added, "further")
     monkeypatch.chdir(tmp_path)
+    search = f"hydra.searchpath=[pkg://hydra.conf,'file://{added.parent}']"
+    names = ("mine", "gone", "same", "other", "further", "adam")
+    with hydra_session("train", folders(extra="extra")) as loader:
+        before = rates(loader, *names, overrides=[search])
+        assert len(set(before)) == 2
+    copy = copied(tmp_path / "copy", search, extra="extra")
+    with hydra_session("train", folders(extra="extra")) as loader:
+        assert copy.differing(loader) == []
 
-    def rate(loader, choice="mine", *more):
-        overrides = [f"optimizer={choice}", *more]
-        master = loader.load_configuration("train", overrides, RunMode.MULTIRUN)
-        return loader.load_sweep_config(master, overrides).optimizer.lr
-
-    with loaders(extra="other") as (plain, frozen):
-        before = rate(plain)
-        assert rate(frozen) == rate(frozen, "other") == before
-        mine.write_text(text.replace("lr: ", "lr: 2"))
-        other.unlink()
-        assert rate(plain) != before
-        assert rate(frozen) == rate(frozen, "other") == before
-        # Also for a launcher that sends the loader to another machine, and where a search path is added.
-        sent = pickle.loads(pickle.dumps(frozen))
-        assert rate(sent) == before
-        assert rate(frozen, "mine", "hydra.searchpath=[pkg://hydra.conf]") == before
-
-
-def test_a_choice_that_is_gone_or_not_there_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with loaders() as (_, frozen), pytest.raises(Exception, match="Could not find 'model/nosuch'"):
-        frozen.load_configuration("train", ["model=nosuch"], RunMode.MULTIRUN)
-
-
-def test_a_file_that_is_no_yaml_is_named_where_it_is_chosen(tmp_path, monkeypatch):
-    folder = tmp_path / "conf" / "model"
-    folder.mkdir(parents=True)
-    (folder / "bad.yaml").write_text("a: 1\nb: [\n")
-    (folder / "latin.yaml").write_bytes(b"a: \xff")
-    (folder / "empty.yaml").write_bytes(b"")
-    monkeypatch.chdir(tmp_path)
-    with loaders() as both:
-        for loader in both:
-            with pytest.raises(yaml.YAMLError, match=rf'in "{folder}/bad.yaml", line 3'):
-                loader.load_configuration("train", ["model=bad"], RunMode.MULTIRUN)
-            with pytest.raises(UnicodeDecodeError):
-                loader.load_configuration("train", ["model=latin"], RunMode.MULTIRUN)
-            loader.load_configuration("train", ["model=gru"], RunMode.MULTIRUN)
-
-
-def test_a_file_is_parsed_once_and_what_was_parsed_stays_as_it_was(monkeypatch):
-    parsed = []
-    load = OmegaConf.load
-    monkeypatch.setattr(OmegaConf, "load", lambda file: parsed.append(str(file.name)) or load(file))
-    with hydra_session("train") as hydra:
-        freeze(hydra.config_loader)
-        composed = [
-            hydra.config_loader.load_configuration("train", [f"seed={seed}"], RunMode.RUN)
-            for seed in (1, 2, 1)
-        ]
-        mine = [name for name in parsed if name.startswith(str(FOLDER))]
-        assert len(mine) == len(set(mine)) > 8
-        assert [config.seed for config in composed] == [1, 2, 1]
-        assert OmegaConf.to_container(composed[0]) == OmegaConf.to_container(composed[2])
-        sent = pickle.loads(pickle.dumps(hydra.config_loader))
-    again = sent.load_configuration("train", ["seed=1"], RunMode.RUN)
-    assert OmegaConf.to_container(again.model) == OmegaConf.to_container(composed[0].model)
-
-
-def test_a_copy_composes_as_the_files_did_and_names_those_that_differ(tmp_path, monkeypatch):
-    conf, other = tmp_path / "conf" / "optimizer", tmp_path / "other" / "optimizer"
-    text = (FOLDER / "optimizer" / "sgd.yaml").read_text()
-    for folder, names in ((conf, ("mine", "gone", "same")), (other, ("added",))):
-        folder.mkdir(parents=True)
-        for name in names:
-            (folder / f"{name}.yaml").write_text(text.replace("lr: ", "lr: 1"))
-    monkeypatch.chdir(tmp_path)
-    path = f"hydra.searchpath=[file://{other.parent}]"
-
-    def rates(loader):
-        composed = [
-            loader.load_configuration("train", [f"optimizer={name}", path], RunMode.MULTIRUN)
-            for name in ("mine", "gone", "same", "added", "adam")
-        ]
-        return [config.optimizer.lr for config in composed]
-
-    with hydra_session("train") as hydra:
-        freeze(hydra.config_loader)
-        before = rates(hydra.config_loader)
-        save(hydra.config_loader, tmp_path / "copy")
-    with hydra_session("train") as hydra:
-        assert restore(hydra.config_loader, tmp_path / "copy") == []
-        assert rates(hydra.config_loader) == before
     (conf / "mine.yaml").write_text(text)
     (conf / "gone.yaml").unlink()
     (conf / "new.yaml").write_text(text)
-    (other / "added.yaml").write_text(text)
-    with hydra_session("train") as hydra:
-        differing = restore(hydra.config_loader, tmp_path / "copy")
-        assert sorted(differing) == [
-            conf / "gone.yaml", conf / "mine.yaml", conf / "new.yaml", other / "added.yaml"
+    (extra / "other.yaml").unlink()
+    (added / "further.yaml").write_text(text)
+    with hydra_session("train", folders(extra="extra")) as loader:
+        assert sorted(copy.differing(loader)) == [
+            added / "further.yaml", conf / "gone.yaml", conf / "mine.yaml", conf / "new.yaml",
+            extra / "other.yaml",
         ]  # fmt: skip
-        freeze(hydra.config_loader)
-        assert rates(hydra.config_loader) == before
+    where = copy.folders(folders())
+    (of_copy,) = copy.overrides([search], "train")
+    assert str(added.parent) not in of_copy
+    with hydra_session("train", where) as loader:
+        assert rates(loader, *names, overrides=[of_copy]) == before
         with pytest.raises(Exception, match="Could not find 'optimizer/new'"):
-            hydra.config_loader.load_configuration("train", ["optimizer=new"], RunMode.MULTIRUN)
-    # Also where there is no conf/ any more.
+            rates(loader, "new", overrides=[of_copy])
+        # Also where a launcher sends the loader to another machine.
+        sent = pickle.loads(pickle.dumps(loader))
+    assert rates(sent, *names, overrides=[of_copy]) == before
+    # Also where there is no conf/ any more, and where ConfigCopy is asked for the copies of copies.
     monkeypatch.chdir(tmp_path / "copy")
-    with hydra_session("train") as hydra:
-        restore(hydra.config_loader, tmp_path / "copy")
-        assert rates(hydra.config_loader) == before
+    assert copy.overrides([of_copy], "train") == [of_copy]
+    assert copy.folders(where) == where
+    with hydra_session("train", ConfigCopy(tmp_path / "copy").folders(folders())) as loader:
+        assert rates(loader, *names, overrides=[of_copy]) == before
+
+
+def test_a_search_path_of_the_primary_config_leads_to_the_copies(tmp_path, monkeypatch):
+    added = tmp_path / "added" / "optimizer"
+    text = write_optimizers(added, "further")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    primary = (FOLDER / "train.yaml").read_text()
+    (tmp_path / "mine" / "train.yaml").write_text(
+        primary.replace("\nhydra:\n", f"\nhydra:\n  searchpath: ['{FOLDER}', 'file://{added.parent}']\n")
+    )
+    with hydra_session("train", folders("mine")) as loader:
+        before = rates(loader, "further")
+        copy_configs(composed(loader), tmp_path / "copy")
+    (added / "further.yaml").write_text(text)
+    copy = ConfigCopy(tmp_path / "copy")
+    with hydra_session("train", copy.folders(folders())) as loader:
+        assert rates(loader, "further", overrides=copy.overrides([], "train")) == before
+    # What the command line says takes its place.
+    assert copy.overrides(["seed=1", "hydra.searchpath=[]"], "train") == ["seed=1"]
+
+
+def test_a_copy_is_all_that_is_searched_beside_packages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = copied(tmp_path / "copy")
+    now = Folders("pkg://hydra.conf", (("working-folder", "/elsewhere"),))
+    with hydra_session("train", copy.folders(now)) as loader:
+        places = [f"{source.scheme()}://{source.path}" for source in loader.get_sources()]
+    assert places == ["pkg://hydra.conf", f"file://{tmp_path}/copy/0", "structured://"]
 
 
 def test_a_copy_adds_no_package_to_search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with hydra_session("train") as hydra:
-        freeze(hydra.config_loader)
-        save(hydra.config_loader, tmp_path / "copy")
+    copied(tmp_path / "copy")
     listed = json.loads((tmp_path / "copy" / "sources.json").read_text())["folders"]
     assert [entry["path"] for entry in listed] == [str(FOLDER)]
     listed.append({"provider": "evil", "path": "pkg://evil_package"})
@@ -186,9 +135,29 @@ def test_a_copy_adds_no_package_to_search(tmp_path, monkeypatch):
     (tmp_path / "evil_package").mkdir()
     (tmp_path / "evil_package" / "__init__.py").write_text("raise SystemExit('executed')")
     monkeypatch.syspath_prepend(tmp_path)
-    with hydra_session("train") as hydra:
-        restore(hydra.config_loader, tmp_path / "copy")
-        assert hydra.config_loader.load_configuration("train", [], RunMode.RUN).seed == 1
+    with hydra_session("train", ConfigCopy(tmp_path / "copy").folders(folders())) as loader:
+        assert loader.load_configuration("train", [], RunMode.RUN).seed == 1
+
+
+def test_a_copy_that_names_classes_as_they_were_called_stays_and_composes_with_todays_names(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    task = Path("task") / "classification.yaml"
+    copied(tmp_path / "copy")
+    old = tmp_path / "copy" / "0" / task
+    name = "gatewise.tasks.classification.SequenceClassification"
+    old.write_text(old.read_text().replace(name, "gatewise.tasks.SequenceClassification"))
+    (old.parent / "latin.yaml").write_bytes(b"a: \xff")
+    before = old.read_text()
+    copy = ConfigCopy(tmp_path / "copy")
+    with hydra_session("train", copy.folders(folders())) as loader:
+        assert composed(loader).task["_target_"] == name
+    assert old.read_text() == before != (FOLDER / task).read_text()
+    with hydra_session("train") as loader:
+        # What differs are not the names of classes.
+        assert copy.differing(loader) == [FOLDER / "task" / "latin.yaml"]
+    assert ConfigCopy(tmp_path / "copy").folders(folders()) == copy.folders(folders())
 
 
 @pytest.mark.parametrize(
@@ -196,8 +165,5 @@ def test_a_copy_adds_no_package_to_search(tmp_path, monkeypatch):
 )
 def test_a_damaged_copy_is_named(content, tmp_path):
     (tmp_path / "sources.json").write_text(content)
-    with (
-        hydra_session("train") as hydra,
-        pytest.raises(ValueError, match=r"sources\.json: must list folders"),
-    ):
-        restore(hydra.config_loader, tmp_path)
+    with pytest.raises(ValueError, match=r"sources\.json: must list folders"):
+        ConfigCopy(tmp_path)

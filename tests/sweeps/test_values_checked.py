@@ -21,5 +21,5 @@ KINDS = [
 def test_numbers_differ_in_nothing_that_composing_looks_at(
     key: str, values: list[str], checked: list[str]
 ) -> None:
-    with hydra_session("train") as hydra:
-        assert each_kind(key, values, hydra.config_loader) == checked
+    with hydra_session("train") as loader:
+        assert each_kind(key, values, loader) == checked

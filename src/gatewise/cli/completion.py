@@ -81,31 +81,9 @@ def answers(line: str) -> list[str]:
     if verb.config is None:
         return [shell for shell in SCRIPTS if shell.startswith(last)] if words[1] == "completion" else []
     try:
-        return _settings(verb.config, words[2:], last)
+        from gatewise.cli.candidates import candidates
+
+        return candidates(verb.config, words[2:], last)
     except Exception:
         # Whatever is wrong with the line so far, a shell in the middle of it is no place to say so.
         return []
-
-
-def _settings(config_name: str, before: list[str], last: str) -> list[str]:
-    from hydra._internal.core_plugins.bash_completion import BashCompletion
-    from hydra._internal.utils import get_args_parser
-
-    from gatewise.config.compose import hydra_session
-    from gatewise.config.explain import Composition
-
-    if last.startswith("-"):
-        return sorted(name for name in get_args_parser()._option_string_actions if name.startswith(last))
-    # Hydra's parser takes no settings after an option; of the options, only -m changes what may follow.
-    sweep = any(word in ("-m", "--multirun") for word in before)
-    settings = [word for word in before if "=" in word or word.startswith("~")]
-    with hydra_session(config_name) as hydra:
-        query = " ".join([*(["-m"] if sweep else []), *settings, last])
-        found = set(BashCompletion(hydra.config_loader)._query(config_name=config_name, line=query))
-        group, equals, _ = last.partition("=")
-        if equals:
-            # Hydra offers a group's files, and not those of its sub-folders (experiment=text/sentiment).
-            choices = Composition(hydra, config_name, settings).choices(group.lstrip("+").partition("@")[0])
-            sign = group[: len(group) - len(group.lstrip("+"))]
-            found |= {f"{sign}{group.lstrip('+')}={choice}" for choice in choices}
-    return sorted(word for word in found if word.startswith(last))

@@ -77,8 +77,8 @@ def user_line(error: BaseException) -> str | None:
     if isinstance(error, ValueError):
         return str(error) if _raised_by_gatewise(error) else None
     if isinstance(error, _PATH_ERRORS) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
-        known = error.filename is not None and error.strerror
-        return f"{error.filename}: {error.strerror}" if known else error.strerror or str(error)
+        names_file = error.filename is not None and error.strerror
+        return f"{error.filename}: {error.strerror}" if names_file else error.strerror or str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("gatewise"):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ in _BY_NAME:

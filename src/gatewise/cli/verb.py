@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,70 +19,45 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from gatewise.cli.errors import guarded, reason, report
-from gatewise.config.compose import explained, hydra_session
+from gatewise.cli.listings import print_config, print_help, print_hydra_help
+from gatewise.cli.options import read_options
+from gatewise.config import hydra_internals
+from gatewise.config.compose import Folders, explained, folders, hydra_session
 from gatewise.config.explain import Composition
-from gatewise.config.freeze import freeze
-from gatewise.settings import SettingError, UsageError, closest, suggestion
+from gatewise.config.freeze import ConfigCopy
+from gatewise.settings import SettingError
 
 Task = Callable[[DictConfig], Any]
 
 
 def run_verb(verb: str, argv: list[str], task: Task) -> int:
-    """Run ``task`` on what ``argv`` composes from ``<verb>.yaml``, or what Hydra's option says; exit code."""
+    """Run ``task`` on what ``argv`` composes from ``<verb>.yaml``, or print what an option asks for.
+
+    Returns the exit code.
+    """
     return guarded(lambda: _run_verb(verb, argv, task))
 
 
 def _run_verb(verb: str, argv: list[str], task: Task) -> int:
-    parser, args = _arguments(verb, argv)
+    args = read_options(verb, argv)
     name = args.config_name or verb
     overrides: list[str] = args.overrides
-    main = args.config_path
-    if main is not None and not main.startswith("pkg://"):
-        main = str(Path(main).resolve())
+    where = folders(args.config_path, args.config_dir)
     with ExitStack() as stack:
-        hydra = stack.enter_context(hydra_session(verb, main, args.config_dir))
-        composition = Composition(hydra, name, [*overrides])
+        loader = stack.enter_context(hydra_session(verb, where))
+        composition = Composition(loader, name, [*overrides])
         stack.enter_context(explained(composition))
         if args.help:
-            hydra.app_help(config_name=name, args_parser=parser, args=args)
+            print_help(loader, name, overrides, args.resolve)
         elif args.hydra_help:
-            hydra.hydra_help(config_name=name, args_parser=parser, args=args)
+            print_hydra_help(loader, overrides)
         elif args.cfg:
-            hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
+            print_config(loader, name, overrides, args.cfg, args.package, args.resolve)
         elif args.info:
-            hydra.show_info(args.info, config_name=name, overrides=overrides)
-        elif args.shell_completion:
-            hydra.shell_completion(config_name=name, overrides=overrides)
+            hydra_internals.show_info(args.info, name, overrides)
         else:
-            jobs = VerbJobs(verb, name, task, main, args.config_dir)
-            return _run_jobs(composition, overrides, jobs, args.multirun)
+            return _run_jobs(composition, overrides, VerbJobs(verb, name, task, where), args.multirun)
     return 0
-
-
-def _arguments(verb: str, argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    def fail(message: str) -> NoReturn:
-        raise UsageError(f"{message} (gatewise {verb} --help lists the options)")
-
-    parser = get_args_parser()
-    parser.prog = f"gatewise {verb}"
-    parser.error = fail  # type: ignore[method-assign]
-    for action in parser._actions:
-        if action.dest == "shell_completion":
-            # Hydra's text installs a completion that knows no verbs.
-            action.help = "Answer a shell's completion; install it with gatewise completion"
-    # Intermixed: settings may stand before and after the options.
-    args, unknown = parser.parse_known_intermixed_args(argv)
-    if unknown:
-        near = suggestion(closest(unknown[0], parser._option_string_actions))
-        fail(f"{unknown[0]}: no such option{near}")
-    wanted = [args.run, args.multirun, args.shell_completion, args.cfg is not None, args.info is not None]
-    if sum(wanted) > 1:
-        fail("only one of --run, --multirun, --cfg, --info and --shell-completion can be given")
-    if args.resolve and not (args.cfg or args.help):
-        fail("--resolve needs --cfg or --help")
-    if args.experimental_rerun is not None:
-        fail("--experimental-rerun is not supported")
-    return parser, args
 
 
 @dataclass
@@ -97,12 +70,10 @@ class VerbJobs:
     verb: str
     config_name: str
     work: Task
-    main: str | None = None
-    extra: str | None = None
+    where: Folders
+    """Where the config files of the jobs are; in a sweep, its own copies of them."""
     of_hydra: list[str] = field(default_factory=list)
     """Overrides of Hydra's own settings, which hold for every job."""
-    loader: ConfigLoader | None = None
-    """The config files as they were when the command began."""
     failures: dict[int, int] = field(default_factory=dict)
     """Exit codes by the id of the error that a job raised."""
     folder: Path = field(default_factory=Path.cwd)
@@ -136,19 +107,26 @@ class VerbJobs:
 
     def check(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise SettingError where a setting of a composed config is of the wrong type."""
-        hydra = GlobalHydra.instance().hydra
-        if hydra is not None:  # else it is a launcher's process, and this has been done
-            Composition(hydra, self.config_name, overrides).check_types(config, overrides)
+        if GlobalHydra.instance().is_initialized():  # else a launcher's process, and this has been done
+            loader = GlobalHydra.instance().config_loader()
+            Composition(loader, self.config_name, overrides).check_types(config, overrides)
+
+    @contextmanager
+    def composing_from(self, copy: ConfigCopy) -> Iterator[ConfigLoader]:
+        """Hydra started on a sweep's copy of the config files, which jobs are composed from ever after."""
+        self.where = copy.folders(self.where)
+        self.of_hydra = copy.overrides(self.of_hydra, self.config_name)
+        with hydra_session(self.verb, self.where) as loader:
+            yield loader
 
     def run(self, overrides: Sequence[str]) -> str | None:
         """Do one job of a sweep, whose settings were checked, from its overrides; None, or why it failed."""
         given = [*overrides, *self.of_hydra, f"hydra.mode={RunMode.MULTIRUN.name}"]
         before = HydraConfig.instance().cfg
         try:
-            with hydra_session(self.verb, self.main, self.extra) as hydra:
-                hydra.config_loader = self.loader or hydra.config_loader
-                with explained(Composition(hydra, self.config_name, given)):
-                    config = hydra.compose_config(self.config_name, given, RunMode.RUN)
+            with hydra_session(self.verb, self.where) as loader:
+                with explained(Composition(loader, self.config_name, given)):
+                    config = loader.load_configuration(self.config_name, given, RunMode.RUN)
                 HydraConfig.instance().set_config(config)
                 environment = config.hydra.job.env_set
                 with open_dict(config):
@@ -164,23 +142,41 @@ class VerbJobs:
 
 
 def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, multirun: bool) -> int:
-    hydra, name = composition.hydra, composition.config_name
-    if any(text.partition("=")[0] == "sweep.resume" for text in overrides):
-        multirun, overrides = True, _resumed_sweep(composition, overrides)
-    mode = hydra.get_mode(config_name=name, overrides=overrides)
-    if mode is None or (multirun and mode == RunMode.RUN):
-        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        overrides = [*overrides, f"hydra.mode={mode.name}"]
-    of_sweeps = [text for text in overrides if text.startswith("sweep.")]
-    if mode == RunMode.RUN and of_sweeps:
-        raise SettingError(
-            f"{of_sweeps[0]}: this is one training and no sweep: add -m and values, such as -m seed=1,2,3"
-        )
-    jobs.of_hydra = [text for text in overrides if text.startswith("hydra") and "hydra.mode=" not in text]
+    with ExitStack() as stack:
+        if any(text.partition("=")[0] == "sweep.resume" for text in overrides):
+            multirun, overrides = True, stack.enter_context(_resumed_sweep(composition, overrides, jobs))
+        mode = _mode(composition, overrides)
+        if mode is None or (multirun and mode == RunMode.RUN):
+            mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+            overrides = [*overrides, f"hydra.mode={mode.name}"]
+        of_sweeps = [text for text in overrides if text.startswith("sweep.")]
+        if mode == RunMode.RUN and of_sweeps:
+            raise SettingError(
+                f"{of_sweeps[0]}: this is one training and no sweep: add -m and values, such as -m seed=1,2,3"
+            )
+        jobs.of_hydra = [text for text in overrides if text.startswith("hydra") and "hydra.mode=" not in text]
+        try:
+            if mode == RunMode.RUN:
+                _run_alone(jobs, overrides)
+            else:
+                hydra_internals.multirun(jobs.config_name, jobs, overrides)
+        except Exception as error:
+            if id(error) not in jobs.failures:
+                raise
+            return jobs.failures[id(error)]
+    return 0
 
+
+def _mode(composition: Composition, overrides: list[str]) -> RunMode | None:
+    """The ``hydra.mode`` of the config; None where it has none, or cannot be composed."""
+    config = composition.composed(overrides)
+    return None if config is None else config.hydra.mode
+
+
+def _run_alone(jobs: VerbJobs, overrides: list[str]) -> None:
     with ExitStack() as silence:
 
-        def run_alone(config: DictConfig) -> Any:
+        def work(config: DictConfig) -> Any:
             try:
                 jobs.check(config, list(HydraConfig.get().overrides.task))
                 return jobs.work(config)
@@ -189,35 +185,28 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
                 silence.enter_context(redirect_stderr(io.StringIO()))
                 raise
 
-        try:
-            if mode == RunMode.RUN:
-                hydra.run(config_name=name, task_function=run_alone, overrides=overrides)
-            else:
-                # Jobs are composed when their turn comes, from what the user asked for when it began.
-                freeze(hydra.config_loader)
-                jobs.loader = hydra.config_loader
-                hydra.multirun(config_name=name, task_function=jobs, overrides=overrides)
-        except Exception as error:
-            if id(error) not in jobs.failures:
-                raise
-            return jobs.failures[id(error)]
-    return 0
+        hydra_internals.run(jobs.config_name, work, overrides)
 
 
-def _resumed_sweep(composition: Composition, overrides: list[str]) -> list[str]:
+@contextmanager
+def _resumed_sweep(composition: Composition, overrides: list[str], jobs: VerbJobs) -> Iterator[list[str]]:
     """The command line that a sweep was started with, with what may be changed for ``sweep.resume=``.
 
-    What is composed from now on is composed from the config files of then.
+    Hydra is started anew, on the config files of then.
     """
-    hydra = composition.hydra
     finding = [text for text in overrides if text.startswith(("sweep.resume=", "paths."))]
-    config = hydra.compose_config(
+    config = composition.loader.load_configuration(
         composition.config_name, finding, RunMode.MULTIRUN, validate_sweep_overrides=False
     )
     from gatewise.sweeps.folder import Sweep
-    from gatewise.sweeps.resume import compose_as_before, resumed_overrides
+    from gatewise.sweeps.resume import resumed_overrides, warn_of_edited
 
     sweep = Sweep.open(config.sweep.resume, Path(config.paths.sweeps_dir))
     given = resumed_overrides(overrides, sweep)
-    compose_as_before(hydra.config_loader, sweep)
-    return given
+    copy = sweep.config_copy()
+    if copy is None:
+        yield given
+        return
+    warn_of_edited(copy.differing(composition.loader), sweep)
+    with jobs.composing_from(copy):
+        yield copy.overrides(given, composition.config_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -47,7 +47,7 @@ def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) 
     """
     if node is None or "_target_" not in node:
         raise SettingError(f"{key}: nothing to build; give it a _target_, or choose one with {key}=...")
-    for name in sorted(_below(node, full_key) for full_key in OmegaConf.missing_keys(node)):
+    for name in sorted(_missing(_as_written(node))):
         if name not in objects:
             raise SettingError(required(f"{key}.{name}"))
     _check_settings(node, key)
@@ -71,7 +71,26 @@ def given(node: DictConfig) -> dict[str, Any]:
 
 def target_of(node: DictConfig) -> str:
     """The ``_target_`` as it is written."""
-    return str(node._get_node("_target_"))
+    return str(_as_written(node)["_target_"])
+
+
+def _as_written(node: DictConfig) -> dict[str, Any]:
+    """The node's plain values, those that refer to others as they are written."""
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
+
+
+def _missing(values: Any, name: str = "") -> Iterator[str]:
+    """Dotted name of every ``???`` below."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _missing(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            yield from _missing(value, f"{name}[{index}]")
+    elif values == "???":
+        yield name
 
 
 def _check_words(node: DictConfig, key: str) -> None:
@@ -94,9 +113,10 @@ def _default(target: str, name: str) -> Any:
         return None
 
 
-def _below(node: DictConfig, full_key: str) -> str:
-    """The part of ``full_key`` that leads from ``node`` on; Hydra and OmegaConf count from the root."""
-    return full_key.removeprefix(node._get_full_key(None)).lstrip(".")
+def _below(key: str, full_key: str) -> str:
+    """The part of ``full_key`` behind ``key``; Hydra counts from the root of the config."""
+    inside = full_key == key or full_key.startswith((f"{key}.", f"{key}["))
+    return full_key[len(key) :].lstrip(".") if inside else full_key
 
 
 def _unwrapped(error: BaseException, node: DictConfig, key: str) -> tuple[str, BaseException]:
@@ -104,7 +124,7 @@ def _unwrapped(error: BaseException, node: DictConfig, key: str) -> tuple[str, B
     place = key
     while isinstance(error, InstantiationException):
         if found := re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE):
-            inside = _below(node, found[1])
+            inside = _below(key, found[1])
             if inside and OmegaConf.select(node, inside) is None:
                 # Of an element of a list OmegaConf says layers1.
                 inside = re.sub(r"(\d+)(?=\.|$)", r"[\1]", inside)

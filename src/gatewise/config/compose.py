@@ -1,23 +1,41 @@
-"""The configuration behind a verb: where its files lie, and how it is composed."""
+"""The configuration behind a verb: in which folders its files lie, and how it is composed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra import initialize_config_dir, initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.config.explain import Composition, explain
 from gatewise.settings import SettingError, UsageError
+
+PACKAGE = "pkg://"
+"""What the name of a package begins with where a folder may stand as well."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where config files are looked for; what is found first wins."""
+
+    main: str
+    """An absolute folder, or ``pkg://`` and a package."""
+    others: tuple[tuple[str, str], ...] = ()
+    """(who brought it, absolute folder), searched in this order after ``main``."""
+    are_copies: bool = False
+    """Whether they stand in for every folder there is now, so that none of those is searched."""
 
 
 def conf_folder() -> Path:
@@ -29,18 +47,40 @@ def conf_folder() -> Path:
 
 def user_folder() -> Path | None:
     """``conf/`` of the working folder, or None where there is none or it is Gatewise's own."""
-    folder, ours = Path.cwd() / "conf", conf_folder()
-    if not folder.is_dir() or (ours.is_dir() and folder.samefile(ours)):
+    folder, of_gatewise = Path.cwd() / "conf", conf_folder()
+    if not folder.is_dir() or (of_gatewise.is_dir() and folder.samefile(of_gatewise)):
         return None
     return folder
 
 
+def folders(main: str | None = None, extra: str | None = None) -> Folders:
+    """``main`` (Gatewise's ``conf/`` where it is None), then ``extra``, then the user's ``conf/``.
+
+    So a user's folder adds choices, and cannot replace Gatewise's; stderr names those that tried. Raises
+    UsageError where ``extra`` is no folder.
+    """
+    others = []
+    if extra is not None:
+        if not Path(extra).is_dir():
+            raise UsageError(f"--config-dir {extra}: no such folder")
+        others.append(("command-line", str(Path(extra).resolve())))
+    user = user_folder()
+    if user is not None:
+        _warn_of_shadowed(user)
+        others.append(("working-folder", str(user)))
+    if main is None:
+        main = str(conf_folder())
+    elif not main.startswith(PACKAGE):
+        main = str(Path(main).resolve())
+    return Folders(main, tuple(others))
+
+
 def _warn_of_shadowed(user: Path) -> None:
-    """Say which of the user's choices can never be chosen, as ours of that name is found first."""
-    ours = conf_folder()
+    """Say which of the user's choices can never be chosen, as Gatewise's of that name is found first."""
+    of_gatewise = conf_folder()
     for path in sorted(user.rglob("*.yaml")):
         name = path.relative_to(user)
-        if len(name.parts) > 1 and (ours / name).is_file():
+        if len(name.parts) > 1 and (of_gatewise / name).is_file():
             print(
                 f"gatewise: conf/{name} is not used: Gatewise has one of that name; rename it",
                 file=sys.stderr,
@@ -52,31 +92,38 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("gatewise.cwd", lambda: str(Path.cwd()), replace=True)
 
 
-@contextmanager
-def hydra_session(verb: str, main: str | None = None, extra: str | None = None) -> Iterator[Hydra]:
-    """A Hydra that finds configs in ``main`` (default: ours), then ``extra``, then the user's ``conf/``.
+class _SearchedFolders(SearchPathPlugin):
+    """Adds the folders of the session that is being started; in any other program of Hydra's, nothing."""
 
-    What is found first wins: a user's folder adds choices, and cannot replace ours. Raises UsageError where
-    ``extra`` is no folder.
-    """
-    version.setbase("1.3")
+    current: ClassVar[Folders | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.current is None:
+            return
+        if self.current.are_copies:
+            path = search_path.get_path()
+            path[:] = [e for e in path if e.provider == "main" or not is_folder(str(e.path))]
+        for provider, folder in self.current.others:
+            search_path.append(provider, f"file://{folder}")
+
+
+def is_folder(place: str) -> bool:
+    """Whether an entry of Hydra's search path is a folder of files, and no package."""
+    return "://" not in place or place.startswith("file://")
+
+
+@contextmanager
+def hydra_session(verb: str, where: Folders | None = None) -> Iterator[ConfigLoader]:
+    """Hydra started for ``verb``, with the loader that composes from ``where`` (default: :func:`folders`)."""
+    where = folders() if where is None else where
     register_resolvers()
-    search_path = create_config_search_path(main or str(conf_folder()))
-    # Hydra wants its schemas to come last.
-    last = SearchPathQuery(provider="schema")
-    if extra is not None:
-        if not Path(extra).is_dir():
-            raise UsageError(f"--config-dir {extra}: no such folder")
-        search_path.prepend("command-line", f"file://{Path(extra).resolve()}", anchor=last)
-    user = user_folder()
-    if user is not None:
-        _warn_of_shadowed(user)
-        search_path.prepend("working-folder", f"file://{user}", anchor=last)
+    Plugins.instance().register(_SearchedFolders)
     # Hydra keeps itself and its config in singletons; a job that composes another config needs its own back.
     outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2(task_name=verb, config_search_path=search_path)
+        with _started(verb, where):
+            yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = outer_config
@@ -84,13 +131,23 @@ def hydra_session(verb: str, main: str | None = None, extra: str | None = None) 
             GlobalHydra.instance().initialize(outer)
 
 
+def _started(verb: str, where: Folders) -> initialize_config_dir | initialize_config_module:
+    _SearchedFolders.current = where
+    try:
+        if where.main.startswith(PACKAGE):
+            return initialize_config_module(where.main.removeprefix(PACKAGE), verb, version_base="1.3")
+        return initialize_config_dir(where.main, verb, version_base="1.3")
+    finally:
+        _SearchedFolders.current = None
+
+
 def compose(verb: str, overrides: list[str]) -> DictConfig:
     """The config that ``gatewise VERB OVERRIDES`` runs with.
 
     Raises ValueError with the line that the command would print.
     """
-    with hydra_session(verb) as hydra, explained(Composition(hydra, verb, overrides)):
-        config = hydra.compose_config(verb, list(overrides), RunMode.RUN, from_shell=False)
+    with hydra_session(verb) as loader, explained(Composition(loader, verb, overrides)):
+        config = loader.load_configuration(verb, list(overrides), RunMode.RUN, from_shell=False)
         with open_dict(config):
             del config["hydra"]
         return config

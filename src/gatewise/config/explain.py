@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from hydra._internal.hydra import Hydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.errors import (
     HydraException,
@@ -38,19 +38,18 @@ MAY_BE_WORDS = ("trainer.devices", "trainer.deterministic")
 class Composition:
     """What was being composed: where to look for the settings that the user may have meant."""
 
-    hydra: Hydra
+    loader: ConfigLoader
     config_name: str
     overrides: list[str]
 
     def groups(self) -> list[str]:
         """Every config group but Hydra's own, such as ``model`` or ``experiment/text``."""
-        return [name for name in self.hydra.list_all_config_groups() if name.split("/")[0] != "hydra"]
+        return [name for name in all_groups(self.loader) if name.split("/")[0] != "hydra"]
 
     def choices(self, group: str) -> list[str]:
         """What may stand after ``group=``, with the choices of its sub-folders (``text/sentiment``)."""
-        loader = self.hydra.config_loader
-        files = loader.get_group_options(group, ObjectType.CONFIG)
-        folders = loader.get_group_options(group, ObjectType.GROUP)
+        files = self.loader.get_group_options(group, ObjectType.CONFIG)
+        folders = self.loader.get_group_options(group, ObjectType.GROUP)
         nested = [f"{name}/{choice}" for name in folders for choice in self.choices(f"{group}/{name}")]
         return sorted({*files, *nested})
 
@@ -60,46 +59,58 @@ class Composition:
         Hydra's own are among them only where ``wrong`` is one.
         """
         rest = [text for text in self.overrides if text.lstrip("+~").partition("=")[0] != wrong]
-        config = self._composed(rest)
+        config = self.composed(rest)
         if config is None:
             # More than one is wrong: keep those that can be composed, groups first, as the other settings may
             # belong to what they choose.
             kept: list[str] = []
             for override in sorted(rest, key=lambda text: "." in text.partition("=")[0]):
-                if self._composed([*kept, override]) is not None:
+                if self.composed([*kept, override]) is not None:
                     kept.append(override)
-            config = self._composed(kept)
-        hydra = wrong.startswith("hydra")
-        return [path for path in _paths(config) if hydra or path.split(".")[0] != "hydra"]
+            config = self.composed(kept)
+        paths = [] if config is None else _paths(OmegaConf.to_container(config))
+        of_hydra = wrong.startswith("hydra")
+        return [path for path in paths if of_hydra or path.split(".")[0] != "hydra"]
 
     def check_types(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise SettingError where an override gives words to a setting whose own value is a number or flag.
 
         Whoever builds from the setting checks it too, but only after the seconds that importing torch takes.
         """
-        worded = {}
+        words = {}
         for override in overrides:
             key, _, _ = override.partition("=")
             value = OmegaConf.select(config, key, throw_on_missing=False) if key[:1] not in "+~" else None
             if isinstance(value, str) and key not in MAY_BE_WORDS:
-                worded[key] = value
-        if not worded:
+                words[key] = value
+        if not words:
             return
-        own = self._composed([text for text in overrides if text.partition("=")[0] not in worded])
-        for key, value in worded.items():
-            kind = type(OmegaConf.select(OmegaConf.create(own), key)) if own is not None else str
+        without = self.composed([text for text in overrides if text.partition("=")[0] not in words])
+        for key, value in words.items():
+            kind = str if without is None else type(OmegaConf.select(without, key))
             if kind in KINDS:
                 raise SettingError(f"{key} must be {KINDS[kind]}, got {value!r}")
 
-    def _composed(self, overrides: list[str]) -> Any:
+    def composed(self, overrides: list[str]) -> DictConfig | None:
+        """The config with these overrides, Hydra's section too; None where it cannot be composed."""
         try:
             # As in a sweep, which may leave a group without a choice.
-            config = self.hydra.compose_config(
+            return self.loader.load_configuration(
                 self.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
             )
-            return OmegaConf.to_container(config)  # values that refer to others stay as they are written
         except Exception:
             return None
+
+
+def all_groups(loader: ConfigLoader, parent: str = "") -> list[str]:
+    """Every config group below ``parent`` that has a choice, Hydra's own too."""
+    groups = []
+    for name in loader.list_groups(parent):
+        group = f"{parent}/{name}" if parent else name
+        if loader.get_group_options(group, ObjectType.CONFIG):
+            groups.append(group)
+        groups += all_groups(loader, group)
+    return groups
 
 
 REQUIRED = ("task", "data", "model", "optimizer", "trainer")
@@ -223,8 +234,8 @@ def _composition_error(error: HydraException, composition: Composition | None) -
     if match := re.match(r"Sweep parameters '(.*)' requires", message):
         return f"{match[1]}: add -m to sweep over the values"
     if match := re.match(r"Could not delete (?:from config\. )?'(.+)'( does not exist|\. No match)", message):
-        known = [] if composition is None else [*composition.settings(match[1]), *composition.groups()]
-        return f"~{match[1]}: there is nothing to remove{suggestion(closest(match[1], known))}"
+        names = [] if composition is None else [*composition.settings(match[1]), *composition.groups()]
+        return f"~{match[1]}: there is nothing to remove{suggestion(closest(match[1], names))}"
     if match := re.match(r"Could not append to config\. An item is already at '([^']+)'", message):
         return f"+{match[1]}: the setting is there already; write {match[1]}=... without the +"
     cause = error.__cause__
@@ -252,6 +263,7 @@ def _omegaconf_error(error: OmegaConfBaseException) -> str | None:
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted path of everything in nested dictionaries."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield f"{prefix}{key}"

@@ -1,181 +1,155 @@
-"""Config files as they were when a multirun began: its later jobs compose from them, whatever is edited.
+"""The config files of a sweep: copied into its folder when it begins, and composed from there ever after.
 
-A sweep keeps a copy of them in its folder, to go on with when it is resumed.
+So its later trainings, on any machine and after an interruption, are those that were asked for, whatever is
+edited meanwhile.
 """
 
 from __future__ import annotations
 
-import copy
-import io
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
-from hydra.core.object_type import ObjectType
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gatewise.runs.files import read_json_object, write_json
+from gatewise.config.compose import PACKAGE, Folders
+from gatewise.runs.files import read_json_object, replacing, write_json
 from gatewise.runs.moved import with_todays_targets
 
 SOURCES = "sources.json"
 """Which folder each folder of a copy was, in the order in which they are searched."""
+SEARCH_PATH = "hydra.searchpath"
 
 
-def freeze(loader: ConfigLoader) -> None:
-    """Have ``loader`` read every config file now, and none later; it can be pickled for another machine."""
-    assert isinstance(loader, ConfigLoaderImpl)
-    if not isinstance(loader.repository, _FrozenRepository):
-        loader.repository = _FrozenRepository(loader.config_search_path)
+def copy_configs(config: DictConfig, copy: Path) -> None:
+    """Copy every folder that ``config``, with its section ``hydra``, was composed from to ``copy``."""
+    folders = [source for source in config.hydra.runtime.config_sources if source.schema == "file"]
+    for index, source in enumerate(folders):
+        _write(copy / str(index), _yaml_files(Path(source.path)))
+    listed = [{"provider": source.provider, "path": source.path} for source in folders]
+    write_json(copy / SOURCES, {"folders": listed})
 
 
-def save(loader: ConfigLoader, folder: Path) -> None:
-    """Write the files that a frozen ``loader`` has read to ``folder``, which is made."""
-    assert isinstance(loader, ConfigLoaderImpl)
-    assert isinstance(loader.repository, _FrozenRepository)
-    sources = list(loader.repository.frozen.values())
-    for index, source in enumerate(sources):
-        for name, text in source.texts.items():
-            path = folder / str(index) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text)
-    folder.mkdir(exist_ok=True)
-    listed = [{"provider": source.provider, "path": source.path} for source in sources]
-    write_json(folder / SOURCES, {"folders": listed})
+@dataclass(frozen=True)
+class _Copied:
+    provider: str
+    """Who brought the folder, as Hydra calls it: ``main``, ``working-folder``, ..."""
+    original: str
+    copy: Path
 
 
-def restore(loader: ConfigLoader, folder: Path) -> list[Path]:
-    """Have ``loader`` compose from the files that :func:`save` wrote, in place of those there are now.
+class ConfigCopy:
+    """What :func:`copy_configs` wrote to ``copy``; raises ValueError where it is damaged.
 
-    Packages are searched as they are for a new sweep: the copy names none. Returns the files that were
-    edited, added or deleted since. Raises ValueError where the copy is damaged.
+    A copy that an earlier version made names classes as they were called then. It stays as it is, and what is
+    composed from is a second one beside it with today's names.
     """
-    assert isinstance(loader, ConfigLoaderImpl)
-    kept = _saved(folder)
-    now = _FrozenRepository(loader.config_search_path).frozen
-    for path in kept:
-        now.setdefault(path, _FrozenFolder(kept[path].provider, path))
-    search_path = ConfigSearchPathImpl()
-    ours = [
-        SearchPathElement(source.provider, f"file://{source.path}")
-        for source in kept.values()
-        if not source.provider.startswith("hydra.searchpath")  # Hydra adds those as it composes
-    ]
-    for element in loader.config_search_path.get_path():
-        scheme = str(element.path).rpartition("://")[0] or "file"
-        if scheme != "file":
-            search_path.get_path().append(element)
-        elif ours:  # all of them, in the place of the first
-            search_path.get_path().extend(ours)
-            ours = []
-    loader.config_search_path = search_path
-    loader.repository = _FrozenRepository(search_path, kept)
-    differing = []
-    for path, source in now.items():
-        before = kept[path].texts if path in kept else {}
-        names = {name for name, text in (*before.items(), *source.texts.items()) if before.get(name) != text}
-        names |= before.keys() - source.texts.keys()
-        differing += [Path(path) / name for name in sorted(names)]
-    return differing
+
+    def __init__(self, copy: Path) -> None:
+        self._folders = _read_sources(copy)
+        self._texts = {f.original: _yaml_files(f.copy) for f in self._folders}
+        today = {path: _with_todays_targets(texts) for path, texts in self._texts.items()}
+        if today != self._texts:
+            renamed = copy.with_name(f"{copy.name}_with_todays_names")
+            self._folders = [_Copied(f.provider, f.original, renamed / f.copy.name) for f in self._folders]
+            self._texts = today
+            for f in self._folders:
+                _write(f.copy, today[f.original])
+
+    def folders(self, now: Folders) -> Folders:
+        """Where to compose from. A package among ``now`` is searched as it is: a copy names none."""
+        copies = [(f.provider, str(f.copy)) for f in self._folders if not _is_added(f) and f.copy.is_dir()]
+        mains = [copy for provider, copy in copies if provider == "main"]
+        if now.main.startswith(PACKAGE):
+            mains.append(now.main)
+        main = [*mains, *(copy for _, copy in copies), now.main][0]
+        others = tuple((provider, copy) for provider, copy in copies if copy != main)
+        return Folders(main, others, are_copies=True)
+
+    def overrides(self, overrides: list[str], config_name: str) -> list[str]:
+        """The same, with a ``hydra.searchpath`` that leads to the copies.
+
+        That is the one of the overrides, else that of the primary config ``config_name``.
+        """
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        given = [override.value() for override in parsed if override.get_key_element() == SEARCH_PATH]
+        places = given[0] if given else self._search_path_of(config_name)
+        kept = [override.input_line or "" for override in parsed if override.get_key_element() != SEARCH_PATH]
+        if not isinstance(places, list) or not places:
+            return kept
+        quoted = [QuotedString(place, Quote.single).with_quotes() for place in map(self._copy_of, places)]
+        return [*kept, f"{SEARCH_PATH}=[{','.join(quoted)}]"]
+
+    def _copy_of(self, place: object) -> str:
+        """An entry of a search path, with the copy in place of a folder that there is one of."""
+        original = str(place).removeprefix("file://")
+        return next((f"file://{f.copy}" for f in self._folders if f.original == original), str(place))
+
+    def _search_path_of(self, config_name: str) -> list[str]:
+        for texts in self._texts.values():
+            if (text := texts.get(f"{config_name}.yaml")) is not None:
+                config = OmegaConf.create(text.decode())
+                places = OmegaConf.select(config, SEARCH_PATH) if isinstance(config, DictConfig) else None
+                return [str(place) for place in places] if isinstance(places, ListConfig) else []
+        return []
+
+    def differing(self, now: ConfigLoader) -> list[Path]:
+        """The files that were edited, added or deleted since, by what ``now`` would compose from."""
+        searched = {source.path: source.provider for source in now.get_sources() if source.scheme() == "file"}
+        by_provider = {provider: path for path, provider in searched.items()}
+        before: dict[str, dict[str, bytes]] = {path: {} for path in searched}
+        for f in self._folders:
+            # Gatewise may have been installed elsewhere since.
+            path = f.original if f.original in searched else by_provider.get(f.provider, f.original)
+            before[path] = self._texts[f.original]
+        paths: list[Path] = []
+        for folder, texts in before.items():
+            today = _yaml_files(Path(folder))
+            names = sorted(texts.keys() | today.keys())
+            paths += [Path(folder, name) for name in names if texts.get(name) != today.get(name)]
+        return paths
 
 
-def _saved(folder: Path) -> dict[str, _FrozenFolder]:
-    listed = read_json_object(folder / SOURCES).get("folders")
-    found: dict[str, _FrozenFolder] = {}
+def _is_added(folder: _Copied) -> bool:
+    """Whether it is of ``hydra.searchpath``, which Hydra adds as it composes."""
+    return folder.provider.startswith(SEARCH_PATH)
+
+
+def _read_sources(copy: Path) -> list[_Copied]:
+    listed = read_json_object(copy / SOURCES).get("folders")
     try:
-        for index, entry in enumerate(listed or ()):
-            path, provider = str(entry["path"]), str(entry["provider"])
-            found[path] = _FrozenFolder(provider, path, folder / str(index))
-    except (KeyError, TypeError):
-        found = {}
-    if not found:
-        raise ValueError(f"{folder / SOURCES}: must list folders with provider and path; the file is damaged")
-    return found
-
-
-class _FrozenRepository(ConfigRepository):
-    """As Hydra's, over folders as they are at this moment; each file is parsed once in a process."""
-
-    def __init__(
-        self, config_search_path: ConfigSearchPath, frozen: dict[str, _FrozenFolder] | None = None
-    ) -> None:
-        self.frozen: dict[str, _FrozenFolder] = dict(frozen or {})
-        super().__init__(config_search_path)
-
-    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        """Called again where a config adds to ``hydra.searchpath``: folders seen before stay as they were."""
-        self._parsed: dict[str, ConfigResult | None] = {}
-        super().initialize_sources(config_search_path)
-        self.sources = [
-            self._frozen_folder(source)
-            # Hydra finds its plugins by loading their files again: the class is not the one imported here.
-            if source.scheme() == FileConfigSource.scheme()
-            else source
-            for source in self.sources
+        folders = [
+            _Copied(str(entry["provider"]), str(entry["path"]), copy / str(index))
+            for index, entry in enumerate(listed or ())
         ]
-
-    def _frozen_folder(self, source: ConfigSource) -> _FrozenFolder:
-        if source.path not in self.frozen:
-            self.frozen[source.path] = _FrozenFolder(source.provider, source.path)
-        return self.frozen[source.path]
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        if config_path not in self._parsed:
-            self._parsed[config_path] = super().load_config(config_path)
-        return copy.deepcopy(self._parsed[config_path])  # Hydra changes what it is given
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _FrozenRepository:
-        """Hydra copies a repository for each config that it composes, as it may add sources to it."""
-        copied = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__)
-        return copied
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A schema's class need not be known where this is sent.
-        return {**self.__dict__, "_parsed": {}}
+    except (KeyError, TypeError):
+        folders = []
+    if not folders:
+        raise ValueError(f"{copy / SOURCES}: must list folders with provider and path; the file is damaged")
+    return folders
 
 
-class _FrozenFolder(FileConfigSource):
-    """A folder of YAML files, read once; from ``copy`` where that is given."""
+def _yaml_files(folder: Path) -> dict[str, bytes]:
+    """Content of every YAML file by its path in ``folder``; of no file where there is no such folder."""
+    paths = sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
-    def __init__(self, provider: str, path: str, copy: Path | None = None) -> None:
-        # The source's path comes without its scheme; Hydra looks a scheme up for what has none.
-        super().__init__(provider=provider, path=f"{self.scheme()}://{path}")
-        top = copy or Path(self.path)
-        paths = sorted(top.rglob("*.y*ml")) if top.is_dir() else []
-        self.texts = {path.relative_to(top).as_posix(): path.read_bytes() for path in paths if path.is_file()}
-        self.folders = {str(folder) for name in self.texts for folder in PurePosixPath(name).parents}
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        name = self._normalize_file_name(config_path)
-        if name not in self.texts:
-            raise ConfigLoadError(f"Config not found : {self.path}/{name}")
-        text = with_todays_targets(self.texts[name].decode())
-        stream = io.StringIO(text)
-        stream.name = f"{self.path}/{name}"  # for the message about what is not YAML
-        return ConfigResult(
-            config=OmegaConf.load(stream),
-            path=f"{self.scheme()}://{self.path}",
-            provider=self.provider,
-            header=ConfigSource._get_header_dict(text[:512]),
-        )
+def _write(folder: Path, texts: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(text)
 
-    def is_group(self, config_path: str) -> bool:
-        return str(PurePosixPath(config_path)) in self.folders
 
-    def is_config(self, config_path: str) -> bool:
-        return self._normalize_file_name(config_path) in self.texts
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        group = PurePosixPath(config_path)
-        entries = {PurePosixPath(name) for name in (*self.texts, *self.folders)}
-        found: list[str] = []
-        for entry in entries:
-            if entry.parent == group and entry != group:
-                self._list_add_result(found, str(entry), entry.name, results_filter)
-        return sorted(set(found))
+def _with_todays_targets(texts: Mapping[str, bytes]) -> dict[str, bytes]:
+    # What is not UTF-8 cannot be composed from either; whoever chooses it is told so.
+    return {
+        name: with_todays_targets(text.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        for name, text in texts.items()
+    }

@@ -1,4 +1,4 @@
-"""What may change when a training is taken up again."""
+"""What may change when a training is resumed."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def _tell_logger(config: DictConfig, key: str) -> None:
     logger: Any = OmegaConf.select(config, "logger.wandb")
     if section != "wandb" or not isinstance(logger, DictConfig):
         return
-    for known in [name] if name else list(config.wandb):
-        if known in logger:
-            logger[known] = config.wandb[known]
+    for setting in [name] if name else list(config.wandb):
+        if setting in logger:
+            logger[setting] = config.wandb[setting]
 
 
 def warn_of_schedule(config: DictConfig) -> None:

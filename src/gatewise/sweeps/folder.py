@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from hydra.core.config_loader import ConfigLoader
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from gatewise.config.freeze import save
+from gatewise.config.freeze import ConfigCopy, copy_configs
 from gatewise.runs.config_files import read_yaml
 from gatewise.runs.files import write_text
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
@@ -74,15 +73,15 @@ class Sweep:
         return self.folder.name
 
     @classmethod
-    def create(cls, sweeps_dir: Path, plan: Plan, loader: ConfigLoader) -> Sweep:
-        """A new directory with the plan and the config files that ``loader`` has read.
+    def create(cls, sweeps_dir: Path, plan: Plan, config: DictConfig) -> Sweep:
+        """A new directory with the plan and a copy of the config files that ``config`` was composed from.
 
         ``sweeps_dir/last`` points to it from now on.
         """
         sweep = cls(new_folder(sweeps_dir, plan.name))
         sweep.output.mkdir()
         sweep.plots.mkdir()
-        save(loader, sweep.configs)
+        copy_configs(config, sweep.configs)
         sweep.save_plan(plan)
         point_last_to(sweep.folder, sweeps_dir)
         return sweep
@@ -91,6 +90,10 @@ class Sweep:
     def open(cls, reference: Any, sweeps_dir: Path) -> Sweep:
         """The sweep of a directory, or the one started last for ``last``; ValueError where there is none."""
         return cls(find_folder(reference, sweeps_dir, "sweep.yaml", "sweep.resume", "sweep"))
+
+    def config_copy(self) -> ConfigCopy | None:
+        """The config files that its trainings are composed from; None in a sweep of before they were kept."""
+        return ConfigCopy(self.configs) if self.configs.is_dir() else None
 
     def save_plan(self, plan: Plan) -> None:
         """Write ``sweep.yaml``."""
@@ -113,19 +116,23 @@ class Sweep:
         with holding(self.folder / LOCK, patience_seconds=1.0):
             yield
 
-    def study(self, plan: Plan) -> optuna.Study:
-        """Optuna's study of the trials so far, to add to; hold the lock."""
-        _cut_unfinished_line(self.journal)
+    def study(self, plan: Plan, storage: JournalStorage) -> optuna.Study:
+        """Optuna's study of the trials in :meth:`storage` so far, to add to; hold the lock."""
         return optuna.create_study(
-            storage=self._storage(), study_name=self.id, directions=plan.directions, load_if_exists=True
+            storage=storage, study_name=self.id, directions=plan.directions, load_if_exists=True
         )
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """The trials so far, to look at."""
-        study = optuna.load_study(storage=self._storage(), study_name=self.id)
+        study = optuna.load_study(storage=self._open_journal(), study_name=self.id)
         return study.get_trials(deepcopy=False)
 
-    def _storage(self) -> JournalStorage:
+    def storage(self) -> JournalStorage:
+        """Where the trials are written, to add to; hold the lock."""
+        _cut_unfinished_line(self.journal)
+        return self._open_journal()
+
+    def _open_journal(self) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(self.journal), _Unlocked(str(self.journal))))
 
 

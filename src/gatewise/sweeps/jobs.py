@@ -7,13 +7,16 @@ import gc
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig
 
+from gatewise.config.freeze import ConfigCopy
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.settings import did_you_mean
@@ -29,6 +32,10 @@ class Training(Protocol):
 
     def check(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise ValueError where a setting of a composed config is wrong."""
+        ...
+
+    def composing_from(self, copy: ConfigCopy) -> AbstractContextManager[ConfigLoader]:
+        """Hydra started on a copy of the config files, which trainings are composed from ever after."""
         ...
 
     def run(self, overrides: Sequence[str]) -> str | None:
@@ -106,15 +113,15 @@ def _measured(run: Run, state: str, objectives: Sequence[str] | None) -> Outcome
     best = best_row(rows, monitor, config.task.mode)
     if not best:
         return Outcome(FAILED, f"{monitor} was never measured")
-    known = {**{k: v for k, v in summary.items() if type(v) in (int, float)}, **best}
+    metrics = {**{k: v for k, v in summary.items() if type(v) in (int, float)}, **best}
     values = []
     for name in objectives or [monitor]:
-        if name not in known:
+        if name not in metrics:
             raise ValueError(
-                f"sweep.objectives: {name}: not measured{did_you_mean(name, known)}; there are "
-                f"{', '.join(sorted(known))}"
+                f"sweep.objectives: {name}: not measured{did_you_mean(name, metrics)}; there are "
+                f"{', '.join(sorted(metrics))}"
             )
-        values.append(float(known[name]))
+        values.append(float(metrics[name]))
     curve = tuple((int(row["epoch"]), row[monitor]) for row in rows if monitor in row)
     if not all(math.isfinite(value) for value in values):
         return Outcome(FAILED, f"{monitor} is {values[0]}", curve=curve)

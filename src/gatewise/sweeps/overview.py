@@ -18,7 +18,7 @@ from rich.text import Text
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, Job, Outcome
 from gatewise.sweeps.ranking import Configuration, configurations
-from gatewise.sweeps.report import measured, shown
+from gatewise.sweeps.report import measured, setting_text
 from gatewise.views.places import program, short
 
 
@@ -30,7 +30,7 @@ class Overview:
         # What a job prints goes elsewhere; this stays on the screen.
         self._console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
         self._live: Live | None = None
-        self._found: list[Configuration] = []
+        self._results: list[Configuration] = []
         self._seconds: list[float] = []
         self._started = time.monotonic()
         self._jobs_before = 0
@@ -55,8 +55,8 @@ class Overview:
 
     def start(self, trials: Sequence[FrozenTrial]) -> None:
         """Say what is about to run, given the trials of before."""
-        self._found = configurations(trials, self._plan)
-        ended = sum(c.state != "running" for c in self._found)
+        self._results = configurations(trials, self._plan)
+        ended = sum(c.state != "running" for c in self._results)
         self._jobs = self._jobs_before = ended * len(self._plan.seeds)
         seeds = f" × {len(self._plan.seeds)} seeds" if len(self._plan.seeds) > 1 else ""
         again = f", {ended} of them ended before" if ended else ""
@@ -77,14 +77,14 @@ class Overview:
             else:
                 print(line, file=sys.stderr, flush=True)
 
-    def trial_ended(self, number: int, found: list[Configuration]) -> None:
+    def trial_ended(self, number: int, results: list[Configuration]) -> None:
         """Take note of a trial, and where there is no terminal print its line."""
-        self._found = found
+        self._results = results
         if self._live is not None:
             return
-        c = found[number]
+        c = results[number]
         value = ", ".join(filter(None, (measured(c, i) for i in range(len(self._plan.directions)))))
-        params = "  ".join(f"{key}={shown(value)}" for key, value in c.params.items())
+        params = "  ".join(f"{key}={setting_text(value)}" for key, value in c.params.items())
         line = f"trial {c.number}  {params}  {c.state}  {value}  [{self._progress()}]"
         self._console.print(escape(line))
 
@@ -97,12 +97,12 @@ class Overview:
 
     def _progress(self) -> str:
         count = len(self._plan.seeds) * self._plan.trials
-        ended = sum(c.state != "running" for c in self._found)
+        ended = sum(c.state != "running" for c in self._results)
         parts = [f"{ended} of {self._plan.trials} ended"]
         parts += [
             f"{n} {state}"
             for state in ("failed", "pruned")
-            if (n := sum(c.state == state for c in self._found))
+            if (n := sum(c.state == state for c in self._results))
         ]
         here = self._jobs - self._jobs_before
         if here and ended < self._plan.trials:
@@ -111,14 +111,14 @@ class Overview:
         return ", ".join(parts)
 
     def _lines(self) -> RenderableType:
-        ended = sum(c.state != "running" for c in self._found)
+        ended = sum(c.state != "running" for c in self._results)
         grid = Table.grid(padding=(0, 2))
         grid.add_row(ProgressBar(self._plan.trials, ended, width=30), Text(self._progress()))
-        best = min((c for c in self._found if c.rank == 1), key=lambda c: c.number, default=None)
+        best = min((c for c in self._results if c.rank == 1), key=lambda c: c.number, default=None)
         if best is None:
             return grid
         values = ", ".join(measured(best, i) for i in range(len(self._plan.directions)))
-        params = "  ".join(f"{key}={shown(value)}" for key, value in best.params.items())
+        params = "  ".join(f"{key}={setting_text(value)}" for key, value in best.params.items())
         return Group(grid, Text(f"best so far: {values}  (trial {best.number}: {params})"))
 
 

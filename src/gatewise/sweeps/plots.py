@@ -25,12 +25,12 @@ DOT, BEST, MUTED = "#1f77b4", "#d95f02", "#b0b0b0"
 MOST_LABELS = 12
 
 
-def draw(sweep: Sweep, plan: Plan, found: Sequence[Configuration], names: Sequence[str]) -> list[Path]:
+def draw(sweep: Sweep, plan: Plan, results: Sequence[Configuration], names: Sequence[str]) -> list[Path]:
     """Draw what the sweep's shape has something to show of; returns the files."""
-    done = [c for c in found if c.state == "done"]
+    done = [c for c in results if c.state == "done"]
     title = f"{plan.name} · {sweep.id}"
     pictures: list[tuple[str, Figure | None]] = [
-        ("trials", _trials(found, names[0], plan, title)),
+        ("trials", _trials(results, names[0], plan, title)),
         ("parallel_coordinates", _parallel_coordinates(done, names[0], plan, title)),
         ("importance", _importance(done, names[0], plan, title)),
         ("front", _front(done, names, plan, title) if len(names) > 1 else None),
@@ -51,14 +51,14 @@ def _axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _trials(found: Sequence[Configuration], name: str, plan: Plan, title: str) -> Figure:
+def _trials(results: Sequence[Configuration], name: str, plan: Plan, title: str) -> Figure:
     """The objective of every trial in the order they were drawn, each seed as a dot."""
     figure, axes = _axes(7.0, 4.0, title)
-    done = [c for c in found if c.state == "done"]
+    done = [c for c in results if c.state == "done"]
     numbers = [c.number for c in done]
     means = np.array([c.mean() for c in done], dtype=float)
     if len(plan.seeds) > 1:
-        seeds = [(c.number, value) for c in found for value in c.values() if value is not None]
+        seeds = [(c.number, value) for c in results for value in c.values() if value is not None]
         axes.plot(*zip(*seeds, strict=True), ".", color=MUTED, markersize=5, label="one seed")
         axes.errorbar(
             numbers,
@@ -77,7 +77,7 @@ def _trials(found: Sequence[Configuration], name: str, plan: Plan, title: str) -
     if plan.sampler is not None and len(plan.directions) == 1:
         axes.step(numbers, best.accumulate(means), where="post", color=BEST, label="best so far")
     for state, marker in (("pruned", "|"), ("failed", "x")):
-        others = [c.number for c in found if c.state == state]
+        others = [c.number for c in results if c.state == state]
         if others:
             edge = np.full(len(others), 0.02)
             axes.plot(

@@ -69,7 +69,7 @@ STATES = {
 
 def configurations(trials: Sequence[FrozenTrial], plan: Plan) -> list[Configuration]:
     """Every trial as a configuration, by number, those with all seeds done ranked."""
-    found = [
+    results = [
         Configuration(
             trial.number,
             trial.params,
@@ -79,7 +79,7 @@ def configurations(trials: Sequence[FrozenTrial], plan: Plan) -> list[Configurat
         )
         for trial in trials
     ]
-    done = [c for c in found if c.state == "done"]
+    done = [c for c in results if c.state == "done"]
     signs = [1 if direction == "minimize" else -1 for direction in plan.directions]
 
     def scores(c: Configuration) -> list[float]:
@@ -92,20 +92,20 @@ def configurations(trials: Sequence[FrozenTrial], plan: Plan) -> list[Configurat
         for c in done:
             beaten = any(_beats(scores(other), scores(c)) for other in done)
             c.rank = None if beaten else 1
-    return found
+    return results
 
 
-def _beats(ours: list[float], theirs: list[float]) -> bool:
-    return all(a <= b for a, b in zip(ours, theirs, strict=True)) and ours != theirs
+def _beats(first: list[float], second: list[float]) -> bool:
+    return all(a <= b for a, b in zip(first, second, strict=True)) and first != second
 
 
-def compare_with_best(found: Sequence[Configuration]) -> None:
+def compare_with_best(results: Sequence[Configuration]) -> None:
     """Test every ranked configuration against the best by the values of the seeds they share.
 
     A paired t-test, as the seed decides the split and the initial weights of both, with Holm's correction for
     the number of comparisons. Configurations of one seed are left without.
     """
-    ranked = sorted((c for c in found if c.rank is not None), key=lambda c: (c.rank, c.number))
+    ranked = sorted((c for c in results if c.rank is not None), key=lambda c: (c.rank, c.number))
     if len(ranked) < 2 or len(ranked[0].outcomes) < 2:
         return
     best, *others = ranked
@@ -117,11 +117,11 @@ def compare_with_best(found: Sequence[Configuration]) -> None:
         by_number[number].p = largest
 
 
-def _paired_p(ours: Sequence[float | None], theirs: Sequence[float | None]) -> float:
+def _paired_p(first: Sequence[float | None], second: Sequence[float | None]) -> float:
     """Two-sided p of the paired t-test; 1 where every pair is equal."""
     from scipy import stats  # half a second; only the end of a sweep needs it
 
-    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     differences = [a - b for a, b in pairs]
     if not any(differences):
         return 1.0

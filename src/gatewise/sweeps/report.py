@@ -27,19 +27,19 @@ SHOWN, REASONS = 20, 3
 """Rows of the table on the screen, and reasons of failures; the files have all."""
 
 
-def objective_names(plan: Plan, found: Sequence[Configuration]) -> list[str]:
+def objective_names(plan: Plan, results: Sequence[Configuration]) -> list[str]:
     """The objectives by name; the one a task monitors has it from its runs."""
     if plan.objectives is not None:
         return plan.objectives
-    names = {outcome["monitor"] for c in found for outcome in c.outcomes if outcome.get("monitor")}
+    names = {outcome["monitor"] for c in results for outcome in c.outcomes if outcome.get("monitor")}
     return [names.pop() if len(names) == 1 else "monitored value"]
 
 
-def write_tables(sweep: Sweep, plan: Plan, found: Sequence[Configuration]) -> None:
+def write_tables(sweep: Sweep, plan: Plan, results: Sequence[Configuration]) -> None:
     """Write ``trials.csv`` (a row per configuration; the same for the same command) and ``runs.csv``."""
-    names = objective_names(plan, found)
+    names = objective_names(plan, results)
     trials, runs = [], []
-    for c in found:
+    for c in results:
         row: dict[str, Any] = {"trial": c.number, "rank": c.rank, "state": c.state, **c.params}
         for index, name in enumerate(names):
             row[name] = c.mean(index)
@@ -75,17 +75,20 @@ def finish(sweep: Sweep, plan: Plan, trials: Sequence[FrozenTrial], seconds: flo
 
     Raises ValueError where every training failed.
     """
-    found = configurations(trials, plan)
+    results = configurations(trials, plan)
     if len(plan.directions) == 1:
-        compare_with_best(found)
-    write_tables(sweep, plan, found)
-    ranked = sorted((c for c in found if c.rank is not None), key=lambda c: (c.rank, c.number))
-    names = objective_names(plan, found)
-    failed = [c for c in found if c.state == "failed"]
+        compare_with_best(results)
+    write_tables(sweep, plan, results)
+    ranked = sorted((c for c in results if c.rank is not None), key=lambda c: (c.rank, c.number))
+    names = objective_names(plan, results)
+    failed = [c for c in results if c.state == "failed"]
     summary = {
         "objectives": dict(zip(names, plan.directions, strict=True)),
-        "trials": len(found),
-        **{f"trials_{state}": sum(c.state == state for c in found) for state in ("done", "pruned", "failed")},
+        "trials": len(results),
+        **{
+            f"trials_{state}": sum(c.state == state for c in results)
+            for state in ("done", "pruned", "failed")
+        },
         "seeds": plan.seeds,
         "best": [_best(c, names) for c in ranked if c.rank == 1],
         "tied_with_best": [c.number for c in ranked if c.is_tied],
@@ -95,11 +98,11 @@ def finish(sweep: Sweep, plan: Plan, trials: Sequence[FrozenTrial], seconds: flo
     if not ranked:
         first = failed[0].reasons[0] if failed and failed[0].reasons else "unknown"
         raise ValueError(
-            f"all {len(found)} trials failed, the first one: {first} "
+            f"all {len(results)} trials failed, the first one: {first} "
             f"(all reasons: {short(sweep.folder)}/trials.csv)"
         )
-    pictures = plots.draw(sweep, plan, found, names)
-    _print(sweep, plan, found, ranked, names, pictures)
+    pictures = plots.draw(sweep, plan, results, names)
+    _print(sweep, plan, results, ranked, names, pictures)
     return [ranked[0].mean(index) for index in range(len(names))]
 
 
@@ -111,7 +114,7 @@ def _best(c: Configuration, names: list[str]) -> dict[str, Any]:
 def _print(
     sweep: Sweep,
     plan: Plan,
-    found: Sequence[Configuration],
+    results: Sequence[Configuration],
     ranked: Sequence[Configuration],
     names: list[str],
     pictures: Sequence[Path],
@@ -124,21 +127,21 @@ def _print(
         table.add_column(Text(key), overflow="fold")
     for name in names:
         table.add_column(Text(f"{name} ± s.e." if several else name), justify="right", style="bold")
-    rows = [*ranked, *(c for c in found if c.rank is None)][:SHOWN]
+    rows = [*ranked, *(c for c in results if c.rank is None)][:SHOWN]
     notes = [_note(c) for c in rows]
     if any(notes):
         table.add_column("", style="dim")
     for c, note in zip(rows, notes, strict=True):
         means = [measured(c, index) for index in range(len(names))]
-        params = [Text(shown(c.params[key])) for key in plan.space.swept]
+        params = [Text(setting_text(c.params[key])) for key in plan.space.swept]
         last = [Text(note)] if any(notes) else []
         table.add_row(str(c.rank or ""), str(c.number), *params, *means, *last)
     console = Console(soft_wrap=True, highlight=False)
     console.print()
     Console().print(table)
-    if len(found) > SHOWN:
-        console.print(f"{len(found) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
-    reasons = Counter(c.reasons[0] for c in found if c.state == "failed" and c.reasons)
+    if len(results) > SHOWN:
+        console.print(f"{len(results) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
+    reasons = Counter(c.reasons[0] for c in results if c.state == "failed" and c.reasons)
     for reason, count in reasons.most_common(REASONS):
         console.print(escape(f"{count} failed: {reason}"))
     if len(names) == 1 and len(ranked) > 1:
@@ -185,6 +188,6 @@ def measured(c: Configuration, objective: int) -> str:
     return value + ("" if error is None else f" ± {error:.2g}")
 
 
-def shown(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A value of a setting, for the screen."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hydra.core.config_loader import ConfigLoader
+from pathlib import Path
+
 from hydra.core.override_parser.types import Quote, QuotedString
 from rich.console import Console
 from rich.markup import escape
 
-from gatewise.config.freeze import restore
 from gatewise.sweeps.folder import Sweep
 from gatewise.views.places import short
 
@@ -35,15 +35,13 @@ def resumed_overrides(given: list[str], sweep: Sweep) -> list[str]:
     return [*kept, *changed, f"sweep.resume={resume}"]
 
 
-def compose_as_before(loader: ConfigLoader, sweep: Sweep) -> None:
-    """Have ``loader`` compose from the config files that a sweep was started with; say which were changed."""
-    if not sweep.configs.is_dir():
-        return  # a sweep of before they were kept
-    differing = restore(loader, sweep.configs)
-    if differing:
-        shown = ", ".join(short(path) for path in differing[:3])
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        Console(soft_wrap=True, highlight=False).print(
-            f"Config files are not what they were: {escape(shown)}{more}. The sweep goes on with its own, in "
-            f"{escape(short(sweep.configs))}"
-        )
+def warn_of_edited(differing: list[Path], sweep: Sweep) -> None:
+    """Say which config files are not what they were when the sweep began: it goes on without the changes."""
+    if not differing:
+        return
+    first = ", ".join(short(path) for path in differing[:3])
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    Console(soft_wrap=True, highlight=False).print(
+        f"Config files are not what they were: {escape(first)}{more}. The sweep goes on with its own, in "
+        f"{escape(short(sweep.configs))}"
+    )

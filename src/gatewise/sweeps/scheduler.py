@@ -1,4 +1,4 @@
-"""Carrying out a sweep: which training comes next, what is known of those that ended."""
+"""Carrying out a sweep: which training comes next, and what came of those that ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gatewise.runs.folders import free_folder
-from gatewise.sweeps import search
+from gatewise.sweeps import optuna_internals, search
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, KILLED, PRUNED, Job, Outcome, job_setting
 from gatewise.sweeps.workers import Workers
@@ -48,7 +48,8 @@ class Scheduler:
         on_trial: Callable[[int, list[FrozenTrial]], None],
     ) -> None:
         self.sweep, self.plan, self.retries = sweep, plan, retries
-        self.study = sweep.study(plan)
+        self._storage = sweep.storage()
+        self.study = sweep.study(plan, self._storage)
         self._runs_dir, self._run_name = runs_dir, run_name
         self._on_outcome, self._on_trial = on_outcome, on_trial
         self._space = search.distributions(plan.space)
@@ -97,9 +98,9 @@ class Scheduler:
         if self.plan.sampler is None:
             params = dict(self._grid[number])
         else:
-            seen = self.study.get_trials(deepcopy=False)
+            before = self.study.get_trials(deepcopy=False)
             params, system = search.draw(
-                seen, self.plan.lag, self.plan.sampler, self._space, self.plan.directions, self.plan.seed
+                before, self.plan.lag, self.plan.sampler, self._space, self.plan.directions, self.plan.seed
             )
         name = self._run_name(self._overrides(params))
         runs = [str(free_folder(self._runs_dir, name)) for _ in self.plan.seeds]
@@ -150,15 +151,12 @@ class Scheduler:
     def _tell(self, trial: _Open) -> None:
         outcomes = [trial.outcomes[index] for index in range(len(trial.jobs))]
         del self._open[trial.number]
-        told = self.study.get_trials(deepcopy=False)[trial.number]
-        storage, identity = self.study._storage, told._trial_id
-        for epoch, value in outcomes[0].curve:
-            storage.set_trial_intermediate_value(identity, epoch, value)
-        storage.set_trial_user_attr(identity, OUTCOMES, [_plain(outcome) for outcome in outcomes])
+        study, notes = self.study.study_name, {OUTCOMES: [_plain(outcome) for outcome in outcomes]}
+        optuna_internals.write_trial(self._storage, study, trial.number, outcomes[0].curve, notes)
         if any(outcome.state == FAILED for outcome in outcomes):
             self.study.tell(trial.number, state=TrialState.FAIL)
         elif outcomes[0].state == PRUNED:
-            storage.set_trial_state_values(identity, TrialState.PRUNED, list(outcomes[0].values))
+            optuna_internals.end_pruned(self._storage, study, trial.number, outcomes[0].values)
         else:
             columns = zip(*(outcome.values for outcome in outcomes), strict=True)
             self.study.tell(trial.number, [sum(column) / len(outcomes) for column in columns])

@@ -1,4 +1,4 @@
-"""Which configurations a search tries, and which of its trainings are hopeless: Optuna, made repeatable.
+"""Which configurations a search tries, and which of its trainings it prunes: Optuna, made repeatable.
 
 Optuna's samplers look at whatever has ended when they are asked. Here trial n sees the results of the trials
 up to ``n - lag`` and knows of those in between only what they try, and its draws come from (seed, n) alone.
@@ -57,8 +57,7 @@ def draw(
         study = _study(trials, lag, directions)
         study.sampler = _made(sampler, "sweep.sampler", _trial_seed(sampler, seed, number))
         trial = study.ask(dict(space))
-    frozen = study._storage.get_trial(trial._trial_id)
-    return dict(trial.params), dict(frozen.system_attrs)
+    return dict(trial.params), dict(study.get_trials(deepcopy=False)[number].system_attrs)
 
 
 def make_pruner(node: Mapping[str, Any]) -> optuna.pruners.BasePruner:
@@ -81,16 +80,15 @@ def watched(
     """Trial ``number`` in a study of those it is compared with: report to it, and ask whether to stop."""
     study = _study(trials[:number], lag, [direction])
     study.pruner = pruner
-    study.add_trial(create_trial(state=TrialState.RUNNING))
-    return optuna.Trial(study, study.get_trials(deepcopy=False)[-1]._trial_id)
+    return study.ask()  # which draws nothing: the study names no settings
 
 
 def _study(trials: Sequence[FrozenTrial], lag: int, directions: Sequence[Direction]) -> optuna.Study:
     """In memory: the trials that trial ``len(trials)`` may see as they ended, the last ones as running."""
     study = optuna.create_study(directions=list(directions), study_name="sweep")
-    seen = len(trials) + 1 - lag
+    end = len(trials) + 1 - lag
     for trial in trials:
-        if trial.number < seen:
+        if trial.number < end:
             assert trial.state.is_finished(), f"trial {trial.number} is needed before it has ended"
             study.add_trial(trial)
         else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 from rich.console import Console
@@ -57,17 +58,28 @@ def sweep(
         _check(plan, config, context, task)
         if config.sweep.wandb_file is not None:
             return _to_wandb(plan, config)
-        found = Sweep.create(sweeps_dir, plan, context.config_loader)
+        folder = Sweep.create(sweeps_dir, plan, config)
     else:
-        found = Sweep.open(config.sweep.resume, sweeps_dir)
-        plan = found.plan()
-    with found.lock():
+        folder = Sweep.open(config.sweep.resume, sweeps_dir)
+        plan = folder.plan()
+    with ExitStack() as stack:
+        stack.enter_context(folder.lock())
         if plan.sampler is not None and config.sweep.trials != plan.trials:
-            plan = replace(
-                plan, trials=whole_number("sweep.trials", config.sweep.trials), overrides=_overrides(config)
-            )
-            found.save_plan(plan)
-        return _carry_out(found, plan, config, context, task)
+            plan = _with_trials(plan, whole_number("sweep.trials", config.sweep.trials))
+            folder.save_plan(plan)
+        copy = folder.config_copy()
+        if copy is not None:
+            training: Any = task  # of gatewise.sweeps.jobs.Training
+            loader = stack.enter_context(training.composing_from(copy))
+            given = copy.overrides([*config.hydra.overrides.hydra, *config.hydra.overrides.task], plan.config)
+            config = loader.load_configuration(plan.config, given, RunMode.MULTIRUN)
+            context = HydraContext(loader, context.callbacks)
+        return _carry_out(folder, plan, config, context, task)
+
+
+def _with_trials(plan: Plan, trials: int) -> Plan:
+    others = [text for text in plan.overrides if text.partition("=")[0] != "sweep.trials"]
+    return replace(plan, trials=trials, overrides=[*others, f"sweep.trials={trials}"])
 
 
 def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
@@ -177,7 +189,7 @@ def each_kind(key: str, values: list[str], loader: ConfigLoader) -> list[str]:
 
 
 def _carry_out(
-    found: Sweep, plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction
+    folder: Sweep, plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction
 ) -> list[float | None]:
     size = whole_number("sweep.jobs", config.sweep.jobs)
 
@@ -188,15 +200,15 @@ def _carry_out(
         return str(context.config_loader.load_sweep_config(config, overrides).name)
 
     started = time.monotonic()
-    with Overview(found, plan, size) as overview:
+    with Overview(folder, plan, size) as overview:
 
         def trial_ended(number: int, trials: list[FrozenTrial]) -> None:
-            known = configurations(trials, plan)
-            report.write_tables(found, plan, known)
-            overview.trial_ended(number, known)
+            so_far = configurations(trials, plan)
+            report.write_tables(folder, plan, so_far)
+            overview.trial_ended(number, so_far)
 
         scheduler = Scheduler(
-            found,
+            folder,
             plan,
             Path(config.paths.runs_dir),
             run_name,
@@ -213,12 +225,12 @@ def _carry_out(
                 if stop.name is not None:
                     raise Stopped(stop.name) from None
                 raise
-    return report.finish(found, plan, scheduler.study.get_trials(deepcopy=False), time.monotonic() - started)
+    return report.finish(folder, plan, scheduler.study.get_trials(deepcopy=False), time.monotonic() - started)
 
 
 def _workers(plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction, size: int) -> Workers:
     training: Any = task
-    if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
+    if not str(config.hydra.launcher["_target_"]).endswith(".BasicLauncher"):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydra.core.utils import JobStatus, env_override
+from hydra.core.utils import JobReturn, JobStatus, env_override
 from hydra.plugins.launcher import Launcher
 
 from gatewise.launch.devices import share
@@ -89,10 +90,7 @@ class ByLauncher:
         try:
             returned = self._launcher.launch([job.overrides for job in batch], self._launched)
             for index, job_return in enumerate(returned):
-                if job_return.status == JobStatus.FAILED:
-                    error = job_return._return_value
-                    mistake = isinstance(error, ValueError)  # says by itself what is wrong
-                    reasons[index] = str(error) if mistake else f"{type(error).__name__}: {error}"
+                reasons[index] = _failure(job_return)
         except Exception as failure:
             # One job that the cluster lost may take the launcher's whole answer with it.
             failed = f"the launcher failed: {type(failure).__name__}: {failure}"
@@ -107,6 +105,19 @@ class ByLauncher:
 
     def stop(self) -> None:
         pass
+
+
+def _failure(job_return: JobReturn) -> str | None:
+    """Why a launcher's job failed; None where it did not."""
+    if job_return.status != JobStatus.FAILED:
+        return None
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # Hydra prints a line of its own
+            error = job_return.return_value  # raises what the job raised
+    except Exception as failure:
+        error = failure
+    # A ValueError says by itself what is wrong.
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 class Pool:
@@ -144,10 +155,10 @@ class Pool:
             assert worker is not None
             assert worker.job is not None
             job = worker.job
-            found = worker.take()
-            if found.state == KILLED:
+            result = worker.take()
+            if result.state == KILLED:
                 self._slots[slot] = None
-            yield job, found
+            yield job, result
 
     def stop(self) -> None:
         workers = [worker for worker in self._slots if worker is not None]
@@ -167,12 +178,12 @@ class _Worker:
     ) -> None:
         self.job: Job | None = None
         self.connection: Connection
-        self.connection, theirs = context.Pipe()
+        self.connection, end_of_process = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(theirs, training, objectives, environment, str(Path.cwd()))
+            target=_work, args=(end_of_process, training, objectives, environment, str(Path.cwd()))
         )
         self._process.start()
-        theirs.close()
+        end_of_process.close()
 
     def give(self, job: Job) -> None:
         self.job = job

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
 import torch
-from hydra._internal.utils import _locate
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
@@ -73,14 +76,25 @@ def _check_part(key: str, target: str, run: Run) -> None:
     if target == "gatewise.training.wandb.make_logger":
         return
     try:
-        found = _locate(target)
-    except ImportError as error:
+        part = _imported(target)
+    except Exception as error:
         raise ValueError(
-            f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error.__cause__ or error)}; is "
-            f"its folder on PYTHONPATH?"
+            f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}; is its folder on "
+            f"PYTHONPATH?"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, PARTS)):
+    if not (isinstance(part, type) and issubclass(part, PARTS)):
         raise ValueError(not_a_part(key, target, run.folder))
+
+
+def _imported(target: str) -> Any:
+    """What a dotted name stands for; importing it may raise anything. Hydra's own finders also log errors."""
+    first, *rest = target.split(".")
+    found: Any = import_module(first)
+    for name in rest:
+        if isinstance(found, ModuleType) and not hasattr(found, name):
+            import_module(f"{found.__name__}.{name}")
+        found = getattr(found, name)
+    return found
 
 
 def make_task(

@@ -1,0 +1,38 @@
+"""What Gatewise uses of Hydra's inside: every such name is here, with the reason.
+
+Hydra may rename them in any release. ``pyproject.toml`` allows the minor versions with which
+``tests/config/test_hydra_internals.py`` has passed, and that test says which name is gone in another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import TaskFunction
+
+USED = {
+    "run": "runs one job with the callbacks of hydra.callbacks, which no public function makes",
+    "multirun": "starts the sweeper of a multirun with those callbacks",
+    "show_info": "prints the defaults tree and the search path for --info",
+}
+"""Methods of the object that ``GlobalHydra`` holds, whose class is Hydra's own; and what each is used for."""
+
+
+def run(config_name: str, task: TaskFunction, overrides: list[str]) -> None:
+    """Do one job on the config that the overrides describe, in the Hydra that is started."""
+    _hydra().run(config_name=config_name, task_function=task, overrides=overrides)
+
+
+def multirun(config_name: str, task: TaskFunction, overrides: list[str]) -> None:
+    """Hand ``task`` and the overrides to the sweeper of the config."""
+    _hydra().multirun(config_name=config_name, task_function=task, overrides=overrides)
+
+
+def show_info(about: str, config_name: str, overrides: list[str]) -> None:
+    """Print what ``--info`` lists: the defaults tree, the search path, the plugins."""
+    _hydra().show_info(about, config_name=config_name, overrides=overrides)
+
+
+def _hydra() -> Any:
+    return GlobalHydra.instance().hydra
