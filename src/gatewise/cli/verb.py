@@ -22,7 +22,7 @@ from gatewise.cli.errors import guarded, reason, report
 from gatewise.cli.listings import print_config, print_help, print_hydra_help
 from gatewise.cli.options import read_options
 from gatewise.config import hydra_internals
-from gatewise.config.compose import Folders, explained, folders, hydra_session
+from gatewise.config.compose import Folders, explained, folders, hydra_session, import_users_modules
 from gatewise.config.explain import Composition
 from gatewise.config.freeze import ConfigCopy
 from gatewise.settings import SettingError
@@ -95,10 +95,10 @@ class VerbJobs:
 
     def _enter_folder(self) -> None:
         """Work where the command was given; a cluster that ran before (Ray) has its processes elsewhere."""
-        if Path.cwd() == self.folder:
-            return
         try:
-            os.chdir(self.folder)
+            if Path.cwd() != self.folder:
+                os.chdir(self.folder)
+            import_users_modules()
         except OSError as error:
             raise ValueError(
                 f"{self.folder}: cannot be entered on {socket.gethostname()} ({error.strerror}): machines "

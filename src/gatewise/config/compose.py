@@ -53,6 +53,17 @@ def user_folder() -> Path | None:
     return folder
 
 
+def import_users_modules() -> None:
+    """Have the modules of the working folder be found, where the user keeps a ``conf/`` beside them.
+
+    They come last, so that none takes the place of an installed one. A run directory may have come from
+    anywhere, and none of its files is run.
+    """
+    here = Path.cwd()
+    if user_folder() is not None and not (here / "overrides.yaml").is_file() and str(here) not in sys.path:
+        sys.path.append(str(here))
+
+
 def folders(main: str | None = None, extra: str | None = None) -> Folders:
     """``main`` (Gatewise's ``conf/`` where it is None), then ``extra``, then the user's ``conf/``.
 
@@ -117,6 +128,7 @@ def hydra_session(verb: str, where: Folders | None = None) -> Iterator[ConfigLoa
     """Hydra started for ``verb``, with the loader that composes from ``where`` (default: :func:`folders`)."""
     where = folders() if where is None else where
     register_resolvers()
+    import_users_modules()
     Plugins.instance().register(_SearchedFolders)
     # Hydra keeps itself and its config in singletons; a job that composes another config needs its own back.
     outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
