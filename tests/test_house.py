@@ -48,6 +48,8 @@ MODULES = {name_of(path): path for path in SOURCES}
 @cache
 def imported(path: Path) -> tuple[str, ...]:
     """Modules of ours that a file imports, or names in a string to be started or imported by that name."""
+    if name_of(path) == "gatewise.runs.moved":
+        return ()  # a table of where classes stood, and stand
     return tuple(sorted(set(_imported(path)) - {name_of(path)}))
 
 
@@ -88,7 +90,7 @@ def test_every_folder_is_a_room() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_arrows_run_down(path: Path) -> None:
     room = room_of(name_of(path))
-    if room not in BELOW or name_of(path) == "gatewise.runs.moved":  # where classes stood, and stand
+    if room not in BELOW:
         return
     for module in imported(path):
         other = room_of(module)

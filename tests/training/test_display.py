@@ -74,7 +74,9 @@ def test_a_training_is_shown(make, panels, picture, run, figures, size, capsys, 
     trainer = make_trainer(run)
     trainer.fit(task, loader, loader)
 
-    said = [record.message for record in caplog.records if record.name.startswith("gatewise.training.display")]
+    said = [
+        record.message for record in caplog.records if record.name.startswith("gatewise.training.display")
+    ]
     assert len(said) == 2
     for epoch, (line, row) in enumerate(zip(said, read_metrics(run.metrics_file), strict=True)):
         names = sorted(name for name in row if name.startswith(("train/", "val/")))
