@@ -115,7 +115,7 @@ def test_a_cell_that_torch_lacks_stands_beside_its_loop_and_the_lstm(place: Plac
 
 
 def test_an_engine_that_cannot_run_a_cell_is_left_out_and_says_why(place: Place, monkeypatch) -> None:
-    monkeypatch.setattr(gatewise.engine, "_said", set())
+    monkeypatch.setattr(gatewise.engine, "_logged", set())
     words = ["sizes=4x2x3x4,3x2x3x4", "engines=function,loop", "rounds=1", "file=a.csv"]
     result = place.ok("bench", "engine", "cell=LayerNormLSTM", *words)
     assert {row["contender"] for row in rows_of(place.folder / "a.csv")} == {"loop"}
@@ -140,7 +140,7 @@ def test_memory_and_first_steps_come_from_processes_of_their_own(place: Place) -
 
 
 def test_a_peak_that_is_over_is_still_seen() -> None:
-    before = process._forget_peak()
+    before = process._reset_peak()
     block = b"1" * (40 * process.MIB)
     del block
     assert process._peak() - before == pytest.approx(40 * process.MIB, rel=0.1)

@@ -219,7 +219,7 @@ def test_no_steps_change_nothing(cell, masked, reverse, engine):
         (LSTM(), {"W": (16, 3)}, r"W must be \[16, 4\]"),
         (LSTM(), {"b": (15,)}, r"b must be \[16\]"),
         (LSTM(), {"initial.c": (2, 4)}, r"the state c must be \[3, 4\]"),
-        (LSTM(), {"initial.h": (2, 4), "initial.c": (2, 4)}, "the first step has 3 sequences, and the state"),
+        (LSTM(), {"initial.h": (2, 4), "initial.c": (2, 4)}, "the first step has 3 sequences, but"),
         (ProjectedLSTM(2), {"P": (4, 2)}, r"P must be \[2, 4\]"),
         (ProjectedLSTM(2), {"initial.h": (3, 4)}, r"the state h must be \[3, 2\]"),
         (LSTM(), {"mask": (2, 4)}, r"the mask of the state must be \[3, 4\]"),

@@ -84,7 +84,7 @@ assert_same(problem.results("native"), problem.results("loop"), 1e-12)
 
 
 @TOGETHER
-@pytest.mark.parametrize(("limit", "then"), [("1", ""), ("2", ""), ("3", FORKED)])
+@pytest.mark.parametrize(("limit", "then"), [("2", ""), ("3", FORKED)])
 def test_fewer_threads_than_wanted(limit, then):
     script = ONE_OF_THREE.format(tests=str(Path(__file__).parent), then=then)
     environment = {**os.environ, "OMP_THREAD_LIMIT": limit}

@@ -1,8 +1,6 @@
 """The installed torch has every private name that Gatewise uses, and each does what is expected of it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,15 +40,11 @@ def test_transforms_of_torch_func_are_noticed():
     assert noticed == [False, True, True]
 
 
-def test_compiling_loads_dynamo_and_running_does_not():
-    code = (
-        "import torch; from gatewise.engine.torch_internals import dynamo_is_loaded;"
-        "from gatewise.nn import Recurrent;"
-        "Recurrent(2, 3, engine='torch')(torch.ones(4, 1, 2)); print(dynamo_is_loaded());"
-        "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)); print(dynamo_is_loaded())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
+# Dynamo reads every attribute of a tensor.
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_compiled_code_is_noticed():
+    torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1))
+    assert torch_internals.dynamo_is_loaded()
 
 
 def test_layer_norm_is_taken_apart():
@@ -58,7 +52,7 @@ def test_layer_norm_is_taken_apart():
     assert operator.default in torch_internals.decompositions([operator])
 
 
-def test_private_names_of_torch_stand_in_one_file():
+def test_private_names_of_torch_are_in_one_file():
     private = re.compile(r"\btorch(\.\w+)*\.(_[A-Za-z]\w*|experimental)\b")
     users = {path.name for path in SOURCES if private.search(path.read_text(encoding="utf-8"))}
     assert users == {"torch_internals.py"}

@@ -21,10 +21,10 @@ class Cell(ABC):
         a_g = U_g x_t + b_g        (for all steps in one product, before the loop)
         r_g = W_g h_{t-1}          (inside the loop; only for the gates named in ``recurrent``)
 
-    and asks ``step`` for the next state. U, W and b are stored as one block per gate, in the order of
-    ``gates``. With a ``projection_size`` P, the engine makes the hidden state of what ``step`` returns first,
-    h_t = P m_t. A cell knows nothing of time, batches of sequences, devices, layers or directions, holds no
-    tensors, and writes no backward pass.
+    and calls ``step`` for the next state. U, W and b are stored as one block per gate, in the order of
+    ``gates``. With a ``projection_size``, the engine computes the hidden state from the first tensor that
+    ``step`` returns, h_t = P m_t. A cell knows nothing about time, batches, devices, layers or directions,
+    holds no tensors, and has no backward pass of its own.
     """
 
     gates: ClassVar[tuple[str, ...]]
@@ -32,11 +32,11 @@ class Cell(ABC):
     states: ClassVar[tuple[str, ...]]
     """Names of the state tensors; the first is the hidden state, the layer's output."""
     recurrent: ClassVar[tuple[str, ...]]
-    """Names of the gates that have a recurrent product W h, in the order of ``gates``; all, if left out."""
+    """Names of the gates that have a recurrent product W h, in the order of ``gates``; default: all."""
     noise: ClassVar[tuple[str, ...]] = ()
-    """Names of random blocks that follow the gates in ``a``, drawn anew for each step of a run."""
+    """Names of random blocks that follow the gates in ``a``, drawn again for each step."""
     projection_size: int | None = None
-    """Features of the hidden state where a projection makes it; ``step`` then cannot read ``s.h``."""
+    """Features of the hidden state if it is projected; ``step`` must then not read ``s.h``."""
 
     Gates: ClassVar[type[Any]]
     Recurrent: ClassVar[type[Any]]
@@ -60,17 +60,17 @@ class Cell(ABC):
             cls._named_tuple("Recurrent", cls.recurrent)
         if "states" in cls.__dict__:
             cls._named_tuple("State", cls.states)
-        # Engines remember what they found out about a cell; a dataclass would be unhashable.
+        # Engines keep what they compute about a cell in dictionaries, and a dataclass would be unhashable.
         if cls.__dict__.get("__hash__") is None:
             cls.__hash__ = object.__hash__  # type: ignore[method-assign]
 
     @classmethod
     def _named_tuple(cls, name: str, fields: tuple[str, ...]) -> None:
-        # Named tuples let `step` read a.f and s.c, and pass through torch's pytrees. Pickle finds them, in a
-        # saved final state, by their full name.
-        made = namedtuple(name, fields, module=cls.__module__)  # type: ignore[misc]
-        made.__qualname__ = f"{cls.__qualname__}.{name}"
-        setattr(cls, name, made)
+        # Named tuples let `step` read a.f and s.c, and torch's pytrees accept them. Pickle needs their full
+        # name to load a saved final state.
+        kind = namedtuple(name, fields, module=cls.__module__)  # type: ignore[misc]
+        kind.__qualname__ = f"{cls.__qualname__}.{name}"
+        setattr(cls, name, kind)
 
     @abstractmethod
     def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
@@ -78,23 +78,23 @@ class Cell(ABC):
 
         ``a`` holds one [B, H] tensor per gate (``a.f``), ``r`` one per gate of ``recurrent``, ``s`` one per
         state (``s.c``), ``p`` the cell's own parameters (``p.name``). Returns the new state, in the order of
-        ``states``, and the gates a person may look at, by name, each [B, H]. Only element-wise torch
-        operations and reductions along the feature axis, so that every engine can run it.
+        ``states``, and the gates for ``return_gates``, by name, each [B, H]. Use only element-wise torch
+        operations and reductions along the features, so that every engine can run it.
         """
 
     def initial_bias(self) -> Mapping[str, float]:
-        """Starting value of the bias of each gate; gates left out start at 0."""
+        """Starting value of the bias of each gate; the bias of other gates starts at 0."""
         return {}
 
     def own_parameters(self, hidden_size: int) -> dict[str, Tensor]:  # noqa: ARG002
-        """Starting values of parameters beside U, W and b, by name.
+        """Starting values of parameters besides U, W and b, by name.
 
         Those named ``bias…`` stay zero and untrained in a layer without biases.
         """
         return {}
 
     def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
-        """Features of each state: H, but P of a hidden state that a projection makes."""
+        """Number of features of each state: H, but P for a projected hidden state."""
         sizes = (hidden_size,) * len(self.states)
         return sizes if self.projection_size is None else (self.projection_size, *sizes[1:])
 

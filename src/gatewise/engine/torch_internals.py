@@ -1,6 +1,6 @@
 """What Gatewise uses of torch without a promise that the next version still has it.
 
-Each name stands here with the reason why no public one will do. ``tests/engine/test_torch_internals.py``
+Each name is here, with the reason why no public one will do. ``tests/engine/test_torch_internals.py``
 fails under a torch that lacks one.
 """
 
@@ -35,7 +35,7 @@ def dynamo_is_loaded() -> bool:
 def make_fx() -> Callable[..., Any]:
     """The function that records what another one does to tensors, as a graph.
 
-    It stands below ``experimental``. The public ``torch.export`` records modules, and no derivative.
+    It is below ``experimental``. The public ``torch.export`` records modules, and no derivative.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 

@@ -1,4 +1,4 @@
-/* A whole sequence of one cell, forward and backward. Generated parts stand between @ signs.
+/* A whole sequence of one cell, forward and backward. Generated parts are between @ signs.
 
    Rows are packed as gatewise.engine.packing describes: the sequences running at step t are the first sizes[t] rows of
    the state, and their rows begin at starts[t] in every array with a row per step. The threads divide the sequences
@@ -127,7 +127,7 @@ static int64_t with_before(const Sequence *q, int64_t t) {
 
 static int64_t width_of(int k) { return k == 0 ? HIDDEN : H; }
 
-/* Where state k of a row after step t stands; of a state that is not kept, there are only the last two steps. */
+/* The place of state k of a row after step t; of a state that is not kept, there are only the last two steps. */
 static T *state_after(const Sequence *q, int k, int64_t t, int64_t row) {
     return q->states[k] + (k == 0 || q->keeps_states ? q->starts[t] + row : (t & 1) * q->batch + row) * width_of(k);
 }
