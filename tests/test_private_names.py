@@ -14,8 +14,8 @@ import gatewise
 
 PACKAGE = Path(gatewise.__file__).parent
 LIBRARIES = ("pytorch_lightning", "torchmetrics", "hydra", "omegaconf", "wandb", "optuna", "torch")
-# Public in spite of their looks.
-PUBLIC = {"_replace", "_fields", "_asdict", "_field_defaults", "_exit", "_target_"}
+# Public in spite of their looks: of named tuples, of os, of Hydra's configs, and an operation of ATen.
+PUBLIC = {"_replace", "_fields", "_asdict", "_field_defaults", "_exit", "_target_", "_efficientzerotensor"}
 
 HOMES = {
     "training/lightning_internals.py": "Lightning, W&B's logger, torchmetrics",
