@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -56,20 +55,6 @@ class Task(pl.LightningModule):
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Lightning asks for the signature in every step; this one need not be worked out.
-        if "training_step" in cls.__dict__:
-            signature = inspect.signature(cls.training_step)
-            cls.training_step.__signature__ = signature  # type: ignore[attr-defined]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the hook it is in dozens of times a step, which a Module makes slow.
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     def training_loss(self, batch: Any) -> Tensor:
         """The mean loss of a training batch, with nothing measured or logged."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +41,6 @@ def make_logger(
         return None
     import wandb  # a third of a second that a run without it need not wait
 
-    _start_without_lookups()
     logger = WandbLogger(
         name=run.id,
         id=run.id,
@@ -66,29 +63,6 @@ def make_logger(
     # Lightning hands this on unset, and W&B warns on the screen that it is going away.
     logger._wandb_init.pop("anonymous", None)
     return logger
-
-
-def _start_without_lookups() -> None:
-    """Have W&B begin a run without what it looks up in vain: a tenth of a second, a third the first time.
-
-    That is the installed packages, which stay what they were for the first run of this process, and the
-    inputs of a job of W&B Launch, whose package alone can have left some.
-    """
-    from wandb import util
-    from wandb.sdk.wandb_run import Run as Begun
-
-    packages = getattr(util, "working_set", None)
-    if packages is not None and not hasattr(packages, "cache_info"):
-        util.working_set = functools.cache(lambda: list(packages()))
-    inputs = getattr(Begun, "_detect_and_apply_job_inputs", None)
-    if inputs is not None and not hasattr(inputs, "__wrapped__"):
-
-        @functools.wraps(inputs)
-        def apply(run: Any) -> None:
-            if "wandb.sdk.launch.inputs.internal" in sys.modules:
-                inputs(run)
-
-        Begun._detect_and_apply_job_inputs = apply  # type: ignore[assignment, method-assign]
 
 
 def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -> None:
