@@ -161,8 +161,8 @@ def test_it_goes_on_to_the_same_digits(argv, at, epochs, batches, due, tmp_path,
     run = stop(place, argv, at)
     checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
     assert (epochs_in(checkpoint), is_mid_epoch(checkpoint)) == (epochs, True)
-    standing = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]
-    assert (standing["batches"], standing["validation_due"]) == (batches, due)
+    place_in_epoch = checkpoint["mid_epoch"]
+    assert (place_in_epoch["batches"], place_in_epoch["validation_due"]) == (batches, due)
     place.ok("train", "resume=last", "+callbacks.mine=null")
     assert place.runs() == [run.folder]
     same(run, whole(argv, tmp_path_factory.mktemp("whole")))
@@ -186,7 +186,7 @@ def test_two_processes_go_on_to_the_same_digits(argv, at, tmp_path):
     run = stop(place, argv, at)
     checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
     assert is_mid_epoch(checkpoint)
-    assert len(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]["ranks"]) == 2
+    assert len(checkpoint["mid_epoch"]["ranks"]) == 2
     place.ok("train", "resume=last", "+callbacks.mine=null")
     same(run, Place(tmp_path / "whole").train(*argv))
 

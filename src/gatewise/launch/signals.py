@@ -1,4 +1,4 @@
-"""Signals that ask a training to end: what it has is kept, and it ends as interrupted."""
+"""Signals that request a graceful stop: what a training has is kept, and it ends as interrupted."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ class Stopped(KeyboardInterrupt):
 
 
 class Training(Protocol):
-    """What can end by itself after the step that it is in."""
+    """What can stop by itself after the step that it is in."""
 
-    leaving: bool
+    stopping: bool
+    """Whether it has begun to."""
 
-    def ask(self, number: int) -> bool:
-        """Ask for it; False where there is no step to wait for."""
+    def request_stop(self, number: int) -> bool:
+        """Request it for the signal ``number``; False where there is no step to wait for."""
         ...
 
 
 class Stop:
-    """Which signal asked for the end, if any did, and what comes of it."""
+    """Which signal requested the stop of a training, if any did, and what comes of it."""
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.training: Training | None = None
-        """What the end waits for, while it runs."""
+        """The training whose step is waited for, while it runs."""
         self.launcher: Callable[[], object] | None = None
-        """What a launcher does for the signal that asked, once the training has ended."""
+        """What a launcher does for the signal once the training has stopped."""
         self._timer: threading.Timer | None = None
         self._deadline: float | None = None
         self._ended = False
@@ -75,7 +76,7 @@ class Stop:
             theirs(number, frame)
 
     def _postponed(self, number: int) -> bool:
-        if self.training is None or not self.training.ask(number):
+        if self.training is None or not self.training.request_stop(number):
             return False
         self._deadline = time.monotonic() + PATIENCE_SECONDS
         self._timer = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), number))
@@ -86,8 +87,8 @@ class Stop:
     def _waits(self) -> bool:
         """Whether the step may still take its time, or its checkpoint is being written."""
         assert self._deadline is not None
-        leaving = self.training is not None and self.training.leaving
-        return leaving or time.monotonic() < self._deadline
+        stopping = self.training is not None and self.training.stopping
+        return stopping or time.monotonic() < self._deadline
 
     def learn(self, number: int) -> None:
         """Take up the signal that another process of the training was sent, where this one was not."""
@@ -104,7 +105,7 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Within the body the signals, and Ctrl-C, raise KeyboardInterrupt; further ones do nothing.
 
-    A training that the :class:`Stop` is told of ends its step first. A signal that someone else handles
+    The training that :class:`Stop` holds ends its step first. A signal that someone else handles
     already stays as it is, but for those of launchers, which wait for that too; so does one that is ignored
     (``nohup``). Outside of the main thread Python handles none.
     """

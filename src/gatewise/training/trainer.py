@@ -19,8 +19,9 @@ from gatewise.config.build import build
 from gatewise.runs.run import Run
 from gatewise.training.checkpoints import WholeCheckpoints
 from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
+from gatewise.training.lightning_internals import leave_signals_alone
 from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
-from gatewise.training.steps import make_interruptible
+from gatewise.training.mid_epoch import MidEpochCheckpoint
 from gatewise.training.validations import ValidationsFile
 
 
@@ -28,6 +29,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
     always: list[Callback] = [
+        MidEpochCheckpoint(run.checkpoints / "last.ckpt"),
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
@@ -50,9 +52,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     }
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
-    # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    make_interruptible(trainer, run.checkpoints / "last.ckpt")
+    leave_signals_alone(trainer)
     return trainer
 
 
