@@ -40,14 +40,17 @@ def set_logged_steps(trainer: pl.Trainer, steps: int) -> None:
 
 
 def begin_epoch_again(checkpoint: dict[str, Any], batches: int, is_last_batch: bool) -> None:
-    """Change a checkpoint from the middle of an epoch into one from its start, with ``batches`` counted.
+    """Change a checkpoint so that Lightning begins the epoch it is from, or the next one if that had ended.
 
-    ``epoch_progress``, ``epoch_loop.batch_progress``: Lightning skips the hooks that begin an epoch where
-    these counts, which are in every checkpoint, say that it has begun. Tasks and callbacks rely on them.
+    ``batches`` of it are counted.
+
+    ``epoch_progress``, ``epoch_loop.batch_progress``: where these counts, which every checkpoint holds, say
+    that an epoch has begun, Lightning skips the hooks that begin it, on which tasks and callbacks rely. Where
+    ``max_steps`` is set, it would end an epoch a second time that had ended.
     """
     loops = checkpoint["loops"]["fit_loop"]
     for count in (loops["epoch_progress"]["total"], loops["epoch_progress"]["current"]):
-        count.update(dict.fromkeys(_COUNTS, count["completed"]))
+        count.update(dict.fromkeys(_COUNTS, count["processed"]))
     progress = loops["epoch_loop.batch_progress"]
     progress["total"].update(dict.fromkeys(_COUNTS, progress["total"]["processed"]))
     progress["current"].update(dict.fromkeys(_COUNTS, batches))

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,10 @@ class MidEpochCheckpoint(pl.Callback):
         self._position: _Position | None = None
         self._before_validation: dict[str, Any] | None = None
         """The epoch's state when the validation that runs began."""
+        self._loaded: _Position | None = None
+        """Where the first epoch after a checkpoint was read begins."""
         self._resumed: dict[str, Any] | None = None
+        """What that epoch had gathered, until it is put back."""
         self._metrics: dict[str, Any] = {}
 
     @classmethod
@@ -88,9 +91,11 @@ class MidEpochCheckpoint(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._running = True
-        if self._resumed is not None:
-            place = (self._resumed[name] for name in ("batches", "is_last_batch", "validation_due"))
-            internals.continue_epoch(trainer, *place)
+        if self._loaded is not None:
+            internals.continue_epoch(
+                trainer, self._loaded.batches, self._loaded.is_last_batch, self._loaded.validation_due
+            )
+            self._loaded = None
 
     def on_train_batch_start(
         self,
@@ -120,9 +125,7 @@ class MidEpochCheckpoint(pl.Callback):
         if not _in_epoch(trainer):
             return
         if self._resumed is not None:
-            self._position = _Position(
-                self._resumed["batches"], self._resumed["is_last_batch"], is_counted=False
-            )
+            self._position = replace(_position(self._resumed), is_counted=False)
             self._restore(trainer, pl_module)
         if self._position is not None:
             self._position.validation_due = True
@@ -213,7 +216,7 @@ class MidEpochCheckpoint(pl.Callback):
         task: Any = trainer.lightning_module
         own: dict[str, Any] = {"random": _generators(trainer.strategy.root_device)}
         own.update(task.epoch_state())
-        if not _completes_step(trainer, position.batches, position.is_last_batch):
+        if not _completes_step(trainer, position):
             own["gradients"] = [parameter.grad for parameter in task.parameters()]
         ranks: list[Any] = [own]
         if trainer.world_size > 1:
@@ -241,18 +244,18 @@ class MidEpochCheckpoint(pl.Callback):
         earlier = internals.state_of_earlier_versions(checkpoint)
         self._metrics = checkpoint.get(_METRICS, earlier.get("metrics", {}))
         self._resumed = _mid_epoch_state(checkpoint)
-        if self._resumed is not None:
-            internals.begin_epoch_again(checkpoint, self._resumed["batches"], self._resumed["is_last_batch"])
+        self._loaded = _Position(0) if self._resumed is None else _position(self._resumed)
+        internals.begin_epoch_again(checkpoint, self._loaded.batches, self._loaded.is_last_batch)
 
     def _restore(self, trainer: pl.Trainer, task: Any) -> None:
         """Put the epoch, which Lightning has begun like any other, where it was stopped."""
         resumed, self._resumed = self._resumed, None
         assert resumed is not None
         internals.forget_validation(trainer)
-        place = resumed["batches"], resumed["is_last_batch"]
-        counts_now = not trainer.validating and not resumed.get("step_is_counted", True)
+        position = _position(resumed)
+        is_counted_now = not trainer.validating and not position.is_counted
         internals.set_logged_steps(
-            trainer, resumed["stepped"] + (counts_now and _completes_step(trainer, *place))
+            trainer, resumed["stepped"] + (is_counted_now and _completes_step(trainer, position))
         )
         ranks = resumed["ranks"]
         task.load_epoch_state(ranks)
@@ -302,10 +305,20 @@ def _in_epoch(trainer: pl.Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
 
 
-def _completes_step(trainer: pl.Trainer, batches: int, is_last_batch: bool) -> bool:
-    """Whether the optimizer takes a step with the last of so many batches, and no gradients wait for more."""
+def _position(state: Mapping[str, Any]) -> _Position:
+    """The place that a checkpoint's state tells; earlier versions saved where all was counted."""
+    return _Position(
+        state["batches"],
+        state["is_last_batch"],
+        state["validation_due"],
+        state.get("step_is_counted", True),
+    )
+
+
+def _completes_step(trainer: pl.Trainer, position: _Position) -> bool:
+    """Whether the optimizer has taken a step with the last batch, and no gradients wait for more."""
     accumulated: int = trainer.accumulate_grad_batches
-    return is_last_batch or batches % accumulated == 0
+    return position.is_last_batch or position.batches % accumulated == 0
 
 
 def _generators(device: torch.device) -> dict[str, Any]:
