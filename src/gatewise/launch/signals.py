@@ -68,12 +68,12 @@ class Stop:
         self._ended = True
         raise KeyboardInterrupt
 
-    def hand_on(self, theirs: Handler, number: int, frame: FrameType | None) -> None:
-        """As :meth:`handle`, for a signal that a launcher answers: it does when the training has ended."""
+    def hand_on(self, launchers: Handler, number: int, frame: FrameType | None) -> None:
+        """As :meth:`handle`, for a launcher's signal: its handler is called once the training has ended."""
         if self._deadline is None and self._postponed(number):
-            self.launcher = functools.partial(theirs, number, frame)
+            self.launcher = functools.partial(launchers, number, frame)
         elif self._deadline is None or not self._waits():
-            theirs(number, frame)
+            launchers(number, frame)
 
     def _postponed(self, number: int) -> bool:
         if self.training is None or not self.training.request_stop(number):
@@ -105,25 +105,25 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Within the body the signals, and Ctrl-C, raise KeyboardInterrupt; further ones do nothing.
 
-    The training that :class:`Stop` holds ends its step first. A signal that someone else handles
-    already stays as it is, but for those of launchers, which wait for that too; so does one that is ignored
-    (``nohup``). Outside of the main thread Python handles none.
+    A training that the :class:`Stop` is given ends its step first. A signal that is ignored (``nohup``) or
+    has a handler already stays as it is, but for a launcher's, whose handler is called after that step.
+    Outside of the main thread Python handles none.
     """
     stop = Stop()
     before: dict[signal.Signals, Handler | int | None] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (*SIGNALS, *LAUNCHERS_SIGNALS, signal.SIGINT):
-            theirs = signal.getsignal(number)
-            free = signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
-            # One of ours belongs to a sweep that this training is a part of.
-            ours = isinstance(getattr(theirs, "__self__", None), Stop)
+            existing = signal.getsignal(number)
+            default = signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
+            # That of a sweep, which this training is a part of.
+            is_a_stops = isinstance(getattr(existing, "__self__", None), Stop)
             handler: Handler | None = None
-            if (theirs == free and number != signal.SIGUSR2) or ours:
+            if (existing == default and number != signal.SIGUSR2) or is_a_stops:
                 handler = stop.handle
-            elif number in LAUNCHERS_SIGNALS and callable(theirs):
-                handler = functools.partial(stop.hand_on, theirs)
+            elif number in LAUNCHERS_SIGNALS and callable(existing):
+                handler = functools.partial(stop.hand_on, existing)
             if handler is not None:
-                before[number] = theirs
+                before[number] = existing
                 signal.signal(number, handler)
     try:
         yield stop
