@@ -18,8 +18,9 @@ LIBRARIES = ("pytorch_lightning", "torchmetrics", "hydra", "omegaconf", "wandb",
 PUBLIC = {"_replace", "_fields", "_asdict", "_field_defaults", "_exit", "_target_", "_efficientzerotensor"}
 
 HOMES = {
-    "training/lightning_internals.py": "Lightning, W&B's logger, torchmetrics",
-    "config/hydra_internals.py": "Hydra, OmegaConf, and argparse by way of Hydra",
+    "training/lightning_internals.py": "Lightning",
+    "tasks/scores.py": "torchmetrics",
+    "config/hydra_internals.py": "Hydra",
     "sweeps/optuna_internals.py": "Optuna",
     "engine/torch_internals.py": "torch",
 }

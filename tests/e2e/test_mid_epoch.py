@@ -62,6 +62,8 @@ TEXT = [
 ONCE = "trainer.val_check_interval=1.0"
 HALVES = "trainer.val_check_interval=0.5"
 THREE = "trainer.accumulate_grad_batches=3"  # eight batches are three steps, of which the last has two
+STEPS = ["trainer.max_epochs=-1", "+trainer.max_steps=20", "scheduler=step", "scheduler.step_size=1"]
+OVERFIT = ["+trainer.overfit_batches=4"]
 EVERY_OTHER = ["trainer.check_val_every_n_epoch=2", "scheduler=plateau"]
 CASES = {
     # settings, where the signal comes, batches of the epoch that are behind it, whether validation is due
@@ -81,6 +83,11 @@ CASES = {
     "speech, last batch of a step": ([*SPEECH, THREE], {"batch": [1, 5]}, 1, 6, False),
     "speech, epochs without validation": ([*SPEECH, *EVERY_OTHER], {"batch": [2, 3]}, 2, 4, False),
     "text, fewer batches": ([*TEXT, ONCE, "trainer.limit_train_batches=4"], {"step": 5}, 1, 2, False),
+    "speech, one batch is left": (SPEECH, {"step": 14}, 1, 7, False),
+    "speech, a number of steps": ([*SPEECH[:2], *STEPS], {"step": 12}, 1, 5, False),
+    "speech, a number of steps, first step": ([*SPEECH[:2], *STEPS], {"validation": [2, 1]}, 2, 0, False),
+    # Whose loader has no sampler that can leave out batches.
+    "speech, the same batches in all epochs": ([*SPEECH, *OVERFIT], {"step": 6}, 1, 3, False),
     "text, in a validation in mid-epoch": ([*TEXT, HALVES], {"validation": [3, 1]}, 1, 3, True),
 }  # fmt: skip
 
@@ -161,8 +168,8 @@ def test_it_goes_on_to_the_same_digits(argv, at, epochs, batches, due, tmp_path,
     run = stop(place, argv, at)
     checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
     assert (epochs_in(checkpoint), is_mid_epoch(checkpoint)) == (epochs, True)
-    standing = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]
-    assert (standing["batches"], standing["validation_due"]) == (batches, due)
+    place_in_epoch = checkpoint["mid_epoch"]
+    assert (place_in_epoch["batches"], place_in_epoch["validation_due"]) == (batches, due)
     place.ok("train", "resume=last", "+callbacks.mine=null")
     assert place.runs() == [run.folder]
     same(run, whole(argv, tmp_path_factory.mktemp("whole")))
@@ -186,7 +193,7 @@ def test_two_processes_go_on_to_the_same_digits(argv, at, tmp_path):
     run = stop(place, argv, at)
     checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
     assert is_mid_epoch(checkpoint)
-    assert len(checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["mid_epoch"]["ranks"]) == 2
+    assert len(checkpoint["mid_epoch"]["ranks"]) == 2
     place.ok("train", "resume=last", "+callbacks.mine=null")
     same(run, Place(tmp_path / "whole").train(*argv))
 
@@ -231,6 +238,18 @@ def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
     checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
     assert is_mid_epoch(checkpoint)
     assert checkpoint["global_step"] == (8 if settings == PERIODIC["by steps"] else 9)
+    place.ok("train", "resume=last", "+callbacks.mine=null")
+    same(run, whole(argv, tmp_path_factory.mktemp("whole")))
+
+
+@pytest.mark.slow
+def test_a_number_of_steps_goes_on_from_the_end_of_an_epoch(tmp_path, tmp_path_factory):
+    place, argv = Place(tmp_path / "work"), [*SPEECH[:2], *STEPS]
+    words = ["+callbacks.mine._target_=stopping.At", "+callbacks.mine.step=9", "+callbacks.mine.signal=null"]
+    assert place("train", "wandb.mode=disabled", *argv, *words).code != 0
+    run = place.last()
+    checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
+    assert (epochs_in(checkpoint), is_mid_epoch(checkpoint)) == (1, False)
     place.ok("train", "resume=last", "+callbacks.mine=null")
     same(run, whole(argv, tmp_path_factory.mktemp("whole")))
 

@@ -1,14 +1,11 @@
 """The W&B side of a run, offline."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from gatewise.runs.run import Run
 from gatewise.training.wandb import describe, finish, make_logger
 
 
@@ -62,21 +59,3 @@ def test_an_offline_run(run, tmp_path, monkeypatch, capfd):
     assert written.stat().st_size > 0
     assert not (tmp_path / "wandb").exists()  # nothing in the working folder
     assert capfd.readouterr() == ("", "")  # W&B's advice stays off the screen
-
-
-def test_packages_are_looked_up_once_and_launch_is_left_alone(run, tmp_path, monkeypatch):
-    looked_up = []
-    packages = [wandb.util.InstalledDistribution("torch", "1.2.3")]
-    monkeypatch.setattr(wandb.util, "working_set", lambda: looked_up.append(1) or iter(packages))
-    monkeypatch.chdir(tmp_path)
-    for module in [name for name in sys.modules if name.startswith("wandb.sdk.launch")]:
-        monkeypatch.delitem(sys.modules, module)
-    for number in range(2):
-        one = Run(run.folder / str(number))
-        one.folder.mkdir()
-        logger = make_logger(one)
-        begun = logger.experiment
-        finish([logger], 0)
-        assert (Path(begun.dir) / "requirements.txt").read_text().split() == ["torch==1.2.3"]
-    assert looked_up == [1]
-    assert not any(name.startswith("wandb.sdk.launch.inputs") for name in sys.modules)

@@ -19,7 +19,6 @@ from gatewise.data.module import SequenceDataModule
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
 from gatewise.training.session import prepare
-from gatewise.training.steps import skip_empty_hooks
 from gatewise.training.trainer import make_trainer
 
 ROUNDS = 9
@@ -93,7 +92,6 @@ def _lightning_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -
         run = Run.create(Path(folder), "bench", config, [], {})
         trainer = make_trainer(config, run)
         watch = _Stopwatch()
-        skip_empty_hooks(watch)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         # Last among the callbacks, so that what they do in a step is counted.
         callbacks.append(watch)

@@ -84,10 +84,10 @@ def all_ranks(run: Run, count: int, module: str, pruned: bool = False) -> Iterat
         finally:
             _leave_group()  # ddp on one device makes one too
         return
-    ours = dict(zip(PLACE_IN_GROUP, ("127.0.0.1", str(_free_port()), str(count), "0", "0"), strict=True))
+    place = dict(zip(PLACE_IN_GROUP, ("127.0.0.1", str(_free_port()), str(count), "0", "0"), strict=True))
     others: list[subprocess.Popen[bytes]] = []
     ended = threading.Event()
-    os.environ.update(ours)
+    os.environ.update(place)
     try:
         for rank in range(1, count):
             with (run.folder / f"log_rank{rank}.txt").open("ab") as log:

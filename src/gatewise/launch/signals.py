@@ -1,4 +1,4 @@
-"""Signals that ask a training to end: what it has is kept, and it ends as interrupted."""
+"""Signals that request a graceful stop: what a training has is kept, and it ends as interrupted."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ class Stopped(KeyboardInterrupt):
 
 
 class Training(Protocol):
-    """What can end by itself after the step that it is in."""
+    """What can stop by itself after the step that it is in."""
 
-    leaving: bool
+    stopping: bool
+    """Whether it has begun to."""
 
-    def ask(self, number: int) -> bool:
-        """Ask for it; False where there is no step to wait for."""
+    def request_stop(self, number: int) -> bool:
+        """Request it for the signal ``number``; False where there is no step to wait for."""
         ...
 
 
 class Stop:
-    """Which signal asked for the end, if any did, and what comes of it."""
+    """Which signal requested the stop of a training, if any did, and what comes of it."""
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.training: Training | None = None
-        """What the end waits for, while it runs."""
+        """The training whose step is waited for, while it runs."""
         self.launcher: Callable[[], object] | None = None
-        """What a launcher does for the signal that asked, once the training has ended."""
+        """What a launcher does for the signal once the training has stopped."""
         self._timer: threading.Timer | None = None
         self._deadline: float | None = None
         self._ended = False
@@ -67,15 +68,15 @@ class Stop:
         self._ended = True
         raise KeyboardInterrupt
 
-    def hand_on(self, theirs: Handler, number: int, frame: FrameType | None) -> None:
-        """As :meth:`handle`, for a signal that a launcher answers: it does when the training has ended."""
+    def hand_on(self, launchers: Handler, number: int, frame: FrameType | None) -> None:
+        """As :meth:`handle`, for a launcher's signal: its handler is called once the training has ended."""
         if self._deadline is None and self._postponed(number):
-            self.launcher = functools.partial(theirs, number, frame)
+            self.launcher = functools.partial(launchers, number, frame)
         elif self._deadline is None or not self._waits():
-            theirs(number, frame)
+            launchers(number, frame)
 
     def _postponed(self, number: int) -> bool:
-        if self.training is None or not self.training.ask(number):
+        if self.training is None or not self.training.request_stop(number):
             return False
         self._deadline = time.monotonic() + PATIENCE_SECONDS
         self._timer = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), number))
@@ -86,8 +87,8 @@ class Stop:
     def _waits(self) -> bool:
         """Whether the step may still take its time, or its checkpoint is being written."""
         assert self._deadline is not None
-        leaving = self.training is not None and self.training.leaving
-        return leaving or time.monotonic() < self._deadline
+        stopping = self.training is not None and self.training.stopping
+        return stopping or time.monotonic() < self._deadline
 
     def learn(self, number: int) -> None:
         """Take up the signal that another process of the training was sent, where this one was not."""
@@ -104,25 +105,25 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Within the body the signals, and Ctrl-C, raise KeyboardInterrupt; further ones do nothing.
 
-    A training that the :class:`Stop` is told of ends its step first. A signal that someone else handles
-    already stays as it is, but for those of launchers, which wait for that too; so does one that is ignored
-    (``nohup``). Outside of the main thread Python handles none.
+    A training that the :class:`Stop` is given ends its step first. A signal that is ignored (``nohup``) or
+    has a handler already stays as it is, but for a launcher's, whose handler is called after that step.
+    Outside of the main thread Python handles none.
     """
     stop = Stop()
     before: dict[signal.Signals, Handler | int | None] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (*SIGNALS, *LAUNCHERS_SIGNALS, signal.SIGINT):
-            theirs = signal.getsignal(number)
-            free = signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
-            # One of ours belongs to a sweep that this training is a part of.
-            ours = isinstance(getattr(theirs, "__self__", None), Stop)
+            existing = signal.getsignal(number)
+            default = signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
+            # That of a sweep, which this training is a part of.
+            is_a_stops = isinstance(getattr(existing, "__self__", None), Stop)
             handler: Handler | None = None
-            if (theirs == free and number != signal.SIGUSR2) or ours:
+            if (existing == default and number != signal.SIGUSR2) or is_a_stops:
                 handler = stop.handle
-            elif number in LAUNCHERS_SIGNALS and callable(theirs):
-                handler = functools.partial(stop.hand_on, theirs)
+            elif number in LAUNCHERS_SIGNALS and callable(existing):
+                handler = functools.partial(stop.hand_on, existing)
             if handler is not None:
-                before[number] = theirs
+                before[number] = existing
                 signal.signal(number, handler)
     try:
         yield stop

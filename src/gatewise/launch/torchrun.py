@@ -3,7 +3,7 @@
 Each process is given the same command. That of rank 0 makes the run and tells the others where it is, and
 where they meet. After a process was lost, torchrun starts all of them again, without a word by which they
 could tell this time from the one before: its agents count restarts apart, and its store still has what the
-lost ones wrote. So each process draws a name for itself, and heeds rank 0 only where it is called by it.
+lost ones wrote. So each process draws a name for itself, and follows rank 0 only where it is called by it.
 """
 
 from __future__ import annotations

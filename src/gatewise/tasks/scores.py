@@ -117,6 +117,7 @@ class EpochScores(nn.Module):
                     else:
                         for key, value in values.items():
                             setattr(metric, key, value)
+                    # Private to torchmetrics: else it warns that nothing was ever added.
                     metric._update_count += count
         if len(states) > 1:
             self.gather()

@@ -14,6 +14,9 @@ from gatewise.runs.files import replacing
 
 _LIGHTNING = "pytorch-lightning_version"
 
+AND_STOP = {"and_stop": True}
+"""As ``storage_options``: raise KeyboardInterrupt once the checkpoint is written."""
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside the old one, then puts it in its place.
@@ -26,8 +29,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         self,
         checkpoint: dict[str, Any],
         path: Any,
-        storage_options: Any = None,  # noqa: ARG002
+        storage_options: Any = None,
     ) -> None:
+        """Write a checkpoint, and with ``AND_STOP`` end the training with it.
+
+        Lightning has its processes wait for each other behind this; some may be where they cannot.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # By way of memory: torch hides a full disk behind an error of its own.
@@ -35,6 +42,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, content)
         with replacing(path) as file:
             file.write(content.getbuffer())
+        if storage_options == AND_STOP:
+            raise KeyboardInterrupt
 
     def load_checkpoint(
         self,

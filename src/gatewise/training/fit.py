@@ -10,7 +10,6 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, Timer
-from pytorch_lightning.loggers import WandbLogger
 
 from gatewise.data.module import SequenceDataModule
 from gatewise.launch.signals import Stop
@@ -22,8 +21,7 @@ from gatewise.tasks import Task
 from gatewise.training import wandb
 from gatewise.training.epochs import StopTogether
 from gatewise.training.loggers import MetricsFile
-from gatewise.training.mid_epoch import InterruptibleEpochs, epochs_in, is_mid_epoch
-from gatewise.training.steps import KNOWN
+from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen as console
 
@@ -50,10 +48,10 @@ def fit_and_test(
             run.save_facts(data.facts)
             console.print_head(run, config, data.describe())
             for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
+                if isinstance(logger, wandb.RunLogger):
                     wandb.start(logger, run)
                     wandb.describe(logger, config, task.monitor, task.mode)
-        with _told_to(trainer, stop):
+        with _graceful_stop(trainer, stop):
             seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
         if config.test and (pruning is None or pruning.reason is None):
@@ -82,13 +80,7 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
         metrics_file.drop_from(epochs_in(checkpoint) if checkpoint else 0)
-    mid_epoch = checkpoint is not None and is_mid_epoch(checkpoint)
-    if mid_epoch and not isinstance(trainer.fit_loop.epoch_loop, InterruptibleEpochs):
-        raise ValueError(
-            f"{last}: from the middle of an epoch, which pytorch-lightning {KNOWN}* can go on with, and this "
-            f"is {pl.__version__}: install the version that {run.folder}/summary.json names"
-        )
-    if checkpoint is not None and not mid_epoch and _had_stopped(checkpoint, callbacks):
+    if checkpoint is not None and not is_mid_epoch(checkpoint) and _had_stopped(checkpoint, callbacks):
         # Killed after it had stopped early: one more epoch would make it another training.
         task.load_state_dict(checkpoint["state_dict"])
         return {}
@@ -100,19 +92,19 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
 
 
 @contextlib.contextmanager
-def _told_to(trainer: pl.Trainer, stop: Stop | None) -> Iterator[None]:
-    """Have a training end after its step where a signal asks for it, here or in another process of it."""
-    epochs = trainer.fit_loop.epoch_loop
-    if stop is None or not isinstance(epochs, InterruptibleEpochs):
+def _graceful_stop(trainer: pl.Trainer, stop: Stop | None) -> Iterator[None]:
+    """Have a training end after its step where a signal requests it, here or in another process of it."""
+    training = MidEpochCheckpoint.of(trainer)
+    if stop is None or training is None:
         yield
         return
-    stop.training = epochs
+    stop.training = training
     try:
         yield
-        if epochs.asked:
+        if training.requested:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        stop.learn(epochs.asked)
+        stop.learn(training.requested)
         raise
     finally:
         stop.training = None

@@ -91,7 +91,7 @@ class RowsBeforeCheckpoints(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         # The step under which Lightning logs an epoch's end.
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+        step = trainer.global_step - 1
         logged = trainer.callback_metrics.items()
         values = {name: float(value) for name, value in logged if name.startswith(("train/", "val/"))}
         self.file.log_metrics({**values, "epoch": trainer.current_epoch}, step)

@@ -1,9 +1,7 @@
-"""An epoch that is left after any of its steps, and gone on with there to the same digits.
+"""An epoch that is stopped after any of its steps, and resumed there to the same digits.
 
-Lightning restores how far an epoch had come, but not what its steps had gathered, nor the draws to come, nor
-where its data stood, and it skips the hooks that begin an epoch. Here a resumed epoch begins like any other
-and is then put where it was left. The loop is no part of Lightning's interface: see
-:func:`gatewise.training.steps.make_interruptible`.
+Lightning restores how far an epoch had come, but not what its steps had gathered, nor the state of the random
+number generators, nor the place in its data. A callback keeps these, with what every process has of them.
 """
 
 from __future__ import annotations
@@ -12,191 +10,255 @@ import math
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
-from pytorch_lightning.loops.fetchers import _DataFetcher
-from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from pytorch_lightning.trainer.states import RunningStage, TrainerFn
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import CombinedLoader
 
 from gatewise.settings import NotNegative, checked
+from gatewise.training import lightning_internals as internals
+from gatewise.training.checkpoints import AND_STOP
 
-_KEY = "mid_epoch"
+_KEY, _METRICS = "mid_epoch", "callback_metrics"
 _SAVE, _STOP = 1, 100
-"""What processes tell each other: that it is time for a checkpoint; to stop, added to a signal's number."""
+"""What processes request of each other: a checkpoint; to stop, added to a signal's number."""
 
 
-class InterruptibleEpochs(_TrainingEpochLoop):
-    """The steps of an epoch; between two of them it saves when it is time, and stops when asked to.
+@dataclass
+class _Position:
+    """A place in an epoch: after ``batches`` batches."""
 
-    All processes do so after the same step. ``last`` is the checkpoint that is written.
+    batches: int
+    is_last_batch: bool = False
+    validation_due: bool | None = False
+    """None where Lightning has not come to decide it."""
+    is_counted: bool = True
+    """Whether Lightning has counted the last batch for its loggers."""
+
+
+class MidEpochCheckpoint(pl.Callback):
+    """Saves a checkpoint between two steps when it is time, and stops there when that is requested.
+
+    All processes do so after the same step. A training that is given the checkpoint, which is written to
+    ``last``, resumes there. It has to be the first of the callbacks: to the others an epoch that was resumed
+    is like any other.
     """
 
-    def __init__(self, trainer: pl.Trainer, last: Path) -> None:
-        replaced = trainer.fit_loop.epoch_loop
-        super().__init__(trainer, replaced.min_steps, replaced.max_steps)
-        self.val_loop = _Validation(
-            trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
-        )
+    def __init__(self, last: Path) -> None:
         self.last = last
-        self.asked = 0
-        """The signal that asks for the end; 0 for none."""
-        self.leaving = False
+        self.requested = 0
+        """The signal that requests the end; 0 for none."""
+        self.stopping = False
         """Whether it has begun to stop."""
-        self.before_validation: dict[str, Any] | None = None
-        """Where the epoch stood before the validation that runs."""
         self._period = self._due = math.inf
         self._running = False
-        self._alone = True
+        self._position: _Position | None = None
+        self._before_validation: dict[str, Any] | None = None
+        """The epoch's state when the validation that runs began."""
+        self._loaded: _Position | None = None
+        """Where the first epoch after a checkpoint was read begins."""
         self._resumed: dict[str, Any] | None = None
+        """What that epoch had gathered, until it is put back."""
         self._metrics: dict[str, Any] = {}
-        self._validation_due = False
+
+    @classmethod
+    def of(cls, trainer: pl.Trainer) -> MidEpochCheckpoint | None:
+        """That of a Trainer, where it has one."""
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return next((callback for callback in callbacks if isinstance(callback, cls)), None)
 
     def save_every(self, seconds: float) -> None:
         """Save when so many seconds have passed from now, and again and again."""
         self._period, self._due = seconds, time.monotonic() + seconds
 
-    def ask(self, number: int) -> bool:
+    def request_stop(self, number: int) -> bool:
         """Stop after this step, for the signal ``number``; False where there is no step to wait for."""
         if self._running:
-            self.asked = number
+            self.requested = number
         return self._running
 
-    # ---- leaving
+    # ---- where the epoch is
 
-    def advance(self, data_fetcher: _DataFetcher) -> None:
-        if self._validation_due:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        # What a callback looks up that has no new value in an epoch without a validation.
+        trainer.callback_metrics.update(self._metrics)
+        self._metrics = {}
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self._running = True
+        if self._loaded is not None:
+            internals.continue_epoch(
+                trainer, self._loaded.batches, self._loaded.is_last_batch, self._loaded.validation_due
+            )
+            self._loaded = None
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        self._position = _Position(batch_idx)
+        if self._resumed is not None:
+            with internals.before_batch(trainer):
+                self._restore(trainer, pl_module)
+        if trainer.world_size > 1 or self.requested or time.monotonic() >= self._due:
+            self._save_or_stop(trainer, self._agreed(trainer))
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        self._position = _Position(batch_idx + 1, trainer.is_last_batch, None, False)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not _in_epoch(trainer):
             return
-        if not self._alone:
-            self._attend(self._agreed())
-        elif self.asked or time.monotonic() >= self._due:
-            self._attend(self._wish())
-        super().advance(data_fetcher)
+        if self._resumed is not None:
+            self._position = replace(_position(self._resumed), is_counted=False)
+            self._restore(trainer, pl_module)
+        if self._position is not None:
+            self._position.validation_due = True
+            self._before_validation = {**self._state(trainer, self._position), "in_validation": True}
 
-    def _broadcast_sigterm_tensor(self) -> None:
-        """Lightning's own agreement of the processes, in every step; ours has been made."""
+    def on_validation_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        if self.requested and self._before_validation is not None and trainer.is_global_zero:
+            self._stop_in_validation(trainer)
 
-    def _wish(self) -> int:
-        return _STOP + self.asked if self.asked else _SAVE if time.monotonic() >= self._due else 0
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        # The callbacks after this one take notice of the result: it is too late to begin it anew.
+        self._before_validation = None
+        if self._position is not None:
+            self._position.validation_due = False
 
-    def _agreed(self) -> int:
-        wish = torch.tensor(self._wish(), device=self.trainer.strategy.root_device)
-        torch.distributed.all_reduce(wish, op=torch.distributed.ReduceOp.MAX)
-        return int(wish)
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._resumed is not None:
+            self._restore(trainer, pl_module)  # all was done but the hooks that end the epoch
+        self._position = None
 
-    def _attend(self, wish: int) -> None:
-        """Between two steps: do what is wished. Raises KeyboardInterrupt where that is to stop."""
-        if wish == 0:
-            return
-        self.leaving = wish >= _STOP
-        if self.global_step > 0:
-            self.trainer.save_checkpoint(self.last)
-        self._due = time.monotonic() + self._period
-        if self.leaving:
-            self.asked = wish - _STOP
-            raise KeyboardInterrupt
-
-    def leave_validation(self) -> None:
-        """Between two batches of a validation: stop where that is asked for; it is begun anew then.
-
-        The other processes are not asked, as they ask nobody here: they end with this one.
-        """
-        trainer = self.trainer
-        if self.before_validation is None or not trainer.is_global_zero:
-            return
-        if isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
-            self.leaving = True
-            trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(False), self.last)
-            raise KeyboardInterrupt
-
-    def teardown(self) -> None:
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
         self._running = False
-        super().teardown()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        self._running = False
+
+    # ---- saving and stopping
+
+    def _request(self) -> int:
+        return _STOP + self.requested if self.requested else _SAVE if time.monotonic() >= self._due else 0
+
+    def _agreed(self, trainer: pl.Trainer) -> int:
+        """The most that any of the processes requests."""
+        if trainer.world_size == 1:
+            return self._request()
+        request = torch.tensor(self._request(), device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(request, op=torch.distributed.ReduceOp.MAX)
+        return int(request)
+
+    def _save_or_stop(self, trainer: pl.Trainer, request: int) -> None:
+        """Do what is requested. Raises KeyboardInterrupt where that is to stop."""
+        if request == 0:
+            return
+        self.stopping = request >= _STOP
+        if trainer.global_step > 0:
+            trainer.save_checkpoint(self.last, weights_only=False)
+        self._due = time.monotonic() + self._period
+        if self.stopping:
+            self.requested = request - _STOP
+            raise KeyboardInterrupt
+
+    def _stop_in_validation(self, trainer: pl.Trainer) -> None:
+        """Stop between two batches of a validation, which is begun anew when the training is resumed.
+
+        The other processes may have more batches or fewer; they are not asked and end with this one.
+        """
+        if isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+            self.stopping = True
+            trainer.save_checkpoint(self.last, weights_only=False, storage_options=AND_STOP)
 
     # ---- what is kept
 
-    def on_save_checkpoint(self) -> dict[str, Any]:
-        state = super().on_save_checkpoint()
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        if epochs.started > epochs.processed:
-            state[_KEY] = self.before_validation or self.standing()
-        # What a callback looks up that has no new value in an epoch without a validation.
-        known = self.trainer._logger_connector._callback_metrics
-        state["metrics"] = {name: torch.as_tensor(value).detach().cpu() for name, value in known.items()}
-        return state
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        if self._position is not None:
+            checkpoint[_KEY] = self._before_validation or self._state(trainer, self._position)
+        known = trainer.callback_metrics
+        checkpoint[_METRICS] = {name: torch.as_tensor(value).detach().cpu() for name, value in known.items()}
 
-    def standing(self, validation_due: bool = False) -> dict[str, Any]:
+    def _state(self, trainer: pl.Trainer, position: _Position) -> dict[str, Any]:
         """How far the epoch is and what every process has of it, as plain values; all have to ask for it."""
-        trainer: Any = self.trainer
-        now: Any = self.batch_progress.current
-        stepped = self._batches_that_stepped
-        # A ModelCheckpoint may ask at the end of a step or of its validation, before the loop has counted it.
-        ending = now.processed > now.completed
-        if ending:
-            fetcher = trainer.fit_loop._data_fetcher
-            assert fetcher is not None
-            validation_due = self._should_check_val_fx(fetcher)
-        if (ending or trainer.validating) and not validation_due and not self._should_accumulate():
-            stepped += 1
+        task: Any = trainer.lightning_module
         own: dict[str, Any] = {"random": _generators(trainer.strategy.root_device)}
-        own.update(trainer.lightning_module.epoch_state())
-        if self._should_accumulate():
-            own["gradients"] = [parameter.grad for parameter in trainer.lightning_module.parameters()]
+        own.update(task.epoch_state())
+        if not _completes_step(trainer, position):
+            own["gradients"] = [parameter.grad for parameter in task.parameters()]
         ranks: list[Any] = [own]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
             torch.distributed.all_gather_object(ranks, own)
         return {
-            "batches": now.processed,
-            "is_last_batch": self.batch_progress.is_last_batch,
-            "validation_due": validation_due,
-            "stepped": stepped,
+            "batches": position.batches,
+            "is_last_batch": position.is_last_batch,
+            "validation_due": position.validation_due,
+            "stepped": internals.logged_steps(trainer),
+            "step_is_counted": position.is_counted,
             "ranks": ranks,
         }
 
-    # ---- coming back
+    # ---- resuming
 
-    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
-        super().on_load_checkpoint(state_dict)
-        self._resumed, self._metrics = state_dict.get(_KEY), state_dict.get("metrics", {})
-        if self._resumed is not None:
-            # Not begun, that is: Lightning begins it with all its hooks.
-            begun = self.trainer.fit_loop.epoch_progress
-            for count in (begun.total, begun.current):
-                _set_all(count, count.completed)
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        earlier = internals.state_of_earlier_versions(checkpoint)
+        self._metrics = checkpoint.get(_METRICS, earlier.get("metrics", {}))
+        self._resumed = _mid_epoch_state(checkpoint)
+        self._loaded = _Position(0) if self._resumed is None else _position(self._resumed)
+        internals.begin_epoch_again(checkpoint, self._loaded.batches, self._loaded.is_last_batch)
 
-    def reset(self) -> None:
-        resumed = self._resumed
-        if resumed is not None:
-            self.restarting = False
-        super().reset()
-        if resumed is not None:
-            _set_all(self.batch_progress.current, resumed["batches"])
-            _set_all(self.batch_progress.total, self.batch_progress.total.ready)
-            self.batch_progress.is_last_batch = resumed["is_last_batch"]
-            self._batches_that_stepped = resumed["stepped"]
-            self._validation_due = resumed["validation_due"]
-
-    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+    def _restore(self, trainer: pl.Trainer, task: Any) -> None:
+        """Put the epoch, which Lightning has begun like any other, where it was stopped."""
         resumed, self._resumed = self._resumed, None
-        trainer = self.trainer
-        if resumed is not None and not resumed["is_last_batch"]:
-            _skip(data_fetcher, resumed["batches"])
-        super().on_run_start(data_fetcher)
-        self._alone, self._running = trainer.world_size == 1, True
-        trainer._logger_connector._callback_metrics.update(self._metrics)
-        self._metrics = {}
-        if resumed is not None:
-            self._restore(resumed["ranks"])
-
-    def _restore(self, ranks: list[dict[str, Any]]) -> None:
-        trainer: Any = self.trainer
-        task = trainer.lightning_module
+        assert resumed is not None
+        internals.forget_validation(trainer)
+        position = _position(resumed)
+        is_counted_now = not trainer.validating and not position.is_counted
+        internals.set_logged_steps(
+            trainer, resumed["stepped"] + (is_counted_now and _completes_step(trainer, position))
+        )
+        ranks = resumed["ranks"]
         task.load_epoch_state(ranks)
         own = ranks[trainer.global_rank % len(ranks)]
         same = len(ranks) == trainer.world_size
@@ -204,41 +266,12 @@ class InterruptibleEpochs(_TrainingEpochLoop):
             for parameter, gradient in zip(task.parameters(), own["gradients"], strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
         _set_generators(own["random"], trainer.strategy.root_device)
+        if trainer.validating and not resumed.get("in_validation"):
+            # They are from before its loader began to iterate, for which it draws a number.
+            iter(CombinedLoader(trainer.val_dataloaders, "sequential"))
         if not same:
             # Two processes that go on from the draws of one would draw the same.
             pl.seed_everything(int(torch.randint(2**31, ())) + trainer.global_rank, verbose=False)
-
-    @property
-    def done(self) -> bool:
-        return not self._validation_due and super().done
-
-    def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
-        if self._validation_due:
-            self._validation_due = False
-            return True
-        return super()._should_check_val_fx(data_fetcher)
-
-
-class _Validation(_EvaluationLoop):
-    """The validation in or after an epoch, which can be left between two batches."""
-
-    def run(self) -> list[Any]:
-        epochs = self.trainer.fit_loop.epoch_loop
-        if isinstance(epochs, InterruptibleEpochs) and not self.trainer.sanity_checking:
-            epochs.before_validation = epochs.standing(validation_due=True)
-        shown: list[Any] = super().run()
-        return shown
-
-    def _evaluation_step(self, *batch: Any) -> None:
-        epochs: Any = self.trainer.fit_loop.epoch_loop
-        if epochs.asked:
-            epochs.leave_validation()
-        super()._evaluation_step(*batch)
-
-    def on_run_end(self) -> list[Any]:
-        # From here on callbacks take notice of the result: too late to begin it anew.
-        self.trainer.fit_loop.epoch_loop.before_validation = None  # type: ignore[attr-defined]
-        return super().on_run_end()
 
 
 class TimedCheckpoint(pl.Callback):
@@ -249,9 +282,9 @@ class TimedCheckpoint(pl.Callback):
         self.seconds = 60 * every_minutes
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        epochs = trainer.fit_loop.epoch_loop
-        if isinstance(epochs, InterruptibleEpochs):
-            epochs.save_every(self.seconds)
+        mid_epoch = MidEpochCheckpoint.of(trainer)
+        if mid_epoch is not None:
+            mid_epoch.save_every(self.seconds)
 
 
 def epochs_in(checkpoint: Mapping[str, Any]) -> int:
@@ -261,39 +294,47 @@ def epochs_in(checkpoint: Mapping[str, Any]) -> int:
 
 def is_mid_epoch(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint was written before its epoch had ended."""
-    loops = checkpoint.get("loops", {})
-    return _KEY in loops.get("fit_loop", {}).get("epoch_loop.state_dict", {})
+    return _mid_epoch_state(checkpoint) is not None
 
 
-def _set_all(count: Any, value: int) -> None:
-    count.ready = count.started = count.processed = count.completed = value
+def _mid_epoch_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    state: dict[str, Any] | None = checkpoint.get(_KEY)
+    return state or internals.state_of_earlier_versions(checkpoint).get(_KEY)
 
 
-def _skip(data_fetcher: _DataFetcher, batches: int) -> None:
-    """Have a fetcher that was just made give the batches after the first so many."""
-    (loader,) = data_fetcher.combined_loader.flattened
-    sampler: Any = getattr(loader, "sampler", None)
-    if hasattr(sampler, "start"):
-        sampler.start = batches
-        return
-    before = data_fetcher.fetched
-    for _ in range(batches):
-        next(data_fetcher)
-    data_fetcher.fetched = before  # the loop adds them
+def _in_epoch(trainer: pl.Trainer) -> bool:
+    """Whether a validation is one of the training: not before it, and not by itself."""
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def _position(state: Mapping[str, Any]) -> _Position:
+    """The place that a checkpoint's state tells; earlier versions saved where all was counted."""
+    return _Position(
+        state["batches"],
+        state["is_last_batch"],
+        state["validation_due"],
+        state.get("step_is_counted", True),
+    )
+
+
+def _completes_step(trainer: pl.Trainer, position: _Position) -> bool:
+    """Whether the optimizer has taken a step with the last batch, and no gradients wait for more."""
+    accumulated: int = trainer.accumulate_grad_batches
+    return position.is_last_batch or position.batches % accumulated == 0
 
 
 def _generators(device: torch.device) -> dict[str, Any]:
     """The states of all random number generators, as plain values."""
     state: Any = np.random.get_state(legacy=True)
     name, keys, *rest = state
-    found = {
+    states = {
         "torch": torch.get_rng_state(),
         "numpy": (name, keys.tolist(), *rest),
         "python": random.getstate(),
     }
     if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def _set_generators(states: Mapping[str, Any], device: torch.device) -> None:

@@ -26,9 +26,6 @@ from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.run import Run
 from gatewise.settings import first_line
 from gatewise.tasks import Task
-from gatewise.training.steps import (
-    skip_empty_hooks,
-)
 
 PARTS = (
     Cell,
@@ -122,7 +119,6 @@ def make_task(
         scheduler=None if scheduler is None else lambda made: build(scheduler, "scheduler", optimizer=made),
     )
     assert isinstance(task, Task)
-    skip_empty_hooks(task)
     return task
 
 

@@ -19,15 +19,9 @@ from gatewise.config.build import build
 from gatewise.runs.run import Run
 from gatewise.training.checkpoints import WholeCheckpoints
 from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
+from gatewise.training.lightning_internals import leave_signals_alone
 from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
-from gatewise.training.steps import (
-    BatchesStay,
-    NoProfiler,
-    make_interruptible,
-    make_steps_plain,
-    skip_empty_hooks,
-    skip_idle_hooks,
-)
+from gatewise.training.mid_epoch import MidEpochCheckpoint
 from gatewise.training.validations import ValidationsFile
 
 
@@ -35,16 +29,14 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     """The Trainer with the callbacks and loggers of the config, ``further`` ones, and ``metrics.csv``."""
     metrics = MetricsFile(run.metrics_file)
     always: list[Callback] = [
+        MidEpochCheckpoint(run.checkpoints / "last.ckpt"),
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
-        BatchesStay(),
     ]
     if config.trainer.get("val_check_interval", 1.0) != 1.0:
         always.append(ValidationsFile(run.validations_file, metrics))
     callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run, config.trainer)]
-    for callback in callbacks:
-        skip_empty_hooks(callback)
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
@@ -58,14 +50,9 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
         "enable_progress_bar": any(isinstance(callback, ProgressBar) for callback in callbacks),
         "enable_checkpointing": True,
     }
-    if config.trainer.get("profiler") is None:
-        settings["profiler"] = NoProfiler()
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
-    # Signals are Gatewise's: Lightning's handler of SIGTERM waits for processes that did not get one.
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    make_interruptible(trainer, run.checkpoints / "last.ckpt")
-    make_steps_plain(trainer)
+    leave_signals_alone(trainer)
     return trainer
 
 
@@ -98,9 +85,7 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[
         if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
             # Its patience is one of epochs, also where an epoch has several validations.
             own.update({} if "check_on_train_epoch_end" in node else {"check_on_train_epoch_end": True})
-        callback = _build_part(node, f"callbacks.{name!s}", **own)
-        skip_idle_hooks(callback, node)
-        callbacks.append(callback)
+        callbacks.append(_build_part(node, f"callbacks.{name!s}", **own))
     return callbacks
 
 

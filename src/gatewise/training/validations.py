@@ -43,6 +43,10 @@ class ValidationsFile(pl.Callback):
             self.rows = [row for row in read_validations(self.path) if row["step"] < trainer.global_step]
             self._write()
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        # Of an epoch that is resumed after batches: whether a validation is due there.
+        self._set_interval(trainer, trainer.fit_loop.batch_idx)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self._every = 0  # a validation by itself is no training's
 
@@ -54,6 +58,9 @@ class ValidationsFile(pl.Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
+        self._set_interval(trainer, batch_idx)
+
+    def _set_interval(self, trainer: pl.Trainer, batch_idx: int) -> None:
         if self._every:
             trainer.val_check_batch = batch_idx + 1 if trainer.is_last_batch else self._every
 

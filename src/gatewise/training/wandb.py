@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 
 from gatewise.runs.run import Run
 from gatewise.runs.unsent import UNSENT
@@ -26,6 +25,30 @@ PATIENCE_SECONDS = 30
 """How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
 
 
+class RunLogger(WandbLogger):
+    """A WandbLogger that begins its W&B run with ``settings`` of ``wandb.init``; they may change until then.
+
+    Lightning's own hands on settings that W&B warns of, and keeps them to itself.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(name=settings["name"], save_dir=settings["dir"], id=settings["id"])
+        self.settings = settings
+        self._begun: wandb.Run | None = None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> wandb.Run:
+        """The W&B run, which the first use begins."""
+        import wandb
+
+        if self._begun is None:
+            self._begun = wandb.init(**self.settings)
+            self._begun.define_metric("trainer/global_step")
+            self._begun.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return self._begun
+
+
 @checked
 def make_logger(
     run: Run,
@@ -34,8 +57,8 @@ def make_logger(
     entity: str | None = None,
     tags: Sequence[str] = (),
     group: str | None = None,
-) -> WandbLogger | None:
-    """A WandbLogger that writes to the run's directory under the run's own id; None where it is disabled.
+) -> RunLogger | None:
+    """A logger that writes to the run's directory under the run's own id; None where it is disabled.
 
     Raises ValueError for a mode that does not exist.
     """
@@ -43,11 +66,10 @@ def make_logger(
         return None
     import wandb  # a third of a second that a run without it need not wait
 
-    _start_without_lookups()
-    logger = WandbLogger(
+    return RunLogger(
         name=run.id,
         id=run.id,
-        save_dir=str(run.folder),
+        dir=str(run.folder),
         project=project,
         entity=entity,
         tags=list(tags),
@@ -63,41 +85,15 @@ def make_logger(
             finish_timeout_raises=True,
         ),
     )
-    # Lightning hands this on unset, and W&B warns on the screen that it is going away.
-    logger._wandb_init.pop("anonymous", None)
-    return logger
 
 
-def _start_without_lookups() -> None:
-    """Have W&B begin a run without what it looks up in vain: a tenth of a second, a third the first time.
-
-    That is the installed packages, which stay what they were for the first run of this process, and the
-    inputs of a job of W&B Launch, whose package alone can have left some.
-    """
-    from wandb import util
-    from wandb.sdk.wandb_run import Run as Begun
-
-    packages = getattr(util, "working_set", None)
-    if packages is not None and not hasattr(packages, "cache_info"):
-        util.working_set = functools.cache(lambda: list(packages()))
-    inputs = getattr(Begun, "_detect_and_apply_job_inputs", None)
-    if inputs is not None and not hasattr(inputs, "__wrapped__"):
-
-        @functools.wraps(inputs)
-        def apply(run: Any) -> None:
-            if "wandb.sdk.launch.inputs.internal" in sys.modules:
-                inputs(run)
-
-        Begun._detect_and_apply_job_inputs = apply  # type: ignore[assignment, method-assign]
-
-
-def describe(logger: WandbLogger, config: DictConfig, monitor: str, mode: str) -> None:
+def describe(logger: RunLogger, config: DictConfig, monitor: str, mode: str) -> None:
     """Give W&B the resolved config and say which value of the monitored metric is the best."""
     logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
     logger.experiment.define_metric(monitor, step_metric="trainer/global_step", summary=mode)
 
 
-def start(logger: WandbLogger, run: Run) -> None:
+def start(logger: RunLogger, run: Run) -> None:
     """Begin this process's W&B run; where the server does not answer, offline.
 
     Raises ValueError where W&B has no account to send to.
@@ -118,7 +114,7 @@ def start(logger: WandbLogger, run: Run) -> None:
             reason,
         )
         wandb.teardown()
-        logger._wandb_init.update(mode="offline", resume=None)
+        logger.settings.update(mode="offline", resume=None)
         begun = logger.experiment
     if not begun.offline:
         _unsent_file(begun).touch()
@@ -129,7 +125,7 @@ def finish(loggers: Sequence[Any], exit_code: int) -> None:
 
     Where the server has gone, what it lacks stays on disk for ``gatewise sync``.
     """
-    if not any(isinstance(logger, WandbLogger) for logger in loggers):
+    if not any(isinstance(logger, RunLogger) for logger in loggers):
         return
     import wandb
 

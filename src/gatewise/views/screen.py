@@ -26,6 +26,7 @@ _IRRELEVANT = (
     ".*`srun` command is available on your system but is not used.*",
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*resuming from a checkpoint that ended before the epoch ended.*",
     ".*LeafSpec.*is deprecated.*",
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
