@@ -79,7 +79,7 @@ def make_trainer(callbacks=(), **settings):
 def test_loggers_are_given_the_loss_of_every_so_many_steps(every, at):
     logger, losses = Noting(), []
     trainer, task = make_trainer(logger=logger, log_every_n_steps=every), make_task()
-    task.training_epoch.add = lambda loss, *_: losses.append(loss.item())
+    task.training_epoch.add = lambda score: losses.append(score.loss.item())
     task._close_training_epoch = lambda: None
     task.log_mean = task.log_dict = lambda *_, **__: None
     trainer.fit(task, batches(), batches())

@@ -18,7 +18,7 @@ from gatewise.config.check import group_choices
 from gatewise.data.module import SequenceDataModule
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
-from gatewise.training.session import prepare
+from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
 
 ROUNDS = 9

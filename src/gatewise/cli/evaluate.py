@@ -14,7 +14,7 @@ from gatewise.runs.files import write_json
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
 from gatewise.training.parts import load_task, make_data, stored_config
-from gatewise.views import screen as console
+from gatewise.views import screen
 from gatewise.views.tables import print_results
 
 
@@ -31,9 +31,9 @@ def main(config: DictConfig) -> dict[str, float]:
         if config.data:
             # Files named now are looked for from where the user is now.
             trained.data.folders = [config.paths.work_dir, config.paths.data_dir]
-    console.quiet()
+    screen.quiet()
     task = load_task(run, config.checkpoint, trained)
-    with console.warnings_on_screen():
+    with screen.warnings_on_screen():
         data = make_data(trained, run.facts(), "test" if config.split == "test" else None)
     trainer = build(
         OmegaConf.create({"_target_": "pytorch_lightning.Trainer"}),
@@ -48,9 +48,7 @@ def main(config: DictConfig) -> dict[str, float]:
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     trainer.test(task, dataloaders=loader, verbose=False)
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    Console(soft_wrap=True).print(
-        f"{console.short(run.folder)}  checkpoint {config.checkpoint}", markup=False
-    )
+    Console(soft_wrap=True).print(f"{screen.short(run.folder)}  checkpoint {config.checkpoint}", markup=False)
     print_results(metrics, config.split, task.meanings())
     if output is not None:
         scores, baselines = split_metrics(metrics)

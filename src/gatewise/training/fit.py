@@ -23,7 +23,7 @@ from gatewise.training.epochs import StopTogether
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
 from gatewise.training.trainer import make_trainer
-from gatewise.views import screen as console
+from gatewise.views import screen
 
 
 def fit_and_test(
@@ -46,7 +46,7 @@ def fit_and_test(
     try:
         if trainer.is_global_zero:
             run.save_facts(data.facts)
-            console.print_head(run, config, data.describe())
+            screen.print_head(run, config, data.describe())
             for logger in trainer.loggers:
                 if isinstance(logger, wandb.RunLogger):
                     wandb.start(logger, run)

@@ -22,7 +22,7 @@ def main() -> None:
     from gatewise.training.epochs import StopTogether
     from gatewise.training.fit import fit_and_test
     from gatewise.training.parts import stored_config
-    from gatewise.training.session import prepare
+    from gatewise.training.prepare import prepare
 
     run = Run(Path(sys.argv[1]))
     pruning = StopTogether() if "pruned" in sys.argv[2:] else None

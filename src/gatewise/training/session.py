@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
@@ -30,10 +28,10 @@ from gatewise.runs.summary import best_row
 from gatewise.tasks import Task
 from gatewise.training.epochs import StopTogether
 from gatewise.training.fit import fit_and_test
-from gatewise.training.parts import make_data, make_task, stored_config
-from gatewise.training.shared_data import shared_data
+from gatewise.training.parts import stored_config
+from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
-from gatewise.views import screen as console
+from gatewise.views import screen
 
 BY_LAUNCHER = "stopped by its launcher"
 
@@ -126,7 +124,7 @@ def _resume(
     config = resumed_config(run, overrides)
     warn_of_schedule(config)
     if run.state() == "done" and not (config != before and _epochs_left(run, config)):
-        message = f"{console.short(run.folder)} is done; train on with trainer.max_epochs=..."
+        message = f"{screen.short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
         Console(soft_wrap=True).print(message, highlight=False)
@@ -134,7 +132,7 @@ def _resume(
     data, task = prepare(config, run.choices(), job)
     if (run.folder / "facts.json").is_file() and data.facts != run.facts():
         raise ValueError(
-            f"resume={console.short(run.folder)}: the data is not what it was trained on "
+            f"resume={screen.short(run.folder)}: the data is not what it was trained on "
             f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"
         )
     make_trainer(config, run)
@@ -152,23 +150,6 @@ def _epochs_left(run: Run, config: DictConfig) -> bool:
     return not rows or most in (None, -1) or int(rows[-1]["epoch"]) + 1 < most
 
 
-def prepare(
-    config: DictConfig, choices: dict[str, str | None], job: DictConfig | None = None
-) -> tuple[SequenceDataModule, Task]:
-    """Seed this process and make the data and the task of a config; those of a sweep's ``job`` share data.
-
-    Raises ValueError for settings, devices or data that cannot be used.
-    """
-    number_of_processes(config.trainer)
-    console.quiet()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = make_data(config) if job is None else shared_data(config, job.folder)
-    assert data.facts is not None
-    return data, make_task(config, data.facts, choices)
-
-
 def _train(
     run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None, make_pruning: MakePruning
 ) -> float | None:
@@ -180,7 +161,7 @@ def _train(
         try:
             pruning = make_pruning(run, task, job) if job is not None and job.prune else None
             with (
-                console.logged_to(run.log_file),
+                screen.logged_to(run.log_file),
                 all_ranks(run, count, "gatewise.training.rank", pruning is not None),
             ):
                 fit_and_test(run, data, task, stop, pruning)
@@ -189,7 +170,7 @@ def _train(
                 run.set_status("interrupted", BY_LAUNCHER)
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
-            again = f"{console.program()} train resume={console.short(run.folder)}"
+            again = f"{screen.program()} train resume={screen.short(run.folder)}"
             Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
             if stop.name is not None:
                 raise Stopped(stop.name) from None
@@ -203,9 +184,9 @@ def _train(
             raise
     hopeless = None if pruning is None else pruning.reason
     run.set_status("pruned" if hopeless else "done", hopeless)
-    console.print_places(run)
+    screen.print_places(run)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
-        console.print_next_steps(run)
+        screen.print_next_steps(run)
     return best_value(run)
 
 
