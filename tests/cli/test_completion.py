@@ -52,7 +52,7 @@ def test_answers(line: str, expected: list[str], capsys: pytest.CaptureFixture[s
 
 
 def test_an_empty_word_offers_groups_and_settings() -> None:
-    found = answers("gatewise train ")
+    found = answers("gatewise train ", {"train": "train"})
     assert {"model=", "model.", "data=", "experiment/", "seed=", "trainer."} <= set(found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gatewise.settings import UsageError, closest, suggestion
 
 USAGE = """\
@@ -52,13 +54,16 @@ complete -c gatewise -f -a '(__gatewise_answers)'"""
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def main(argv: list[str]) -> int:
-    """Print the script of the shell ``argv`` names, or with ``query LINE`` what may follow ``LINE``."""
+def main(argv: list[str], configs: Mapping[str, str | None]) -> int:
+    """Print the script of the shell ``argv`` names, or with ``query LINE`` what may follow ``LINE``.
+
+    ``configs``: the primary config of each verb, None for one that composes none.
+    """
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0
     if argv[0] == "query":
-        print("\n".join(answers(" ".join(argv[1:]))))
+        print("\n".join(answers(" ".join(argv[1:]), configs)))
         return 0
     if argv[0] not in SCRIPTS or len(argv) > 1:
         near = suggestion(closest(argv[0], SCRIPTS)) if argv[0] not in SCRIPTS else ""
@@ -67,23 +72,22 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def answers(line: str) -> list[str]:
+def answers(line: str, configs: Mapping[str, str | None]) -> list[str]:
     """Every word that may stand in place of the last one of ``line`` (which begins with the program)."""
-    from gatewise.cli.main import VERBS
-
     words = line.split()
     last = words.pop() if words and not line[-1].isspace() else ""
     if len(words) < 2:
-        return [word for word in (*VERBS, "--help", "--version") if word.startswith(last)]
-    verb = VERBS.get(words[1])
-    if verb is None:
+        return [word for word in (*configs, "--help", "--version") if word.startswith(last)]
+    verb = words[1]
+    if verb not in configs:
         return []
-    if verb.config is None:
-        return [shell for shell in SCRIPTS if shell.startswith(last)] if words[1] == "completion" else []
+    config = configs[verb]
+    if config is None:
+        return [shell for shell in SCRIPTS if shell.startswith(last)] if verb == "completion" else []
     try:
         from gatewise.cli.candidates import candidates
 
-        return candidates(verb.config, words[2:], last)
+        return candidates(config, words[2:], last)
     except Exception:
         # Whatever is wrong with the line so far, a shell in the middle of it is no place to say so.
         return []

@@ -15,6 +15,7 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
 from gatewise.training.parts import load_task, make_data, stored_config
 from gatewise.views import screen
+from gatewise.views.places import short
 from gatewise.views.tables import print_results
 
 
@@ -48,7 +49,7 @@ def main(config: DictConfig) -> dict[str, float]:
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     trainer.test(task, dataloaders=loader, verbose=False)
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    Console(soft_wrap=True).print(f"{screen.short(run.folder)}  checkpoint {config.checkpoint}", markup=False)
+    Console(soft_wrap=True).print(f"{short(run.folder)}  checkpoint {config.checkpoint}", markup=False)
     print_results(metrics, config.split, task.meanings())
     if output is not None:
         scores, baselines = split_metrics(metrics)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise import __version__
+from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import guarded
 from gatewise.launch.imports import import_to_stay
 from gatewise.settings import UsageError, closest, suggestion
@@ -94,6 +95,8 @@ def _dispatch(words: list[str]) -> int:
     if verb is None:
         near = suggestion(closest(name, VERBS))
         raise UsageError(f"{name}: no such verb{near} (gatewise --help lists them)")
+    if name == "completion":
+        return complete(rest, {name: verb.config for name, verb in VERBS.items()})
     if verb.config is None:
         return int(import_module(verb.module).main(rest))
     from gatewise.cli.verb import run_verb

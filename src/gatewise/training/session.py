@@ -32,6 +32,7 @@ from gatewise.training.parts import stored_config
 from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
+from gatewise.views.places import program, short
 
 BY_LAUNCHER = "stopped by its launcher"
 
@@ -124,7 +125,7 @@ def _resume(
     config = resumed_config(run, overrides)
     warn_of_schedule(config)
     if run.state() == "done" and not (config != before and _epochs_left(run, config)):
-        message = f"{screen.short(run.folder)} is done; train on with trainer.max_epochs=..."
+        message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
         Console(soft_wrap=True).print(message, highlight=False)
@@ -132,7 +133,7 @@ def _resume(
     data, task = prepare(config, run.choices(), job)
     if (run.folder / "facts.json").is_file() and data.facts != run.facts():
         raise ValueError(
-            f"resume={screen.short(run.folder)}: the data is not what it was trained on "
+            f"resume={short(run.folder)}: the data is not what it was trained on "
             f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"
         )
     make_trainer(config, run)
@@ -170,7 +171,7 @@ def _train(
                 run.set_status("interrupted", BY_LAUNCHER)
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
-            again = f"{screen.program()} train resume={screen.short(run.folder)}"
+            again = f"{program()} train resume={short(run.folder)}"
             Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
             if stop.name is not None:
                 raise Stopped(stop.name) from None
