@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from workplace import Place, wait_for_line
+from workplace import Place, finish, wait_for_line
 
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.metrics import read_metrics
@@ -49,7 +49,7 @@ def test_a_disk_that_fills_up_ends_a_training_in_one_line(mode: str, place: Plac
     with (place.folder / "runs" / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while filler.write(b"0" * 4096):
             pass
-    out, _ = process.communicate(timeout=120)
+    out = finish(process)
     assert process.returncode == 1, out
     assert "Traceback" not in out, out
     assert lines(out)[-1].startswith(f"gatewise: error: {run.folder}/"), out

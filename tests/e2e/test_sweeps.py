@@ -16,7 +16,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from workplace import Place, read_json, wait_until
+from workplace import Place, finish, read_json, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -309,7 +309,8 @@ def test_a_search_is_given_more_trials(place: Place) -> None:
 @pytest.mark.parametrize(
     ("jobs", "number", "code", "by"),
     [
-        pytest.param(2, signal.SIGINT, 130, "the user"),
+        pytest.param(1, signal.SIGINT, 130, "the user"),
+        pytest.param(2, signal.SIGINT, 130, "the user", marks=pytest.mark.slow),
         pytest.param(1, signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow),
     ],
 )
@@ -325,9 +326,10 @@ def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
     ]
     process = place.start(*argv)
     try:
-        wait_until(lambda: len(list(place.folder.glob("runs/speech/*/*/checkpoints/last.ckpt"))) == jobs)
+        begun = "runs/speech/*/*/checkpoints/last.ckpt"
+        wait_until(lambda: len(list(place.folder.glob(begun))) == jobs, process=process)
         process.send_signal(number)
-        out, _ = process.communicate(timeout=60)
+        out = finish(process)
     finally:
         process.kill()
     assert process.returncode == code
@@ -348,9 +350,9 @@ def test_a_sweep_that_is_asked_to_stop_in_mid_epoch_ends_in_the_table_of_the_unb
     process = broken.start(*argv)
     try:
         begun = "runs/speech/*/*/checkpoints/last.ckpt"
-        wait_until(lambda: len(list(broken.folder.glob(begun))) == jobs, 120)
+        wait_until(lambda: len(list(broken.folder.glob(begun))) == jobs, process=process)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        finish(process)
     finally:
         process.kill()
     left = [torch.load(Run(folder).checkpoint("last"), weights_only=True) for folder in broken.runs()]
