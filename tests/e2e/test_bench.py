@@ -77,7 +77,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_engines_are_timed_beside_torch(place: Place) -> None:
-    words = ["sizes=6x2x3x4,5x1x2x6", "engines=native,loop", "rounds=2", "keras=false", "file=engines.csv"]
+    words = ["sizes=6x2x3x4,5x1x2x6", "engines=function,loop", "rounds=2", "keras=false", "file=engines.csv"]
     result = place.ok("bench", "engine", "cell=GRU,RNN", *words)
     rows = rows_of(place.folder / "engines.csv")
     assert [(r["cell"], r["size"], r["work"], r["contender"]) for r in rows] == [
@@ -85,7 +85,7 @@ def test_engines_are_timed_beside_torch(place: Place) -> None:
         for cell in ("GRU", "RNN")
         for size in ("6x2x3x4", "5x1x2x6")
         for work in ("training", "inference")
-        for who in ("torch.nn", "native", "loop")
+        for who in ("torch.nn", "function", "loop")
     ]
     for row in rows:
         # Products of a cell's gates with inputs and state; going back, one for each weight's gradient and one
@@ -101,7 +101,7 @@ def test_engines_are_timed_beside_torch(place: Place) -> None:
     assert result.out.endswith("wrote engines.csv\nwrote engines.png\n")
     for title in ("GRU, training: times as fast as torch.nn", "RNN, inference: times as fast as torch.nn"):
         assert title in result.out
-    assert re.search(r"GRU +training +native +torch.nn +\d+\.\d\d +\d+\.\d\d", result.out)
+    assert re.search(r"GRU +training +function +torch.nn +\d+\.\d\d +\d+\.\d\d", result.out)
 
 
 def test_a_cell_that_torch_lacks_stands_beside_its_loop_and_the_lstm(place: Place) -> None:

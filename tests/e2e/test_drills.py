@@ -18,7 +18,11 @@ from workplace import Place, finish, read_json, wait_for_line, wait_until
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+# Quick ones of these kinds: test_resume.py (Ctrl-C, SIGKILL), test_mid_epoch.py (SIGTERM), test_ddp.py.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc"),
+]
 
 LONG = ["trainer.max_epochs=500", "callbacks.early_stopping.patience=500"]
 
@@ -98,13 +102,11 @@ STOPS = [
         None,
     ),
 ]
-QUICK = {(signal.SIGTERM, "launcher", 1)}
 
 
 def _case(processes, number, to, *expected):
     count = 2 if processes is TWO else 1
-    marks = [] if (number, to, count) in QUICK else [pytest.mark.slow]
-    return pytest.param(processes, number, to, *expected, id=f"{number.name} to {to} of {count}", marks=marks)
+    return pytest.param(processes, number, to, *expected, id=f"{number.name} to {to} of {count}")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,6 @@ def test_a_stop_leaves_a_checkpoint_a_status_and_no_process(
     assert len(read_metrics(run.metrics_file)) == epochs + 1
 
 
-@pytest.mark.slow
 def test_three_jobs_of_two_processes_each_are_three_runs(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "trainer.max_epochs=2", "model=lstm,gru,rnn")
     out = drill.end()
@@ -155,7 +156,6 @@ def test_three_jobs_of_two_processes_each_are_three_runs(place: Place, start) ->
         assert list(wandb.glob("*.wandb"))
 
 
-@pytest.mark.slow
 def test_a_job_that_loses_a_process_fails_alone(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "model=lstm,gru", "trainer.max_epochs=40")
     begun = "runs/speech/*/*/checkpoints/last.ckpt"

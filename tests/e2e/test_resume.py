@@ -126,11 +126,12 @@ class Holds(pl.Callback):
 
 
 def test_a_training_killed_before_its_first_checkpoint_starts_afresh_in_its_directory(
-    tmp_path: Path, started: list[subprocess.Popen[str]]
+    tmp_path: Path, started: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     argv = ["train", "wandb.mode=disabled", "trainer.max_epochs=2", "trainer.limit_train_batches=4"]
     place = Place(tmp_path / "broken")
     (place.folder / "holding.py").write_text(HOLDING)
+    monkeypatch.syspath_prepend(place.folder)
     process = place.start(*argv, "+callbacks.mine._target_=holding.Holds")
     started.append(process)
     wait_until((place.folder / "holds").exists, process=process)

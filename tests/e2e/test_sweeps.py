@@ -161,6 +161,8 @@ class Breaks(pl.Callback):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         if self.how == "bug":
             raise ZeroDivisionError("division by zero")
+        if self.how == "stopped":
+            os.kill(os.getpid(), signal.SIGINT)
         if self.how == "killed" or (self.how == "killed_once" and not Path("killed").exists()):
             Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -306,12 +308,24 @@ def test_a_search_is_given_more_trials(place: Place) -> None:
     assert len(three) == 3
 
 
+def test_ctrl_c_stops_a_sweep_and_it_says_how_to_go_on(breaking: Place) -> None:
+    how = "{_target_:breaking.Breaks,how:fine},{_target_:breaking.Breaks,how:stopped}"
+    result = breaking("train", "-m", *TINY, f"+callbacks.mine={how}", "seed=1,2")
+    assert result.code == 130
+    folder = os.path.relpath(last(breaking), breaking.folder)
+    assert f"Interrupted. Go on with: python -m gatewise train sweep.resume={folder}" in result.out
+    assert "Traceback" not in result.out + result.err
+    states = [(run.state(), run.reason()) for run in map(Run, breaking.runs())]
+    assert states[-1] == ("interrupted", "stopped by the user")
+    assert {state for state, _ in states[:-1]} == {"done"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jobs", "number", "code", "by"),
     [
-        pytest.param(1, signal.SIGINT, 130, "the user"),
-        pytest.param(2, signal.SIGINT, 130, "the user", marks=pytest.mark.slow),
-        pytest.param(1, signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow),
+        (2, signal.SIGINT, 130, "the user"),
+        (1, signal.SIGTERM, 143, "SIGTERM"),
     ],
 )
 def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
