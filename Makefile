@@ -18,7 +18,7 @@ train: $(VENV)/.installed ## Train the default experiment (ARGS="experiment=... 
 	@$(BIN)/gatewise train $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests, but for the slow ones
-	$(BIN)/pytest -q -n auto --dist loadfile
+	$(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests
 	$(BIN)/pytest -q -m slow

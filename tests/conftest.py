@@ -10,6 +10,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BUILT = {"build", "dist"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: one of them that begins last has a process to itself, and the others wait."""
+    items.sort(key=lambda item: not {"e2e", "engine"} & set(item.path.relative_to(REPOSITORY).parts))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Tests run side by side on shared cores."""

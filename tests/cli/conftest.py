@@ -94,7 +94,7 @@ def command(conf: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPro
             env={**os.environ, "PATH": path, **env},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

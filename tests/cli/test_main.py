@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -52,14 +52,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "import sys; from gatewise.cli.main import main; assert main(['--help']) == 0;"
         "print(sorted({'hydra', 'omegaconf', 'torch', 'pytorch_lightning', 'numpy'} & set(sys.modules)))"
     )
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - started)
-        assert result.stdout.splitlines()[-1] == "[]"
-    # 0.05 s measured; the promise is half a second. The best of three, as other tests run beside this one.
-    assert min(seconds) < 0.5
+    before = _processor_seconds_of_children()
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+    # 0.05 s measured; the promise is half a second. Other tests run beside this one, so not by the clock.
+    assert _processor_seconds_of_children() - before < 0.5
+
+
+def _processor_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_python_m_gatewise_is_the_same_program() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,11 @@ SPEECH, SERIES, TEXT = (
 FLAGS = "must be true or false, got"
 
 SETTINGS = {
-    "lr": (["optimizer.lr=fast"], ["optimizer.lr must be a number, got 'fast'"]),
     "betas": (["optimizer.betas=3"], ["optimizer: "]),
     "weight decay": (["optimizer.weight_decay=abc"], ["optimizer.weight_decay must be a number", "'abc'"]),
     "dropout text": (["task.dropout=abc"], ["dropout", "'abc'"]),
     "dropout": (["task.dropout=1"], ["task.dropout must be a probability of 0 or more and below 1, got 1"]),
     "smoothing": (["task.label_smoothing=5"], ["task.label_smoothing must be a share", "got 5"]),
-    "step size": (
-        ["scheduler=step", "scheduler.step_size=0"],
-        ["scheduler.step_size must be a whole number of at least 1, got 0"],
-    ),
     "T_max": (["scheduler=cosine", "scheduler.T_max=0"], ["scheduler.T_max", "at least 1, got 0"]),
     "gamma": (["scheduler=step", "scheduler.gamma=x"], ["scheduler.gamma must be a number, got 'x'"]),
     "accumulate": (
@@ -41,7 +36,6 @@ SETTINGS = {
         ["callbacks.early_stopping.patience=abc"],
         ["callbacks.early_stopping.patience", "'abc'"],
     ),
-    "no model": (["~model"], ["model: choose one with model=..."]),
     "no task": (["~task"], ["task: choose one with task=..."]),
     "null": (["optimizer=null"], ["optimizer=null: choose one of adam, adamw, sgd"]),
     "null scheduler": (["scheduler=null"], ["scheduler=null: choose one of", "~scheduler"]),
@@ -57,7 +51,6 @@ SETTINGS = {
         ["task.center", f"{FLAGS} 'no'"],
     ),
     "package": (["data.package=sktim"], ["no package 'sktim' is installed here", "data.package"]),
-    "no such file": (["data.train_file=no.ts"], ["data.train_file=no.ts", "sktime holds no file no.ts"]),
 }
 
 FILES = {
@@ -219,7 +212,7 @@ BEFORE_TORCH = [
     (["seed=one"], "seed must be a whole number, got 'one'"),
     (["optimizer.lr=fast"], "optimizer.lr must be a number, got 'fast'"),
     (["model.bidirectional=yep"], "model.bidirectional must be true or false, got 'yep'"),
-    (["model.hidden_size=-3"], "model.hidden_size must be a whole number of at least 1, got -3"),
+    (["model.hidden_size=0"], "model.hidden_size must be a whole number of at least 1, got 0"),
     (["model.dropout=1.5"], f"model.dropout {PROBABILITY} 1.5"),
     (
         ["model=rnn", "model.cell.nonlinearity=rele"],
@@ -250,19 +243,23 @@ BEFORE_TORCH = [
         "task.loss='rmse' is unknown (did you mean 'mse'?); choose one of: mse, mae",
     ),
     ([BIBLE, "data.files=[a.txt]"], "data: give either corpus (king_james), or files, or all of"),
-    ([BIBLE, "model=bilstm"], "task: a bidirectional encoder reads the next token before it predicts it"),
+    (
+        [BIBLE, "model=bilstm"],
+        "task: a bidirectional encoder reads the next token before it predicts it: choose model=lstm, gru",
+    ),
     (
         [BIBLE, "task.tie_weights=true", "model.hidden_size=8"],
         "task: tie_weights needs task.embedding_size = mo",
     ),
     (
         ["task=forecasting"],
-        "task=forecasting takes time-series windows with lookback and horizon, but data=jap",
+        "task=forecasting takes time-series windows with lookback and horizon, but data=japanese_vowels "
+        "gives labelled",
     ),
     (["task.mode=mix"], "task.mode='mix' is unknown (did you mean 'min'?); choose one of: min, max"),
     (
         ["scheduler=step", "scheduler.step_size=0"],
-        "scheduler.step_size must be a whole number of at least 1, ",
+        "scheduler.step_size must be a whole number of at least 1, got 0",
     ),
     (["scheduler=step", "scheduler.gamma=-1"], "scheduler.gamma must be a number of 0 or more, got -1"),
     (["trainer.max_epochs=-2"], "trainer.max_epochs must be a whole number of at least -1 or null, got -2"),
@@ -273,7 +270,7 @@ BEFORE_TORCH = [
     (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number of 0 or more, got -1"),
     (
         ["trainer.accelerator=gpuu"],
-        "trainer.accelerator='gpuu' is unknown (did you mean 'gpu'?); choose one of",
+        "trainer.accelerator='gpuu' is unknown (did you mean 'gpu'?); choose one of: cpu, gpu",
     ),
     (["trainer.devices=0"], "trainer.devices=0: give a whole number of at least 1"),
     (
@@ -282,7 +279,7 @@ BEFORE_TORCH = [
     ),
     (
         ["wandb.mode=offlin"],
-        "logger.wandb.mode='offlin' is unknown (did you mean 'offline'?); choose one of: ",
+        "logger.wandb.mode='offlin' is unknown (did you mean 'offline'?); choose one of: offline, online",
     ),
     (["threads=0"], "threads must be a whole number of at least 1 or null, got 0"),
     (["name=../x"], "name must be a folder such as text/mine, got '../x'"),
@@ -316,15 +313,21 @@ def test_what_is_known_without_torch_does_not_wait_for_it(place: Place) -> None:
     for said, (_, line) in zip(result.stderr.splitlines(), cases, strict=True):
         assert said.startswith(f"gatewise: error: {line}")
     assert result.stdout == f"{[1] * len(cases)}\n[]\n"
+    assert list(place.folder.iterdir()) == []
+
+
+def processor_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_wrong_setting_takes_no_time(place: Place) -> None:
     argv = [sys.executable, "-m", "gatewise", "train", "optimizer.lr=-1"]
-    started = time.perf_counter()
+    before = processor_seconds_of_children()
     result = subprocess.run(argv, cwd=place.folder, capture_output=True, text=True)
     assert result.returncode == 1
-    # 0.5 s measured; the promise is 2 s on an idle machine, and this one runs other tests.
-    assert time.perf_counter() - started < 4
+    # 0.65 s measured; the promise is 2 s. Other tests run on this machine, so not by the clock.
+    assert processor_seconds_of_children() - before < 2
 
 
 def test_words_are_fine_where_the_setting_takes_them(place: Place) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from workplace import Place
+from workplace import Place, finish
 
 from gatewise.runs.run import Run
 
@@ -79,11 +79,11 @@ def test_a_training_does_what_it_did_before(place: Place, jumping: dict[str, str
         process = place.start(
             "train", f"trainer={trainer}", "trainer.max_epochs=2", "wandb.mode=offline", **jumping
         )
-        out, _ = process.communicate(timeout=200)
+        out = finish(process)
         assert process.returncode == 0, out
         runs.append(place.last())
         process = place.start("train", "resume=last", "trainer.max_epochs=3", **jumping)
-        out, _ = process.communicate(timeout=200)
+        out = finish(process)
         assert process.returncode == 0, out
         assert place.last().folder == runs[-1].folder
     passed = time.monotonic() - started

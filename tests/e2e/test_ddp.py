@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from workplace import Place, processes_naming, read_json, test_metrics, wait_for_line, wait_until
+from workplace import Place, finish, processes_naming, read_json, test_metrics, wait_for_line, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -37,7 +37,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path, experiment: str, setting
     argv = ["train", f"experiment={experiment}", *SHORT, *settings]
     place = Place(tmp_path / "two")
     process = place.start(*argv, "trainer=ddp_cpu")
-    out, _ = process.communicate(timeout=240)
+    out = finish(process)
     assert process.returncode == 0, out
     run = place.last()
     assert place.runs() == [run.folder]
@@ -66,7 +66,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path, experiment: str, setting
 def test_an_error_in_training_ends_every_process(tmp_path: Path) -> None:
     place = Place(tmp_path / "work")
     process = place.start("train", *SHORT, "trainer=ddp_cpu", "data.batch_size=1")
-    out, _ = process.communicate(timeout=120)
+    out = finish(process)
     assert process.returncode == 1
     assert "data.batch_size=1 is shared by 2 processes: make it at least 2" in out
     assert place.last().state() == "failed"
@@ -77,7 +77,7 @@ def test_an_error_in_training_ends_every_process(tmp_path: Path) -> None:
 def test_a_sweep_of_trainings_in_two_processes_has_one_directory_each(tmp_path: Path) -> None:
     place = Place(tmp_path / "work")
     process = place.start("train", "-m", *SHORT, "trainer=ddp_cpu", "model=lstm,rnn")
-    out, _ = process.communicate(timeout=240)
+    out = finish(process)
     assert process.returncode == 0, out
     runs = [Run(folder) for folder in place.runs()]
     assert sorted(run.choices()["model"] or "" for run in runs) == ["lstm", "rnn"]
@@ -93,10 +93,10 @@ def test_a_stopped_training_leaves_no_process_behind(tmp_path: Path, with_what: 
     try:
         wait_for_line(process, "epoch 2/")
         process.send_signal(with_what)
-        process.communicate(timeout=60)
+        finish(process)
         assert process.returncode == (130 if with_what == signal.SIGINT else -with_what)
         run = place.last()
-        wait_until(lambda: not processes_naming(str(run.folder)), 20)
+        wait_until(lambda: not processes_naming(str(run.folder)))
         assert run.state() == "interrupted"
         assert read_json(run.folder / "facts.json")["kind"] == "features"
     finally:
@@ -105,18 +105,19 @@ def test_a_stopped_training_leaves_no_process_behind(tmp_path: Path, with_what: 
     # And goes on in two processes.
     epochs = len(read_metrics(run.metrics_file))
     again = place.start("train", "resume=last", f"trainer.max_epochs={epochs + 2}")
-    out, _ = again.communicate(timeout=120)
+    out = finish(again)
     assert again.returncode == 0, out
     assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", epochs + 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu"])
 def test_a_hopeless_training_is_stopped_in_all_its_processes(place: Place, trainer: str) -> None:
     argv = ["train", "-m", "wandb.mode=disabled", f"trainer={trainer}", "trainer.max_epochs=40"]
     argv += ["trainer.limit_train_batches=2", "callbacks.early_stopping.patience=40", "model.hidden_size=4"]
     argv += ["optimizer.lr=0.01,0.0001", "sweep.lag=1", "+sweep.pruner.n_startup_trials=1"]
     process = place.start(*argv, "+sweep.pruner._target_=optuna.pruners.MedianPruner")
-    out, _ = process.communicate(timeout=240)
+    out = finish(process)
     assert process.returncode == 0, out
     done, pruned = (Run(folder) for folder in sorted(place.runs(), key=lambda path: path.stat().st_ctime))
     assert (done.state(), pruned.state()) == ("done", "pruned")

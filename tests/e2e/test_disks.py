@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from workplace import Place, wait_for_line
+from workplace import Place, finish, wait_for_line
 
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.metrics import read_metrics
@@ -36,21 +36,51 @@ def mount(place: Place) -> Iterator[Callable[..., None]]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+FILLING = """
+import contextlib
+import pytorch_lightning as pl
+
+class Fills(pl.Callback):
+    "Fills the disk, and leaves the rest to the training."
+    def on_train_epoch_start(self, trainer, task):
+        if trainer.current_epoch == 2:
+            with open("runs/filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+                while filler.write(b"0" * 4096):
+                    pass
+"""
+
+
 def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-@pytest.mark.parametrize("mode", ["disabled", pytest.param("offline", marks=pytest.mark.slow)])
-def test_a_disk_that_fills_up_ends_a_training_in_one_line(mode: str, place: Place, mount) -> None:
+def test_a_disk_that_fills_up_ends_a_training_in_one_line(
+    place: Place, mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount("size=4m")
+    (place.folder / "filling.py").write_text(FILLING)
+    monkeypatch.syspath_prepend(place.folder)
+    result = place("train", "wandb.mode=disabled", *LONG, "+callbacks.mine._target_=filling.Fills")
+    assert result.code == 1, result.err
+    assert_it_goes_on(place, result.err, "+callbacks.mine=null")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["disabled", "offline"])
+def test_a_disk_that_fills_up_at_any_moment(mode: str, place: Place, mount) -> None:
     mount("size=4m")
     process = place.start("train", f"wandb.mode={mode}", *LONG)
     wait_for_line(process, "epoch 2/")
-    run = place.last()
     with (place.folder / "runs" / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while filler.write(b"0" * 4096):
             pass
-    out, _ = process.communicate(timeout=120)
+    out = finish(process)
     assert process.returncode == 1, out
+    assert_it_goes_on(place, out)
+
+
+def assert_it_goes_on(place: Place, out: str, *settings: str) -> None:
+    run = place.last()
     assert "Traceback" not in out, out
     assert lines(out)[-1].startswith(f"gatewise: error: {run.folder}/"), out
     assert lines(out)[-1].endswith("No space left on device")
@@ -60,7 +90,7 @@ def test_a_disk_that_fills_up_ends_a_training_in_one_line(mode: str, place: Plac
     assert run.state() in ("failed", "interrupted")
     assert len(read_metrics(run.metrics_file)) in (epochs, epochs + 1)
     (place.folder / "runs" / "filler").unlink()
-    place.ok("train", "resume=last", f"trainer.max_epochs={epochs + 2}", "wandb.mode=disabled")
+    place.ok("train", "resume=last", f"trainer.max_epochs={epochs + 2}", "wandb.mode=disabled", *settings)
     assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", epochs + 2)
 
 

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workplace import Place, read_json, wait_for_line, wait_until
+from workplace import Place, finish, read_json, wait_for_line, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+# Quick ones of these kinds: test_resume.py (Ctrl-C, SIGKILL), test_mid_epoch.py (SIGTERM), test_ddp.py.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc"),
+]
 
 LONG = ["trainer.max_epochs=500", "callbacks.early_stopping.patience=500"]
 
@@ -54,10 +58,10 @@ class Drill:
         assert number == 1
         return next(pid for pid, line in self.processes().items() if "gatewise.training.rank" in line)
 
-    def end(self, seconds: float = 60) -> str:
+    def end(self) -> str:
         """What it printed, once it and everything it started is gone."""
-        out, _ = self.process.communicate(timeout=seconds)
-        wait_until(lambda: not self.processes(), 20)
+        out = finish(self.process)
+        wait_until(lambda: not self.processes())
         return out
 
 
@@ -98,13 +102,11 @@ STOPS = [
         None,
     ),
 ]
-QUICK = {(signal.SIGTERM, "launcher", 1)}
 
 
 def _case(processes, number, to, *expected):
     count = 2 if processes is TWO else 1
-    marks = [] if (number, to, count) in QUICK else [pytest.mark.slow]
-    return pytest.param(processes, number, to, *expected, id=f"{number.name} to {to} of {count}", marks=marks)
+    return pytest.param(processes, number, to, *expected, id=f"{number.name} to {to} of {count}")
 
 
 @pytest.mark.parametrize(
@@ -139,10 +141,9 @@ def test_a_stop_leaves_a_checkpoint_a_status_and_no_process(
     assert len(read_metrics(run.metrics_file)) == epochs + 1
 
 
-@pytest.mark.slow
 def test_three_jobs_of_two_processes_each_are_three_runs(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "trainer.max_epochs=2", "model=lstm,gru,rnn")
-    out = drill.end(200)
+    out = drill.end()
     assert drill.process.returncode == 0, out
     runs = [Run(folder) for folder in place.runs()]
     assert sorted(run.choices()["model"] or "" for run in runs) == ["gru", "lstm", "rnn"]
@@ -155,12 +156,12 @@ def test_three_jobs_of_two_processes_each_are_three_runs(place: Place, start) ->
         assert list(wandb.glob("*.wandb"))
 
 
-@pytest.mark.slow
 def test_a_job_that_loses_a_process_fails_alone(place: Place, start) -> None:
     drill = start("train", "-m", "trainer=ddp_cpu", "model=lstm,gru", "trainer.max_epochs=40")
-    wait_until(lambda: list(place.folder.glob("runs/speech/*/*/checkpoints/last.ckpt")))
+    begun = "runs/speech/*/*/checkpoints/last.ckpt"
+    wait_until(lambda: list(place.folder.glob(begun)), process=drill.process)
     os.kill(drill.rank(1), signal.SIGKILL)
-    out = drill.end(200)
+    out = drill.end()
     assert drill.process.returncode == 0, out
     assert re.search(r"trial 0 \(model=lstm\): .*rank 1 was killed \(SIGKILL", out), out
     states = {run.choices()["model"]: run.state() for run in map(Run, place.runs())}

@@ -54,6 +54,20 @@ EXPERIMENTS = {
 }
 
 
+# Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
+# which differ in their data alone, in the slow tests.
+ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files"}
+one_of_each_kind = pytest.mark.parametrize(
+    "trained",
+    [
+        pytest.param(name, marks=[] if name in ONE_OF_EACH_KIND else [pytest.mark.slow])
+        for name in EXPERIMENTS
+    ],
+    indirect=True,
+    scope="module",
+)
+
+
 def test_every_experiment_has_a_run_here() -> None:
     folder = conf_folder() / "experiment"
     files = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")}
@@ -129,6 +143,7 @@ def test_its_files_agree(trained: Trained) -> None:
     assert torch.load(run.checkpoint("best"), weights_only=True)["epoch"] == 0
 
 
+@one_of_each_kind
 def test_the_screen_says_what_was_done_and_what_to_do_next(trained: Trained) -> None:
     for part in (trained.experiment, "epoch 1/1", "test results", "Run directory", "predict run=last input="):
         assert part in trained.screen
@@ -137,6 +152,7 @@ def test_the_screen_says_what_was_done_and_what_to_do_next(trained: Trained) -> 
     trained.place.ok("predict", "run=last", offered.split("run=last ")[1].replace('"', ""))
 
 
+@one_of_each_kind
 def test_evaluate_gives_the_metrics_of_the_training(trained: Trained) -> None:
     trained.place.ok("evaluate", "run=last", "output=again.json")
     again = read_json(trained.place.folder / "again.json")
@@ -144,6 +160,7 @@ def test_evaluate_gives_the_metrics_of_the_training(trained: Trained) -> None:
     assert again == test_metrics(trained.run)
 
 
+@one_of_each_kind
 def test_evaluate_on_the_validation_split_gives_the_best_epochs(trained: Trained) -> None:
     trained.place.ok("evaluate", "run=last", "split=validation", "output=again.json")
     scores = read_json(trained.place.folder / "again.json")["validation"]
@@ -194,6 +211,7 @@ def nothing_but_its_run(trained: Trained, to: Path) -> Iterator[Path]:
         away.rename(trained.place.folder)
 
 
+@one_of_each_kind
 def test_a_run_directory_predicts_alone(trained: Trained, tmp_path: Path) -> None:
     given, rows = trained.inputs(trained.place.folder, trained.run.folder)[0]
     if Path(given).is_file():
@@ -205,6 +223,7 @@ def test_a_run_directory_predicts_alone(trained: Trained, tmp_path: Path) -> Non
     assert len(here) == rows
 
 
+@one_of_each_kind
 def test_a_moved_run_directory_is_evaluated_from_another_folder(trained: Trained, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(trained.run.folder, moved)

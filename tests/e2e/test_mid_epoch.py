@@ -94,8 +94,6 @@ CASES = {
 
 QUICK = {
     "speech, in the middle",
-    "speech, last batch of a validation",
-    "speech, gradients of two batches",
     "series, in the middle",
     "text, in a validation in mid-epoch",
 }
@@ -223,10 +221,18 @@ PERIODIC = {
 
 
 @pytest.mark.parametrize(
-    "argv",
-    [pytest.param(SPEECH, id="speech"), pytest.param([*TEXT, HALVES], id="text", marks=pytest.mark.slow)],
+    ("argv", "settings"),
+    [
+        pytest.param(
+            argv,
+            settings,
+            id=f"{kind}, {name}",
+            marks=[] if (kind, name) == ("speech", "after every step") else [pytest.mark.slow],
+        )
+        for kind, argv in (("speech", SPEECH), ("text", [*TEXT, HALVES]))
+        for name, settings in PERIODIC.items()
+    ],
 )
-@pytest.mark.parametrize("settings", PERIODIC.values(), ids=PERIODIC)
 def test_what_is_killed_goes_on_from_the_last_checkpoint_in_its_epoch(
     argv, settings, tmp_path, tmp_path_factory
 ):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workplace import Place, processes_naming, wait_until
+from workplace import PATIENCE, Place, finish, processes_naming, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -35,7 +35,7 @@ def test_a_sweep_runs_on_two_workers(place: Place) -> None:
         "trainer.max_epochs=2",
     ]
     process = place.start("train", *two, "model=lstm,gru,rnn", "optimizer.lr=0.01")
-    out, _ = process.communicate(timeout=280)
+    out = finish(process)
     assert process.returncode == 0, out
     runs = [Run(folder) for folder in place.runs()]
     assert sorted(run.choices()["model"] or "" for run in runs) == ["gru", "lstm", "rnn"]
@@ -44,7 +44,7 @@ def test_a_sweep_runs_on_two_workers(place: Place) -> None:
         assert [row["epoch"] for row in read_metrics(run.metrics_file)] == [0, 1]
     # Two processes had the three jobs, and the cluster is gone with the sweep.
     assert len({process_of(run) for run in runs}) == 2
-    wait_until(lambda: not processes_naming(f"node-ip-address=127.0.0.1 --cwd={place.folder}"), 20)
+    wait_until(lambda: not processes_naming(f"node-ip-address=127.0.0.1 --cwd={place.folder}"))
 
 
 def process_of(run: Run) -> str:
@@ -62,7 +62,7 @@ def test_a_job_that_fails_is_named_and_the_others_go_on(place: Place) -> None:
         "trainer.max_epochs=1",
     ]
     process = place.start("train", *two, "data.batch_size=32,-1")
-    out, _ = process.communicate(timeout=280)
+    out = finish(process)
     assert process.returncode == 0, out  # one of the two is there to be chosen
     assert "data.batch_size" in out
     assert [Run(folder).state() for folder in place.runs()] == ["done"]
@@ -86,11 +86,11 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
             command = [str(Path(sys.executable).with_name("ray")), "start", *options]
             # Its processes work where it was started, which is not where the sweep is.
             started = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out)
-        wait_until(lambda: b"--block" in (Path(folder) / "head.txt").read_bytes(), 60)
+        wait_until(lambda: b"--block" in (Path(folder) / "head.txt").read_bytes())
         yield address, token
         started.terminate()
-        started.wait(60)
-        wait_until(lambda: not processes_naming(folder), 20)
+        started.wait(PATIENCE)
+        wait_until(lambda: not processes_naming(folder))
 
 
 def test_a_cluster_that_runs_already_is_joined_and_left(
@@ -105,7 +105,7 @@ def test_a_cluster_that_runs_already_is_joined_and_left(
         "trainer.max_epochs=2",
     ]
     process = place.start("train", *there, "model=lstm,gru", **token)
-    out, _ = process.communicate(timeout=280)
+    out = finish(process)
     assert process.returncode == 0, out
     assert "Connecting to existing Ray cluster at address: " in out
     runs = [Run(folder) for folder in place.runs()]
@@ -114,7 +114,7 @@ def test_a_cluster_that_runs_already_is_joined_and_left(
     assert len({process_of(run) for run in runs}) == 2
     # It still runs, and lets nobody in without its token.
     stranger = place.start("train", *there, "model=rnn,gru", **token | {"RAY_AUTH_TOKEN": "0" * 64})
-    out, _ = stranger.communicate(timeout=280)
+    out = finish(stranger)
     assert stranger.returncode == 1, out
     assert "gatewise: error: all 2 trials failed, the first one: the launcher failed: " in out
     assert len(place.runs()) == 2

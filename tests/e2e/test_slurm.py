@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from slurm_cluster import cluster, missing
-from workplace import Place, read_json, wait_until
+from workplace import Place, finish, read_json, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -41,8 +41,8 @@ def ask(slurm: dict[str, str], *command: str) -> str:
 def test_a_sweep_is_a_job_array(slurm: dict[str, str], place: Place) -> None:
     process = place.start("train", *ON_SLURM, "trainer.max_epochs=2", "model=gru,rnn", **slurm)
     # Both wait or run at the same time, as parts of one array.
-    wait_until(lambda: len(set(ask(slurm, "squeue", "-h", "-r", "-o", "%A %i").split())) == 4, 120)
-    out, _ = process.communicate(timeout=240)
+    wait_until(lambda: len(set(ask(slurm, "squeue", "-h", "-r", "-o", "%A %i").split())) == 4)
+    out = finish(process)
     assert process.returncode == 0, out
     runs = {run.choices()["model"]: run for run in map(Run, place.runs())}
     assert {model: run.state() for model, run in runs.items()} == {"gru": "done", "rnn": "done"}
@@ -53,7 +53,7 @@ def test_two_processes_in_one_job(slurm: dict[str, str], place: Place) -> None:
     """Lightning by itself takes a job for one process of one training, and waits for the others."""
     two = ["trainer=ddp_cpu", "hydra.launcher.cpus_per_task=2", "trainer.max_epochs=2"]
     process = place.start("train", *ON_SLURM, *two, **slurm)
-    out, _ = process.communicate(timeout=240)
+    out = finish(process)
     assert process.returncode == 0, out
     (folder,) = place.runs()
     assert (Run(folder).state(), Run(folder).summary()["processes"]) == ("done", 2)
@@ -68,14 +68,14 @@ def test_a_job_that_is_stopped_for_its_time_limit_goes_on_in_the_same_run(
     process = place.start("train", *ON_SLURM, *epochs, **slurm)
     rows: list[int] = []
     for restart in (1, 2):
-        wait_until(lambda: place.runs() and _epochs(place) > (rows[-1] if rows else 0) + 2, 120)
+        wait_until(lambda: place.runs() and _epochs(place) > (rows[-1] if rows else 0) + 2)
         (job,) = set(ask(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i").split())
         ask(slurm, "scancel", "--signal=USR2", job)
-        wait_until(lambda: place.last().state() == "interrupted", 60)
+        wait_until(lambda: place.last().state() == "interrupted")
         assert read_json(place.last().folder / "status.json")["reason"] == "stopped by its launcher"
         rows.append(_epochs(place))
-        wait_until(lambda j=job, n=restart: f"Restarts={n}" in ask(slurm, "scontrol", "show", "job", j), 60)
-    out, _ = process.communicate(timeout=400)
+        wait_until(lambda j=job, n=restart: f"Restarts={n}" in ask(slurm, "scontrol", "show", "job", j))
+    out = finish(process)
     assert process.returncode == 0, out
     (folder,) = place.runs()
     assert Run(folder).state() == "done"
@@ -83,7 +83,7 @@ def test_a_job_that_is_stopped_for_its_time_limit_goes_on_in_the_same_run(
     assert [row["epoch"] for row in found] == list(range(400))
     assert rows[0] < rows[1] < 400
     # One requeue each: nobody else put it back as well.
-    wait_until(lambda: not ask(slurm, "squeue", "-h", "-r"), 60)
+    wait_until(lambda: not ask(slurm, "squeue", "-h", "-r"))
     assert "Restarts=2" in ask(slurm, "scontrol", "show", "job", job)
 
 
@@ -113,14 +113,14 @@ def test_an_epoch_that_is_longer_than_the_time_limit_comes_to_its_end(
     limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30"]
     slowly = "+callbacks.slowly._target_=slowly.Slowly"
     process = place.start("train", *ON_SLURM, *limit, *argv, slowly, **slurm)
-    wait_until(lambda: ask(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i"), 60)
+    wait_until(lambda: ask(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i"))
     job = ask(slurm, "squeue", "-h", "-r", "-t", "R", "-o", "%i").strip()
     wait_until(lambda: not ask(slurm, "squeue", "-h", "-r"), 800)
     told = ask(slurm, "scontrol", "show", "job", job)
     restarts = re.search(r"Restarts=(\d+)", told)
     assert restarts is not None
     assert int(restarts[1]) >= 2, told
-    out, _ = process.communicate(timeout=60)
+    out = finish(process)
     assert process.returncode == 0, out
     (folder,) = place.runs()
     assert Run(folder).state() == "done"
@@ -145,10 +145,10 @@ def test_a_batch_script_of_ones_own(slurm: dict[str, str], place: Place) -> None
     script = place.folder / "job.sh"
     script.write_text(BATCH.format(python=sys.executable))
     job = ask(slurm, "sbatch", "--parsable", f"--chdir={place.folder}", str(script)).strip()
-    wait_until(lambda: place.runs() and _epochs(place) > 2, 120)
+    wait_until(lambda: place.runs() and _epochs(place) > 2)
     before = _epochs(place)
     ask(slurm, "scancel", "--batch", "--signal=TERM", job)
-    wait_until(lambda: place.last().state() == "interrupted", 60)
-    wait_until(lambda: place.last().state() == "done", 240)
+    wait_until(lambda: place.last().state() == "interrupted")
+    wait_until(lambda: place.last().state() == "done")
     assert len(place.runs()) == 1
     assert len(read_metrics(place.last().metrics_file)) == 300 > before

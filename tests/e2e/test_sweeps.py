@@ -16,7 +16,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from workplace import Place, read_json, wait_until
+from workplace import Place, finish, read_json, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -161,6 +161,8 @@ class Breaks(pl.Callback):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         if self.how == "bug":
             raise ZeroDivisionError("division by zero")
+        if self.how == "stopped":
+            os.kill(os.getpid(), signal.SIGINT)
         if self.how == "killed" or (self.how == "killed_once" and not Path("killed").exists()):
             Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -306,11 +308,24 @@ def test_a_search_is_given_more_trials(place: Place) -> None:
     assert len(three) == 3
 
 
+def test_ctrl_c_stops_a_sweep_and_it_says_how_to_go_on(breaking: Place) -> None:
+    how = "{_target_:breaking.Breaks,how:fine},{_target_:breaking.Breaks,how:stopped}"
+    result = breaking("train", "-m", *TINY, f"+callbacks.mine={how}", "seed=1,2")
+    assert result.code == 130
+    folder = os.path.relpath(last(breaking), breaking.folder)
+    assert f"Interrupted. Go on with: python -m gatewise train sweep.resume={folder}" in result.out
+    assert "Traceback" not in result.out + result.err
+    states = [(run.state(), run.reason()) for run in map(Run, breaking.runs())]
+    assert states[-1] == ("interrupted", "stopped by the user")
+    assert {state for state, _ in states[:-1]} == {"done"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jobs", "number", "code", "by"),
     [
-        pytest.param(2, signal.SIGINT, 130, "the user"),
-        pytest.param(1, signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow),
+        (2, signal.SIGINT, 130, "the user"),
+        (1, signal.SIGTERM, 143, "SIGTERM"),
     ],
 )
 def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
@@ -325,9 +340,10 @@ def test_a_sweep_that_is_asked_to_stop_says_how_to_go_on(
     ]
     process = place.start(*argv)
     try:
-        wait_until(lambda: len(list(place.folder.glob("runs/speech/*/*/checkpoints/last.ckpt"))) == jobs)
+        begun = "runs/speech/*/*/checkpoints/last.ckpt"
+        wait_until(lambda: len(list(place.folder.glob(begun))) == jobs, process=process)
         process.send_signal(number)
-        out, _ = process.communicate(timeout=60)
+        out = finish(process)
     finally:
         process.kill()
     assert process.returncode == code
@@ -348,9 +364,9 @@ def test_a_sweep_that_is_asked_to_stop_in_mid_epoch_ends_in_the_table_of_the_unb
     process = broken.start(*argv)
     try:
         begun = "runs/speech/*/*/checkpoints/last.ckpt"
-        wait_until(lambda: len(list(broken.folder.glob(begun))) == jobs, 120)
+        wait_until(lambda: len(list(broken.folder.glob(begun))) == jobs, process=process)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        finish(process)
     finally:
         process.kill()
     left = [torch.load(Run(folder).checkpoint("last"), weights_only=True) for folder in broken.runs()]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from workplace import Place, processes_naming, wait_until
+from workplace import PATIENCE, Place, processes_naming, wait_until
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.training.mid_epoch import is_mid_epoch
@@ -44,10 +44,10 @@ class Machines:
                     subprocess.Popen(command, cwd=place.folder, env=environment, stdout=out, stderr=out)
                 )
 
-    def end(self, seconds: float = 200) -> str:
+    def end(self) -> str:
         """What both printed, once they are gone."""
         for agent in self.agents:
-            agent.wait(seconds)
+            agent.wait(PATIENCE)
         return "".join(path.read_text() for path in self.out)
 
     def kill(self) -> None:
@@ -95,7 +95,7 @@ def test_a_process_that_is_lost_is_started_again_and_goes_on(place: Place) -> No
     long = ["trainer.max_epochs=60", "callbacks.early_stopping.patience=60", "wandb.mode=disabled"]
     machines = Machines(place, "train", *SHORT[:2], *long, restarts=2)
     try:
-        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 2, 120)
+        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 2)
         os.kill(workers(place, "train")[-1], signal.SIGKILL)
         out = machines.end()
         assert [agent.returncode for agent in machines.agents] == [0, 0], out
@@ -113,7 +113,7 @@ def test_agents_that_are_asked_to_end_leave_a_checkpoint_in_mid_epoch(told: list
     long = ["trainer.max_epochs=40", "callbacks.early_stopping.patience=60", "wandb.mode=disabled"]
     machines = Machines(place, "train", *SHORT[:2], *long)
     try:
-        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 2, 120)
+        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 2)
         for index in told:
             machines.agents[index].terminate()
         machines.end()
@@ -136,12 +136,12 @@ def test_agents_that_are_killed_leave_no_process(place: Place) -> None:
         place, "train", *SHORT[:2], "trainer.max_epochs=500", "callbacks.early_stopping.patience=500"
     )
     try:
-        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 1, 120)
+        wait_until(lambda: place.runs() and len(read_metrics(place.last().metrics_file)) > 1)
         assert len(workers(place, "train")) == 2
     finally:
         machines.kill()
-    wait_until(lambda: not workers(place, "train") and not processes_naming(machines.mark), 20)
-    wait_until(lambda: place.last().state() == "interrupted", 20)
+    wait_until(lambda: not workers(place, "train") and not processes_naming(machines.mark))
+    wait_until(lambda: place.last().state() == "interrupted")
 
 
 MISTAKES = [

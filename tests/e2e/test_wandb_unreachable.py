@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from wandb_server import ACCOUNT, serving
-from workplace import Place, wait_for_line
+from workplace import Place, finish, wait_for_line
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -24,7 +24,7 @@ def dead() -> dict[str, str]:
 
 
 def finished(process) -> str:
-    out, _ = process.communicate(timeout=120)
+    out = finish(process)
     assert process.returncode == 0, out
     return out
 
@@ -51,7 +51,7 @@ def test_a_training_goes_on_without_the_server_and_is_uploaded_later(place: Plac
     (folder,) = unsent(run)
 
     process = place.start("sync", **nowhere)
-    out, _ = process.communicate(timeout=60)
+    out = finish(process)
     assert process.returncode == 1
     assert out.count("\n") == 1
     assert f"W&B at {nowhere['WANDB_BASE_URL']} cannot be reached" in out
@@ -105,7 +105,7 @@ def test_an_account_is_asked_for_before_training(place: Place) -> None:
         "WANDB_BASE_URL": dead()["WANDB_BASE_URL"],
     }
     process = place.start("train", *ONLINE, **home)
-    out, _ = process.communicate(timeout=60)
+    out = finish(process)
     assert process.returncode == 1
     assert "gatewise: error: wandb.mode=online: No API key configured" in out
     assert "Traceback" not in out

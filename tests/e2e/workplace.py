@@ -19,6 +19,9 @@ import numpy as np
 
 from gatewise.runs.run import Run
 
+PATIENCE = 300
+"""Seconds to wait for what is sure to come, however busy the machine; only a failing test waits so long."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -97,10 +100,27 @@ def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
     raise AssertionError(f"ended with {process.wait()} before {start!r}:\n{''.join(seen)}")
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a process prints until it ends."""
+    try:
+        out, _ = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, _ = process.communicate()
+        raise AssertionError(f"still ran after {PATIENCE} s:\n{out}") from None
+    return out
+
+
+def wait_until(
+    condition: Callable[[], Any], seconds: float = PATIENCE, process: subprocess.Popen[str] | None = None
+) -> None:
+    """Wait for what ``process`` is to bring about, or for what comes by itself."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        ended = process is not None and process.poll() is not None
+        if ended and not condition():
+            raise AssertionError(f"ended with {process.returncode} before its time:\n{finish(process)}")
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
         time.sleep(0.02)
 
 

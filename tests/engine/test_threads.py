@@ -89,6 +89,6 @@ def test_fewer_threads_than_wanted(limit, then):
     script = ONE_OF_THREE.format(tests=str(Path(__file__).parent), then=then)
     environment = {**os.environ, "OMP_THREAD_LIMIT": limit}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (0, "same\n"), done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 
 from gatewise.runs import folders
 from gatewise.runs import run as run_module
@@ -34,9 +33,7 @@ def test_fifty_processes_at_once(create, tmp_path):
     for _ in children:
         os.read(ready[0], 1)
     os.close(go[1])
-    started = time.monotonic()
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * PROCESSES
-    assert time.monotonic() - started < 60
     folders = [path.parent for path in (tmp_path / "runs").glob("*/*/*/config.yaml")]
     owners = {int((folder / "owner").read_text()) for folder in folders}
     assert (len(folders), owners) == (PROCESSES, set(children))
