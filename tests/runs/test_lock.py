@@ -75,6 +75,8 @@ def kind(request, path, monkeypatch):
             raise OSError(errno.ENOLCK, "No locks available")
 
         monkeypatch.setattr(fcntl, "flock", refuse)
+        # Nobody contends with this process itself.
+        monkeypatch.setattr(lock, "SETTLING_SECONDS", 0.05)
     return request.param
 
 
