@@ -98,7 +98,7 @@ FILES = {
     "csv too large later": (
         (*SERIES, "data.lookback=2", "data.horizon=1"),
         "time,x\n" + "".join(f"{i},{'1e308' if i == 38 else i}\n" for i in range(40)),
-        ["bad.csv", "'x' at 38", "too large beside those of the training"],
+        ["bad.csv", "'x' at 38", "too large compared with the training data"],
     ),
     "text bytes": (TEXT, b"a b\n\xff\n", ["bad.txt:2", "UTF-8"]),
     "text folder": (TEXT, None, ["data.files=bad.txt is a folder"]),
