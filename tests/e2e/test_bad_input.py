@@ -250,7 +250,7 @@ BEFORE_TORCH = [
         "task.loss='rmse' is unknown (did you mean 'mse'?); choose one of: mse, mae",
     ),
     ([BIBLE, "data.files=[a.txt]"], "data: give either corpus (king_james), or files, or all of"),
-    ([BIBLE, "model=bilstm"], "task: a bidirectional encoder reads the next token before it predicts it"),
+    ([BIBLE, "model=bilstm"], "task: a bidirectional encoder sees the next token before predicting it"),
     (
         [BIBLE, "task.tie_weights=true", "model.hidden_size=8"],
         "task: tie_weights needs task.embedding_size = mo",

@@ -42,7 +42,7 @@ def test_a_model_trains(place: Place, experiment: str, model: str) -> None:
     if (experiment, model) == ("text/king_james", "bilstm"):
         result = place("train", *argv)
         assert result.code == 1
-        assert "a bidirectional encoder reads the next token before it predicts it" in result.line()
+        assert "a bidirectional encoder sees the next token before predicting it" in result.line()
         assert "model=lstm, gru or rnn" in result.line()
         assert place.runs() == []
         return

@@ -96,7 +96,7 @@ def read_text(path: Path) -> str:
 def _similar(wanted: Path, places: Sequence[Path]) -> str:
     """`` (did you mean 'x'?)`` for the file with the nearest name in the folders of ``places``, or "".
 
-    Only the stems are compared: a common suffix does not make two names similar.
+    The stems decide; the suffixes only choose between files with the same stem.
     """
     folders = {place.parent for place in places if place.parent.is_dir()}
     files = sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())

@@ -31,8 +31,8 @@ class SequenceDataModule(pl.LightningDataModule):
     If ``facts`` are set before ``setup()`` (as in an evaluation), the vocabulary, scaler and classes come
     from them instead of from the training files.
 
-    A subclass implements :meth:`load`, which fills ``facts`` and the three data sets, :meth:`describe`, and,
-    for ``gatewise predict``, :meth:`save_example` and :meth:`read_input`.
+    A subclass implements :meth:`load`, which fills ``facts`` and the three data sets, :meth:`describe` and
+    :meth:`save_example`, and for ``gatewise predict`` :meth:`read_input`.
 
     Args:
         batch_size: examples per step, over all processes.
