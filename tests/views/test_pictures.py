@@ -165,7 +165,7 @@ def test_confusion_matrix_shows_every_count_where_it_belongs(tmp_path, figures, 
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "bb", "longer"]
     # On the diagonal 5 + 7 of 15.
-    assert axes.get_title() == "mine\n12 of 15 test sequences right"
+    assert axes.get_title() == "mine\n12 of 15 test sequences correct"
     # Colours are shares of the true class; one without examples has none.
     expected = [[5 / 7, 2 / 7, 0], [0, 7 / 8, 1 / 8], [0, 0, 0]]
     np.testing.assert_allclose(axes.images[0].get_array(), expected)

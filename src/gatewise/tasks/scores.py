@@ -28,7 +28,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric and its meaning; ``metric`` compares predictions, ``of_loss`` computes it from the mean loss."""
+    """A metric and its meaning; ``metric`` compares predictions, ``of_loss`` computes it from the loss."""
 
     meaning: str
     metric: Metric | None = None
