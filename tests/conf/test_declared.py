@@ -143,6 +143,19 @@ def test_what_only_running_tells_is_left_alone(package: str) -> None:
     assert declared("no_such_package.Thing") is None
 
 
+def test_a_name_like_that_of_a_light_module_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "typing_of_mine.py").write_text("raise SystemExit('imported')\nSize = int\n")
+    (tmp_path / "box.py").write_text(
+        "from typing_of_mine import Size\nclass Box:\n    def __init__(self, size: Size = 1): ...\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"x\.size must be a whole number, got 'big'"):
+        check_settings("box.Box", {"size": "big"}, "x")
+    assert "typing_of_mine" not in sys.modules
+
+
 def test_class_attributes_and_files(package: str) -> None:
     thing = declared(f"{package}.Thing")
     assert thing is not None

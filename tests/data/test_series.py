@@ -251,5 +251,5 @@ def test_dataset_columns_and_short_prediction_files_are_reported(tmp_path):
     module = _module(tmp_path)
     module.setup()
     _csv(tmp_path, rows=5, name="short.csv")
-    with pytest.raises(ValueError, match=r"short.csv: 5 rows, but the model looks back on 6"):
+    with pytest.raises(ValueError, match=r"short.csv: 5 rows, but the model needs 6 \(its lookback\)"):
         SeriesWindows.read_input(tmp_path / "short.csv", module.facts)

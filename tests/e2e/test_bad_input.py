@@ -91,7 +91,7 @@ FILES = {
     "csv too large later": (
         (*SERIES, "data.lookback=2", "data.horizon=1"),
         "time,x\n" + "".join(f"{i},{'1e308' if i == 38 else i}\n" for i in range(40)),
-        ["bad.csv", "'x' at 38", "too large beside those of the training"],
+        ["bad.csv", "'x' at 38", "too large compared with the training data"],
     ),
     "text bytes": (TEXT, b"a b\n\xff\n", ["bad.txt:2", "UTF-8"]),
     "text folder": (TEXT, None, ["data.files=bad.txt is a folder"]),
@@ -243,10 +243,7 @@ BEFORE_TORCH = [
         "task.loss='rmse' is unknown (did you mean 'mse'?); choose one of: mse, mae",
     ),
     ([BIBLE, "data.files=[a.txt]"], "data: give either corpus (king_james), or files, or all of"),
-    (
-        [BIBLE, "model=bilstm"],
-        "task: a bidirectional encoder reads the next token before it predicts it: choose model=lstm, gru",
-    ),
+    ([BIBLE, "model=bilstm"], "task: a bidirectional encoder sees the next token before predicting it"),
     (
         [BIBLE, "task.tie_weights=true", "model.hidden_size=8"],
         "task: tie_weights needs task.embedding_size = mo",

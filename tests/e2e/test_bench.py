@@ -41,13 +41,13 @@ def test_training_is_timed_against_a_bare_loop(place: Place, monkeypatch) -> Non
         timed = getattr(bench_training, f"_{name}_epoch")
 
         def counted(config, data, task, name=name, timed=timed):
-            score = task._score
+            score = task.score
 
             def counting(batch):
                 losses[name] += task.training
                 return score(batch)
 
-            task._score = counting
+            task.score = counting
             seconds = timed(config, data, task)
             assert seconds > 0
             return seconds

@@ -32,7 +32,8 @@ MODELS = {
 def test_every_model_of_conf_is_tried() -> None:
     from gatewise.config.compose import conf_folder
 
-    assert {path.stem for path in (conf_folder() / "model").glob("*.yaml")} == set(MODELS)
+    names = {path.stem for path in (conf_folder() / "model").glob("*.yaml")}
+    assert names - {"base"} == set(MODELS)  # what the others stand on, without a cell
 
 
 # Each model meets one kind of data in the quick tests, and each kind meets several models.

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from gatewise.settings.ranges import RECURRENT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problem import CELLS, ELEMENTWISE, FEW_CELLS, MIXING, OTHERS, Problem, assert_same
@@ -16,6 +15,7 @@ from gatewise.cells import (
 )
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import ENGINES
+from gatewise.nn import Recurrent
 
 
 @st.composite
@@ -244,7 +244,7 @@ def test_shapes_that_do_not_fit_are_named(cell, replaced, message, engine):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_engines_that_exist(name):
-    RECURRENT.check({"engine": name})
+    assert Recurrent(2, 3, engine=name).engine == name
 
 
 @pytest.mark.parametrize(
@@ -253,5 +253,5 @@ def test_engines_that_exist(name):
 )
 def test_engines_that_do_not_exist(name, hint):
     with pytest.raises(ValueError, match="engine=") as error:
-        RECURRENT.check({"engine": name})
+        Recurrent(2, 3, engine=name)
     assert str(error.value).startswith(f"engine={name!r} is unknown{hint}; choose one of: auto, ")

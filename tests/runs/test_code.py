@@ -93,7 +93,7 @@ def test_a_long_diff_is_cut(folder, monkeypatch):
     (folder / "sub" / "cell.py").write_text("x" * 50_000)
     whole = read(folder)
     assert len(whole) > 50_000
-    monkeypatch.setattr(code, "MOST_BYTES", 1000)
+    monkeypatch.setattr(code, "MAX_BYTES", 1000)
     head, _, diff = read(folder).partition(b"\n\n")
     assert head.splitlines()[1] == b"cut: only the first 1000 bytes are kept"
     assert whole.partition(b"\n\n")[2].startswith(diff)
@@ -114,7 +114,7 @@ def test_a_git_that_does_not_answer_is_not_waited_for(folder, tmp_path, monkeypa
     (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(code, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(code, "_TIMEOUT_SECONDS", 0.2)
     assert read(folder) is None
 
 

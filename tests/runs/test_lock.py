@@ -133,7 +133,7 @@ def test_only_one_of_many_that_start_together_gets_it(path, kind):
 def test_a_process_of_another_machine_lives_as_long_as_it_beats(beating, since, path, monkeypatch):
     """As on a network file system that keeps locks to one machine; its clock may say anything."""
     # A busy machine's beats come late: one that lives is waited for longer.
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.5 if beating else 0.1)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.5 if beating else 0.1)
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "x", "since": since}))
     os.utime(path, (4e9, 4e9))
     ended = threading.Event()
@@ -155,7 +155,7 @@ def test_a_process_of_another_machine_lives_as_long_as_it_beats(beating, since, 
 
 @pytest.mark.usefixtures("kind")
 def test_a_holder_beats(path, monkeypatch):
-    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
     with holding(path, 0):
         seen = set()
         end = time.monotonic() + 300

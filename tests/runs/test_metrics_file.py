@@ -133,9 +133,9 @@ UNREADABLE = {
 def test_a_cell_that_is_no_number_is_named_by_its_line(text, line, tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=f"{path}:{line}: a cell is no number"):
+    with pytest.raises(ValueError, match=f"{path}:{line}: a cell is not a number"):
         read_metrics(path)
-    with pytest.raises(ValueError, match="a cell is no number"):
+    with pytest.raises(ValueError, match="a cell is not a number"):
         MetricsFile(path)
 
 

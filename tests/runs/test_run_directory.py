@@ -313,7 +313,7 @@ DAMAGED = {
     "config, not UTF-8": ("config.yaml", b"a: \xff", "config.yaml: not YAML"),
     "config, control characters": ("config.yaml", b"a: \x01", "config.yaml: not YAML"),
     "status, empty": ("status.json", b"", "status.json:1: not JSON"),
-    "status, {}": ("status.json", b"{}", "status.json: state must be one of .*, got None.* to go on"),
+    "status, {}": ("status.json", b"{}", "status.json: state must be one of .*, got None.* to continue"),
     "status, a list": ("status.json", b"[]", "status.json: must hold {...}, got a list"),
     "status, unknown": ("status.json", b'{"state": ["done"]}', "state must be one of"),
     "overrides, empty": ("overrides.yaml", b"", "overrides.yaml: must hold overrides"),

@@ -249,7 +249,7 @@ def test_tied_weights_of_unlike_sizes():
 
 
 def test_a_bidirectional_encoder_is_refused_with_a_way_out():
-    message = "reads the next token before it predicts it: choose model=lstm, gru or rnn"
+    message = "sees the next token before predicting it: choose model=lstm, gru or rnn"
     with pytest.raises(ValueError, match=message):
         make_task(model=partial(Recurrent, hidden_size=3, bidirectional=True))
 

@@ -151,7 +151,7 @@ def test_a_resumed_training_ends_with_the_files_of_an_unbroken_one(tmp_path, mon
 def test_a_damaged_file_is_named_by_its_line(tmp_path):
     path = tmp_path / "validations.csv"
     path.write_text("epochs,step,val/loss\n0.5,1,2.0\n1.0,3,much\n")
-    with pytest.raises(ValueError, match=f"{path}:3: a cell is no number"):
+    with pytest.raises(ValueError, match=f"{path}:3: a cell is not a number"):
         read_validations(path)
     path.write_text("epoch,step\n0,1\n")
     with pytest.raises(ValueError, match=f"{path}:1: there is no column epochs"):

@@ -165,7 +165,7 @@ def test_confusion_matrix_shows_every_count_where_it_belongs(tmp_path, figures, 
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", "bb", "longer"]
     # On the diagonal 5 + 7 of 15.
-    assert axes.get_title() == "mine\n12 of 15 test sequences right"
+    assert axes.get_title() == "mine\n12 of 15 test sequences correct"
     # Colours are shares of the true class; one without examples has none.
     expected = [[5 / 7, 2 / 7, 0], [0, 7 / 8, 1 / 8], [0, 0, 0]]
     np.testing.assert_allclose(axes.images[0].get_array(), expected)
@@ -245,3 +245,17 @@ def test_pictures_of_a_test_report(report, names, tmp_path, size):
     assert sorted(p.name for p in tmp_path.iterdir()) == names
     for path in paths:
         size(path)
+
+
+def test_a_picture_of_ones_own_is_drawn_by_its_module(tmp_path, monkeypatch):
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "__init__.py").touch()
+    draw = "def draw(data, path, title):\n    path.write_text(f'{title} {data}')\n"
+    for name in ("shelf/lanes.py", "forks.py"):
+        (tmp_path / name).write_text(draw)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    paths = draw_report({"shelf.lanes": 1, "forks": 2}, tmp_path, "mine")
+    assert [(path.name, path.read_text()) for path in paths] == [
+        ("shelf.lanes.png", "mine 1"),
+        ("forks.png", "mine 2"),
+    ]

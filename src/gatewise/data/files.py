@@ -1,4 +1,4 @@
-"""Finding and reading the files that settings name."""
+"""Find and read the files that settings name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gatewise.settings import nearest
 
 
 def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package: str | None = None) -> Path:
-    """The file that the setting ``key`` names.
+    """The path of the file that the setting ``key`` names.
 
-    An absolute path is taken as it is; a relative one is looked for in each of ``folders`` in order, or in
-    the working folder where there are none, and then in the installed ``package``.
+    An absolute path is used as it is. A relative one is looked for in each of ``folders`` in order (in the
+    working folder if there are none), then in the installed ``package``.
 
-    Raises ValueError naming the key, the value, the folders tried and a similarly named file.
+    Raises ValueError naming the key, the value, the folders tried and a file with a similar name.
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise ValueError(f"{key} must name a file, got {path!r}")
@@ -46,11 +46,11 @@ def installed_file(
     key: str | None = None,
     beside: Sequence[str | Path] = (),
 ) -> Path:
-    """The file ``relative`` inside an installed package, which is located but never imported.
+    """The path of the file ``relative`` in an installed package, which is located but never imported.
 
-    ``distribution`` is the name by which pip knows a package of our choice, ``key`` a setting of the user's
-    that names the file, ``beside`` the folders where it was looked for before.
-    Raises ValueError where the package or the file is absent.
+    For the error messages, ``distribution`` is the package's name for pip if Gatewise chose the package,
+    ``key`` the user's setting that names the file, and ``beside`` the folders that were searched before.
+    Raises ValueError if the package or the file is missing.
     """
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     named = f"{key}={relative}: " if key else ""
@@ -94,7 +94,10 @@ def read_text(path: Path) -> str:
 
 
 def _similar(wanted: Path, places: Sequence[Path]) -> str:
-    """The file closest in name beside the places where one was looked for; its suffix brings none closer."""
+    """`` (did you mean 'x'?)`` for the file with the nearest name in the folders of ``places``, or "".
+
+    The stems decide; the suffixes only choose between files with the same stem.
+    """
     folders = {place.parent for place in places if place.parent.is_dir()}
     files = sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())
     close = nearest(wanted.stem, {Path(name).stem for name in files})

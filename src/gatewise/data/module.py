@@ -1,4 +1,4 @@
-"""The base of every DataModule, and the sampler that makes an epoch a function of (seed, epoch)."""
+"""The base of every DataModule, and the samplers that draw its batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gatewise.settings import Count, Positive, check_constructor, checked
 
 
 class BatchDataset(Dataset[Any]):
-    """Examples whose ``dataset[indices]`` is a whole batch (a named tuple of :mod:`gatewise.batch`)."""
+    """Examples whose ``dataset[indices]`` is a whole batch (a named tuple of :mod:`gatewise.kinds`)."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -26,24 +26,25 @@ class BatchDataset(Dataset[Any]):
 
 
 class SequenceDataModule(pl.LightningDataModule):
-    """Files to batches; after ``setup()`` it states its ``facts``.
+    """Turns files into batches; after ``setup()``, its ``facts`` describe the data.
 
-    Set ``facts`` before ``setup()`` (as evaluation does) and the vocabulary, scaler and classes come from
-    them instead of from the training files.
+    If ``facts`` are set before ``setup()`` (as in an evaluation), the vocabulary, scaler and classes come
+    from them instead of from the training files.
 
-    A subclass implements :meth:`load`, which fills ``facts`` and the three data sets, and :meth:`describe`.
+    A subclass implements :meth:`load`, which fills ``facts`` and the three data sets, :meth:`describe` and
+    :meth:`save_example`, and for ``gatewise predict`` :meth:`read_input`.
 
     Args:
-        batch_size: examples of one step, over all processes.
-        seed: of every random draw (splits, order of the training examples).
-        folders: where relative file names are looked for, in this order; none means the working folder.
+        batch_size: examples per step, over all processes.
+        seed: for every random draw (splits, order of the training examples).
+        folders: searched in this order for relative file names; none means the working folder.
     """
 
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
-    """Whether :meth:`read_input` takes words as well as the name of a file."""
+    """Whether :meth:`read_input` accepts words as well as the name of a file."""
     load_draws: ClassVar[bool] = True
-    """Whether what :meth:`load` fills depends on the seed; else trainings with several seeds share it."""
+    """Whether :meth:`load` draws from the seed; if not, trainings with several seeds share what it loads."""
 
     train_data: BatchDataset
     validation_data: BatchDataset
@@ -62,7 +63,7 @@ class SequenceDataModule(pl.LightningDataModule):
         self._loaded = False
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the files, the first time only. Raises ValueError where they cannot be used."""
+        """Read the files, on the first call only. Raises ValueError if they cannot be used."""
         if self._loaded:
             return
         if self.facts is not None and not isinstance(self.facts, self.facts_type):
@@ -74,33 +75,34 @@ class SequenceDataModule(pl.LightningDataModule):
         self._loaded = True
 
     def load(self, test_only: bool) -> None:
-        """Read the files and fill ``facts`` (unless given) and the three data sets.
+        """Read the files, and fill ``facts`` (unless they are set) and the three data sets.
 
-        With ``test_only`` the facts are given, and files that the test split does not need may be gone.
+        With ``test_only`` the facts are set, and files that the test split does not need may be missing.
         """
         raise NotImplementedError
 
     def save_example(self, folder: Path) -> str:
-        """An input for prediction, from the test split: a file written to ``folder``, or words.
+        """Make an input for prediction from the test split: a file written to ``folder``, or words.
 
-        Returns what a person types behind ``input=``.
+        Returns what the user types after ``input=``; without an example of its own a DataModule says ``...``.
         """
-        raise NotImplementedError
+        del folder
+        return "..."
 
     @classmethod
     def read_input(cls, given: Path | str, facts: Any) -> Input:
-        """What a person gave to predict from: a file, or with ``takes_words`` words.
+        """Read a user's input to predict from: a file or, with ``takes_words``, words.
 
-        Raises ValueError where it cannot be used.
+        Raises ValueError if it cannot be used.
         """
-        raise NotImplementedError
+        raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
 
     def describe(self) -> dict[str, str | int]:
-        """A few facts about the data for a table on the console; call it after ``setup()``."""
-        raise NotImplementedError
+        """A few numbers about the data, for a table on the screen; call it after ``setup()``."""
+        return {}
 
     def find(self, file: str | Path, setting: str) -> Path:
-        """The path of a file that ``setting`` names."""
+        """The path of the file that ``data.<setting>`` names; ValueError if there is none."""
         return find_file(file, self.folders, f"data.{setting}")
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -118,27 +120,28 @@ class SequenceDataModule(pl.LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def batches(self, dataset: BatchDataset, shuffle: bool) -> DataLoader[Any]:
-        """Loader of this process's share of every batch of ``dataset``."""
+        """A loader of this process's share of every batch of ``dataset``."""
         rank, world_size = self.shard()
-        # Asked of the Trainer when the order is drawn: Lightning tells a resumed epoch's sampler too late.
+        # Read from the Trainer when the order is drawn: Lightning sets a resumed sampler's epoch too late.
         trainer = self.trainer
         overfit = getattr(trainer, "overfit_batches", 0) > 0
         epoch = (lambda: 0) if trainer is None or overfit else (lambda: trainer.current_epoch)
         sampler = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size, epoch)
         if overfit:
-            # The same batches in every epoch. As a plain sequence of them: in place of a sampler that may
-            # shuffle Lightning puts one of single examples.
+            # The same batches in every epoch, as a plain list: Lightning would replace a sampler that may
+            # shuffle by one that draws single examples.
             batches: Any = list(sampler)
             return DataLoader(Subset(dataset, batches), batch_size=None)
         return DataLoader(dataset, sampler=sampler, batch_size=None)
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Index lists of one epoch's batches, this process's share of each.
+    """Sampler of one epoch's batches: lists of indices, this process's share of each batch.
 
-    The order is drawn from (seed, epoch) alone, so a resumed epoch sees what an uninterrupted one would.
-    ``batch_size`` counts the examples of one step over all processes. Shuffled (training) batches are
-    filled up so that every process has work in each step; otherwise every example comes exactly once.
+    The order depends only on (seed, epoch), so a resumed epoch sees the same batches as an uninterrupted one.
+    ``batch_size`` counts the examples of one step over all processes. A shuffled (training) batch with fewer
+    examples than processes is filled up, so that every process has work in each step; unshuffled, every
+    example comes exactly once. Raises ValueError if the processes are too many for that.
     """
 
     def __init__(
@@ -157,19 +160,19 @@ class EpochBatches(Sampler[list[int]]):
                 f"make it at least {world_size}"
             )
         if not shuffle and size < world_size:
-            # A process without an example would not take part in adding up, and the others wait for it.
+            # A process without an example would skip the all-reduce, and the others would wait for it.
             raise ValueError(
                 f"{size} example(s) to score cannot be shared by {world_size} processes: give more data, or "
-                f"start trainer.devices={size}"
+                f"set trainer.devices={size}"
             )
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
         self.start = 0
-        """Batches that the next pass leaves out: a resumed epoch has them behind it."""
+        """Batches that the next pass skips, because a resumed epoch has seen them already."""
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
-        # Unshuffled, the last batch may be too small to give this process a share.
+        # Unshuffled, the last batch may be too small for this process to get a share.
         return whole + (rest > 0 if self.shuffle else rest > self.rank)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -180,7 +183,7 @@ class EpochBatches(Sampler[list[int]]):
         for start in range(first * self.batch_size, self.size, self.batch_size):
             batch = order[start : start + self.batch_size]
             if self.shuffle and len(batch) < self.world_size:
-                # With its own examples: with one left, every process's gradient is that one's.
+                # Repeat the batch's own examples: if one is left, every process computes its gradient.
                 batch = np.resize(batch, self.world_size)
             share = batch[self.rank :: self.world_size]
             if len(share):
@@ -188,12 +191,12 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class InOrder(Sampler[int]):
-    """The numbers below ``size``, in order."""
+    """A sequential sampler: the numbers below ``size`` in order, from ``start`` in a resumed epoch."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.start = 0
-        """How many the next pass leaves out: a resumed epoch has them behind it."""
+        """Numbers that the next pass skips, because a resumed epoch has seen them already."""
 
     def __len__(self) -> int:
         return self.size

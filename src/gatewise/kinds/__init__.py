@@ -1,1 +1,1 @@
-"""Kinds of data: what a DataModule states and hands over, and a Task takes."""
+"""Kinds of data: the facts and batches that a DataModule provides and a Task uses."""

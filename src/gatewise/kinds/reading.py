@@ -1,4 +1,4 @@
-"""Facts read from a file."""
+"""Read facts from a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gatewise.kinds.kind import Facts
 
 @functools.cache
 def _import_own() -> None:
-    """Import every kind of this folder; a user's own are imported with the DataModule that gives them."""
+    """Import every kind in this folder; a user's own kind is imported with its DataModule."""
     for module in pkgutil.iter_modules(gatewise.kinds.__path__):
         import_module(f"{gatewise.kinds.__name__}.{module.name}")
 
@@ -24,32 +24,32 @@ def _import_own() -> None:
 def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     """Inverse of :meth:`Facts.to_dict`.
 
-    Raises ValueError where the kind is unknown, or a value is missing or of the wrong type.
+    Raises ValueError if the kind is unknown, or a value is missing or of the wrong type.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"facts must be {{...}}, got a {type(values).__name__}")
     _import_own()
-    kind = Facts.known.get(str(values.get("kind")))
+    kind = Facts.registered.get(str(values.get("kind")))
     if kind is None:
         raise ValueError(
-            f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(sorted(Facts.known))}"
+            f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(sorted(Facts.registered))}"
         )
     names = [f.name for f in fields(kind)]
     missing = [name for name in names if name not in values]
     if missing:
         raise ValueError(f"{kind.kind} facts lack {', '.join(missing)}")
     hints = get_type_hints(kind)
-    read = {n: tuple(values[n]) if isinstance(values[n], list) else values[n] for n in names}
-    for name, value in read.items():
+    converted = {n: tuple(values[n]) if isinstance(values[n], list) else values[n] for n in names}
+    for name, value in converted.items():
         if not _fits(value, hints[name]):
             wanted = hints[name] if get_args(hints[name]) else hints[name].__name__
             got = repr(values[name])[:60]
             raise ValueError(f"{kind.kind} facts: {name} must be {wanted}, got {got}")
-    return kind(**read)
+    return kind(**converted)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from JSON is of a type: a plain one, ``X | None`` or ``tuple[X, ...]``."""
+    """Whether a value read from JSON has a type: a plain one, ``X | None`` or ``tuple[X, ...]``."""
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:

@@ -21,9 +21,9 @@ class FeatureFacts(Facts):
     feature_size: int
     classes: tuple[str, ...]
     class_counts: tuple[int, ...]
-    """Training examples of each class: the majority baseline."""
+    """Number of training examples of each class, for the majority baseline."""
     mean: tuple[float, ...]
-    """Per feature, over the training frames; inputs are (x - mean) / std."""
+    """Mean of each feature over the training frames; inputs are scaled to (x - mean) / std."""
     std: tuple[float, ...]
 
 
@@ -33,6 +33,6 @@ class SequenceBatch(NamedTuple):
     inputs: Tensor
     """[B, T, F] float: scaled features."""
     lengths: Tensor
-    """[B] int64: steps of each sequence that are not padding."""
+    """[B] int64: number of steps of each sequence without padding."""
     targets: Tensor
-    """[B] int64: class index, or IGNORED where no label is known."""
+    """[B] int64: class index, or IGNORED if the label is unknown."""

@@ -1,4 +1,4 @@
-"""Time series as windows of what was seen and what came next."""
+"""Time series as windows: the steps seen and the steps to forecast."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ class SeriesFacts(Facts):
     targets: tuple[str, ...]
     """Columns to forecast, each one of ``columns``."""
     frequency: str | None
-    """pandas offset alias of the time step, or None when it is irregular."""
+    """pandas offset alias of the time step; None if the steps are irregular or the times are numbers."""
     lookback: int
-    """Steps seen."""
+    """Number of steps seen."""
     horizon: int
-    """Steps forecast."""
+    """Number of steps to forecast."""
     season: int
-    """Steps of one season, for the seasonal-naive baseline."""
+    """Number of steps in one season, for the seasonal-naive baseline."""
     mean: tuple[float, ...]
-    """Per input column, over the training rows; values are (x - mean) / std."""
+    """Mean of each input column over the training rows; values are scaled to (x - mean) / std."""
     std: tuple[float, ...]
 
     def unscaled(self, values: ArrayLike) -> NDArray[np.float64]:
         """Scaled values of the target columns [..., C_targets] in their original units.
 
-        In float64: in float32 a value of ten million has no digits behind the point.
+        In float64, because a value of ten million has no decimals in float32.
         """
-        chosen = [self.columns.index(target) for target in self.targets]
-        mean, std = (np.array(numbers)[chosen] for numbers in (self.mean, self.std))
+        indices = [self.columns.index(target) for target in self.targets]
+        mean, std = (np.array(numbers)[indices] for numbers in (self.mean, self.std))
         scaled: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
         unscaled: NDArray[np.float64] = scaled * std + mean
         return unscaled
 
 
 class WindowBatch(NamedTuple):
-    """Windows of a time series: what was seen and what came next."""
+    """Windows of a time series: the steps seen and the steps to forecast."""
 
     inputs: Tensor
     """[B, L, C] float: scaled values of every input column."""

@@ -24,19 +24,19 @@ class TextFacts(Facts):
     summary: ClassVar[str] = "running text with a vocabulary"
 
     vocabulary: tuple[str, ...]
-    """Token of each id; holds ``<unk>`` and, for words, ``<eos>``."""
+    """Token of each id; includes ``<unk>`` and, for words, ``<eos>``."""
     counts: tuple[int, ...]
-    """Training tokens of each id: the unigram baseline."""
+    """How often each token occurs in the training text, for the unigram baseline."""
     tokenizer: str
     """``word``, ``char`` or ``whitespace``."""
     lowercase: bool
 
     def encoded(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Ids [N] int64 of N tokens; 0 for those outside the vocabulary."""
+        """Ids [N] int64 of N tokens; 0 for tokens outside the vocabulary."""
         return Vocabulary(self.vocabulary, self.counts).encode(tokens)
 
     def tokenized(self, text: str) -> list[str]:
-        """The tokens of a text, as the training text fell into them."""
+        """The tokens of a text, split in the same way as the training text."""
         return make_tokenizer(self.tokenizer, self.lowercase).tokenize(text)
 
     def decoded(self, ids: Sequence[int]) -> str:
@@ -46,9 +46,9 @@ class TextFacts(Facts):
 
 
 class TextBatch(NamedTuple):
-    """One truncated-BPTT window: row b continues row b of the batch before."""
+    """One window of truncated BPTT: row b continues row b of the previous batch."""
 
     tokens: Tensor
     """[B, T] int64: token ids."""
     targets: Tensor
-    """[B, T] int64: the token after each, or IGNORED past a lane's end."""
+    """[B, T] int64: the token after each, or IGNORED past the end of a lane."""

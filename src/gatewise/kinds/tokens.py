@@ -1,4 +1,4 @@
-"""Text to tokens to ids, and back to readable text."""
+"""Tokenizers and vocabularies: text to tokens to ids, and back to readable text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gatewise.settings import choice
 UNKNOWN = "<unk>"
 """Stands for every token outside the vocabulary; always id 0."""
 END_OF_LINE = "<eos>"
-"""Ends every line that is not blank, where the tokens are words."""
+"""Ends every line that is not blank, if the tokens are words."""
 
 
 class Tokenizer:
-    """How text falls into tokens; ``lowercase`` folds it first."""
+    """Splits text into tokens; with ``lowercase``, the text is lower-cased first."""
 
     specials: tuple[str, ...] = (UNKNOWN,)
-    """Tokens that every vocabulary holds, in the order of their ids."""
+    """Tokens that every vocabulary contains, in the order of their ids."""
 
     def __init__(self, lowercase: bool = False) -> None:
         self.lowercase = lowercase
@@ -33,12 +33,12 @@ class Tokenizer:
         raise NotImplementedError
 
     def detokenize(self, tokens: Iterable[str]) -> str:
-        """Readable text; where spaces were is a guess, except for characters."""
+        """Readable text; the spaces are a guess, except for characters."""
         raise NotImplementedError
 
 
 class CharTokenizer(Tokenizer):
-    """Every character is a token, line ends too."""
+    """Every character is a token, including line ends."""
 
     def tokenize(self, text: str) -> list[str]:
         return list(text.lower() if self.lowercase else text)
@@ -48,7 +48,7 @@ class CharTokenizer(Tokenizer):
 
 
 class WhitespaceTokenizer(Tokenizer):
-    """Text that is tokenised already (Penn Treebank, WikiText): split at white space."""
+    """For text that is tokenised already (Penn Treebank, WikiText): splits at white space."""
 
     specials = (UNKNOWN, END_OF_LINE)
     pattern = re.compile(r"\S+")
@@ -67,7 +67,7 @@ class WhitespaceTokenizer(Tokenizer):
 
 
 class WordTokenizer(WhitespaceTokenizer):
-    """Words with inner apostrophes and hyphens (``brother’s``, ``Beth-el``), numbers, punctuation marks."""
+    """Splits into words with inner apostrophes and hyphens (``brother’s``), numbers and punctuation marks."""
 
     pattern = re.compile(rf"{UNKNOWN}|\d+(?:[.,]\d+)+|\w+(?:['’-]\w+)*|[^\w\s]")
 
@@ -79,7 +79,7 @@ class WordTokenizer(WhitespaceTokenizer):
 
 
 def _paired_quotes(tokens: Iterable[str]) -> Iterable[str]:
-    """Straight double quotes alternate between opening and closing ones: glue them to what they enclose."""
+    """Attach straight double quotes, alternately opening and closing ones, to the text they enclose."""
     glued: list[str] = []
     inside = attach = False
     for token in tokens:
@@ -105,7 +105,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 
 
 def make_tokenizer(name: str, lowercase: bool = False) -> Tokenizer:
-    """The tokenizer of that name; ValueError with the nearest name where there is none."""
+    """The tokenizer with that name; ValueError with the nearest name if there is none."""
     return TOKENIZERS[choice("tokenizer", name, TOKENIZERS)](lowercase)
 
 
@@ -124,10 +124,10 @@ class Vocabulary:
         min_count: int = 1,
         max_size: int | None = None,
     ) -> Vocabulary:
-        """``specials`` first, then the tokens seen ``min_count`` times or more, frequent ones first.
+        """``specials`` first, then the tokens that occur at least ``min_count`` times, most frequent first.
 
-        Tokens of equal count go by letter. ``max_size`` counts the specials too. What is left out is counted
-        for ``<unk>``, the first special.
+        Tokens with the same count are in alphabetical order. ``max_size`` includes the specials. The tokens
+        left out add to the count of ``<unk>``, the first special.
         """
         counter = Counter(tokens)
         total = sum(counter.values())
@@ -140,10 +140,10 @@ class Vocabulary:
         return cls((*specials, *(token for token, _ in kept)), tuple(counts))
 
     def encode(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Ids [N] int64 of N tokens; 0 for those outside the vocabulary."""
+        """Ids [N] int64 of N tokens; 0 for tokens outside the vocabulary."""
         ids = {token: i for i, token in enumerate(self.tokens)}
         return np.fromiter((ids.get(token, 0) for token in tokens), np.int64, len(tokens))
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Tokens of ids."""
+        """The tokens of ids."""
         return [self.tokens[i] for i in ids]

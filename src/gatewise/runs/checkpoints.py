@@ -1,4 +1,4 @@
-"""Checkpoints, read without running what a file may hold."""
+"""Read checkpoints without running code that the file may contain."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The checkpoint in a file; no code that a file may hold is run.
+    """Load a checkpoint without running code that the file may contain.
 
-    Raises ValueError, naming the file and what to use instead, where it is no whole checkpoint.
+    Raises ValueError, naming the file and what to use instead, if it is not a complete checkpoint.
     """
-    import torch  # seconds, which those who read the rest of a run need not wait
+    import torch  # takes seconds, and readers of the rest of a run do not need it
 
     try:
         with warnings.catch_warnings():
@@ -24,7 +24,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except MemoryError:
         raise
     except OSError as error:
-        # What a reader of a file that was cut short gets; anything else (permissions) is about the system.
+        # Reading a file that was cut short gives EINVAL; any other error (permissions) is the system's.
         if error.errno != errno.EINVAL:
             raise
         raise unusable(path, "damaged") from None
@@ -41,8 +41,8 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def unusable(path: Path, what: str) -> ValueError:
-    """The error about a checkpoint that is ``what``, with what to use instead."""
+    """A ValueError for a checkpoint that is ``what``, saying what to use instead."""
     other = "last" if path.stem == "best" else "best"
-    found = path.with_name(f"{other}.ckpt").is_file()
-    instead = f", or evaluate and predict with checkpoint={other}" if found else ""
+    has_other = path.with_name(f"{other}.ckpt").is_file()
+    instead = f", or evaluate and predict with checkpoint={other}" if has_other else ""
     return ValueError(f"{path}: {what}; train again{instead}")

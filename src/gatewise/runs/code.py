@@ -1,4 +1,4 @@
-"""``code.diff``: the commit a run was started from, and what was changed since it."""
+"""``code.diff``: the commit a run was started from, and the uncommitted changes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-MOST_BYTES = 1_000_000
-"""Longest diff that is kept."""
-MOST_UNTRACKED_BYTES = 100_000
+MAX_BYTES = 1_000_000
+"""Longest diff to keep; the rest is cut."""
+MAX_UNTRACKED_BYTES = 100_000
+"""Longest untracked file to keep."""
 SOURCES = ("py", "yaml", "yml", "toml", "c", "h", "cpp", "cu", "sh")
-"""What of the files git does not know may be code: data and secrets may lie beside it."""
-_PATIENCE_SECONDS = 10
+"""Suffixes of untracked files that are kept as code; other files may be data or secrets."""
+_TIMEOUT_SECONDS = 10
 
 
 def read_code(folder: Path, runs_dir: Path) -> bytes | None:
-    """The commit of the working tree at ``folder`` and its uncommitted changes, as ``git apply`` takes them.
+    """The commit of the working tree at ``folder`` and its uncommitted changes, ready for ``git apply``.
 
-    New files of source code count as changes, but for those in ``runs_dir``. A diff of more than
-    ``MOST_BYTES`` is cut, and says so in its second line. None where there is no git, commit or answer.
+    New source files count as changes, except those in ``runs_dir``. A diff longer than ``MAX_BYTES`` is cut,
+    and its second line says so. None if there is no git, no commit or no answer in time.
     """
     try:
         commit = _git(folder, "rev-parse", "HEAD").decode().strip()
@@ -31,16 +32,16 @@ def read_code(folder: Path, runs_dir: Path) -> bytes | None:
     except (OSError, subprocess.SubprocessError):
         return None
     head = [f"commit {commit} and {changes} of {top}"]
-    if len(diff) > MOST_BYTES:
-        head.append(f"cut: only the first {MOST_BYTES} bytes are kept")
-        diff = diff[:MOST_BYTES]
+    if len(diff) > MAX_BYTES:
+        head.append(f"cut: only the first {MAX_BYTES} bytes are kept")
+        diff = diff[:MAX_BYTES]
     return "\n".join([*head, "", ""]).encode(errors="replace") + diff
 
 
 def commit_of(code: bytes | None) -> str | None:
-    """The commit that :func:`read_code` found, ``+changes`` where there were any."""
-    found = re.match(rb"commit (\w+) and (changes)?", code or b"")
-    return None if found is None else found[1].decode() + ("+changes" if found[2] else "")
+    """The commit that :func:`read_code` found, with ``+changes`` if there were any; None if it found none."""
+    match = re.match(rb"commit (\w+) and (changes)?", code or b"")
+    return None if match is None else match[1].decode() + ("+changes" if match[2] else "")
 
 
 def _changes(top: Path, runs_dir: Path) -> bytes:
@@ -52,48 +53,48 @@ def _changes(top: Path, runs_dir: Path) -> bytes:
     if not new:
         return _diff(top, None)
     with tempfile.TemporaryDirectory() as temporary:
-        # git shows a new file where its index announces it; the user's own index is left as it is.
+        # git diff shows a new file only if the index announces it; the user's own index is left as it is.
         index = Path(temporary) / "index"
         original = top / os.fsdecode(_git(top, "rev-parse", "--git-path", "index").rstrip(b"\n"))
         if original.is_file():
             shutil.copyfile(original, index)
         announce = ("add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul")
         try:
-            _git(top, *announce, index=index, given=b"\0".join(new))
-        except subprocess.SubprocessError:  # a repository that may not be written
+            _git(top, *announce, index=index, stdin=b"\0".join(new))
+        except subprocess.SubprocessError:  # no permission to write in the repository
             return _diff(top, None)
         return _diff(top, index)
 
 
 def _is_small(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= MOST_UNTRACKED_BYTES
+    return path.is_file() and path.stat().st_size <= MAX_UNTRACKED_BYTES
 
 
 def _diff(top: Path, index: Path | None) -> bytes:
-    """One byte more than is kept, where there is more."""
+    """The diff, up to one byte more than is kept, so that the caller can tell whether to cut it."""
     command = ["git", "-C", str(top), "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD"]
     with subprocess.Popen(
         command, env=_environment(index), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         assert process.stdout is not None
         try:
-            return process.stdout.read(MOST_BYTES + 1)
+            return process.stdout.read(MAX_BYTES + 1)
         finally:
             process.kill()
 
 
-def _git(folder: Path, *arguments: str, index: Path | None = None, given: bytes = b"") -> bytes:
+def _git(folder: Path, *arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
     return subprocess.run(
-        ["git", "--literal-pathspecs" if given else "--no-pager", "-C", str(folder), *arguments],
+        ["git", "--literal-pathspecs" if stdin else "--no-pager", "-C", str(folder), *arguments],
         env=_environment(index),
-        input=given,
+        input=stdin,
         capture_output=True,
         check=True,
-        timeout=_PATIENCE_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
     ).stdout
 
 
 def _environment(index: Path | None) -> dict[str, str]:
-    # Looking must not wait for, or take, the lock that a git of the user's needs.
-    chosen = {} if index is None else {"GIT_INDEX_FILE": str(index)}
-    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **chosen}
+    # Reading must neither wait for nor take the lock that the user's own git commands need.
+    index_variable = {} if index is None else {"GIT_INDEX_FILE": str(index)}
+    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", **index_variable}

@@ -1,4 +1,4 @@
-"""``config.yaml`` and ``overrides.yaml``: what a run was trained with, and what was asked for."""
+"""``config.yaml`` and ``overrides.yaml``: a run's config, and what it was composed from."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
 
 
-class Asked(NamedTuple):
-    """What a training was asked for on the command line."""
+class Composition(NamedTuple):
+    """What a run's config was composed from."""
 
     overrides: list[str]
+    """Those of the command line."""
     choices: dict[str, str | None]
-    """Choice by group."""
+    """The choice in each config group."""
 
 
 def read_config(path: Path) -> DictConfig:
     """The resolved config of a run.
 
-    Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
-    code.
+    Raises ValueError if the file is not the config of a run, or has interpolations, which could call code.
     """
     config = read_yaml(path, with_todays_targets)
     missing = [name for name in PARTS if not isinstance(config.get(name), DictConfig)]
@@ -43,7 +43,7 @@ def read_config(path: Path) -> DictConfig:
         )
     for key, value in _leaves(OmegaConf.to_container(config)):
         if isinstance(value, str) and "${" in value:
-            raise ValueError(f"{path}: {key}={value}: a stored config is resolved, and refers to nothing")
+            raise ValueError(f"{path}: {key}={value}: a stored config is resolved and has no interpolations")
     OmegaConf.set_struct(config, True)
     return config
 
@@ -53,8 +53,8 @@ def write_config(path: Path, config: DictConfig) -> None:
     write_text(path, OmegaConf.to_yaml(config, resolve=True))
 
 
-def read_asked(path: Path) -> Asked:
-    """What ``overrides.yaml`` says; raises ValueError where it is damaged."""
+def read_composition(path: Path) -> Composition:
+    """Read ``overrides.yaml``; raises ValueError if it is damaged."""
     stored = OmegaConf.to_container(read_yaml(path))
     assert isinstance(stored, dict)
     overrides, choices = stored.get("overrides"), stored.get("choices")
@@ -63,18 +63,18 @@ def read_asked(path: Path) -> Asked:
         raise ValueError(
             f"{path}: must hold overrides (a list) and choices (group: choice); the file is damaged"
         )
-    return Asked(
+    return Composition(
         [str(text) for text in overrides or ()], {str(group): choice for group, choice in choices.items()}
     )
 
 
-def write_asked(path: Path, asked: Asked) -> None:
-    """Store what was asked for."""
-    write_text(path, OmegaConf.to_yaml(asked._asdict()))
+def write_composition(path: Path, composition: Composition) -> None:
+    """Store what a config was composed from."""
+    write_text(path, OmegaConf.to_yaml(composition._asdict()))
 
 
 def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
-    """Read a YAML mapping, its text as ``edit`` gives it back.
+    """Read a YAML mapping, after ``edit`` has changed its text.
 
     Raises ValueError naming the file, and the line of a syntax error.
     """
@@ -92,7 +92,7 @@ def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
 
 @functools.lru_cache(maxsize=4)
 def _parsed(text: str) -> Any:
-    """A run's config is read again and again while it is trained, and parsing takes five times as long."""
+    """Cached: a training reads its config many times, and parsing takes five times as long as copying."""
     return OmegaConf.create(text)
 
 

@@ -1,4 +1,4 @@
-"""Files that a reader or a crash at any moment finds whole."""
+"""Atomic writing: a reader, or a crash at any moment, finds a complete file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of ``path`` in one step when the body ends without an error.
+    """Open a file to write, which replaces ``path`` atomically when the body ends without an error.
 
     An OSError about it (disk full, no such folder) names ``path``.
     """
@@ -50,28 +50,28 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content in one step; where that raises OSError (disk full) the old one stays."""
+    """Replace a file's content atomically; if that raises OSError (disk full), the old content stays."""
     with replacing(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write plain values as JSON, in one step; NaN and infinities become null, which every reader knows."""
+    """Write plain values as JSON, atomically; NaN and infinities become null, which every reader accepts."""
     write_text(path, json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises ValueError naming the file where it is not."""
+    """Read JSON; raises ValueError naming the file if it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, numbers or lists without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, a huge number, lists nested too deeply
         raise ValueError(f"{path}: not JSON ({_first_line(error)})") from None
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises ValueError naming the file where it is anything else."""
+    """Read a JSON object; raises ValueError naming the file if it is anything else."""
     values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: must hold {{...}}, got a {type(values).__name__}; the file is damaged")

@@ -1,4 +1,4 @@
-"""Folders named by when they were made: new ones, the last one, and the one that a user names."""
+"""Folders named after the time they were made: make one, find the last one or the one a user names."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ LAST = "last"
 
 
 def check_name(name: Any) -> None:
-    """Raise ValueError for a run name that is no folder below the one of all runs."""
+    """Raise ValueError for a run name that is not a folder below the folder of all runs."""
     parts = Path(name).parts if isinstance(name, str) else ()
     if not parts or ".." in parts or Path(name).is_absolute():
         raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """Make the folder ``parent/name/<date_time_unique>``, however many start in the same second.
+    """Make the folder ``parent/name/<date_time_unique>``, however many processes start in the same second.
 
-    Raises ValueError for a name that is no folder below ``parent``.
+    Raises ValueError for a name that is not a folder below ``parent``.
     """
     while True:
         folder = free_folder(parent, name)
@@ -35,23 +35,23 @@ def new_folder(parent: Path, name: str) -> Path:
 
 
 def free_folder(parent: Path, name: str) -> Path:
-    """The path of a folder as :func:`new_folder` makes them; nothing is made."""
+    """A path as :func:`new_folder` would choose it, without making the folder."""
     check_name(name)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
 
 
 def point_last_to(folder: Path, parent: Path) -> None:
-    """Make ``parent/last`` lead to ``folder``, which lies below ``parent``."""
+    """Make the link ``parent/last`` point to ``folder``, which is below ``parent``."""
     temporary = parent / f".{LAST}.{secrets.token_hex(3)}"
     temporary.symlink_to(folder.relative_to(parent.resolve()), target_is_directory=True)
     temporary.replace(parent / LAST)
 
 
 def find_folder(reference: Any, parent: Path, marker: str, key: str, what: str) -> Path:
-    """The folder that a user names, which holds the file ``marker``; for ``last`` the newest in ``parent``.
+    """The folder that a user names and that has a file ``marker``; ``last`` means the newest in ``parent``.
 
-    Raises ValueError, naming the setting ``key`` and ``what`` it should be, where there is none.
+    Raises ValueError, naming the setting ``key`` and ``what`` the folder should be, if there is none.
     """
     if str(reference) == LAST:
         pointer = parent / LAST
@@ -59,11 +59,11 @@ def find_folder(reference: Any, parent: Path, marker: str, key: str, what: str) 
             kind = what.split()[0]
             raise ValueError(f"{key}=last: no {kind} has been started in {parent.resolve()}; train one first")
         return pointer.resolve()
-    folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path's raises for ~nobody
+    folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if not (folder / marker).is_file():
-        found = f"holds no {marker}" if folder.is_dir() else "there is no such folder"
+        problem = f"holds no {marker}" if folder.is_dir() else "there is no such folder"
         near = sorted(p.name for p in folder.parent.glob("*") if (p / marker).is_file())
         close = nearest(folder.name, near)
         hint = f"give a {what} or last" if close is None else f"did you mean {folder.parent / close}?"
-        raise ValueError(f"{key}={reference}: not a {what} ({found}); {hint}")
+        raise ValueError(f"{key}={reference}: not a {what} ({problem}); {hint}")
     return folder.resolve()

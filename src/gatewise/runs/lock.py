@@ -1,4 +1,4 @@
-"""One process at a time trains a run: a lock that names its holder and outlives no process."""
+"""A lock so that only one process at a time trains a run; it names its holder and ends with the process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-BEAT_SECONDS = 5.0
-"""How often a holder touches the lock, for machines between which the file system keeps no locks."""
+HEARTBEAT_SECONDS = 5.0
+"""How often the holder touches the lock file, for file systems without locks between machines."""
 
 SETTLING_SECONDS = 1.0
-"""How long the text of one who found the file free may take to stand, where nothing else locks it."""
+"""How long to wait, without locks, for processes that saw the file free at the same time to write to it."""
 
 _LENGTH = 1024
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -29,41 +29,41 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 @contextlib.contextmanager
 def holding(path: Path, patience_seconds: float) -> Iterator[None]:
-    """Hold the lock file for this process; raises ValueError, naming the holder, where another one does.
+    """Hold the lock file for this process; raises ValueError, naming the holder, if another process has it.
 
-    The system lets go of the lock when the process ends, however it ends. Where the file system keeps no
-    locks, or only those of one machine, the file's own text tells: a process of this machine is looked up by
-    its number and start time, one of another machine is watched for the beats that it gives. No clock is
-    compared with another.
+    The system releases the lock when the process ends, however it ends. If the file system has no locks, or
+    only within one machine, the text in the file decides: a process on this machine is looked up by its pid
+    and start time, and a process on another machine is watched for heartbeats. The clocks of two machines are
+    never compared.
     """
     path.touch()
     with path.open("r+b") as file:
         locked = _take(file, path, patience_seconds)
-        other = _holder(file)
-        if other is not None and _lives(other, path, locked):
-            raise _refused(path, other)
-        mine = _this_process()
-        _write(file, json.dumps(mine))
+        previous = _holder(file)
+        if previous is not None and _is_alive(previous, path, locked):
+            raise _refused(path, previous)
+        this_process = _this_process()
+        _write(file, json.dumps(this_process))
         if not locked:
-            # Several may have come this far; the one whose text stands goes on.
+            # Several processes may get here at once; the one that wrote last continues.
             time.sleep(SETTLING_SECONDS)
-            standing = _holder(file)
-            if standing != mine:
-                raise _refused(path, standing)
+            holder = _holder(file)
+            if holder != this_process:
+                raise _refused(path, holder)
         ended = threading.Event()
-        beats = threading.Thread(target=_beat, args=(file.fileno(), ended), daemon=True)
-        beats.start()
+        heartbeat = threading.Thread(target=_beat, args=(file.fileno(), ended), daemon=True)
+        heartbeat.start()
         try:
             yield
         finally:
             ended.set()
-            beats.join()
-            with contextlib.suppress(OSError):  # a full disk: what was held is let go of all the same
+            heartbeat.join()
+            with contextlib.suppress(OSError):  # a full disk: the lock is released all the same
                 _write(file, "")
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file; found without writing, as a reader of others' runs must."""
+    """Whether a process holds the lock file. Nothing is written: the run may be somebody else's."""
     try:
         with path.open("rb") as file:
             try:
@@ -73,16 +73,16 @@ def is_held(path: Path) -> bool:
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-                other = _holder(file)
-                # Of another machine's process nothing is known at once.
-                return other is not None and (other["host"] != socket.gethostname() or _runs(other))
-    except OSError:  # no lock file, or one that may not be read: nobody trains there
+                holder = _holder(file)
+                # A process on another machine would have to be watched; assume that it runs.
+                return holder is not None and (holder["host"] != socket.gethostname() or _runs(holder))
+    except OSError:  # no lock file, or no permission to read it: assume that nobody trains there
         pass
     return False
 
 
 def _take(file: IO[bytes], path: Path, patience_seconds: float) -> bool:
-    """Lock the file; False where its file system cannot, ValueError where it stays locked."""
+    """Lock the file; False if its file system has no locks, ValueError if it stays locked."""
     end = time.monotonic() + patience_seconds
     while True:
         try:
@@ -99,12 +99,12 @@ def _take(file: IO[bytes], path: Path, patience_seconds: float) -> bool:
 
 
 def _new_holder(file: IO[bytes]) -> dict[str, Any] | None:
-    """Who the file says holds it, once the one that has just locked it has written who it is."""
+    """The holder that the file names, once the process that has just locked it has written its name."""
     end = time.monotonic() + 0.5
     while True:
         holder = _holder(file)
-        known = holder is not None and (holder["host"] != socket.gethostname() or _runs(holder))
-        if known or time.monotonic() > end:
+        is_current = holder is not None and (holder["host"] != socket.gethostname() or _runs(holder))
+        if is_current or time.monotonic() > end:
             return holder
         time.sleep(0.02)
 
@@ -120,63 +120,63 @@ def _this_process() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "started": _start_of(os.getpid()),
+        "started": _start_time(os.getpid()),
         "since": datetime.now().astimezone().isoformat(" ", "seconds"),
         "token": secrets.token_hex(8),
     }
 
 
 def _holder(file: IO[bytes]) -> dict[str, Any] | None:
-    """Who the file says holds it; None where nobody does, or the text is not whole."""
+    """The holder that the file names; None if there is none or the text is incomplete."""
     try:
-        found = json.loads(os.pread(file.fileno(), _LENGTH, 0))
+        holder = json.loads(os.pread(file.fileno(), _LENGTH, 0))
     except ValueError:
         return None
-    whole = isinstance(found, dict) and {"host", "pid", "started", "since"} <= found.keys()
-    return found if whole and isinstance(found["pid"], int) else None
+    complete = isinstance(holder, dict) and {"host", "pid", "started", "since"} <= holder.keys()
+    return holder if complete and isinstance(holder["pid"], int) else None
 
 
 def _write(file: IO[bytes], text: str) -> None:
-    # In one piece: of two that write at the same time the text of one stands.
+    # In one call: if two processes write at the same time, the file has the whole text of one of them.
     os.pwrite(file.fileno(), text.encode().ljust(_LENGTH), 0)
 
 
-def _lives(holder: dict[str, Any], path: Path, locked: bool) -> bool:
-    """Whether the one who wrote the file still runs; ``locked`` says whether we hold the system's lock."""
+def _is_alive(holder: dict[str, Any], path: Path, locked: bool) -> bool:
+    """Whether the process that wrote the file still runs; ``locked``: whether this process has the lock."""
     if holder["host"] == socket.gethostname():
-        # With the lock in our hands it has let go, whatever its number stands for today.
+        # If this process has the lock, that one has released it, even if another now has its pid.
         return not locked and _runs(holder)
     before = path.stat().st_mtime_ns
-    end = time.monotonic() + 3 * BEAT_SECONDS
+    end = time.monotonic() + 3 * HEARTBEAT_SECONDS
     while time.monotonic() < end:
-        time.sleep(BEAT_SECONDS / 5)
-        with path.open("rb") as file:  # opening it asks a file server anew
+        time.sleep(HEARTBEAT_SECONDS / 5)
+        with path.open("rb") as file:  # opening it makes a network file system look again
             if os.fstat(file.fileno()).st_mtime_ns != before:
                 return True
     return False
 
 
 def _runs(holder: dict[str, Any]) -> bool:
-    started = _start_of(holder["pid"])
+    started = _start_time(holder["pid"])
     return started is not None and started == holder["started"]
 
 
-def _start_of(pid: int) -> str | None:
-    """When a process of this machine started, as a text that no later one shares; None where it is gone."""
+def _start_time(pid: int) -> str | None:
+    """Start time of a process on this machine, as text that no later process shares; None if it is gone."""
     try:
         if Path("/proc/self").exists():
-            # From the third field on; the name before it may hold anything.
+            # The fields from the third on; the process name before them may contain anything.
             state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-            # Ended processes whose parent has not asked after them are zombies; ticks count from the boot.
+            # A zombie has ended. The start time is in ticks since the boot.
             return None if state == "Z" else f"{boot} {fields[18]}"
-        asked = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
+        result = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
     except OSError:
         return None
-    return asked.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
 def _beat(handle: int, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_SECONDS):
+    while not ended.wait(HEARTBEAT_SECONDS):
         with contextlib.suppress(OSError):
             os.utime(handle)

@@ -1,4 +1,4 @@
-"""``metrics.csv`` and ``validations.csv``: a row per epoch, and per validation where an epoch has several."""
+"""``metrics.csv``, a row per epoch, and ``validations.csv``, a row per validation if an epoch has several."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gatewise.runs.files import write_text
 def write_table(
     path: Path, rows: Sequence[Mapping[str, float]], first: Sequence[str], written: str = ""
 ) -> str:
-    """Write rows as a whole CSV file, the columns ``first`` before the others; missing cells are empty.
+    """Write rows as a complete CSV file, the columns ``first`` before the others; missing cells are empty.
 
-    Returns the file's text; where that is ``written``, the file is left as it is.
+    Returns the text of the file. If that equals ``written``, the file is left as it is.
     """
     columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
@@ -30,26 +30,27 @@ def write_table(
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a ``metrics.csv``; empty cells are left out; no file means no rows.
+    """The rows of a ``metrics.csv`` without empty cells; no file means no rows.
 
-    Raises ValueError with file and line where a cell is no number, a row has no epoch, or it is no CSV file.
+    Raises ValueError with file and line if a cell is not a number, a row has no epoch, or it is not a CSV
+    file.
     """
     return read_table(path, "epoch", ("epoch", "step"))
 
 
 def read_validations(path: Path) -> list[dict[str, float]]:
-    """The rows of a ``validations.csv``: epochs passed, number of the step (from 0), metrics by name.
+    """The rows of a ``validations.csv``: epochs completed, step (from 0), metrics by name.
 
-    No file means no rows. Raises ValueError with file and line where it is damaged.
+    No file means no rows. Raises ValueError with file and line if it is damaged.
     """
     return read_table(path, "epochs", ("step",))
 
 
 def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, float]]:
-    """The rows of a CSV file of numbers, each with a cell ``key``; the columns ``whole`` have integers.
+    """The rows of a CSV file of numbers, each with a cell ``key``; the columns ``whole`` are integers.
 
-    Empty cells are left out, and no file means no rows. Raises ValueError with file and line where a cell is
-    no number, a row lacks ``key``, or it is no CSV file.
+    Empty cells are left out, and no file means no rows. Raises ValueError with file and line if a cell is not
+    a number, a row has no ``key``, or it is not a CSV file.
     """
     if not path.is_file():
         return []
@@ -63,8 +64,8 @@ def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, flo
 def _rows(path: Path, reader: csv.DictReader[str], key: str, whole: Sequence[str]) -> list[dict[str, float]]:
     names = reader.fieldnames
     if names and key not in names:
-        found = ", ".join(names)[:100]
-        raise ValueError(f"{path}:1: there is no column {key} (found: {found}); the file is damaged")
+        columns = ", ".join(names)[:100]
+        raise ValueError(f"{path}:1: there is no column {key} (found: {columns}); the file is damaged")
     rows = []
     for cells in reader:
         place = f"{path}:{reader.line_num}"
@@ -74,7 +75,7 @@ def _rows(path: Path, reader: csv.DictReader[str], key: str, whole: Sequence[str
                 if name in row:
                     row[name] = int(row[name])
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{place}: a cell is no number: {list(cells.values())}") from None
+            raise ValueError(f"{place}: a cell is not a number: {list(cells.values())}") from None
         if key not in row:
             raise ValueError(f"{place}: the row has no {key}; the file is damaged")
         rows.append(row)

@@ -1,4 +1,4 @@
-"""Where classes that older runs and sweeps name are found today."""
+"""Today's names of classes that older runs and sweeps refer to by former names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ MOVED = {
     "gatewise.runs.wandb.make_logger": "gatewise.training.wandb.make_logger",
     "gatewise.runs.mid_epoch.TimedCheckpoint": "gatewise.training.mid_epoch.TimedCheckpoint",
 }
-"""Today's ``_target_`` by that of earlier versions."""
-
+"""Today's ``_target_`` for each former one."""
 
 _TARGET = re.compile(r"(?<=_target_)([:=] *['\"]?)(gatewise\.[\w.]+)")
 
 
 def with_todays_targets(text: str) -> str:
-    """A config or an override as text, with every ``_target_`` by the name that its class has today."""
-    return _TARGET.sub(lambda found: found[1] + MOVED.get(found[2], found[2]), text)
+    """The text of a config or an override, with today's name for every ``_target_`` that has moved."""
+    return _TARGET.sub(lambda match: match[1] + MOVED.get(match[2], match[2]), text)

@@ -1,4 +1,4 @@
-"""A Run: one directory on disk that holds everything about one training."""
+"""A Run: one directory on disk with everything about one training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gatewise.runs.lock import holding, is_held
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from gatewise.runs.config_files import Asked
+    from gatewise.runs.config_files import Composition
 
 LOCK = ".lock"
 STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
@@ -29,9 +29,9 @@ STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 class Run:
     """The directory of one training: its config, facts, status, metrics, checkpoints and plots.
 
-    What Gatewise reads back (config, overrides, facts, status, metrics, summary, checkpoints) and the plots
-    are written in one step, so that a reader finds whole files; ``log.txt``, the example input and what the
-    other loggers write are not.
+    The files that Gatewise reads back (config, overrides, facts, status, metrics, summary, checkpoints) and
+    the plots are written atomically, so that a reader always finds complete files; ``log.txt``, the example
+    input and the files of other loggers are not.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def id(self) -> str:
-        """A name no other run has; also its W&B run id."""
+        """A name that no other run has; also its W&B run id."""
         return self.folder.name
 
     @property
     def title(self) -> str:
-        """Experiment and id, for the head of a picture."""
+        """Experiment and id, for the title of a picture."""
         from gatewise.runs.config_files import read_yaml
 
         return f"{read_yaml(self.folder / 'config.yaml').get('name')} · {self.id}"
@@ -64,39 +64,39 @@ class Run:
         choices: Mapping[str, str | None],
         folder: Path | None = None,
     ) -> Run:
-        """A new directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
+        """Make a directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        ``runs_dir/last`` points to it from now on. With ``folder`` it is that one, which may hold what a
-        killed process had begun. Raises ValueError for a name that is no folder below ``runs_dir``, OSError
-        where it cannot be written.
+        Afterwards ``runs_dir/last`` points to it. If ``folder`` is given, that is the directory; it may have
+        files of a killed process in it. Raises ValueError for a name that is not a folder below ``runs_dir``,
+        OSError if it cannot be written.
         """
         run = cls(folder or new_folder(runs_dir, name))
         run.folder.mkdir(parents=True, exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
         run.plots.mkdir(exist_ok=True)
-        from gatewise.runs.config_files import Asked, write_asked
+        from gatewise.runs.config_files import Composition, write_composition
 
-        write_asked(run.folder / "overrides.yaml", Asked(list(overrides), dict(choices)))
+        write_composition(run.folder / "overrides.yaml", Composition(list(overrides), dict(choices)))
         run.set_status("created")
-        # The last one: a directory that holds it is a whole run.
+        # Written last: a directory with a config is a complete run.
         run.save_config(config)
         point_last_to(run.folder, runs_dir)
         return run
 
     @classmethod
     def open(cls, reference: Any, runs_dir: Path, key: str = "run") -> Run:
-        """The run of a directory, or the one started last for ``last``.
+        """The run in a directory; ``last`` means the run that was started last.
 
-        Raises ValueError, naming the setting ``key``, where there is none.
+        Raises ValueError, naming the setting ``key``, if there is none.
         """
         return cls(find_folder(reference, runs_dir, "config.yaml", key, "run directory"))
 
-    # Imported where they are needed: OmegaConf takes longer to import than many runs to read.
+    # Imported only when needed: importing OmegaConf takes longer than reading many runs.
 
     def config(self) -> DictConfig:
         """The resolved config, as trained.
 
-        Raises ValueError where the file is no run's config, or refers to other values: an interpolation calls
+        Raises ValueError if the file is not the config of a run, or has interpolations: those could call
         code.
         """
         from gatewise.runs.config_files import read_config
@@ -110,22 +110,22 @@ class Run:
         write_config(self.folder / "config.yaml", config)
 
     def choices(self) -> dict[str, str | None]:
-        """The group choices (``model: bilstm`` …) the config was composed from."""
-        return self._asked().choices
+        """The choice in each config group (``model: bilstm`` …) that the config was composed from."""
+        return self._composition().choices
 
     def overrides(self) -> list[str]:
-        """What was asked for on the command line."""
-        return self._asked().overrides
+        """The overrides of the command line."""
+        return self._composition().overrides
 
-    def _asked(self) -> Asked:
-        from gatewise.runs.config_files import read_asked
+    def _composition(self) -> Composition:
+        from gatewise.runs.config_files import read_composition
 
-        return read_asked(self.folder / "overrides.yaml")
+        return read_composition(self.folder / "overrides.yaml")
 
     def save_code(self, code: bytes | None) -> None:
-        """Store what :func:`gatewise.runs.code.read_code` read; that of a resumption beside the first.
+        """Store the result of :func:`gatewise.runs.code.read_code`, that of a resume in a second file.
 
-        Nothing is stored where it is None, or what is there already.
+        Nothing is stored if it is None or equal to the first.
         """
         first, resumed = self.folder / "code.diff", self.folder / "code_resumed.diff"
         if code is None or (first.is_file() and first.read_bytes() == code):
@@ -134,19 +134,19 @@ class Run:
             file.write(code)
 
     def commit(self) -> str | None:
-        """The git commit the run was started from, ``+changes`` where there were any; None where unknown."""
+        """The git commit the run was started from, with ``+changes`` if there were any; None if unknown."""
         path = self.folder / "code.diff"
         return commit_of(path.read_bytes()) if path.is_file() else None
 
     def save_facts(self, facts: Facts) -> None:
-        """Store what the data stated of itself; raises ValueError where a number of it is not finite."""
+        """Store the facts of the data; raises ValueError if a number in them is not finite."""
         check_finite(facts)
         write_json(self.folder / "facts.json", facts.to_dict())
 
     def facts(self) -> Facts:
-        """The facts the task was built with; raises ValueError where training never got that far.
+        """The facts that the task was built with.
 
-        So it does, naming the file, where that is damaged.
+        Raises ValueError if training never got that far, or, naming the file, if the file is damaged.
         """
         path = self.folder / "facts.json"
         if not path.is_file():
@@ -158,18 +158,18 @@ class Run:
             raise ValueError(f"{path}: {error}; the file is damaged: train again") from None
 
     def checkpoint(self, kind: str) -> Path:
-        """``best`` or ``last`` checkpoint; raises ValueError where there is none yet."""
+        """The path of the ``best`` or ``last`` checkpoint; raises ValueError if there is none yet."""
         path = self.checkpoints / f"{kind}.ckpt"
         if not path.is_file():
-            found = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
+            existing = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
             raise ValueError(
-                f"{self.folder} has no checkpoint {kind!r} (found: {found}): "
-                f"go on training with resume={self.folder}"
+                f"{self.folder} has no checkpoint {kind!r} (found: {existing}): "
+                f"continue training with resume={self.folder}"
             )
         return path
 
     def set_status(self, state: str, reason: str | None = None) -> None:
-        """Record ``created``, ``running``, ``done``, ``pruned``, ``failed`` or ``interrupted``, and why."""
+        """Record the state, one of ``STATES``, and the reason for it."""
         status = {
             "state": state,
             "reason": reason,
@@ -180,33 +180,33 @@ class Run:
         write_json(self.folder / "status.json", status)
 
     def state(self) -> str:
-        """The recorded state; ``interrupted`` where a running process is gone without a word (killed)."""
+        """The recorded state, or ``interrupted`` if the process was killed while it ran."""
         path = self.folder / "status.json"
         state = read_json_object(path).get("state")
         if state not in STATES:
             raise ValueError(
                 f"{path}: state must be one of {', '.join(STATES)}, got {state!r}; the file is damaged: "
-                f'write {{"state": "interrupted"}} into it to go on'
+                f'write {{"state": "interrupted"}} into it to continue'
             )
         gone = state in ("created", "running") and not is_held(self.folder / LOCK)
         return "interrupted" if gone else str(state)
 
     def reason(self) -> str | None:
-        """Why it is in its state, where that was recorded."""
+        """The reason for the state, or None if none was recorded."""
         reason = read_json_object(self.folder / "status.json").get("reason")
         return None if reason is None else str(reason)
 
     @contextlib.contextmanager
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
-        """Hold the run for this process; raises ValueError, naming it, where another one trains the run.
+        """Hold the run for this process; raises ValueError, naming the other one, if another trains it.
 
-        One that only looks holds it for a moment, hence the patience.
+        A process that only checks the lock holds it for a moment, hence the patience.
         """
         with holding(self.folder / LOCK, patience_seconds):
             yield
 
     def summary(self) -> dict[str, Any]:
-        """Best and final metrics, versions and times; empty before the first training ended."""
+        """Best and final metrics, versions and times; empty until a training of the run has ended."""
         path = self.folder / "summary.json"
         return read_json_object(path) if path.is_file() else {}
 

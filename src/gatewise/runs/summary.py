@@ -1,4 +1,4 @@
-"""``summary.json``: what a training came to, and with what it was made."""
+"""``summary.json``: the results of a training, and the versions it was made with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("gatewise", "torch", "pytorch-lightning", "torchmetrics", "hydra-cor
 
 
 def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str, float]:
-    """The row of ``metrics.csv`` with the best monitored value, or an empty one."""
+    """The row of ``metrics.csv`` with the best monitored value, or an empty row."""
     scored = [row for row in rows if row.get(monitor, float("nan")) == row.get(monitor)]
     if not scored:
         return {}
@@ -20,7 +20,7 @@ def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str,
 
 
 def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """(test metrics by name, baselines' metrics by baseline and name) of Lightning's flat names."""
+    """(test metrics by name, baselines' metrics by baseline and name) from Lightning's flat names."""
     test: dict[str, float] = {}
     baselines: dict[str, dict[str, float]] = {}
     for full_name, value in metrics.items():
@@ -34,11 +34,11 @@ def split_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, float], dict[st
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of what computes the result, and the machine's sort; looked up once."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    """Versions of Python and the packages behind a result, and the platform; looked up once."""
+    by_name = {"python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_name[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            by_name[package] = "not installed"
+    return by_name

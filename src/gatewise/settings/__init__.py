@@ -1,4 +1,4 @@
-"""What a setting may be, and what to say where it is something else.
+"""Which values a setting may have, and one-line errors for the others.
 
 A setting is declared once, by the annotation of the parameter that takes it: see ``values.py``.
 """

@@ -1,4 +1,4 @@
-"""Checks of user settings: one line that names the setting, the offending value and the fix."""
+"""Checks of user settings, whose errors name the setting, the bad value and the fix in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatewise.settings.nearest import did_you_mean
 
 
 def whole_number(name: str, value: Any, least: int | None = 1) -> int:
-    """``value`` as an int; ValueError where it is not a whole number of at least ``least``."""
+    """``value`` as an int; ValueError if it is not a whole number of at least ``least``."""
     is_whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_whole or (least is not None and int(value) < least):
         bound = "" if least is None else f" of at least {least}"
@@ -20,7 +20,7 @@ def whole_number(name: str, value: Any, least: int | None = 1) -> int:
 
 
 def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """As the check of another kind, but None (no limit, none of them) is allowed."""
+    """The same check, except that None (no limit, none of them) is allowed."""
 
     def check_value(name: str, value: Any) -> Any:
         if value is None:
@@ -34,28 +34,28 @@ def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
 
 
 def number(name: str, value: Any) -> Any:
-    """``value``; ValueError where it is not a number."""
+    """``value``; ValueError if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
     return value
 
 
 def text(name: str, value: Any) -> str:
-    """``value``; ValueError where it is not text."""
+    """``value``; ValueError if it is not text."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be text, got {value!r}")
     return value
 
 
 def not_negative(name: str, value: Any) -> Any:
-    """``value``; ValueError where it is not a number of 0 or more."""
+    """``value``; ValueError if it is not a number of 0 or more."""
     if isinstance(value, bool) or not isinstance(value, Real) or not float(value) >= 0:
         raise ValueError(f"{name} must be a number of 0 or more, got {value!r}")
     return value
 
 
 def share_or_number(name: str, value: Any) -> Any:
-    """``value``; ValueError where it is neither a share from 0 to 1 nor a whole number."""
+    """``value``; ValueError if it is neither a share from 0 to 1 nor a whole number."""
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else -1.0
     if not (0 <= number <= 1 or (number > 1 and number.is_integer())):
         raise ValueError(f"{name} must be a share from 0.0 to 1.0 or a whole number, got {value!r}")
@@ -63,37 +63,37 @@ def share_or_number(name: str, value: Any) -> Any:
 
 
 def fraction(name: str, value: Any) -> float:
-    """``value`` as a float; ValueError where it does not lie between 0 and 1 (both excluded)."""
+    """``value`` as a float; ValueError if it does not lie between 0 and 1 (both excluded)."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
         raise ValueError(f"{name} must be a number between 0 and 1 (both excluded), got {value!r}")
     return float(value)
 
 
 def split_fractions(left: str, **fractions: Any) -> tuple[float, ...]:
-    """The fractions of two splits; ValueError where they leave nothing ``left`` ("to test on")."""
+    """The fractions of two splits; ValueError if nothing remains for ``left`` ("to test on")."""
     values = tuple(fraction(name, value) for name, value in fractions.items())
     if sum(values) >= 1:
-        given = " and ".join(f"{name}={value}" for name, value in fractions.items())
-        raise ValueError(f"{given} leave nothing {left}: make their sum less than 1")
+        sizes = " and ".join(f"{name}={value}" for name, value in fractions.items())
+        raise ValueError(f"{sizes} leave nothing {left}: make their sum less than 1")
     return values
 
 
 def below_one(name: str, value: Any, what: str = "probability") -> float:
-    """``value`` as a float; ValueError where it is not a number of 0 or more and below 1."""
+    """``value`` as a float; ValueError if it is not a number of 0 or more and below 1."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"{name} must be a {what} of 0 or more and below 1, got {value!r}")
     return float(value)
 
 
 def flag(name: str, value: Any) -> bool:
-    """``value`` as a bool; ValueError where it is anything but true or false."""
+    """``value``; ValueError if it is anything but true or false."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {value!r}")
     return value
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """``value``, one of ``known``; ValueError with the nearest choice where it is not."""
+    """``value`` if it is one of ``known``; otherwise ValueError with the nearest choice."""
     known = list(known)
     if value not in known:
         near = did_you_mean(value, known) if isinstance(value, str) else ""
@@ -102,16 +102,16 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def file_name(name: str, value: Any) -> Any:
-    """``value``; ValueError where it is no file's name."""
+    """``value``; ValueError if it cannot be the name of a file."""
     if not isinstance(value, (str, PathLike)) or not str(value):
         raise ValueError(f"{name} must name a file, got {value!r}")
     return value
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:
-    """A list of strings (Hydra's lists too) as a tuple; a single string is a list of one.
+    """A list of names (Hydra's lists too) as a tuple; a single string is a list of one.
 
-    ValueError where it is empty or an item is not a string.
+    Raises ValueError if the list is empty, or an item is empty, not a string or listed twice.
     """
     items = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not items or not all(isinstance(item, str) and item for item in items):

@@ -1,4 +1,4 @@
-"""What a ``_target_`` says of its settings, read from its source: nothing is imported."""
+"""The settings that a ``_target_`` declares, read from its source without importing it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Declared:
 
     definition: Definition
     checks: Mapping[str, Check]
-    """By setting; one that is not here may be anything."""
+    """The check of each setting; a setting without one may have any value."""
     parameters: tuple[str, ...]
     is_open: bool
-    """Whether it takes settings of other names too."""
+    """Whether it also takes settings of other names (``**kwargs``)."""
     files: tuple[str, ...]
-    """Settings that name a file, or a list of files."""
+    """Settings that name a file or a list of files."""
     rules: tuple[Rule, ...]
 
     def attribute(self, name: str) -> Any:
-        """A class attribute: a Definition or a plain value; None where the source does not tell."""
+        """A class attribute, as a Definition or a plain value; None if the source alone does not tell."""
         try:
             return self.definition.attribute(name)
         except Unreadable:
@@ -39,7 +39,7 @@ class Declared:
 
 @functools.lru_cache(maxsize=256)
 def declared(target: str) -> Declared | None:
-    """What the class or function of a ``_target_`` declares; None where no source of it can be found."""
+    """What the class or function of a ``_target_`` declares; None if its source cannot be found."""
     definition = find(target)
     if definition is None:
         return None
@@ -72,25 +72,25 @@ def _form(annotation: ast.expr | None, owner: Definition) -> Any:
 
 
 def _parameters(definition: Definition) -> tuple[dict[str, tuple[ast.expr | None, Definition]], bool]:
-    """({name: (annotation, where it stands)}, whether further names are taken).
+    """({name: (annotation, the definition that has it)}, whether other names are accepted too).
 
-    A constructor that passes ``**settings`` on takes those of the next base's constructor as well.
+    A constructor with ``**settings`` is assumed to pass them on, so it takes those of its base class as well.
     """
     if isinstance(definition.node, ast.FunctionDef):
         return _own_parameters(definition, skip=0)
-    found: dict[str, tuple[ast.expr | None, Definition]] = {}
+    parameters: dict[str, tuple[ast.expr | None, Definition]] = {}
     is_open = False
     for owner in definition.ancestry():
         assert isinstance(owner.node, ast.ClassDef)
         constructor = owner.method("__init__")
         if constructor is not None:
-            parameters, is_open = _own_parameters(constructor, skip=1)
-            found = {**parameters, **found}
+            own, is_open = _own_parameters(constructor, skip=1)
+            parameters = {**own, **parameters}
             if not is_open:
-                return found, False
+                return parameters, False
         elif owner.node.decorator_list or len(owner.bases()) < len(owner.node.bases):
-            return found, True  # what makes its constructor is not in its source
-    return found, is_open
+            return parameters, True  # a decorator or an unreadable base class makes its constructor
+    return parameters, is_open
 
 
 def _own_parameters(
@@ -103,13 +103,13 @@ def _own_parameters(
 
 
 def check_settings(target: str, values: Mapping[str, Any], key: str) -> None:
-    """Raise ValueError, naming the setting, for a value that the class of a ``_target_`` cannot take.
+    """Raise ValueError, naming the setting, for a value that the class of a ``_target_`` does not accept.
 
-    ``key`` is where its settings stand in the config.
+    ``key`` is the place of its settings in the config.
     """
     library = library_checks(target)
     if library is not None:
-        # null is a library's own affair.
+        # Whether null is allowed is for the library to say.
         _apply(library, {name: value for name, value in values.items() if value is not None}, key)
         return
     declaration = declared(target)
@@ -136,5 +136,5 @@ def _apply(checks: Mapping[str, Check], values: Mapping[str, Any], key: str) -> 
 
 
 def located(message: str, key: str) -> str:
-    """A message about the settings at ``key``, which it names where it does not yet."""
+    """A message about the settings at ``key``, with the key in front unless it is there already."""
     return message if message.startswith((f"{key}.", f"{key}:", f"{key}=")) else f"{key}: {message}"

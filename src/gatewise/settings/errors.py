@@ -1,16 +1,16 @@
-"""Errors that a person can mend: their message is one line that says how."""
+"""Errors that the user can fix: each message is one line that says how."""
 
 from __future__ import annotations
 
 
 class SettingError(ValueError):
-    """A setting that the user has to change; the message names its key."""
+    """A setting is wrong and the user has to change it; the message names its key."""
 
 
 class UsageError(ValueError):
-    """A command line that cannot be read."""
+    """The command line cannot be parsed."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the error's message that is not blank."""
+    """The first line of the error's message that is not blank, or an empty string."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -1,4 +1,4 @@
-"""What settings of torch's and Lightning's classes may be, which they refuse late or stumble over."""
+"""Checks for settings of torch's and Lightning's own classes, which report a bad value late or unclearly."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _LIBRARIES: dict[str, Mapping[str, Check]] = {
         "mode": partial(choice, known=("min", "max")),
     },
 }
-"""By how the ``_target_`` begins."""
+"""The check of each setting, for every prefix of a ``_target_``."""
 
 
 def library_checks(target: str) -> Mapping[str, Check] | None:
-    """The checks for a class of torch or Lightning; None for any other."""
+    """The check of each setting of a torch or Lightning class; None for any other class."""
     if not target.startswith(("torch.", "pytorch_lightning.")):
         return None
     return next((checks for start, checks in _LIBRARIES.items() if target.startswith(start)), {})

@@ -1,4 +1,4 @@
-"""What somebody may have meant: the known word nearest to a misspelt one."""
+"""Suggestions for a misspelt word: the known word nearest to it."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word closest to ``word``, or None where none is close."""
+    """The known word closest to ``word``, or None if none is close; case does not count."""
     by_lowercase = {k.lower(): k for k in known}
     close = difflib.get_close_matches(word.lower(), by_lowercase, n=1, cutoff=0.5)
     return by_lowercase[close[0]] if close else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'x'?)"`` for the known word closest to ``word``, or an empty string."""
+    """``" (did you mean 'x'?)"`` for the known word closest to ``word``, or "" if none is close."""
     close = nearest(word, known)
     return "" if close is None else f" (did you mean {close!r}?)"
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like ``word``, a name or a dotted path, or None where none is like it."""
+    """The candidate most similar to ``word``, a name or a dotted path, or None if none is similar."""
     from difflib import SequenceMatcher
 
     parent, _, name = word.rpartition(".")
 
-    def likeness(candidate: str) -> float:
+    def similarity(candidate: str) -> float:
         other_parent, _, other_name = candidate.rpartition(".")
         names = SequenceMatcher(None, name, other_name).ratio()
-        # The name counts for more: a right one under the wrong parent (lr for optimizer.lr) is likelier than
-        # another setting of the same parent.
+        # The name counts for more: the right name under the wrong parent (lr for optimizer.lr) is likelier
+        # than another setting of the same parent.
         return 0.7 * names + 0.3 * SequenceMatcher(None, parent, other_parent).ratio() if names >= 0.6 else 0
 
-    best = max(sorted(candidates), key=likeness, default=None)
-    return best if best is not None and likeness(best) >= 0.6 else None
+    best = max(sorted(candidates), key=similarity, default=None)
+    return best if best is not None and similarity(best) >= 0.6 else None
 
 
 def suggestion(candidate: str | None) -> str:
-    """The tail of a line that offers ``candidate``; empty where there is none."""
+    """``"; did you mean x?"`` to end a message with, or "" if there is no candidate."""
     return "" if candidate is None else f"; did you mean {candidate}?"

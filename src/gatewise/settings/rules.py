@@ -1,4 +1,4 @@
-"""Rules over several settings, and a constructor that checks what it is given."""
+"""Rules over several settings, and constructors that check their arguments."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Rule:
-    """A function that raises ValueError where several settings do not go together.
+    """A function that raises ValueError if several settings do not go together.
 
-    Its parameters are named as the settings. It stands in the file of the class whose settings they are, and
-    needs nothing but plain Python and ``gatewise.settings``, so that it can be applied without that file
-    being imported.
+    Its parameters have the names of the settings. It is in the same file as the class that takes them, and
+    uses only plain Python and ``gatewise.settings``, so that it can be applied without importing that file.
     """
 
     def __init__(self, function: Callable[..., object]) -> None:
@@ -33,19 +32,19 @@ class Rule:
         self.function(*arguments, **settings)
 
     def apply(self, values: Mapping[str, Any]) -> None:
-        """Raise ValueError where the settings are all among ``values`` and do not go together."""
+        """Raise ValueError if ``values`` has all the settings and they do not go together."""
         if all(name in values for name in self.needs):
             self.function(**{name: values[name] for name in self.needs})
 
 
 rule = Rule
-"""Marks a function as a rule."""
+"""Decorator that makes a function a rule."""
 
 
 def checked(function: Function) -> Function:
-    """A function, or a constructor, that checks its settings by their annotations and its file's rules.
+    """Make a function or constructor check its arguments by their annotations and by the rules in its file.
 
-    Raises ValueError, naming the setting, before anything is done.
+    The result raises ValueError, naming the setting, before the function itself runs.
     """
     signature = inspect.signature(function)
 
@@ -54,7 +53,7 @@ def checked(function: Function) -> Function:
         try:
             bound = signature.bind(*arguments, **settings)
         except TypeError:
-            return function(*arguments, **settings)  # which says it in its own name
+            return function(*arguments, **settings)  # raises the TypeError under its own name
         for name, check in _checks(function).items():
             if name in bound.arguments:
                 bound.arguments[name] = check(name, bound.arguments[name])
@@ -67,14 +66,14 @@ def checked(function: Function) -> Function:
 
 
 def check_constructor(cls: type) -> None:
-    """Have a class check its settings, where it has a constructor of its own; for ``__init_subclass__``."""
+    """Make the class's own constructor, if it has one, check its settings; for ``__init_subclass__``."""
     if "__init__" in cls.__dict__:
         cls.__init__ = checked(cls.__dict__["__init__"])  # type: ignore[misc]
 
 
 @functools.cache
 def _checks(function: Callable[..., Any]) -> dict[str, Check]:
-    """By parameter; an annotation that cannot be evaluated allows everything."""
+    """The check of each parameter; an annotation that cannot be evaluated allows any value."""
     checks = {}
     for parameter in inspect.signature(function).parameters.values():
         check = check_of(_evaluated(parameter.annotation, inspect.unwrap(function)))
@@ -89,35 +88,35 @@ def _evaluated(annotation: Any, function: Any) -> Any:
         return annotation
     try:
         return eval(annotation, function.__globals__)
-    except Exception:  # a name that only the type checker knows
+    except Exception:  # a name that is imported for the type checker only
         return Any
 
 
 def _rules_beside(function: Any) -> list[Rule]:
-    """The rules in the file of a function."""
+    """The rules in a function's file."""
     module = sys.modules.get(function.__module__)
     return [value for value in vars(module).values() if isinstance(value, Rule)] if module else []
 
 
 def rules_in(module: Module) -> list[Rule]:
-    """The rules that a module defines, made from its source; one that needs more than that is left out."""
-    made = []
+    """The rules that a module defines, compiled from its source; one that needs imported code is left out."""
+    rules = []
     for statement in module.statements():
-        if isinstance(statement, ast.FunctionDef) and any(map(_is_mark, statement.decorator_list)):
+        if isinstance(statement, ast.FunctionDef) and any(map(_is_rule_decorator, statement.decorator_list)):
             try:
-                made.append(Rule(_compiled(Definition(module, statement))))
+                rules.append(Rule(_compiled(Definition(module, statement))))
             except Unreadable:
                 continue
-    return made
+    return rules
 
 
-def _is_mark(decorator: ast.expr) -> bool:
+def _is_rule_decorator(decorator: ast.expr) -> bool:
     name = decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", None)
     return name == rule.__name__.lower()
 
 
 def _compiled(definition: Definition) -> Callable[..., object]:
-    """A function made from its source, with the names that it uses."""
+    """Compile a function from its source, together with the names it uses."""
     node = ast.FunctionDef(**dict(ast.iter_fields(definition.node)))
     node.decorator_list = []
     node.returns = None
@@ -134,11 +133,11 @@ def _compiled(definition: Definition) -> Callable[..., object]:
             raise Unreadable(name)
     module = ast.Module([ast.copy_location(node, definition.node)], [])
     exec(compile(ast.fix_missing_locations(module), str(definition.module.path), "exec"), namespace)
-    made: Callable[..., object] = namespace[definition.name]
-    return made
+    function: Callable[..., object] = namespace[definition.name]
+    return function
 
 
 def apply_rules(rules: Iterable[Rule], values: Mapping[str, Any]) -> None:
-    """Apply each rule whose settings are all among ``values``; ValueError where they do not go together."""
+    """Apply every rule whose settings are all in ``values``; ValueError if they do not go together."""
     for item in rules:
         item.apply(values)

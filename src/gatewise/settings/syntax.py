@@ -1,13 +1,12 @@
-"""Classes and functions found by their dotted name and read from their source, without importing them.
+"""Find classes and functions by dotted name and read them from their source, without importing them.
 
-Importing torch takes seconds; what a ``_target_`` says of its settings is in its syntax tree.
+Importing torch takes seconds, and a ``_target_`` declares its settings in its syntax tree.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
 OWN = __name__.rpartition(".")[0]
-READ_FOR_REAL = (OWN, "typing", "functools")
-"""Modules that are light: names imported from them are the objects themselves."""
+LIGHT_MODULES = (OWN, "typing", "functools")
+"""Modules that are quick to import: a name from one of them is looked up in the imported module."""
 
 _BUILTINS = {"bool": bool, "int": int, "float": float, "str": str, "None": None, "object": object}
 
 
-class Unreadable(Exception):  # noqa: N818 - no fault: the source says too little
-    """An expression whose value the source alone does not tell."""
+class Unreadable(Exception):  # noqa: N818 - not an error: the source says too little
+    """The source alone does not tell the value of an expression."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +35,11 @@ class Module:
 
     @property
     def package(self) -> str:
-        """The package that a relative import starts from."""
+        """The package that relative imports start from."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
     def statements(self) -> Iterator[ast.stmt]:
-        """Its statements, with those below ``if`` and ``try``."""
+        """Its top-level statements, including those inside ``if`` and ``try``."""
         pending: list[ast.stmt] = list(self.tree.body)
         while pending:
             statement = pending.pop(0)
@@ -51,14 +50,14 @@ class Module:
 
 @dataclass(frozen=True, eq=False)
 class Definition:
-    """A class or function in its module's source."""
+    """A class or function as its module's source defines it."""
 
     module: Module
     node: ast.ClassDef | ast.FunctionDef
 
     @property
     def name(self) -> str:
-        """As it is defined."""
+        """The name it is defined under."""
         return self.node.name
 
     def __eq__(self, other: object) -> bool:
@@ -71,31 +70,31 @@ class Definition:
         return hash((self.module.path, self.name))
 
     def bases(self) -> list[Definition]:
-        """The base classes that can be found; a base without a source that can be read is left out."""
-        found = [_definition_of(base, self.module) for base in getattr(self.node, "bases", ())]
-        return [base for base in found if base is not None]
+        """The base classes whose source can be read; others are left out."""
+        bases = [_definition_of(base, self.module) for base in getattr(self.node, "bases", ())]
+        return [base for base in bases if base is not None]
 
     def ancestry(self) -> Iterator[Definition]:
-        """The class itself and its base classes, nearest first."""
+        """The class itself, then its base classes, nearest first."""
         yield self
         for base in self.bases():
             yield from base.ancestry()
 
     def is_subclass_of(self, other: Definition) -> bool:
-        """Whether it is ``other`` or derives from it."""
+        """Whether it is ``other`` or a subclass of it."""
         return other in self.ancestry()
 
     def method(self, name: str) -> Definition | None:
-        """A method of its own body."""
+        """A method that the class itself defines; None if it does not."""
         for statement in self.node.body:
             if isinstance(statement, ast.FunctionDef) and statement.name == name:
                 return Definition(self.module, statement)
         return None
 
     def attribute(self, name: str) -> Any:
-        """What ``name = ...`` in the class or a base gives it: a Definition, or a plain value.
+        """The value of ``name = ...`` in the class or its nearest base: a Definition or a plain value.
 
-        Raises Unreadable where it is not there or not plain.
+        Raises Unreadable if there is none or it is not plain.
         """
         for owner in self.ancestry():
             for statement in owner.node.body:
@@ -106,7 +105,7 @@ class Definition:
 
 
 def find(target: str) -> Definition | None:
-    """The class or function of a dotted name; None where no source of it can be found."""
+    """The class or function with a dotted name; None if its source cannot be found."""
     parts = target.split(".")
     for count in range(len(parts) - 1, 0, -1):
         module = find_module(".".join(parts[:count]))
@@ -115,16 +114,16 @@ def find(target: str) -> Definition | None:
         if len(parts) > count + 1:
             return None
         try:
-            found = lookup(parts[count], module)
+            value = lookup(parts[count], module)
         except Unreadable:
             return None
-        return found if isinstance(found, Definition) else None
+        return value if isinstance(value, Definition) else None
     return None
 
 
 @functools.lru_cache(maxsize=512)
 def find_module(name: str) -> Module | None:
-    """The source of a module; no package that it is in is imported."""
+    """The source of a module, found without importing its packages; None if it cannot be read."""
     path = _locate(name)
     if path is None or path.suffix != ".py":
         return None
@@ -155,7 +154,7 @@ def _locate(name: str) -> Path | None:
 def lookup(name: str, module: Module, depth: int = 0) -> Any:
     """What a name stands for in a module: a Definition, a Module, or the value of an expression.
 
-    Imports are followed. Raises Unreadable where the source does not tell.
+    Imports are followed. Raises Unreadable if the source alone does not tell.
     """
     if depth > 20:  # two modules that import a name from each other
         raise Unreadable(name)
@@ -172,6 +171,10 @@ def lookup(name: str, module: Module, depth: int = 0) -> Any:
     raise Unreadable(name)
 
 
+def _is_light(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in LIGHT_MODULES)
+
+
 def _imported(statement: ast.Import | ast.ImportFrom, name: str, module: Module, depth: int) -> Any:
     if isinstance(statement, ast.Import):
         return _module(name)
@@ -180,7 +183,7 @@ def _imported(statement: ast.Import | ast.ImportFrom, name: str, module: Module,
         parents = module.package.split(".")
         kept = parents[: len(parents) - statement.level + 1]
         source = ".".join([*kept, source] if source else kept)
-    if source.startswith(READ_FOR_REAL):
+    if _is_light(source):
         try:
             return getattr(import_module(source), name)
         except (ImportError, AttributeError):
@@ -195,16 +198,16 @@ def _imported(statement: ast.Import | ast.ImportFrom, name: str, module: Module,
 
 
 def _module(name: str) -> Any:
-    if name in READ_FOR_REAL:
+    if name in LIGHT_MODULES:
         return import_module(name)
-    found = find_module(name)
-    if found is None:
+    module = find_module(name)
+    if module is None:
         raise Unreadable(name)
-    return found
+    return module
 
 
 def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
-    """The value where the statement is ``name = value``."""
+    """The value if the statement is ``name = value``, else None."""
     if isinstance(statement, ast.AnnAssign):
         targets: list[ast.expr] = [statement.target]
     elif isinstance(statement, ast.Assign):
@@ -219,14 +222,14 @@ def _definition_of(expression: ast.expr, module: Module) -> Definition | None:
     """The class that a plain or dotted name stands for, or None."""
     try:
         if isinstance(expression, ast.Name):
-            found = lookup(expression.id, module)
+            value = lookup(expression.id, module)
         elif isinstance(expression, ast.Attribute):
-            found = _member(_value_or_module(expression.value, module), expression.attr)
+            value = _member(_value_or_module(expression.value, module), expression.attr)
         else:
             return None
     except Unreadable:
         return None
-    return found if isinstance(found, Definition) else None
+    return value if isinstance(value, Definition) else None
 
 
 def _value_or_module(expression: ast.expr, module: Module) -> Any:
@@ -243,15 +246,15 @@ def _member(owner: Any, name: str) -> Any:
             return lookup(name, owner)
         except Unreadable:
             return _module(f"{owner.name}.{name}")
-    if owner is typing or getattr(owner, "__name__", "").startswith(READ_FOR_REAL):
+    if _is_light(getattr(owner, "__name__", "")):
         return getattr(owner, name)
     raise Unreadable(name)
 
 
 def evaluate(expression: ast.expr, module: Module) -> Any:
-    """The value of a constant or an annotation; ``Any`` for a part that its source does not tell.
+    """The value of a constant or an annotation; ``Any`` for a part that the source alone does not tell.
 
-    Raises Unreadable where nothing of it can be told. Only what light modules define is called.
+    Raises Unreadable if that is all of it. The only functions it calls are those of ``gatewise.settings``.
     """
     if isinstance(expression, ast.Constant):
         return expression.value
@@ -266,16 +269,16 @@ def evaluate(expression: ast.expr, module: Module) -> Any:
     if isinstance(expression, ast.Name):
         if expression.id in _BUILTINS:
             return _BUILTINS[expression.id]
-        found = lookup(expression.id, module)
-        return Any if isinstance(found, (Definition, Module)) else found
+        value = lookup(expression.id, module)
+        return Any if isinstance(value, (Definition, Module)) else value
     if isinstance(expression, ast.Attribute):
-        found = _value_or_module(expression, module)
-        return Any if isinstance(found, (Definition, Module)) else found
+        value = _value_or_module(expression, module)
+        return Any if isinstance(value, (Definition, Module)) else value
     if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.BitOr):
         return Union[_annotation(expression.left, module), _annotation(expression.right, module)]  # noqa: UP007
     if isinstance(expression, ast.Call):
         called = evaluate(expression.func, module)
-        if not getattr(called, "__module__", "").startswith(OWN):
+        if not f"{getattr(called, '__module__', '')}.".startswith(f"{OWN}."):
             raise Unreadable(ast.dump(expression.func))
         arguments = [evaluate(argument, module) for argument in expression.args]
         return called(*arguments, **{str(k.arg): evaluate(k.value, module) for k in expression.keywords})

@@ -1,8 +1,8 @@
-"""What a setting may be, as the annotation of the parameter that takes it.
+"""Annotations that say which values a setting may have.
 
-``hidden_size: Positive`` says it once, for the constructor and for the command line. A plain ``bool``,
+``hidden_size: Positive`` declares it once, for the constructor and for the command line. A plain ``bool``,
 ``int``, ``float`` or ``str``, a ``Literal`` of choices and ``... | None`` of any of these are checked as
-well; any other annotation allows everything.
+well; any other annotation allows any value.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from gatewise.settings.checks import (
 )
 
 Check = Callable[[str, Any], Any]
-"""Takes a setting's name and value; returns the value, or raises ValueError."""
+"""Takes the name and the value of a setting; returns the value or raises ValueError."""
 
 
 class Checked:
-    """Metadata of an ``Annotated`` setting: how it is checked, and whether it names files of the user's."""
+    """Metadata of an ``Annotated`` setting: its check, and whether it names files of the user."""
 
     def __init__(self, check: Check, names_files: bool = False) -> None:
         self.check, self.names_files = check, names_files
@@ -45,7 +45,7 @@ class AtLeast(Checked):
 
 
 def _below_one_each(name: str, value: Any) -> Any:
-    """A probability below 1, or a mapping of names to such."""
+    """A probability below 1, or a mapping from names to such probabilities."""
     if not isinstance(value, Mapping):
         return below_one(name, value)
     return {key: below_one(f"{name}.{key}", p) for key, p in value.items()}
@@ -66,12 +66,12 @@ _PLAIN: dict[Any, Check] = {bool: flag, int: partial(whole_number, least=None), 
 
 
 def check_of(annotation: Any) -> Check | None:
-    """How a setting with this annotation is checked; None where anything goes."""
+    """The check of a setting with this annotation; None if any value is allowed."""
     inner, is_optional = _without_none(annotation)
-    found = _metadata(inner)
+    metadata = _metadata(inner)
     check: Check | None = None
-    if found is not None:
-        check = found.check
+    if metadata is not None:
+        check = metadata.check
     elif get_origin(inner) is Literal:
         check = partial(choice, known=get_args(inner))
     elif isinstance(inner, type):
@@ -80,9 +80,9 @@ def check_of(annotation: Any) -> Check | None:
 
 
 def names_files(annotation: Any) -> bool:
-    """Whether a setting with this annotation names a file, or a list of files."""
-    found = _metadata(_without_none(annotation)[0])
-    return found is not None and found.names_files
+    """Whether a setting with this annotation names a file or a list of files."""
+    metadata = _metadata(_without_none(annotation)[0])
+    return metadata is not None and metadata.names_files
 
 
 def _metadata(annotation: Any) -> Checked | None:
@@ -92,7 +92,7 @@ def _metadata(annotation: Any) -> Checked | None:
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """(X, True) of ``X | None``, else (the annotation, False)."""
+    """(X, True) for ``X | None``, else (the annotation, False)."""
     if get_origin(annotation) not in (Union, UnionType):
         return annotation, False
     others = [item for item in get_args(annotation) if item is not type(None)]

@@ -1,4 +1,4 @@
-"""Tasks: the kinds of prediction, a file each, every one a LightningModule over any Recurrent."""
+"""Tasks: one kind of prediction per file, each a LightningModule that takes any Recurrent."""
 
 from gatewise.tasks.task import Task
 

@@ -1,4 +1,4 @@
-"""What a task predicts for a person's input."""
+"""What a task predicts for a user's input."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction as a table, and how the screen shows it."""
+    """A prediction as a table, and how to show it on the screen."""
 
     table: pd.DataFrame
     title: str
     formats: Mapping[str, str] = field(default_factory=dict)
-    """How the values of a column are written on the screen, as in ``{"probability": "{:.4f}"}``."""
+    """Format of a column's values on the screen, as in ``{"probability": "{:.4f}"}``."""
     file_only: tuple[str, ...] = ()
-    """Columns that are too many for the screen."""
+    """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""

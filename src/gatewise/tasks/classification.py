@@ -1,4 +1,4 @@
-"""One label for a whole sequence."""
+"""Sequence classification: one label for a whole sequence."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, l
 
 
 class SequenceClassification(Task):
-    """Reads a sequence of feature vectors and names its class.
+    """Reads a sequence of feature vectors and predicts its class.
 
-    ``pooling`` makes one vector of the sequence: ``last`` is the final hidden state of each direction,
-    ``mean`` and ``max`` go over its steps. ``dropout`` stands before the linear layer.
+    ``pooling`` turns the sequence into one vector: ``last`` takes the final hidden state of each direction,
+    ``mean`` and ``max`` pool over the steps. ``dropout`` is applied before the linear layer.
     """
 
     facts_type = FeatureFacts
@@ -54,7 +54,7 @@ class SequenceClassification(Task):
         n_classes = len(self.facts.classes)
         return {
             "accuracy": Measure(
-                "share of sequences named right; higher is better",
+                "share of sequences classified correctly; higher is better",
                 MulticlassAccuracy(n_classes, average="micro", **settings),
             ),
             "f1": Measure(
@@ -64,17 +64,17 @@ class SequenceClassification(Task):
         }
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T, F] and [B] to class scores (logits) [B, classes]."""
+        """Class scores (logits) [B, classes] of sequences [B, T, F] with lengths [B]."""
         outputs, state = self.encoder(inputs, lengths=lengths)
         if self.pooling == "last":
             pooled = last_hidden(self.encoder, state)
         else:
             steps = torch.arange(inputs.shape[1], device=lengths.device)
-            inside = (steps < lengths[:, None]).unsqueeze(-1)
+            real = (steps < lengths[:, None]).unsqueeze(-1)
             if self.pooling == "mean":
                 pooled = outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
             else:
-                pooled = outputs.masked_fill(~inside, -torch.inf).amax(1)
+                pooled = outputs.masked_fill(~real, -torch.inf).amax(1)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
 
@@ -104,10 +104,10 @@ class SequenceClassification(Task):
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        self._counts = self.confusion.compute().tolist()  # here, as all processes have to take part
+        self._counts = self.confusion.compute().tolist()  # an all-reduce, in which every process takes part
 
     def report(self) -> dict[str, Any]:
-        """The confusion matrix: rows true, columns predicted."""
+        """The confusion matrix: one row per true class, one column per predicted class."""
         return {"confusion_matrix": {"classes": list(self.facts.classes), "counts": self._counts}}
 
     def predict_step(self, batch: SequenceBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
@@ -115,22 +115,22 @@ class SequenceClassification(Task):
         return torch.softmax(self(batch.inputs, batch.lengths), -1)
 
     def answer(self, given: Input) -> Answer:
-        """Each sequence's class, with its probability and, where the file has labels, the true one."""
+        """The class of each sequence with its probability and, if the file has labels, the true class."""
         probabilities = self.predict_step(given.batch)
-        chosen = probabilities.max(-1)
+        best = probabilities.max(-1)
         classes = self.facts.classes
         table = pd.DataFrame(
             {
                 "sequence": range(1, len(probabilities) + 1),
-                "class": [classes[i] for i in chosen.indices],
-                "probability": chosen.values.tolist(),
+                "class": [classes[i] for i in best.indices],
+                "probability": best.values.tolist(),
                 **given.columns,
             }
         )
-        every = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
+        columns = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
         return Answer(
-            pd.concat([table, pd.DataFrame(every)], axis=1),
+            pd.concat([table, pd.DataFrame(columns)], axis=1),
             f"sequences of {given.name}",
             {"probability": "{:.4f}"},
-            tuple(every),
+            tuple(columns),
         )

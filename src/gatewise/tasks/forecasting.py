@@ -1,4 +1,4 @@
-"""The next values of a time series."""
+"""Forecasting: the next values of a time series."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
-MOST_WINDOWS = 4
+MAX_WINDOWS = 4
 """Test windows that the report shows."""
 
 
@@ -28,8 +28,8 @@ class Forecasting(Task):
     """Reads ``lookback`` steps of a series and forecasts the next ``horizon`` of its target columns at once.
 
     Errors are in scaled units (standard deviations of the training rows), as forecasting papers report them.
-    ``center`` forecasts the difference from the last value seen, so that a level never met in training does
-    no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` stands before the linear layer.
+    ``center`` forecasts the difference from the last value seen, so that a level never seen in training does
+    no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` is applied before the linear layer.
     """
 
     facts_type = SeriesFacts
@@ -65,7 +65,7 @@ class Forecasting(Task):
         }
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """[B, lookback, C] to the forecast [B, horizon, C_targets], all scaled."""
+        """The forecast [B, horizon, C_targets] for inputs [B, lookback, C], both scaled."""
         last = inputs[:, -1:]
         _, state = self.encoder(inputs - last if self.center else inputs)
         forecast: Tensor = self.head(self.dropout(last_hidden(self.encoder, state)))
@@ -78,7 +78,7 @@ class Forecasting(Task):
         return Score(loss, len(forecast), forecast, batch.targets)
 
     def last_value(self, inputs: Tensor) -> Tensor:
-        """The naive forecast: the last value seen, again and again."""
+        """The naive forecast: the last value seen, repeated."""
         return inputs[:, -1:, self.target_columns].expand(-1, self.facts.horizon, -1)
 
     def last_season(self, inputs: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ class Forecasting(Task):
         self._tested.append(window)
 
     def report(self) -> dict[str, Any]:
-        """A few test windows with their forecasts, in the data's own units, [time][target]."""
-        count = min(MOST_WINDOWS, len(self._tested))
+        """A few test windows with their forecasts, in the units of the data, [time][target]."""
+        count = min(MAX_WINDOWS, len(self._tested))
         picks = np.linspace(0, len(self._tested) - 1, count).round().astype(int).tolist()
         windows = [
             {name: self.facts.unscaled(values.cpu()).tolist() for name, values in self._tested[i].items()}
@@ -119,7 +119,7 @@ class Forecasting(Task):
         return forecast
 
     def answer(self, given: Input) -> Answer:
-        """The horizon after the last row of a file, in the file's own units."""
+        """The forecast for the ``horizon`` steps after the last row of a file, in the units of the file."""
         forecast = self.facts.unscaled(self.predict_step(given.batch)[0])
         targets = self.facts.targets
         return Answer(

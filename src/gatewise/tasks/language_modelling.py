@@ -1,4 +1,4 @@
-"""The next token of a running text."""
+"""Language modelling: the next token of running text."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 LONGEST_REMARK = 2000
-"""Characters of a continuation that the screen shows."""
+"""Most characters of a continuation to show on the screen."""
 
 
 @rule
 def check_direction(bidirectional: bool) -> None:
-    """Raise ValueError for a language model that reads the text from both ends."""
+    """Raise ValueError for a bidirectional language model."""
     if bidirectional:
         raise ValueError(
-            "a bidirectional encoder reads the next token before it predicts it: "
-            "choose model=lstm, gru or rnn"
+            "a bidirectional encoder sees the next token before predicting it: choose model=lstm, gru or rnn"
         )
 
 
 @rule
 def check_tied(tie_weights: bool, embedding_size: int, hidden_size: int) -> None:
-    """Raise ValueError where one matrix cannot be both the embedding and the output layer."""
+    """Raise ValueError if one matrix cannot be both the embedding and the output layer."""
     if tie_weights and hidden_size != embedding_size:
         raise ValueError(
             f"tie_weights needs task.embedding_size = model.hidden_size, "
@@ -42,21 +41,21 @@ def check_tied(tie_weights: bool, embedding_size: int, hidden_size: int) -> None
 
 
 class LanguageModelling(Task):
-    """Predicts each next token from all before it, by truncated backpropagation through time.
+    """Predicts each next token from all tokens before it, with truncated backpropagation through time.
 
-    The state at the end of a window is the state at the start of the next (row b of a batch continues row b
-    of the batch before), cut from its graph. ``dropout`` stands on the embeddings and before the output
-    layer; ``tie_weights`` makes the output layer the embedding's transpose (Press & Wolf, "Using the Output
-    Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
+    Each window starts from the state at the end of the window before (row b of a batch continues row b of the
+    previous batch), detached from its graph. ``dropout`` is applied to the embeddings and before the output
+    layer; ``tie_weights`` shares the embedding's weights with the output layer (Press & Wolf, "Using the
+    Output Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
 
-    Asked to predict, it shows the ``top_k`` most probable next tokens and goes on for ``length`` tokens,
-    always with the most probable one.
+    Its answer to a user's input is the ``top_k`` most probable next tokens and a greedy continuation by
+    ``length`` tokens.
     """
 
     facts_type = TextFacts
     answer_settings = ("top_k", "length")
     unigram: Tensor
-    """[V] log-probability of each token by its training frequency."""
+    """[V] log-probability of each token by its training frequency, with add-one smoothing."""
 
     def __init__(
         self,
@@ -86,18 +85,18 @@ class LanguageModelling(Task):
         if tie_weights:
             self.head.weight = self.embedding.weight
         counts = torch.tensor(facts.counts, dtype=torch.float64) + 1
-        # Add-one smoothing: a token never seen in training must not make the baseline infinite.
+        # Add-one smoothing: a token that never occurs in training must not make the baseline infinite.
         self.register_buffer("unigram", (counts / counts.sum()).log().float(), persistent=False)
         self._state: tuple[Tensor, ...] | None = None
 
     def metrics(self) -> Mapping[str, Measure]:
-        meaning = "among how many equally likely tokens it hesitates; lower is better"
+        meaning = "equivalent number of equally likely next tokens; lower is better"
         return {"perplexity": Measure(meaning, of_loss=torch.exp)}
 
     def forward(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """[B, T] token ids to (scores of every next token [B, T, V], state after them)."""
+        """(Scores of every next token [B, T, V], final state) for token ids [B, T] and an initial state."""
         outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
         return self.head(self.dropout(outputs)), state
 
@@ -123,7 +122,7 @@ class LanguageModelling(Task):
     def load_epoch_state(self, ranks: list[dict[str, Any]]) -> None:
         super().load_epoch_state(ranks)
         if ranks[0]["carried"] is not None:
-            # Each process has its lanes in the order of the ranks.
+            # The processes have the lanes in the order of their ranks.
             whole = [
                 torch.cat(parts, dim=1) for parts in zip(*(rank["carried"] for rank in ranks), strict=True)
             ]
@@ -136,7 +135,7 @@ class LanguageModelling(Task):
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
-        # A validation may come between two windows of the carried lanes.
+        # A validation may come between two training windows, over which the state is carried.
         self._training_state, self._state = self._state, None
 
     def on_validation_epoch_end(self) -> None:
@@ -150,16 +149,16 @@ class LanguageModelling(Task):
     def next_probabilities(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """[B, T] tokens after ``state`` to (probabilities of the token after them [B, V], new state)."""
+        """(Probabilities of the token after ``tokens`` [B, V], final state) for tokens [B, T]."""
         outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
         return torch.softmax(self.head(self.dropout(outputs[:, -1])), -1), state
 
     def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
-        """Probabilities of the token after the last one given, [B, V]: the softmax over H_t."""
+        """Probabilities [B, V] of the token after the last one: the softmax over H_t."""
         return self.next_probabilities(batch.tokens)[0]
 
     def answer(self, given: Input) -> Answer:
-        """The tokens that may follow, and a continuation by the most probable one each time."""
+        """The most probable next tokens, and a greedy continuation."""
         tokens: Tensor = given.batch.tokens
         probabilities, state = self.next_probabilities(tokens)
         best = probabilities[0].topk(min(self.top_k, len(self.facts.vocabulary)))
@@ -169,10 +168,10 @@ class LanguageModelling(Task):
             following = probabilities.argmax(-1, keepdim=True)
             tokens = torch.cat([tokens, following], dim=1)
             probabilities, state = self.next_probabilities(following, state)
-        written = self.facts.decoded(tokens[0].tolist())[-LONGEST_REMARK:]
+        continuation = self.facts.decoded(tokens[0].tolist())[-LONGEST_REMARK:]
         return Answer(
             table,
             "next token, by the softmax over H_t",
             {"probability": "{:.4f}"},
-            remark=f"always the most probable: {written}" if self.length else "",
+            remark=f"always the most probable: {continuation}" if self.length else "",
         )

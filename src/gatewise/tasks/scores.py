@@ -1,4 +1,4 @@
-"""What the batches of an epoch came to, gathered so that gathering does not slow the steps."""
+"""Scores of an epoch's batches, collected without slowing down the steps."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-STEPS_HELD = 64
-"""Batches whose predictions are held before they are scored together."""
+BUFFERED_BATCHES = 64
+"""Batches that are buffered before their losses and predictions are added up together."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a task, or a trivial answer, made of one batch."""
+    """The result of a task, or of a trivial answer, on one batch."""
 
     loss: Tensor | None
-    """Mean over ``count`` predictions; None for an answer that has no loss."""
+    """Mean over ``count`` predictions; None for an answer without a loss."""
     count: int
     predicted: Tensor | None = None
-    """What the metrics compare with ``targets``; None where every metric follows from the loss."""
+    """Predictions that the metrics compare with ``targets``; None if every metric follows from the loss."""
     targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric and what it means; ``metric`` compares predictions, ``of_loss`` follows from the mean loss."""
+    """A metric and its meaning; ``metric`` compares predictions, ``of_loss`` computes it from the loss."""
 
     meaning: str
     metric: Metric | None = None
@@ -36,10 +36,10 @@ class Measure:
 
 
 class EpochScores(nn.Module):
-    """Mean loss and metrics of the batches of one epoch.
+    """Mean loss and metrics over the batches of one epoch.
 
-    To log in every step costs a small model a fifth of its time. Here a step appends to lists, which are
-    emptied into sums and metrics now and then.
+    Logging in every step would cost a small model a fifth of its time. Here a step only appends to lists,
+    which are added to the sums and metrics once in a while.
     """
 
     def __init__(self, measures: Mapping[str, Measure]) -> None:
@@ -48,23 +48,23 @@ class EpochScores(nn.Module):
         self.metrics = MetricCollection(compared) if compared else None  # type: ignore[arg-type]
         self._of_loss = {name: measure.of_loss for name, measure in measures.items() if measure.of_loss}
         self.values: dict[str, Tensor] = {}
-        """What the training epoch came to, by full name, once its last step is taken."""
+        """The training epoch's metrics by full name, set after its last step."""
         self.step_count = 0
-        """Predictions of the last batch."""
+        """Number of predictions in the last batch."""
         self.loss, self.count = 0.0, 0
         self._losses: list[Tensor] = []
         self._counts: list[int] = []
         self._predictions: list[tuple[Tensor, Tensor]] = []
 
     def add(self, score: Score) -> None:
-        """Take up a batch."""
+        """Add the score of a batch."""
         self.step_count = score.count
         if score.loss is not None:
             self._losses.append(score.loss.detach())
             self._counts.append(score.count)
         if score.predicted is not None and score.targets is not None:
             self._predictions.append((score.predicted.detach(), score.targets))
-        if max(len(self._losses), len(self._predictions)) >= STEPS_HELD:
+        if max(len(self._losses), len(self._predictions)) >= BUFFERED_BATCHES:
             self.gather()
 
     def gather(self) -> None:
@@ -79,16 +79,16 @@ class EpochScores(nn.Module):
         self._losses, self._counts, self._predictions = [], [], []
 
     def compared(self) -> dict[str, Tensor]:
-        """The metrics that compare predictions, over all processes; all of them have to ask."""
+        """The metrics that compare predictions, reduced over all processes; each of them must call this."""
         self.gather()
         return {} if self.metrics is None else dict(self.metrics.compute())
 
     def of_loss(self, mean: Tensor) -> dict[str, Tensor]:
-        """The mean loss, and the metrics that follow from it."""
-        return {"loss": mean, **{name: follow(mean) for name, follow in self._of_loss.items()}}
+        """The mean loss, and the metrics computed from it."""
+        return {"loss": mean, **{name: compute(mean) for name, compute in self._of_loss.items()}}
 
     def epoch_state(self) -> dict[str, Any]:
-        """What was added so far; batches not scored yet as they are, or sums would be rounded anew."""
+        """Everything added so far; batches stay buffered, as adding them up now would round differently."""
         scores = self.metrics.items(keep_base=True, copy_state=False) if self.metrics is not None else ()
         return {
             "loss": self.loss,
@@ -100,7 +100,7 @@ class EpochScores(nn.Module):
         }
 
     def load_epoch_states(self, states: Sequence[dict[str, Any]], device: torch.device) -> None:
-        """Take up what was added elsewhere: by this process, or by several."""
+        """Replace everything added so far by the saved states of one or several processes."""
         self.reset()
         for state in states:
             self.loss += state["loss"]
@@ -131,7 +131,7 @@ class EpochScores(nn.Module):
 
 
 class SplitScores(nn.Module):
-    """The scores of every split: one module, and so one row of the model table."""
+    """The scores of every split, in one module so that Lightning's model summary shows one row."""
 
     def __init__(self, measures: Mapping[str, Measure]) -> None:
         super().__init__()

@@ -26,23 +26,23 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 class Task(pl.LightningModule):
     """A LightningModule that takes any Recurrent and any data whose facts it can use.
 
-    A subclass builds its encoder and head, and writes :meth:`score` and :meth:`metrics`; where there are
-    trivial answers to compare with, :meth:`baselines`; and :meth:`answer` for ``gatewise predict``. The
-    training, validation and test steps, their logging once an epoch and the sums over several processes are
-    written here.
+    A subclass builds its encoder and head, and implements :meth:`score` and :meth:`metrics`; also
+    :meth:`baselines` if there are trivial answers to compare with, and :meth:`answer` for ``gatewise
+    predict``. This class has the training, validation and test steps, their logging once per epoch and the
+    all-reduce over several processes.
 
-    ``optimizer`` makes the optimizer from the parameters, and ``scheduler`` the schedule from the optimizer.
-    ``monitor`` is the metric that chooses the best checkpoint, ``mode`` whether it should be small (``min``)
-    or large (``max``).
+    ``optimizer`` makes the optimizer from the parameters, ``scheduler`` the learning-rate scheduler from the
+    optimizer. ``monitor`` is the metric that chooses the best checkpoint, and ``mode`` says whether lower
+    (``min``) or higher (``max``) is better.
 
-    A task reports ``train/…`` and ``val/…`` metrics while training, ``test/…`` on the test split, and beside
-    those ``baseline/<name>/…``, what the trivial answers score on the same examples.
-    Raises ValueError, naming both sides, for facts it cannot use.
+    A task reports ``train/…`` and ``val/…`` metrics during training, ``test/…`` metrics on the test split,
+    and ``baseline/<name>/…`` metrics of the trivial answers on the same test examples.
+    Raises ValueError, naming both kinds of data, for facts it cannot use.
     """
 
     facts_type: ClassVar[type[Facts]]
     answer_settings: ClassVar[tuple[str, ...]] = ()
-    """Settings of :meth:`answer`, which ``gatewise predict`` may replace: they change no weight."""
+    """Settings of :meth:`answer`, which ``gatewise predict`` may change because no weight depends on them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -71,42 +71,42 @@ class Task(pl.LightningModule):
         self.scores = SplitScores(self._measures)
         self._baselines: dict[str, EpochScores] = {}
 
-    # ---- what a subclass writes
+    # ---- for a subclass to implement
 
     def score(self, batch: Any) -> Score:
-        """The mean loss of a batch, the number of predictions it is over, and what the metrics compare."""
+        """The mean loss of a batch, the number of predictions in it, and what the metrics compare."""
         raise NotImplementedError
 
     def metrics(self) -> Mapping[str, Measure]:
-        """Every metric by name, with what it means; asked once, when ``self.facts`` is there."""
+        """Every metric by name, with its meaning; called once, after ``self.facts`` is set."""
         return {}
 
     def baselines(self, batch: Any) -> Mapping[str, Score]:  # noqa: ARG002
-        """What trivial answers score on a test batch, by name."""
+        """The scores of trivial answers on a test batch, by name."""
         return {}
 
     def answer(self, given: Input) -> Answer:  # noqa: ARG002
-        """The prediction for what a person gave, as a table."""
-        raise ValueError(f"{type(self).__name__} has no answer: it only trains and scores")
+        """The prediction for a user's input, as a table; ValueError if the task has none."""
+        raise ValueError(f"{type(self).__name__} cannot predict: it only trains and scores")
 
     def add_to_report(self, batch: Any, score: Score) -> None:
-        """Take note of a test batch for :meth:`report`."""
+        """Collect from a test batch what :meth:`report` needs."""
 
     def report(self) -> dict[str, Any]:
-        """What the last test showed beyond its metrics: plain values by the name of the picture they make."""
+        """Results of the last test besides its metrics: plain values, by the name of their picture."""
         return {}
 
     # ---- the steps
 
     @property
     def training_epoch(self) -> EpochScores:
-        """What the training steps of this epoch came to so far."""
+        """The scores of this epoch's training steps so far."""
         return self.scores.on_train
 
     def meanings(self) -> dict[str, str]:
         """What each metric means, by name."""
         meanings = {name: measure.meaning for name, measure in self._measures.items()}
-        return {**meanings, "loss": "what training minimises, on this split"}
+        return {**meanings, "loss": "the quantity that training minimises, on this split"}
 
     def on_train_epoch_start(self) -> None:
         self.training_epoch.reset()
@@ -119,9 +119,9 @@ class Task(pl.LightningModule):
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (trainer.global_step + 1) % every == 0:
             self._log_step_loss(score.loss.detach())
-        whole = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        # Not when the epoch ends: Lightning asks the callbacks first then.
-        if trainer.is_last_batch or (whole and trainer.global_step + 1 == trainer.max_steps):
+        last_of_step = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        # Not in on_train_epoch_end: Lightning runs the callbacks' hooks before that of the module.
+        if trainer.is_last_batch or (last_of_step and trainer.global_step + 1 == trainer.max_steps):
             self._close_training_epoch()
         return score.loss
 
@@ -132,8 +132,8 @@ class Task(pl.LightningModule):
         self.scores.on_val.add(self.score(batch))
 
     def on_validation_epoch_end(self) -> None:
-        # Once an epoch: to log takes as long as a step of a small model.
-        self.log_dict(self._over_all("val", self.scores.on_val), prog_bar=True)
+        # Once per epoch: logging takes as long as a step of a small model.
+        self.log_dict(self._reduced("val", self.scores.on_val), prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         self.scores.on_test.reset()
@@ -149,12 +149,12 @@ class Task(pl.LightningModule):
         self.add_to_report(batch, score)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self._over_all("test", self.scores.on_test))
+        self.log_dict(self._reduced("test", self.scores.on_test))
         for name, scores in self._baselines.items():
-            self.log_dict(self._over_all(f"baseline/{name}", scores))
+            self.log_dict(self._reduced(f"baseline/{name}", scores))
 
-    def _over_all(self, prefix: str, scores: EpochScores) -> dict[str, Tensor]:
-        """The metrics of an epoch by full name, over all processes."""
+    def _reduced(self, prefix: str, scores: EpochScores) -> dict[str, Tensor]:
+        """The metrics of an epoch by full name, reduced over all processes."""
         scores.gather()
         loss, count = self._summed(scores.loss, scores.count)
         values = scores.of_loss(self._mean(loss, count)) if count else {}
@@ -163,8 +163,8 @@ class Task(pl.LightningModule):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Weight this process's mean loss by its share of the step's predictions.
 
-        Gradients are averaged over the processes; so weighted, their average is the gradient of the mean over
-        all predictions, as one process would have it, however unequal the shares are.
+        Gradients are averaged over the processes. With these weights, the average is the gradient of the mean
+        over all predictions, as in a single process, however unequal the shares are.
         """
         if self.trainer.world_size > 1:
             count = self.training_epoch.step_count
@@ -174,7 +174,7 @@ class Task(pl.LightningModule):
         super().backward(loss, *args, **kwargs)
 
     def _log_step_loss(self, loss: Tensor) -> None:
-        """Give ``step/loss`` to the loggers; ``self.log`` alone would take as long as a tenth of the step."""
+        """Send ``step/loss`` to the loggers directly: ``self.log`` would take a tenth of the step's time."""
         if self.trainer.progress_bar_callback is not None:
             self.log("step/loss", loss, on_step=True, prog_bar=True, logger=False, batch_size=1)
         values = {"step/loss": float(loss), "epoch": self.trainer.current_epoch}
@@ -182,26 +182,26 @@ class Task(pl.LightningModule):
             logger.log_metrics(values, self.trainer.global_step)
 
     def _close_training_epoch(self) -> None:
-        """Let callbacks see the epoch's training metrics; loggers get them when it ends."""
+        """Compute the epoch's training metrics for the callbacks; the loggers get them at its end."""
         epoch = self.training_epoch
         epoch.gather()
         values = self.training_means(epoch.loss, epoch.count)
         values.update({f"train/{name}": value for name, value in epoch.compared().items()})
         epoch.values = values
-        # These are final: ``self.log`` would gather each for a third of a millisecond.
-        for seen in (self.trainer.callback_metrics, self.trainer.logged_metrics):
-            seen.update(values)
+        # Set directly, as they are final: ``self.log`` would take a third of a millisecond for each.
+        for metrics in (self.trainer.callback_metrics, self.trainer.logged_metrics):
+            metrics.update(values)
 
     def training_means(self, loss: float, count: int) -> dict[str, Tensor]:
-        """Metrics by name that follow from ``loss``, a sum over ``count``, with all processes'."""
+        """Training metrics computed from ``loss``, a sum over ``count`` predictions, over all processes."""
         mean = self._mean(*self._summed(loss, count))
         return {f"train/{name}": value for name, value in self.training_epoch.of_loss(mean).items()}
 
     def _summed(self, loss: float, count: int) -> tuple[float, float]:
-        """The two sums, over all processes."""
+        """Both sums over all processes (an all-reduce)."""
         if self.trainer.world_size == 1:
             return loss, count
-        # In float64, where the device has it: float32 cannot count to twenty million.
+        # float64 if the device has it: float32 cannot count to twenty million.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         sums = torch.tensor([loss, count], dtype=dtype, device=self.device)
         total, number = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
@@ -215,26 +215,26 @@ class Task(pl.LightningModule):
         if not values:
             return
         for logger in self.loggers:
-            # Under the epoch's last step.
+            # With the number of the epoch's last step.
             logger.log_metrics({**values, "epoch": self.trainer.current_epoch}, self.trainer.global_step - 1)
 
     def epoch_state(self) -> dict[str, Any]:
-        """What the training steps of this epoch have left here beside the weights, as plain values."""
+        """State of a partly trained epoch, as plain values, for a checkpoint in mid-epoch."""
         return {"training_epoch": self.training_epoch.epoch_state()}
 
     def load_epoch_state(self, ranks: list[dict[str, Any]]) -> None:
-        """Take up an epoch where the processes that trained it, maybe more or fewer, left it."""
+        """Restore a partly trained epoch from the states of all ranks, now maybe more or fewer."""
         rank, count = self.trainer.global_rank, self.trainer.world_size
-        mine = [state["training_epoch"] for state in ranks[rank::count]]
-        self.training_epoch.load_epoch_states(mine, self.device)
+        states = [state["training_epoch"] for state in ranks[rank::count]]
+        self.training_epoch.load_epoch_states(states, self.device)
         if self.trainer.is_last_batch:
-            self._close_training_epoch()  # only its validation is to come
+            self._close_training_epoch()  # only its validation is left
 
-    # The scheduler is stepped here and not by Lightning: it must have moved before the epoch's checkpoint is
-    # written, or a resumed training repeats an epoch's learning rate.
+    # The scheduler is stepped here and not by Lightning, because that has to happen before the epoch's
+    # checkpoint is written: otherwise a resumed training repeats the learning rate of an epoch.
 
     def configure_optimizers(self) -> Optimizer:
-        assert self._make_optimizer is not None, "this task was built for prediction alone"
+        assert self._make_optimizer is not None, "this task was built for prediction only"
         optimizer = self._make_optimizer(p for p in self.parameters() if p.requires_grad)
         if self._make_scheduler is not None:
             self._scheduler = self._make_scheduler(optimizer)
@@ -245,12 +245,12 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._log_training_epoch()
         if isinstance(self._scheduler, ReduceLROnPlateau):
-            watched = self.trainer.callback_metrics.get(self.monitor)
-            if watched is not None:
-                self._scheduler.step(float(watched))
+            monitored = self.trainer.callback_metrics.get(self.monitor)
+            if monitored is not None:
+                self._scheduler.step(float(monitored))
         elif self._scheduler is not None:
             with warnings.catch_warnings():
-                # In an epoch of which only the validation was left, this process has taken no step.
+                # After a resume with only the validation left, this process has taken no optimizer step.
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
                 self._scheduler.step()
 
@@ -263,5 +263,5 @@ class Task(pl.LightningModule):
 
 
 def last_hidden(encoder: Recurrent, state: tuple[Tensor, ...]) -> Tensor:
-    """[B, D·H]: the last layer's final hidden state in each direction, side by side."""
+    """The last layer's final hidden states in all D directions, concatenated to [B, D·H]."""
     return torch.cat(list(state[0][-encoder.num_directions :]), dim=-1)

@@ -1,1 +1,1 @@
-"""Views: what a person looks at."""
+"""Views: the screen, tables and pictures."""

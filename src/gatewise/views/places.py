@@ -1,4 +1,4 @@
-"""How the user calls this program and its files."""
+"""How the user calls this program, and paths as the user would write them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def program() -> str:
-    """How the user calls this program: by name where it is on the path, else by its file."""
+    """The command that calls this program: its name if that is on the path, else its file."""
     called = Path(sys.argv[0])
     if called.name != "gatewise":
         return "python -m gatewise"
@@ -18,6 +18,6 @@ def program() -> str:
 
 
 def short(path: Path) -> str:
-    """A path as seen from the working folder."""
+    """A path relative to the working folder; unchanged if it is outside."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

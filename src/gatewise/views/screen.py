@@ -1,4 +1,4 @@
-"""What a verb says on the screen and in ``log.txt``."""
+"""What a verb writes to the screen and to ``log.txt``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rich.text import Text
 from gatewise.runs.run import Run
 from gatewise.views.places import program, short
 
-# Advice of Lightning that does not apply here: batches are sliced from memory, runs may be short, what is
-# logged of an epoch is that of all processes already, and a cluster's jobs need no srun.
+# Lightning's advice that does not apply here: batches are sliced from memory, runs may be short, the logged
+# metrics of an epoch are already reduced over all processes, and a cluster's jobs do not need srun.
 _IRRELEVANT = (
     ".*does not have many workers.*",
     ".*recommended to use .*sync_dist=True.*",
@@ -35,7 +35,7 @@ EXAMPLES = ("speech/japanese_vowels", "series/sunspots", "text/king_james")
 
 
 def quiet() -> None:
-    """Leave the screen to what matters: no library chatter."""
+    """Keep the messages of libraries off the screen, except for warnings that apply here."""
     for message in _IRRELEVANT:
         warnings.filterwarnings("ignore", message)
     for name in (
@@ -46,15 +46,15 @@ def quiet() -> None:
     ):
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)
-        # What is left goes where everything goes, log.txt too, and not past it to stderr.
+        # What is left goes to the root logger, and so to log.txt too, instead of directly to stderr.
         logger.handlers.clear()
         logger.propagate = True
-    # Its report is what a profiler is asked for.
+    # A profiler is used for the sake of its report.
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
 
 
 class _Screen(logging.StreamHandler):
-    """Writes to what is standard output at the time: a progress bar puts itself in its place."""
+    """Writes to the current standard output, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout
@@ -63,7 +63,7 @@ class _Screen(logging.StreamHandler):
 
 @contextlib.contextmanager
 def logged_to(path: Path) -> Iterator[None]:
-    """Log to the screen and, with times, to a run's ``log.txt``; Python's warnings as well."""
+    """Log to the screen and, with times, to a run's ``log.txt``, including Python's warnings."""
     to_file = logging.FileHandler(path, encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_screen = _Screen()
@@ -86,7 +86,7 @@ def logged_to(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def warnings_on_screen() -> Iterator[None]:
-    """Show what Gatewise warns of while it predicts or scores."""
+    """Show Gatewise's warnings on the screen during a prediction or an evaluation."""
     screen = _Screen()
     screen.setLevel(logging.WARNING)
     logger = logging.getLogger("gatewise")
@@ -98,7 +98,7 @@ def warnings_on_screen() -> Iterator[None]:
 
 
 def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> None:
-    """Print what is about to be trained, on what."""
+    """Print what is about to be trained, and on which data."""
     choices = run.choices()
     parts = "  ".join(
         f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")
@@ -113,7 +113,7 @@ def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> N
 
 
 def print_places(run: Run) -> None:
-    """Print where everything is."""
+    """Print the paths of the run directory and its pictures, and how to upload offline W&B data."""
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
     for picture in sorted(run.plots.glob("*.png")):
@@ -130,6 +130,6 @@ def print_next_steps(run: Run) -> None:
     console.print("\nNext, try")
     console.print(f"  {call} evaluate run=last")
     example = str(run.summary().get("example_input", "..."))
-    shown = short(Path(example)) if Path(example).is_file() else example
-    console.print(f"  {call} predict run=last input={escape(shown)}")
+    words_or_file = short(Path(example)) if Path(example).is_file() else example
+    console.print(f"  {call} predict run=last input={escape(words_or_file)}")
     console.print(f"  {call} train experiment={experiments[0]}")

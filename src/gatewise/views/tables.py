@@ -14,11 +14,11 @@ from gatewise.runs.summary import split_metrics
 if TYPE_CHECKING:
     from gatewise.tasks.answer import Answer
 
-MOST_ROWS = 40
+MAX_ROWS = 40
 
 
 def print_results(metrics: Mapping[str, Any], split: str, meanings: Mapping[str, str]) -> None:
-    """Print a split's metrics beside the baselines', with what each metric means."""
+    """Print a split's metrics next to those of the baselines, with the meaning of each metric."""
     test, baselines = split_metrics(metrics)
     table = Table(title=f"{split} results", title_justify="left")
     table.add_column("metric")
@@ -26,31 +26,31 @@ def print_results(metrics: Mapping[str, Any], split: str, meanings: Mapping[str,
     for baseline in baselines:
         table.add_column(Text(baseline), justify="right")
     table.add_column("meaning", style="dim")
-    for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # what is minimised last
+    for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # the loss comes last
         others = [f"{scores[name]:.4f}" if name in scores else "" for scores in baselines.values()]
         table.add_row(Text(name), f"{value:.4f}", *others, meanings.get(name, ""))
     Console().print(table)
 
 
 def print_answer(answer: Answer) -> None:
-    """Print a prediction, the first rows of a long one."""
-    # As Text: what stands in brackets is the user's and no markup.
+    """Print a prediction; of a long one, only the first rows."""
+    # As Text, so that brackets in the user's data are not taken for markup.
     table = Table(title=Text(answer.title), title_justify="left")
-    shown = answer.table.drop(columns=list(answer.file_only))
-    for name in shown.columns:
+    frame = answer.table.drop(columns=list(answer.file_only))
+    for name in frame.columns:
         table.add_column(Text(str(name)))
-    for _, row in shown.head(MOST_ROWS).iterrows():
+    for _, row in frame.head(MAX_ROWS).iterrows():
         table.add_row(*(Text(_cell(value, answer.formats.get(str(name)))) for name, value in row.items()))
     console = Console(highlight=False, emoji=False)
     console.print(table)
-    if len(shown) > MOST_ROWS:
-        console.print(f"… and {len(shown) - MOST_ROWS} more; output=FILE.csv writes them all")
+    if len(frame) > MAX_ROWS:
+        console.print(f"… and {len(frame) - MAX_ROWS} more; output=FILE.csv writes them all")
     if answer.remark:
         console.print(answer.remark, markup=False)
 
 
 def _cell(value: Any, style: str | None) -> str:
-    """A value as the column's style writes it; text quoted where it is white space or cannot be printed."""
+    """A value in the column's style; without one, text, quoted if it is white space or not printable."""
     if style is not None:
         return style.format(value)
     text = str(value)

@@ -1,10 +1,10 @@
-"""Files of labelled feature sequences: sktime's ``.ts``, numpy's ``.npz`` and ``.npy``.
+"""Read files of labelled feature sequences: sktime's ``.ts``, numpy's ``.npz`` and ``.npy``.
 
 ``.ts``   header lines ``@key value``, then ``@data`` and one sequence per line: comma-separated values,
           a colon between the features, the label after the last colon. Lengths may differ.
-``.npz``  ``sequences`` [N, T, F] with, where they are padded, ``lengths`` [N]; or ``values``
+``.npz``  ``sequences`` [N, T, F] and, if they are padded, ``lengths`` [N]; or ``values``
           [sum of lengths, F] with ``lengths`` [N]. ``labels`` [N], text or whole numbers, is optional.
-``.npy``  one sequence [T, F] or N of one length [N, T, F], without labels.
+``.npy``  one sequence [T, F], or N of the same length [N, T, F], without labels.
 
 Nothing in a file is executed: numpy's pickled arrays are refused.
 """
@@ -24,12 +24,12 @@ from gatewise.data.files import read_text
 from gatewise.settings import did_you_mean
 
 UNLABELLED = "?"
-"""How a file says that it does not know a sequence's label."""
+"""What a file has in place of a label that is not known."""
 
 
 @dataclass(frozen=True)
 class LabelledSequences:
-    """Feature sequences [T, F] float32, with a label each or none at all."""
+    """Feature sequences [T, F] float32; either all have a label or none has."""
 
     sequences: list[NDArray[np.float32]]
     labels: list[str] | None
@@ -38,14 +38,15 @@ class LabelledSequences:
 
     @property
     def feature_size(self) -> int:
+        """F, the same for all sequences."""
         return int(self.sequences[0].shape[1])
 
 
 def read_sequences(path: Path) -> LabelledSequences:
     """Read a ``.ts``, ``.npz`` or ``.npy`` file.
 
-    Raises ValueError, with the line or the index of the sequence, where the file does not follow its format,
-    a value is missing or not finite, or the file holds no sequence.
+    Raises ValueError, with the line or the index of the sequence, if the file does not follow its format, a
+    value is missing or not finite, or the file has no sequence.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -80,7 +81,7 @@ def read_ts(path: Path) -> LabelledSequences:
             header[key.lower()] = value.strip()
         else:
             raise ValueError(
-                f"{place}: {line[:30]!r} stands before the line @data: the header needs that line"
+                f"{place}: {line[:30]!r} comes before the line @data: the header needs that line"
             )
     if not sequences:
         raise ValueError(f"{path} holds no sequence after the line @data")
@@ -88,7 +89,7 @@ def read_ts(path: Path) -> LabelledSequences:
 
 
 def _ts_classes(header: dict[str, str], path: Path) -> list[str] | None:
-    """The labels that the header allows (an empty list: any), or None where the file has no labels."""
+    """The labels that the header allows (an empty list: any), or None if the file has no labels."""
     if header.get("timestamps", "false").lower() == "true":
         raise ValueError(f"{path}: @timeStamps true is not supported: write the values without time stamps")
     if header.get("targetlabel", "false").lower().startswith("true"):
@@ -141,22 +142,22 @@ def _is_finite(cell: str) -> bool:
 
 
 def _check_feature_size(sequences: list[NDArray[np.float32]], header: dict[str, str], place: str) -> None:
-    found = sequences[-1].shape[1]
+    size = sequences[-1].shape[1]
     declared = header.get("dimensions", header.get("dimension", ""))
     expected = int(declared) if declared.isdigit() else sequences[0].shape[1]
-    if found != expected:
+    if size != expected:
         source = "@dimensions says" if declared.isdigit() else "the first sequence has"
-        raise ValueError(f"{place}: {found} features, but {source} {expected}")
+        raise ValueError(f"{place}: {size} features, but {source} {expected}")
 
 
 def read_npz(path: Path) -> LabelledSequences:
-    """Read the ``.npz`` layout that this module's docstring gives."""
+    """Read ``.npz`` in one of the layouts described at the top of this file."""
     arrays = _load_numpy(path)
-    known = ("sequences", "values", "lengths", "labels")
+    names = ("sequences", "values", "lengths", "labels")
     for name in arrays:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise ValueError(f"{path}: unknown array {name!r}{hint}; known: {', '.join(known)}")
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ValueError(f"{path}: unknown array {name!r}{hint}; known: {', '.join(names)}")
     if ("sequences" in arrays) == ("values" in arrays):
         raise ValueError(f"{path}: needs one of sequences [N, T, F] and values [sum of lengths, F]")
     lengths = arrays.get("lengths")
@@ -176,7 +177,7 @@ def read_npz(path: Path) -> LabelledSequences:
         values = _floats(arrays["values"], 2, "values [sum of lengths, F]", path)
         if lengths is None or lengths.sum() != len(values):
             total = "no lengths" if lengths is None else f"lengths that add up to {lengths.sum()}"
-            raise ValueError(f"{path}: {total} beside values of {len(values)} rows: they must add up to them")
+            raise ValueError(f"{path}: {total} for values of {len(values)} rows: they must add up to that")
         sequences = np.split(values, np.cumsum(lengths)[:-1])
     return _checked(path, sequences, _npz_labels(arrays.get("labels"), len(sequences), path))
 
@@ -193,7 +194,7 @@ def _npz_labels(labels: NDArray[Any] | None, size: int, path: Path) -> list[str]
 
 
 def read_npy(path: Path) -> LabelledSequences:
-    """Read one sequence [T, F] or several of one length [N, T, F], without labels."""
+    """Read ``.npy``: one sequence [T, F], or several of the same length [N, T, F], without labels."""
     array = _load_numpy(path)[""]
     if array.ndim == 2:
         array = array[None]
@@ -223,7 +224,7 @@ def _floats(array: NDArray[Any], ndim: int, name: str, path: Path) -> NDArray[np
 
 
 def _float32(values: NDArray[Any] | list[str]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is reported as such
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite and are reported
         return np.asarray(values).astype(np.float32)
 
 

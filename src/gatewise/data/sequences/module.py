@@ -22,7 +22,7 @@ from gatewise.settings import Count, DataFile, Fraction, Positive, did_you_mean,
 def check_held_out(
     validation_file: str | None, test_file: str | None, validation_fraction: float, test_fraction: float
 ) -> None:
-    """Raise ValueError where nothing of the training file is left to train on."""
+    """Raise ValueError if nothing of the training file is left to train on."""
     if not (test_file or validation_file):
         split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
@@ -33,10 +33,10 @@ class FeatureSequences(SequenceDataModule):
     Args:
         train_file: labelled sequences; the class names and the scaler come from them.
         test_file: without it, ``test_fraction`` of the training file is held out.
-        validation_file: without it, ``validation_fraction`` of the training file is held out.
-        validation_fraction, test_fraction: of every class, drawn from the seed.
-        package: an installed package (such as ``sktime``) to look in for files that no folder holds.
-        scale: inputs are (x - mean) / std per feature over the training frames; otherwise raw.
+        validation_file: without it, ``validation_fraction`` of the rest of the training file is held out.
+        validation_fraction, test_fraction: shares of every class, drawn with the seed.
+        package: an installed package (such as ``sktime``) to search for files that no folder has.
+        scale: whether inputs are scaled to (x - mean) / std of each feature over the training frames.
     """
 
     facts_type = FeatureFacts
@@ -88,7 +88,8 @@ class FeatureSequences(SequenceDataModule):
     def read_input(cls, given: Path | str, facts: FeatureFacts) -> Input:
         """All sequences of a ``.ts``, ``.npz`` or ``.npy`` file, scaled as in training.
 
-        Targets are the class index where the file gives a label known from training, else IGNORED.
+        A target is the class index if the file's label is one of the training classes, else IGNORED. Raises
+        ValueError if the file cannot be read or its features are not as many as in training.
         """
         data = read_sequences(Path(given))
         index = {label: i for i, label in enumerate(facts.classes)}
@@ -126,13 +127,13 @@ class FeatureSequences(SequenceDataModule):
     def _hold_out(
         self, data: LabelledSequences, share: float, part: str
     ) -> tuple[LabelledSequences, LabelledSequences]:
-        """(rest, held out): ``share`` of every class, drawn from the seed; never a whole class."""
+        """(rest, held out): ``share`` of every class, drawn with the seed; never a whole class."""
         labels = np.array(_labels(data, "train_file"))
         held_out = np.zeros(len(labels), dtype=bool)
-        # Each part has draws of its own, so that one file more or less changes only what it must.
-        draw = np.random.default_rng([self.seed, ("validation", "test").index(part)])
+        # Each part has its own generator, so that giving one file more changes no other draw.
+        generator = np.random.default_rng([self.seed, ("validation", "test").index(part)])
         for label in np.unique(labels):
-            members = draw.permutation(np.flatnonzero(labels == label))
+            members = generator.permutation(np.flatnonzero(labels == label))
             held_out[members[: min(round(share * len(members)), len(members) - 1)]] = True
         if not held_out.any():
             raise ValueError(
@@ -143,7 +144,7 @@ class FeatureSequences(SequenceDataModule):
 
 
 class PaddedSequences(BatchDataset):
-    """Scaled sequences in one flat tensor; ``dataset[indices]`` pads them to their longest."""
+    """Scaled sequences in one flat tensor; ``dataset[indices]`` pads them to the longest of the batch."""
 
     def __init__(self, data: LabelledSequences, targets: Sequence[int], facts: FeatureFacts) -> None:
         if data.feature_size != facts.feature_size:
@@ -182,7 +183,7 @@ def _facts(train: LabelledSequences, scale: bool) -> FeatureFacts:
     classes = sorted(counts, key=_natural_order)
     frames = np.concatenate(train.sequences).astype(np.float64)
     mean, std = frames.mean(axis=0), frames.std(axis=0)
-    # Rounding may leave a constant feature a tiny std that would blow it up.
+    # Rounding can give a constant feature a tiny std, which would blow it up.
     std[std <= 1e-6 * np.abs(mean)] = 1.0
     if not scale:
         mean, std = np.zeros_like(mean), np.ones_like(std)
@@ -196,12 +197,12 @@ def _facts(train: LabelledSequences, scale: bool) -> FeatureFacts:
 
 
 def _natural_order(label: str) -> tuple[bool, int, str]:
-    """Whole numbers by value, before all other labels by letter."""
+    """Sort key: whole numbers by value, before all other labels in alphabetical order."""
     return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
 
 
 def _labels(data: LabelledSequences, setting: str) -> list[str]:
-    """A known label for each sequence, or ValueError."""
+    """The label of each sequence; ValueError if one is unknown."""
     if data.labels is None:
         raise ValueError(
             f"data.{setting}: {data.places[0].rsplit(':', 1)[0]} has no labels: add them to the file"
@@ -213,7 +214,7 @@ def _labels(data: LabelledSequences, setting: str) -> list[str]:
 
 
 def _class_indices(data: LabelledSequences, facts: FeatureFacts, setting: str) -> list[int]:
-    """Class index of each sequence; ValueError where a label is unknown to the training data."""
+    """Class index of each sequence; ValueError for a label that is not in the training data."""
     labels = _labels(data, setting)
     index = {label: i for i, label in enumerate(facts.classes)}
     for label, place in zip(labels, data.places, strict=True):

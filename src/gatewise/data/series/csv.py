@@ -1,7 +1,7 @@
-"""A user's CSV file of a time series, checked, as a data frame indexed by time.
+"""Read and check a user's CSV file of a time series, as a data frame indexed by time.
 
-Every reader of this package gives the same frame: float64 columns and a strictly increasing index, either of
-times (``DatetimeIndex``) or of numbers (such as years), named as the time column.
+Every reader in this folder returns the same kind of frame: float64 columns and a strictly increasing index of
+dates (``DatetimeIndex``) or numbers (such as years), with the name of the time column.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gatewise.settings import did_you_mean
 log = logging.getLogger(__name__)
 
 MISSING = ("", "na", "n/a", "nan", "nat", "null", "none", "?")
-"""Cells, in lower case, that stand for a missing value."""
+"""Cells that mean a missing value, in lower case."""
 
 
 def read_csv(path: Path, time_column: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The numeric ``columns`` (None: all that are numeric) by time.
+    """Read the numeric ``columns`` (None: all numeric ones), indexed by time.
 
-    Raises ValueError, naming ``file:line`` where there is one, for an absent column, a missing or non-numeric
-    cell, an unreadable time, and times that do not increase strictly.
+    Raises ValueError, naming ``file:line`` if there is one, for a missing column, a missing or non-numeric
+    cell, an unreadable time, and times that do not strictly increase.
     """
     cells = _read_cells(path)
     for column in (time_column, *(columns or ())):
@@ -44,7 +44,7 @@ def read_csv(path: Path, time_column: str, columns: Sequence[str] | None = None)
         raise ValueError(f"data.columns names the time column {time_column!r}: leave it out")
     if columns is None:
         columns = _numeric_columns(cells.drop(columns=time_column), path)
-    # Times first: a time column that is not one is the more basic mistake.
+    # Times first: a wrong time column is the more basic mistake.
     index = _times(cells[time_column], path, time_column)
     values = {column: _numbers(cells[column], path, column) for column in columns}
     frame: pd.DataFrame = pd.DataFrame(values, index=index)
@@ -52,14 +52,14 @@ def read_csv(path: Path, time_column: str, columns: Sequence[str] | None = None)
 
 
 def infer_frequency(times: pd.Index) -> str | None:
-    """The pandas offset alias of regular times; None for irregular ones and for numbers."""
+    """The pandas offset alias of regular dates; None for irregular or fewer than three dates or numbers."""
     if not isinstance(times, pd.DatetimeIndex) or len(times) < 3:
         return None
     return pd.infer_freq(times)
 
 
 def is_regular(times: pd.Index) -> bool:
-    """Whether the times, dates or numbers, keep one step (or are too few to break it)."""
+    """Whether the times, dates or numbers, have one constant step; fewer than three always have."""
     if len(times) < 3:
         return True
     if isinstance(times, pd.DatetimeIndex):
@@ -71,12 +71,12 @@ def is_regular(times: pd.Index) -> bool:
 def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Index:
     """The ``horizon`` times that follow ``times``.
 
-    They continue by ``frequency`` where the times keep it, else by the times' own frequency, else by their
-    median step. Raises ValueError where one time alone leaves the step unknown.
+    Their step is ``frequency`` if ``times`` follow it, else the frequency of ``times``, else their median
+    step. Raises ValueError if there is only one time, from which no step can be told.
     """
     if isinstance(times, pd.DatetimeIndex):
         for alias in (frequency, infer_frequency(times)):
-            # Business days of one week look like every day: the frequency of training goes first.
+            # The training frequency first: the business days of one week look like daily data.
             if alias and pd.date_range(times[0], periods=len(times), freq=alias).equals(times):
                 ahead: pd.Index = pd.date_range(times[-1], periods=horizon + 1, freq=alias, name=times.name)[
                     1:
@@ -84,10 +84,10 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
                 return ahead
         if frequency:
             log.warning(
-                "the times do not keep the training data's step %r: continuing by their own", frequency
+                "the times do not follow the training data's step %r: continuing with their own", frequency
             )
     if len(times) < 2:
-        raise ValueError(f"one row at {times[0]} does not tell the time step: give at least two rows")
+        raise ValueError(f"the time step cannot be told from one row ({times[0]}): give at least two rows")
     ordered = times.to_series()
     step = ordered.diff().iloc[1:].median()
     if times.dtype.kind == "i" and float(step).is_integer():
@@ -97,7 +97,7 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
 
 
 def _read_cells(path: Path) -> pd.DataFrame:
-    """All cells as text, indexed by their line in the file; blank lines are dropped."""
+    """All cells as text, indexed by line number in the file; blank lines are dropped."""
     text = read_text(path)
     header = [name.strip() for name in next(csv.reader(io.StringIO(text), skipinitialspace=True), [])]
     for name in header:
@@ -130,7 +130,7 @@ def _read_cells(path: Path) -> pd.DataFrame:
 
 
 def _numeric_columns(cells: pd.DataFrame, path: Path) -> list[str]:
-    """Columns most of whose cells are numbers; single bad cells in them are reported later."""
+    """Columns most of whose cells are numbers; the bad cells in them are reported later."""
     numeric = [c for c in cells.columns if pd.to_numeric(cells[c], errors="coerce").notna().mean() > 0.5]
     if not numeric:
         raise ValueError(
@@ -143,7 +143,7 @@ def _numeric_columns(cells: pd.DataFrame, path: Path) -> list[str]:
 
 
 def _numbers(cells: pd.Series[str], path: Path, column: str) -> NDArray[np.float64]:
-    """Cells as float64, or ValueError for the first that is missing or no finite number."""
+    """Cells as float64; ValueError for the first that is missing or not a finite number."""
     missing = cells[cells.str.strip().str.lower().isin(MISSING)]
     if len(missing):
         raise ValueError(
@@ -161,7 +161,7 @@ def _numbers(cells: pd.Series[str], path: Path, column: str) -> NDArray[np.float
 
 
 def _times(cells: pd.Series[str], path: Path, time_column: str) -> pd.Index:
-    """Strictly increasing dates or numbers, or ValueError for the first cell that is neither or goes back."""
+    """Strictly increasing dates or numbers; ValueError for the first cell that is neither or goes back."""
     cells = cells.str.strip()
     times: pd.Index = pd.Index(_parse_times(cells, path, time_column), name=time_column)
     if times.hasnans:
@@ -182,7 +182,7 @@ def _times(cells: pd.Series[str], path: Path, time_column: str) -> pd.Index:
 
 
 def _parse_times(cells: pd.Series[str], path: Path, time_column: str) -> pd.Index:
-    """Whole numbers, other numbers or dates; NaN or NaT where a cell is none."""
+    """Cells as whole numbers, other numbers or dates; NaN or NaT for a cell that is none of these."""
     compact_dates = cells.str.fullmatch(r"(19|20)\d{6}").all()
     numbers = pd.to_numeric(cells, errors="coerce")
     times: pd.Index
@@ -193,7 +193,7 @@ def _parse_times(cells: pd.Series[str], path: Path, time_column: str) -> pd.Inde
         dates = pd.to_datetime(cells, format="%Y%m%d" if compact_dates else "ISO8601", errors="coerce")
         if dates.isna().mean() > 0.5:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # pandas' remark that it guesses the format
+                warnings.simplefilter("ignore", UserWarning)  # pandas warns that it guesses the format
                 dates = pd.to_datetime(cells, errors="coerce")
     except ValueError as error:
         reason = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Time series as windows of what was seen and what came next."""
+"""Windows of a time series as batches."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ DATASETS: dict[str, Callable[[], pd.DataFrame]] = {"sunspots_monthly": sunspots_
 
 @rule
 def check_source(file: str | None, dataset: str | None, time_column: str | None) -> None:
-    """Raise ValueError where there is not one series, or a file without its column of times."""
+    """Raise ValueError unless there is exactly one series, and a file has its time column."""
     if (file is None) == (dataset is None):
         raise ValueError(
             f"give one of data.file and data.dataset ({', '.join(get_args(Dataset))}), got file={file!r}, "
             f"dataset={dataset!r}"
         )
     if file is not None and not time_column:
-        raise ValueError(f"time_column must name the column of times in {file}, got {time_column!r}")
+        raise ValueError(f"time_column must name the time column of {file}, got {time_column!r}")
 
 
 @rule
 def check_split(train_fraction: float, validation_fraction: float) -> None:
-    """Raise ValueError where no row is left to test on."""
+    """Raise ValueError if no row is left to test on."""
     split_fractions("to test on", train_fraction=train_fraction, validation_fraction=validation_fraction)
 
 
 class SeriesWindows(SequenceDataModule):
     """Windows over a time series that is split by time: training first, then validation, then test.
 
-    A window's inputs may reach back into the rows of the split before; its targets never leave their own.
+    A window's inputs may reach back into the split before; its targets never leave their own split.
 
     Args:
-        file: a CSV file; or else ``dataset``, one of ``DATASETS``.
-        test_file: another CSV file whose rows, all of them, are the test split; validation then has all rows
-            after the training's.
-        time_column: of the files: dates, or increasing numbers such as years.
-        columns: inputs; None means every numeric column.
-        targets: what to forecast, some of ``columns``; None means all of them.
-        lookback, horizon: rows seen, rows forecast.
-        season: rows of one season, for the seasonal-naive baseline; 1 repeats the last value.
-        train_fraction, validation_fraction: of the rows; the rest is the test split.
-        stride: rows between training windows. Validation and test use every window.
+        file: a CSV file. Give either this or ``dataset``, one of ``DATASETS``.
+        test_file: another CSV file, all of whose rows are the test split. The validation split is then
+            every row after the training rows.
+        time_column: the column of dates, or of increasing numbers such as years, in the CSV files.
+        columns: input columns; None means every numeric column.
+        targets: columns to forecast, some of ``columns``; None means all of them.
+        lookback, horizon: number of rows seen and to forecast.
+        season: rows in one season, for the seasonal-naive baseline; with 1, there is none.
+        train_fraction, validation_fraction: shares of the rows; the rest is the test split.
+        stride: rows between the starts of training windows. Validation and test use every window.
         max_rows: use only the first rows of the series; None means all.
     """
 
@@ -122,20 +122,20 @@ class SeriesWindows(SequenceDataModule):
 
     @classmethod
     def read_input(cls, given: Path | str, facts: SeriesFacts) -> Input:
-        """The last ``lookback`` rows of a CSV file, and the ``horizon`` times that follow them.
+        """Read the last ``lookback`` rows of a CSV file, and find the ``horizon`` times that follow them.
 
         The batch has inputs [1, lookback, C], scaled as in training, and targets [1, horizon, C_targets] of
-        NaN. Raises ValueError where the file lacks a column or rows, or :func:`read_csv` refuses it.
+        NaN. Raises ValueError if the file has too few rows or :func:`read_csv` rejects it.
         """
         path = Path(given)
         frame = read_csv(path, facts.time_column, facts.columns)
         if len(frame) < facts.lookback:
             raise ValueError(
-                f"{path}: {len(frame)} rows, but the model looks back on {facts.lookback}: give more"
+                f"{path}: {len(frame)} rows, but the model needs {facts.lookback} (its lookback): give more"
             )
         inputs = _scaled(frame.iloc[-facts.lookback :], facts, str(path))
         targets = torch.full((1, facts.horizon, len(facts.targets)), torch.nan)
-        # Three rows at least tell a frequency; older ones may hold a gap that does not matter here.
+        # A frequency takes at least three rows to infer; a gap in older rows does not matter here.
         recent = frame.index[-max(facts.lookback, 3) :]
         times = future_times(recent, facts.horizon, facts.frequency)
         return Input(
@@ -166,7 +166,7 @@ class SeriesWindows(SequenceDataModule):
     def _windows(
         self, source: str, frame: pd.DataFrame, name: str, start: int, end: int, stride: int
     ) -> Windows:
-        """Windows whose targets lie in rows ``start`` to ``end``."""
+        """The windows whose targets are in rows ``start`` to ``end``."""
         facts = self.facts
         assert facts is not None
         first = max(start, facts.lookback)
@@ -187,7 +187,7 @@ class SeriesWindows(SequenceDataModule):
         return read_csv(path, self.time_column or self.facts.time_column, self.facts.columns)
 
     def _read(self) -> pd.DataFrame:
-        """The series with the columns of the facts, where they are given, or of the settings."""
+        """The series with the columns of the facts, if they are set, else those of the settings."""
         columns = self.facts.columns if self.facts is not None else self.columns
         if self.dataset is not None:
             frame: pd.DataFrame = DATASETS[self.dataset]()
@@ -231,7 +231,7 @@ class SeriesWindows(SequenceDataModule):
                     f"{self.file or self.dataset}: column {column!r} holds numbers too large to scale: "
                     f"correct them, or leave the column out with data.columns"
                 )
-        # Rounding may leave a constant column a tiny std that would blow it up.
+        # Rounding can give a constant column a tiny std, which would blow it up.
         std[std <= 1e-9 * np.abs(mean)] = 1.0
         return SeriesFacts(
             time_column=str(frame.index.name),
@@ -247,11 +247,11 @@ class SeriesWindows(SequenceDataModule):
 
 
 class Windows(BatchDataset):
-    """Windows over one scaled table, cut out only when a batch asks for them.
+    """Windows over one scaled table, cut out only when a batch needs them.
 
     Args:
-        values: [rows, C] float, all splits.
-        starts: [N] int64, first input row of each window.
+        values: [rows, C] float, the rows of all splits.
+        starts: [N] int64, the first input row of each window.
         target_columns: indices of the target columns.
     """
 
@@ -273,7 +273,7 @@ class Windows(BatchDataset):
 
 
 def _scaled(frame: pd.DataFrame, facts: SeriesFacts, source: str) -> Tensor:
-    """[rows, C] float32 of the facts' columns, (x - mean) / std; ValueError where that is not finite."""
+    """The facts' columns scaled to (x - mean) / std, [rows, C] float32; ValueError if one is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         values = (frame[list(facts.columns)].to_numpy() - np.array(facts.mean)) / np.array(facts.std)
         scaled = values.astype(np.float32)
@@ -282,6 +282,6 @@ def _scaled(frame: pd.DataFrame, facts: SeriesFacts, source: str) -> Tensor:
         row, column = bad[0]
         raise ValueError(
             f"{source}: column {facts.columns[column]!r} at {frame.index[row]}: the number is too large "
-            f"beside those of the training: correct it"
+            f"compared with the training data: correct it"
         )
     return torch.from_numpy(scaled)

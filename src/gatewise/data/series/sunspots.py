@@ -1,4 +1,4 @@
-"""Monthly mean sunspot numbers since 1749, from the file that the statsmodels wheel carries."""
+"""Monthly mean sunspot numbers since 1749, from a file in the statsmodels wheel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _YEAR = re.compile(r"(\d{4})((?:\s+\d+\.\d)+)\s*")
 
 
 def sunspots_monthly() -> pd.DataFrame:
-    """One column ``sunspots``, one row per month from January 1749 to the last month observed.
+    """A column ``sunspots`` with a row per month, from January 1749 to the last month observed.
 
-    The file has one line per year among titles, rules and notes; the last year may lack its later months.
-    statsmodels is not imported. Raises ValueError where the file is absent or its years have a gap.
+    The file has a line per year between titles, rules and notes; the last year may be incomplete. statsmodels
+    is not imported. Raises ValueError if the file is missing or its years have a gap.
     """
     path = installed_file("statsmodels", FILE, "statsmodels")
     values: list[float] = []
@@ -33,7 +33,7 @@ def sunspots_monthly() -> pd.DataFrame:
             raise ValueError(f"{path}:{number}: year {match[1]} does not continue the months before it")
         values += [float(value) for value in match[2].split()]
     if first_year is None:
-        raise ValueError(f"{path} holds no line of a year: pip install --force-reinstall statsmodels")
+        raise ValueError(f"{path} has no line for any year: pip install --force-reinstall statsmodels")
     months = pd.date_range(f"{first_year}-01", periods=len(values), freq="MS", name=TIME_COLUMN)
     frame: pd.DataFrame = pd.DataFrame({COLUMN: values}, index=months)
     return frame

@@ -1,4 +1,4 @@
-"""Running text as truncated-BPTT batches: parallel lanes, cut into windows."""
+"""Running text as batches for truncated BPTT: parallel lanes, cut into windows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from gatewise.kinds.text import TextBatch
 class Lanes(Dataset[TextBatch]):
     """Windows over the lanes of one process; row b of window i + 1 continues row b of window i.
 
-    The N - 1 pairs (token, next token) of N ids are cut into ``lanes`` contiguous lanes of equal length, of
-    which rank r of W processes takes lanes r·lanes/W to (r + 1)·lanes/W. The end is filled up with IGNORED
-    targets, so over all processes every pair is counted exactly once. The last window may be shorter.
+    The N - 1 pairs (token, next token) of N ids are cut into ``lanes`` contiguous lanes of equal length; rank
+    r of W processes gets lanes r·lanes/W to (r + 1)·lanes/W. The end is padded with IGNORED targets, so over
+    all processes every pair is counted exactly once. The last window may be shorter. Raises ValueError for
+    fewer than two ids.
 
     Args:
         ids: [N] int64 token ids.
-        lanes: rows of a batch, over all processes; a multiple of ``world_size``.
-        window: steps of a batch.
+        lanes: rows per batch, over all processes; a multiple of ``world_size``.
+        window: steps per batch.
     """
 
     def __init__(self, ids: Tensor, lanes: int, window: int, rank: int = 0, world_size: int = 1) -> None:
@@ -29,12 +30,12 @@ class Lanes(Dataset[TextBatch]):
             raise ValueError(f"{len(ids)} token(s) give no pair of a token and the next one: give more text")
         self.length = -(-pairs // lanes)
         self.window = window
-        mine = slice(rank * lanes // world_size, (rank + 1) * lanes // world_size)
+        own_lanes = slice(rank * lanes // world_size, (rank + 1) * lanes // world_size)
 
         def rows(values: Tensor, padding: int) -> Tensor:
             padded = values.new_full((lanes * self.length,), padding)
             padded[:pairs] = values
-            return padded.view(lanes, self.length)[mine]
+            return padded.view(lanes, self.length)[own_lanes]
 
         self.tokens = rows(ids[:-1], 0)
         """[lanes / W, length]"""
@@ -51,8 +52,8 @@ class Lanes(Dataset[TextBatch]):
 
 
 def lanes_for(pairs: int, lanes: int, world_size: int) -> int:
-    """Lanes for evaluation: no more than there are pairs, then up to a multiple of ``world_size``.
+    """Number of lanes for evaluation: at most one per pair, rounded up to a multiple of ``world_size``.
 
-    Every process so has equally many windows; those of the added lanes are all IGNORED.
+    Every process then has the same number of windows; the targets of the added lanes are all IGNORED.
     """
     return -(-min(lanes, pairs) // world_size) * world_size

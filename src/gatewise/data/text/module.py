@@ -1,4 +1,4 @@
-"""Running text as language-model batches."""
+"""Running text as batches for language modelling."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ Corpus = Literal["king_james"]
 
 @rule
 def check_source(corpus: Any, files: Any, train_files: Any, validation_files: Any, test_files: Any) -> None:
-    """Raise ValueError where there is no text, or more than one."""
+    """Raise ValueError if there is no text, or more than one source of it."""
     parts = {"train_files": train_files, "validation_files": validation_files, "test_files": test_files}
     settings = {"corpus": corpus, "files": files, **parts}
-    given = {name for name, value in settings.items() if value is not None}
-    if given != set(parts) and given - {"test_files"} not in ({"corpus"}, {"files"}):
-        got = ", ".join(sorted(given)) or "none of them"
+    chosen = {name for name, value in settings.items() if value is not None}
+    if chosen != set(parts) and chosen - {"test_files"} not in ({"corpus"}, {"files"}):
+        got = ", ".join(sorted(chosen)) or "none of them"
         raise ValueError(
             f"give either corpus ({', '.join(get_args(Corpus))}), or files, or all of train_files, "
-            f"validation_files and test_files (the last may stand beside the others); got {got}"
+            f"validation_files and test_files (the last may also go with corpus or files); got {got}"
         )
 
 
 @rule
 def check_split(validation_fraction: float, test_fraction: float) -> None:
-    """Raise ValueError where no text is left to train on."""
+    """Raise ValueError if no text is left to train on."""
     split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
@@ -50,18 +50,19 @@ class LanguageText(SequenceDataModule):
     """Text split into training, validation and test parts, each read in parallel lanes.
 
     Args:
-        corpus: one of ``CORPORA``; or else ``files``, read one after the other. Both are split in order, at
-            line ends, by ``validation_fraction`` and ``test_fraction`` of the characters.
-        train_files, validation_files, test_files: the three parts as files of their own, instead.
-            ``test_files`` may also stand beside ``corpus`` or ``files``, which then give no test part.
-        tokenizer: ``word``, ``char`` or ``whitespace`` (text that is tokenised already).
-        lowercase: fold the text first.
-        min_count: rarer training tokens become ``<unk>``.
-        max_vocabulary: size of the vocabulary at most, special tokens included; None means no limit.
+        corpus: one of ``CORPORA``. Give either this or ``files``, which are read one after the other. Both
+            are split in order, at line ends, by ``validation_fraction`` and ``test_fraction`` of the
+            characters.
+        train_files, validation_files, test_files: or give each part its own files. ``test_files`` may also go
+            with ``corpus`` or ``files``, which are then split into training and validation only.
+        tokenizer: ``word``, ``char`` or ``whitespace`` (for text that is tokenised already).
+        lowercase: lower-case the text first.
+        min_count: tokens that occur less often in training become ``<unk>``.
+        max_vocabulary: largest size of the vocabulary, including special tokens; None means no limit.
         max_tokens: use only the first tokens of the training part; None means all.
-        window: steps of one truncated-BPTT batch.
-        batch_size: training lanes, over all processes.
-        evaluation_lanes: lanes of validation and test.
+        window: steps per batch of truncated BPTT.
+        batch_size: number of training lanes, over all processes.
+        evaluation_lanes: number of lanes for validation and test, over all processes.
     """
 
     facts_type = TextFacts
@@ -91,25 +92,25 @@ class LanguageText(SequenceDataModule):
     ) -> None:
         super().__init__(batch_size, seed, folders)
         self.corpus = corpus
-        given = {"files": files, "train_files": train_files}
-        given |= {"validation_files": validation_files, "test_files": test_files}
-        self.files = {name: listed for name, listed in given.items() if listed is not None}
+        lists = {"files": files, "train_files": train_files}
+        lists |= {"validation_files": validation_files, "test_files": test_files}
+        self.files = {name: listed for name, listed in lists.items() if listed is not None}
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.tokenizer, self.lowercase = tokenizer, lowercase
         self.min_count, self.max_vocabulary, self.max_tokens = min_count, max_vocabulary, max_tokens
         self.window, self.evaluation_lanes = window, evaluation_lanes
 
     def load(self, test_only: bool) -> None:
-        known = self.facts
+        facts = self.facts
         tokenizer = (
             make_tokenizer(self.tokenizer, self.lowercase)
-            if known is None
-            else make_tokenizer(known.tokenizer, known.lowercase)
+            if facts is None
+            else make_tokenizer(facts.tokenizer, facts.lowercase)
         )
-        if test_only and known is not None and "test_files" in self.files:
+        if test_only and facts is not None and "test_files" in self.files:
             tokens = tokenizer.tokenize(self._text("test_files"))
             _check_length(tokens, "test")
-            self.test_ids = torch.from_numpy(known.encoded(tokens))
+            self.test_ids = torch.from_numpy(facts.encoded(tokens))
             return
         parts = self._read()
         train, validation, test = (tokenizer.tokenize(part) for part in parts)
@@ -121,11 +122,11 @@ class LanguageText(SequenceDataModule):
             )
         for part, tokens in (("validation", validation), ("test", test)):
             _check_length(tokens, part)
-        if known is None:
+        if facts is None:
             vocabulary = Vocabulary.build(train, tokenizer.specials, self.min_count, self.max_vocabulary)
             self.facts = TextFacts(vocabulary.tokens, vocabulary.counts, self.tokenizer, self.lowercase)
         else:
-            vocabulary = Vocabulary(known.vocabulary, known.counts)
+            vocabulary = Vocabulary(facts.vocabulary, facts.counts)
         self.train_ids = torch.from_numpy(vocabulary.encode(train))
         self.validation_ids = torch.from_numpy(vocabulary.encode(validation))
         self.test_ids = torch.from_numpy(vocabulary.encode(test))
@@ -147,11 +148,10 @@ class LanguageText(SequenceDataModule):
 
     @classmethod
     def read_input(cls, given: Path | str, facts: TextFacts) -> Input:
-        """Words, or a file of text, as one row of tokens [1, T], with the next token as target.
+        """Read words or a text file as one row of tokens [1, T], each with the next token as its target.
 
-        The target after the last one is IGNORED. The last line is left open for a model to go on, unless the
-        text ends in a line end. Raises ValueError where the text holds no token; words outside the vocabulary
-        are logged.
+        The last target is IGNORED. The last line is left open for the model to continue, unless the text ends
+        with a line end. Raises ValueError if the text has no token; words outside the vocabulary are logged.
         """
         text = read_text(given) if isinstance(given, Path) else given
         tokens = facts.tokenized(text.replace("\r\n", "\n"))
@@ -184,10 +184,10 @@ class LanguageText(SequenceDataModule):
         }
 
     def save_example(self, folder: Path) -> str:
-        del folder  # a few words need no file
+        del folder  # a few words do not need a file
         assert self.facts is not None
         text = self.facts.decoded(self.test_ids[:60].tolist())
-        # From the start of a line, where the split begins, to the first mark that a shell would ask to quote.
+        # The split begins at the start of a line; punctuation is dropped, which a shell would need quoted.
         words = "".join(c if c.isalnum() else " " for c in text).split()
         return '"' + " ".join(words[:4]) + '"'
 
@@ -214,11 +214,11 @@ class LanguageText(SequenceDataModule):
         for path, text in zip(paths, texts, strict=True):
             if not text.strip():
                 raise ValueError(f"{path} holds no text: fill it, or leave it out of data.{setting}")
-        # A file that lacks its last line end must not run into the next one.
+        # A file without a final line end must not run into the next one.
         return "".join(text if text.endswith("\n") else text + "\n" for text in texts)
 
     def _split(self, text: str) -> tuple[str, str, str]:
-        """Training, validation and test part, cut after the line in which each fraction is reached."""
+        """The training, validation and test parts, cut after the line in which each fraction is reached."""
 
         def line_end(share: float) -> int:
             return text.find("\n", round(share * len(text))) + 1 or len(text)

@@ -1,1 +1,1 @@
-"""Pictures of a run, one file each, drawn by the name that a test report gives."""
+"""Pictures of a run, one file each; a test report refers to them by these names."""

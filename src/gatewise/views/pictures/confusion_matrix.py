@@ -13,7 +13,7 @@ from gatewise.views.pictures.figure import write_picture
 
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
-    """Draw test examples [true class, predicted class], with numbers where they fit."""
+    """Draw the counts [true class, predicted class] of the test examples, with numbers if they fit."""
     counts, classes = np.array(data["counts"]), data["classes"]
     long = max(map(len, classes)) > 4
     figure = Figure(figsize=(5.6, 5.2), layout="constrained" if long else None)
@@ -27,7 +27,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
                 axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
         axes.set_xticks(range(len(classes)), classes, rotation=90 if long else 0, fontsize=8)
         axes.set_yticks(range(len(classes)), classes, fontsize=8)
-    right = np.trace(counts)
+    correct = np.trace(counts)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{title}\n{right} of {counts.sum()} test sequences right", fontsize=10)
+    axes.set_title(f"{title}\n{correct} of {counts.sum()} test sequences correct", fontsize=10)
     write_picture(path, figure)

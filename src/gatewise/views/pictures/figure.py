@@ -1,4 +1,4 @@
-"""What the pictures share: colours, panels, and a file that is whole at every moment."""
+"""What the pictures share: colours, panels, and writing the file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ TRAIN, VALIDATION, TRUTH, MODEL = "#7f7f7f", "#1f77b4", "#333333", "#d95f02"
 
 
 def write_picture(path: Path, figure: Any) -> None:
-    """Write a figure of matplotlib's as PNG, in one step."""
+    """Write a matplotlib figure as PNG, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.set_dpi(120)
     with replacing(path) as file:
-        # savefig would draw it twice, the first time for the layout; and files a tenth smaller take longer.
+        # savefig would draw twice, first for the layout; better compression saves a tenth but takes longer.
         FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 1})
 
 
 def panels(count: int, title: str, columns: int = 3) -> Figure:
-    """Panels with room for tick labels of eight characters: to measure them takes as long as to draw them."""
+    """Panels with room for tick labels of eight characters; measuring the labels would double the time."""
     columns = min(count, columns)
     rows = -(-count // columns)
     width, height = 4.2 * columns, 3.2 * rows  # inches

@@ -1,4 +1,4 @@
-"""Forecasts beside what came."""
+"""Forecasts next to the true values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gatewise.views.pictures.figure import MODEL, TRAIN, TRUTH, panels, write_pi
 
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
-    """Draw the first target column of a few test windows: what was seen, what came, what was forecast."""
+    """Draw the first target column of a few test windows: values seen, true values and forecast."""
     windows, targets = data["windows"], data["targets"]
     what = "a test window" if len(windows) == 1 else f"{len(windows)} test windows"
     figure = panels(len(windows), f"{title}: {targets[0]} in {what}", columns=2)
     for axes, window in zip(figure.axes, windows, strict=True):
         seen, truth, forecast = (np.array(window[k])[:, 0] for k in ("seen", "truth", "forecast"))
-        # More of the past than a few horizons would squeeze the forecast to nothing.
+        # More than a few horizons of the past would leave no room for the forecast.
         seen = seen[-max(4 * len(truth), 24) :]
         past, future = np.arange(1 - len(seen), 1), np.arange(1, len(truth) + 1)
         axes.plot(past, seen, color=TRAIN, label="seen")

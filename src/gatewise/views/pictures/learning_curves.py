@@ -22,8 +22,8 @@ def learning_curves(
 ) -> bool:
     """Draw each metric of ``metrics.csv`` over the epochs, training and validation in one panel.
 
-    An epoch with rows of ``validations.csv`` (``within``) is drawn from those.
-    Returns whether there was anything to draw.
+    An epoch with rows in ``validations.csv`` (``within``) is drawn from those. Returns whether there was
+    anything to draw.
     """
     names = sorted(
         {n.split("/", 1)[1] for row in (*rows, *within) for n in row if n.startswith(("train/", "val/"))}
@@ -34,7 +34,7 @@ def learning_curves(
     names.sort(key=lambda name: (f"val/{name}" != monitor, name != "loss", name))
     figure = panels(len(names), title)
     best = best_row(list(rows), monitor, mode)
-    explained: set[str] = set()  # a legend takes as long as its panel
+    explained: set[str] = set()  # drawing a legend takes as long as its panel, so none is repeated
     for axes, name in zip(figure.axes, names, strict=True):
         for split, color, label in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
             points = _points(rows, within, f"{split}/{name}")
@@ -59,7 +59,7 @@ def learning_curves(
 def _points(
     rows: Sequence[dict[str, float]], within: Sequence[dict[str, float]], key: str
 ) -> list[tuple[float, float]]:
-    """(epochs passed, value) of a metric."""
+    """The points (epochs completed, value) of a metric."""
     points = [(row["epochs"], row[key]) for row in within if key in row]
     drawn = {math.ceil(passed) for passed, _ in points}
     ends = [(row["epoch"] + 1, row[key]) for row in rows if key in row]

@@ -1,4 +1,4 @@
-"""Every picture that a test report names."""
+"""Draw every picture that a test report names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 
 def draw_report(report: Mapping[str, Any], folder: Path, title: str) -> list[Path]:
-    """Draw what a task's report holds, each entry as the PNG file of its name; returns the files.
+    """Draw every entry of a task's report as a PNG file with the entry's name; returns the files.
 
-    A name is that of a file of this folder, or else of any module: its ``draw(data, path, title)`` draws the
-    entry.
+    The name is that of a file in this folder or else of any module, whose ``draw(data, path, title)`` draws
+    the entry.
     """
     paths = []
     for name, data in report.items():
         beside = f"{__package__}.{name}"
-        module = import_module(beside if find_spec(beside) else name)
-        paths.append(folder / f"{name.rpartition('.')[2]}.png")
+        is_own = "." not in name and find_spec(beside) is not None
+        module = import_module(beside if is_own else name)
+        paths.append(folder / f"{name}.png")
         module.draw(data, paths[-1], title)
     return paths
