@@ -90,7 +90,7 @@ class SequenceDataModule(pl.LightningDataModule):
         return "..."
 
     @classmethod
-    def read_input(cls, given: Path | str, facts: Any) -> Input:
+    def read_input(cls, given: Path | str, facts: Any) -> Input:  # noqa: ARG003
         """Read a user's input to predict from: a file or, with ``takes_words``, words.
 
         Raises ValueError if it cannot be used.
