@@ -125,6 +125,7 @@ class Holds(pl.Callback):
 """
 
 
+@pytest.mark.slow
 def test_a_training_killed_before_its_first_checkpoint_starts_afresh_in_its_directory(
     tmp_path: Path, started: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

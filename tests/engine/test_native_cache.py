@@ -153,6 +153,7 @@ def test_a_trace_in_the_cache_needs_no_tracing(warm, monkeypatch):
     assert traces == [1], "a damaged trace is made again"
 
 
+@pytest.mark.slow
 def test_processes_compile_beside_each_other(fresh):
     code = (
         "import torch; from gatewise.nn import Recurrent;"
