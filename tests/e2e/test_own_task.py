@@ -33,7 +33,8 @@ def section() -> str:
 
 
 def blocks() -> list[str]:
-    return re.findall(r"^```\w+\n(.*?)^```$", section(), re.M | re.S)
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", section(), re.M | re.S)
+    return [text for kind, text in found if kind != "bash"] + [found[-1][1]]
 
 
 def commands() -> list[list[str]]:
@@ -119,6 +120,26 @@ MISTAKES = {
         "task=classification takes labelled feature sequences, but data=letters gives strings of letters",
     ),
 }  # fmt: skip
+
+BROKEN = {
+    "class of a task": ("task._target_=regression.Regresion", "did you mean regression.Regression?"),
+    "module of a task": (
+        "task._target_=regresion.Regression",
+        "task._target_=regresion.Regression: No module",
+    ),
+    "class of data": ("data._target_=letters.LetterString", "did you mean letters.LetterStrings?"),
+    "section": ("+trainr.max_epochs=3", "trainr: no such section; did you mean trainer?"),
+    "file without a column": ("data.file=half.csv", "half.csv:2: needs a text and a number as value"),
+}
+
+
+@pytest.mark.parametrize(("override", "message"), BROKEN.values(), ids=BROKEN)
+def test_what_only_importing_or_reading_shows_is_one_line_too(own: Own, override: str, message: str) -> None:
+    (own.folder / "half.csv").write_text("text\nabc\n")
+    _, said = own("train", "experiment=letters", override, code=1)
+    assert message in said
+    assert said.count("\n") == 1
+
 
 QUICK = """
 import sys, time

@@ -7,6 +7,7 @@ adds the traceback to any of them.
 
 from __future__ import annotations
 
+import dis
 import errno
 import os
 import sys
@@ -98,27 +99,44 @@ def _say(line: str) -> None:
 
 
 def _raised_by_gatewise(error: ValueError) -> bool:
-    """Whether the error was raised on purpose, and not by a library that Gatewise misused."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not frames:
+    """Whether the error was raised on purpose, and not by a library that Gatewise misused.
+
+    In a file of the user's own, a ``raise ValueError(...)`` is a message for whoever uses it.
+    """
+    trace = list(traceback.walk_tb(error.__traceback__))
+    if not trace:
         return True
+    frame, _ = trace[-1]
     # What Hydra raises is about the config; and an error that a launcher brings back from another process has
     # lost the frames that raised it, so that Hydra's are the last.
-    return str(frames[-1].f_globals.get("__name__")).split(".")[0] in ("gatewise", "hydra", "omegaconf")
+    if str(frame.f_globals.get("__name__")).split(".")[0] in ("gatewise", "hydra", "omegaconf"):
+        return True
+    return not _is_installed(frame.f_code.co_filename) and _is_raise_statement(error)
+
+
+def _is_raise_statement(error: BaseException) -> bool:
+    """Whether the last line of the traceback raised the error itself, and nothing that it called did."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _own_frame(error: BaseException) -> str | None:
     """``file:line`` of the innermost frame that is no installed library's: Gatewise's or the user's own."""
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        if file.startswith(_PACKAGE) or not _is_installed(file):
+            return f"{file}:{number}"
+    return None
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a file is Python's own or of an installed package."""
     import sysconfig
 
     paths = sysconfig.get_paths()
-    libraries = (paths["stdlib"], paths["platstdlib"], sys.prefix, "<")
-    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
-        file = frame.f_code.co_filename
-        installed = file.startswith(libraries) or "-packages" in file
-        if file.startswith(_PACKAGE) or not installed:
-            return f"{file}:{number}"
-    return None
+    return "-packages" in file or file.startswith((paths["stdlib"], paths["platstdlib"], sys.prefix, "<"))
 
 
 def _reader_is_gone() -> bool:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from gatewise.config.build import class_of
 from gatewise.config.check import input_file, output_path, takes_words
 from gatewise.data.module import SequenceDataModule
 from gatewise.runs.files import write_text
@@ -30,7 +30,7 @@ def main(config: DictConfig) -> pd.DataFrame:
     task = load_task(run, config.checkpoint, trained)
     with torch.inference_mode(), screen.warnings_on_screen():
         given = input_file(str(config.input), takes_words(trained)) or str(config.input)
-        data = get_class(trained.data["_target_"])
+        data = class_of(trained.data, "data")
         assert issubclass(data, SequenceDataModule)
         answer = task.answer(data.read_input(given, run.facts()))
     print_answer(answer)

@@ -6,6 +6,8 @@ import inspect
 import re
 import traceback
 from collections.abc import Container, Iterator
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -38,6 +40,29 @@ def build(node: DictConfig, key: str, **objects: Any) -> Any:
         raise SettingError(line) from failure
     # Outside of the handler, so that the error keeps the causes that it has.
     raise cause
+
+
+def locate(target: str) -> Any:
+    """What a dotted name stands for; importing it may raise anything. Hydra's own finders also log errors."""
+    first, *rest = target.split(".")
+    found: Any = import_module(first)
+    for name in rest:
+        if isinstance(found, ModuleType) and not hasattr(found, name):
+            import_module(f"{found.__name__}.{name}")
+        found = getattr(found, name)
+    return found
+
+
+def class_of(node: DictConfig, key: str) -> type:
+    """The class that the ``_target_`` of a node, found at ``key``, names; SettingError if there is none."""
+    target = target_of(node)
+    try:
+        part = locate(target)
+    except Exception as error:
+        raise SettingError(_cannot_import(error, target, key)) from error
+    if not isinstance(part, type):
+        raise SettingError(f"{key}._target_={target}: not a class")
+    return part
 
 
 def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) -> None:

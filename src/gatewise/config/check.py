@@ -24,6 +24,11 @@ from gatewise.settings.syntax import Definition
 
 SPLITS = ("test", "validation")
 CHECKPOINTS = ("best", "last")
+SECTIONS = (
+    *("task", "data", "model", "optimizer", "scheduler", "trainer"),
+    *("callbacks", "logger", "paths", "wandb"),
+)
+"""Sections that a training reads; others may stand beside them, unless they look like one of these."""
 _LIKE_A_FILE = re.compile(
     r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|ts|npz|npy|gz|zip)", re.IGNORECASE
 )
@@ -144,6 +149,10 @@ def _check_run(config: DictConfig) -> Run:
 
 
 def _check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
+    for section in map(str, config):
+        meant = closest(section, SECTIONS)
+        if section not in SECTIONS and meant is not None:
+            raise SettingError(f"{section}: no such section{suggestion(meant)}")
     flag("test", config.test)
     whole_number("seed", config.seed, least=0)
     optional(whole_number)("threads", config.threads)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
-from typing import Any
-
 import torch
-from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
@@ -16,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.cells import Cell
-from gatewise.config.build import build
+from gatewise.config.build import build, class_of, locate
 from gatewise.config.check import misfit
 from gatewise.config.origins import check_origins, not_a_part, targets
 from gatewise.data.module import SequenceDataModule
@@ -43,13 +38,29 @@ PARTS = (
 """What a run's stored config may build."""
 
 
+def _facts_type(part: type, base: type, key: str) -> type[Facts]:
+    """The kind of data that a Task takes or a DataModule gives.
+
+    Raises ValueError for a class that is neither, or does not say.
+    """
+    facts_type = getattr(part, "facts_type", None)
+    if not issubclass(part, base):
+        raise ValueError(f"{key}._target_={part.__module__}.{part.__qualname__}: not a {base.__name__}")
+    if not (isinstance(facts_type, type) and issubclass(facts_type, Facts)):
+        raise ValueError(
+            f"{key}._target_={part.__module__}.{part.__qualname__}: does not name its kind of data: write "
+            f"facts_type = ... with a class of Facts"
+        )
+    return facts_type
+
+
 def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None = None) -> SequenceDataModule:
     """The DataModule, set up; with ``facts``, those of the training instead of its own.
 
     With these and ``stage="test"`` only the test split's files need to be there.
     """
-    data = build(config.data, "data")
-    assert isinstance(data, SequenceDataModule)
+    _facts_type(class_of(config.data, "data"), SequenceDataModule, "data")
+    data: SequenceDataModule = build(config.data, "data")
     data.facts = facts
     data.setup(stage)
     return data
@@ -73,7 +84,7 @@ def _check_part(key: str, target: str, run: Run) -> None:
     if target == "gatewise.training.wandb.make_logger":
         return
     try:
-        part = _imported(target)
+        part = locate(target)
     except Exception as error:
         raise ValueError(
             f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}; is its folder on "
@@ -83,17 +94,6 @@ def _check_part(key: str, target: str, run: Run) -> None:
         raise ValueError(not_a_part(key, target, run.folder))
 
 
-def _imported(target: str) -> Any:
-    """What a dotted name stands for; importing it may raise anything. Hydra's own finders also log errors."""
-    first, *rest = target.split(".")
-    found: Any = import_module(first)
-    for name in rest:
-        if isinstance(found, ModuleType) and not hasattr(found, name):
-            import_module(f"{found.__name__}.{name}")
-        found = getattr(found, name)
-    return found
-
-
 def make_task(
     config: DictConfig, facts: Facts, choices: dict[str, str | None], training: bool = True
 ) -> Task:
@@ -101,9 +101,9 @@ def make_task(
 
     Raises ValueError, naming both choices, where task and data do not fit.
     """
-    task_class = get_class(config.task["_target_"])
-    if issubclass(task_class, Task) and not isinstance(facts, task_class.facts_type):
-        raise ValueError(misfit(choices, task_class.facts_type.summary, facts.summary))
+    takes = _facts_type(class_of(config.task, "task"), Task, "task")
+    if not isinstance(facts, takes):
+        raise ValueError(misfit(choices, takes.summary, facts.summary))
     optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
     if optimizer is not None:

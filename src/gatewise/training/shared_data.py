@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from gatewise.config.build import class_of
 from gatewise.data.module import SequenceDataModule
 from gatewise.training.parts import make_data
 
@@ -21,7 +21,7 @@ def shared_data(config: DictConfig, sweep: str) -> SequenceDataModule:
     all seeds.
     """
     settings = config.data.copy()
-    if not getattr(get_class(settings["_target_"]), "load_draws", True):
+    if not getattr(class_of(settings, "data"), "load_draws", True):
         settings.seed = 0
     key = (sweep, OmegaConf.to_yaml(settings, resolve=True))
     data = _kept.pop(key, None)

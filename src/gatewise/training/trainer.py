@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
@@ -17,7 +16,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import PassThroughProfiler
 
-from gatewise.config.build import build
+from gatewise.config.build import build, class_of
 from gatewise.runs.run import Run
 from gatewise.training.checkpoints import WholeCheckpoints
 from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
@@ -86,7 +85,7 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[
     for name, node in nodes.items():
         if node is None:
             continue
-        kind = get_class(node["_target_"])
+        kind = class_of(node, f"callbacks.{name!s}")
         if issubclass(kind, ProgressBar) and not sys.stdout.isatty():
             continue  # a log file is no place for one
         own: dict[str, Any] = {}
