@@ -112,7 +112,7 @@ def test_a_stopped_training_leaves_no_process_behind(tmp_path: Path, with_what: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu"])
-def test_a_hopeless_training_is_stopped_in_all_its_processes(place: Place, trainer: str) -> None:
+def test_a_pruned_training_is_stopped_in_all_its_processes(place: Place, trainer: str) -> None:
     argv = ["train", "-m", "wandb.mode=disabled", f"trainer={trainer}", "trainer.max_epochs=40"]
     argv += ["trainer.limit_train_batches=2", "callbacks.early_stopping.patience=40", "model.hidden_size=4"]
     argv += ["optimizer.lr=0.01,0.0001", "sweep.lag=1", "+sweep.pruner.n_startup_trials=1"]

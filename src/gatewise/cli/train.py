@@ -21,6 +21,6 @@ def _pruning(run: Run, task: Task, job: DictConfig) -> StopTogether:
     """What stops this training of a sweep where it falls behind."""
     # Imported here: a training by itself has no use for Optuna.
     from gatewise.sweeps.folder import Sweep
-    from gatewise.sweeps.pruning import StopHopeless
+    from gatewise.sweeps.pruning import PruneTraining
 
-    return StopHopeless(run, Sweep(Path(job.folder)), job.trial, task.monitor, task.mode)
+    return PruneTraining(run, Sweep(Path(job.folder)), job.trial, task.monitor, task.mode)

@@ -1,4 +1,4 @@
-"""Stopping a training of a sweep that does worse than those before it."""
+"""Pruning: stopping a training of a sweep that does worse than the trials before it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gatewise.sweeps.search import make_pruner, watched
 from gatewise.training.epochs import StopTogether
 
 
-class StopHopeless(StopTogether):
-    """Reports the monitored value of every epoch to the sweep's pruner, and stops where that says so.
+class PruneTraining(StopTogether):
+    """Reports the monitored value of every epoch to the sweep's pruner, and stops when the pruner says so.
 
-    It is compared with the trials that had ended before it was drawn; a resumed training reports what it did
-    before, so that it is stopped where the unbroken one would be. In rank 0 alone.
+    The training is compared with the trials that had ended before it was drawn. A resumed training reports its
+    earlier epochs first, so that it is pruned after the same epoch as an uninterrupted one. In rank 0 alone.
     """
 
     def __init__(self, run: Run, sweep: Sweep, number: int, monitor: str, mode: str) -> None:

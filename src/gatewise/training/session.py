@@ -59,7 +59,7 @@ def train(config: DictConfig, make_pruning: MakePruning) -> float | None:
 
 
 def _follow(group: Torchrun) -> None:
-    """Train what rank 0 trains, as another process of it."""
+    """Train the run of rank 0 as one of its other processes."""
     folder = group.told()
     if folder is None:
         return
@@ -76,7 +76,7 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
     runs_dir = Path(config.paths.runs_dir)
     overrides = list(hydra.overrides.task)
     with open_dict(config):
-        # How the sweep goes about it is nothing of one training's.
+        # The other settings of a sweep are no part of one training's config.
         job = (config.pop("sweep", None) or {}).get("job")
     asked = config.resume is not None
     folder = None if job is None else Path(job.run)
@@ -104,7 +104,7 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
 
 
 def _code(runs_dir: Path, job: DictConfig | None) -> bytes | None:
-    """The code that trains: the trainings of a sweep in one process have it in common."""
+    """The code that trains; the trainings of a sweep in one process share it."""
     return read_code(Path.cwd(), runs_dir) if job is None else _code_of(job.folder, Path.cwd(), runs_dir)
 
 
@@ -116,10 +116,10 @@ def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa:
 def _resume(
     run: Run, overrides: list[str], job: DictConfig | None, asked: bool, make_pruning: MakePruning
 ) -> float | None:
-    """Go on with a run whose lock is held; a finished one only where it is given more epochs.
+    """Resume a run whose lock is held; a finished one only if it is given more epochs.
 
-    Raises ValueError for a finished one that was ``asked`` for. A sweep, or a job that a cluster started
-    again, comes upon it by itself and is content.
+    Raises ValueError for a finished one that the user ``asked`` to resume. A sweep, or a job that a cluster
+    restarted, finds it by itself and leaves it as it is.
     """
     before = stored_config(run)
     config = resumed_config(run, overrides)
@@ -142,8 +142,8 @@ def _resume(
 
 
 def _differing(facts: Facts | None, others: Facts) -> str:
-    ours, theirs = (facts.to_dict() if facts else {}), others.to_dict()
-    return ", ".join(name for name in theirs if ours.get(name) != theirs[name])
+    now, before = (facts.to_dict() if facts else {}), others.to_dict()
+    return ", ".join(name for name in before if now.get(name) != before[name])
 
 
 def _epochs_left(run: Run, config: DictConfig) -> bool:
@@ -177,14 +177,14 @@ def _train(
                 raise Stopped(stop.name) from None
             raise
         except SystemExit:
-            # A launcher (submitit) that was told to stop its job before there was a step to wait for.
+            # A launcher (submitit) stopped its job before a step was running.
             run.set_status("interrupted", BY_LAUNCHER)
             raise
         except BaseException as error:
             run.set_status("failed", f"{type(error).__name__}: {error}")
             raise
-    hopeless = None if pruning is None else pruning.reason
-    run.set_status("pruned" if hopeless else "done", hopeless)
+    pruned_because = None if pruning is None else pruning.reason
+    run.set_status("pruned" if pruned_because else "done", pruned_because)
     screen.print_places(run)
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         screen.print_next_steps(run)
