@@ -16,8 +16,9 @@ from gatewise.training.epochs import StopTogether
 class PruneTraining(StopTogether):
     """Reports the monitored value of every epoch to the sweep's pruner, and stops when the pruner says so.
 
-    The training is compared with the trials that had ended before it was drawn. A resumed training reports its
-    earlier epochs first, so that it is pruned after the same epoch as an uninterrupted one. In rank 0 alone.
+    The training is compared with the trials that had ended before it was drawn. A resumed training reports
+    its earlier epochs first, so that it is pruned after the same epoch as an uninterrupted one. In rank 0
+    alone.
     """
 
     def __init__(self, run: Run, sweep: Sweep, number: int, monitor: str, mode: str) -> None:
