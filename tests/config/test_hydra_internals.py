@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 
 import gatewise
 from gatewise.config import hydra_internals
@@ -33,6 +34,16 @@ def test_hydra_has_what_is_used_of_its_inside(name: str) -> None:
         f"hydra-core {version('hydra-core')}: {name} takes {sorted(taken)}, and no longer {sorted(given)}: "
         f"keep to an earlier version in pyproject.toml, or mend gatewise/config/hydra_internals.py"
     )
+
+
+def test_one_job_is_given_the_config_that_was_composed_for_it() -> None:
+    with hydra_session("train") as loader:
+        config = loader.load_configuration("train", ["seed=7", "hydra.mode=RUN"], RunMode.RUN)
+        config.name = "composed"
+        seen = []
+        hydra_internals.run("train", lambda given: seen.append((given.name, given.seed)), [], config)
+        assert seen == [("composed", 7)]
+        assert GlobalHydra.instance().config_loader() is loader
 
 
 def private_names(source: str) -> list[str]:

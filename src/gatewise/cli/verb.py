@@ -15,6 +15,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
@@ -145,19 +146,18 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
     with ExitStack() as stack:
         if any(text.partition("=")[0] == "sweep.resume" for text in overrides):
             multirun, overrides = True, stack.enter_context(_resumed_sweep(composition, overrides, jobs))
-        mode = _mode(composition, overrides)
-        if mode is None or (multirun and mode == RunMode.RUN):
-            mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-            overrides = [*overrides, f"hydra.mode={mode.name}"]
+        config = None if multirun else _config_of_one(composition, overrides)
+        if multirun and f"hydra.mode={RunMode.MULTIRUN.name}" not in overrides:
+            overrides = [*overrides, f"hydra.mode={RunMode.MULTIRUN.name}"]
         of_sweeps = [text for text in overrides if text.startswith("sweep.")]
-        if mode == RunMode.RUN and of_sweeps:
+        if config is not None and of_sweeps:
             raise SettingError(
                 f"{of_sweeps[0]}: this is one training and no sweep: add -m and values, such as -m seed=1,2,3"
             )
         jobs.of_hydra = [text for text in overrides if text.startswith("hydra") and "hydra.mode=" not in text]
         try:
-            if mode == RunMode.RUN:
-                _run_alone(jobs, overrides)
+            if config is not None:
+                _run_alone(jobs, overrides, config)
             else:
                 hydra_internals.multirun(jobs.config_name, jobs, overrides)
         except Exception as error:
@@ -167,13 +167,22 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
     return 0
 
 
-def _mode(composition: Composition, overrides: list[str]) -> RunMode | None:
-    """The ``hydra.mode`` of the config; None where it has none, or cannot be composed."""
-    config = composition.composed(overrides)
-    return None if config is None else config.hydra.mode
+def _config_of_one(composition: Composition, overrides: list[str]) -> DictConfig | None:
+    """The config of one job; None where it says, by a preset of ``sweep``, that it is one of a multirun."""
+    try:
+        config = composition.loader.load_configuration(composition.config_name, overrides, RunMode.RUN)
+    except HydraException:
+        # A sweep's list of values, or a group it chooses from, is no mistake.
+        lenient = composition.composed(overrides)
+        if lenient is None or lenient.hydra.mode != RunMode.MULTIRUN:
+            raise
+        return None
+    if config.hydra.mode is None:
+        config.hydra.mode = RunMode.RUN
+    return config if config.hydra.mode == RunMode.RUN else None
 
 
-def _run_alone(jobs: VerbJobs, overrides: list[str]) -> None:
+def _run_alone(jobs: VerbJobs, overrides: list[str], config: DictConfig) -> None:
     with ExitStack() as silence:
 
         def work(config: DictConfig) -> Any:
@@ -185,7 +194,7 @@ def _run_alone(jobs: VerbJobs, overrides: list[str]) -> None:
                 silence.enter_context(redirect_stderr(io.StringIO()))
                 raise
 
-        hydra_internals.run(jobs.config_name, work, overrides)
+        hydra_internals.run(jobs.config_name, work, overrides, config)
 
 
 @contextmanager

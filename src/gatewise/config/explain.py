@@ -44,7 +44,8 @@ class Composition:
 
     def groups(self) -> list[str]:
         """Every config group but Hydra's own, such as ``model`` or ``experiment/text``."""
-        return [name for name in all_groups(self.loader) if name.split("/")[0] != "hydra"]
+        top = [name for name in self.loader.list_groups("") if name != "hydra"]
+        return [group for name in top for group in all_groups(self.loader, name)]
 
     def choices(self, group: str) -> list[str]:
         """What may stand after ``group=``, with the choices of its sub-folders (``text/sentiment``)."""
@@ -102,15 +103,11 @@ class Composition:
             return None
 
 
-def all_groups(loader: ConfigLoader, parent: str = "") -> list[str]:
-    """Every config group below ``parent`` that has a choice, Hydra's own too."""
-    groups = []
-    for name in loader.list_groups(parent):
-        group = f"{parent}/{name}" if parent else name
-        if loader.get_group_options(group, ObjectType.CONFIG):
-            groups.append(group)
-        groups += all_groups(loader, group)
-    return groups
+def all_groups(loader: ConfigLoader, group: str) -> list[str]:
+    """``group`` and every config group below it that has a choice."""
+    own = [group] if loader.get_group_options(group, ObjectType.CONFIG) else []
+    below = [all_groups(loader, f"{group}/{name}") for name in loader.list_groups(group)]
+    return [*own, *(name for names in below for name in names)]
 
 
 REQUIRED = ("task", "data", "model", "optimizer", "trainer")
@@ -153,6 +150,9 @@ def _unreadable(error: OverrideParseException, composition: Composition | None) 
     for left, right in ("[]", "{}", "()"):
         if override.count(left) != override.count(right):
             return f"{override}: every {left} needs its {right}"
+    if "NoneType is incompatible" in error.message and (within := re.search(r"=choice\((.*)\)$", override)):
+        key = override.partition("=")[0]
+        return f"{override}: choice(...) takes no null; values with null are listed: {key}={within[1]}"
     lines = [
         line for line in error.message.splitlines() if not line.startswith(("Error parsing", "See http"))
     ]
