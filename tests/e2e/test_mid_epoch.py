@@ -212,6 +212,20 @@ def test_another_number_of_processes_goes_on(before, after, tmp_path):
         assert row == {name: pytest.approx(value, rel=1e-5) for name, value in other.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on_between_two_batches_of_a_step(before, after, tmp_path):
+    """The gradients that wait for the step are those of all processes there were."""
+    argv = [*SPEECH, THREE, "task.dropout=0", "model.state_dropout=0"]
+    place = Place(tmp_path / "work")
+    run = stop(place, [*argv, "trainer.strategy=ddp", f"trainer.devices={before}"], {"batch": [1, 4]})
+    assert "gradients" in torch.load(run.checkpoint("last"), weights_only=True)["mid_epoch"]["ranks"][0]
+    place.ok("train", "resume=last", "+callbacks.mine=null", f"trainer.devices={after}")
+    expected = Place(tmp_path / "whole").train(*argv)
+    for row, other in zip(read_metrics(run.metrics_file), read_metrics(expected.metrics_file), strict=True):
+        assert row == {name: pytest.approx(value, rel=1e-4) for name, value in other.items()}
+
+
 PERIODIC = {
     "after every step": ["callbacks.timed_checkpoint.every_minutes=0"],
     # Lightning's own way, in the step that ends.

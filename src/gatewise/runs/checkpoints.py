@@ -40,6 +40,24 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     return checkpoint
 
 
+def best_path(last: Path) -> Path | None:
+    """The checkpoint that was the best when ``last`` was written, as its callback says; None for none.
+
+    That may have any name, and there may be several of the best. Raises ValueError as
+    :func:`read_checkpoint`.
+    """
+    for kind, state in read_checkpoint(last, "meta").get("callbacks", {}).items():
+        if not kind.startswith("ModelCheckpoint") or state.get("monitor") is None:
+            continue
+        folder, path = Path(str(state.get("dirpath"))), Path(str(state.get("best_model_path") or "."))
+        # Of the path what lies in the folder, which may have been moved.
+        if path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts:
+            found = last.parent / path.relative_to(folder)
+            return found if found.is_file() else None
+        return None
+    return None
+
+
 def unusable(path: Path, what: str) -> ValueError:
     """A ValueError for a checkpoint that is ``what``, saying what to use instead."""
     other = "last" if path.stem == "best" else "best"

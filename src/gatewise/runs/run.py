@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewise.kinds.kind import Facts, check_finite
 from gatewise.kinds.reading import facts_from_dict
+from gatewise.runs.checkpoints import best_path
 from gatewise.runs.code import commit_of
 from gatewise.runs.files import read_json_object, replacing, write_json
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
@@ -160,13 +161,28 @@ class Run:
     def checkpoint(self, kind: str) -> Path:
         """The path of the ``best`` or ``last`` checkpoint; raises ValueError if there is none yet."""
         path = self.checkpoints / f"{kind}.ckpt"
+        if kind == "best":
+            path = self._best_checkpoint() or path
         if not path.is_file():
-            existing = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
+            existing = [path.stem for path in sorted(self.checkpoints.glob("*.ckpt"))]
+            way = f"continue training with resume={self.folder}"
+            if kind == "best" and "last" in existing:
+                way = "checkpoint=last takes the last weights"
             raise ValueError(
-                f"{self.folder} has no checkpoint {kind!r} (found: {existing}): "
-                f"continue training with resume={self.folder}"
+                f"{self.folder} has no checkpoint {kind!r} (found: {', '.join(existing) or 'none'}): {way}"
             )
         return path
+
+    def _best_checkpoint(self) -> Path | None:
+        """The best one, whatever its name: as the finished training says, else as the last one does."""
+        last = self.checkpoints / "last.ckpt"
+        try:
+            name = self.summary().get("best_checkpoint") if self.state() in ("done", "pruned") else None
+            if isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts:
+                return self.checkpoints / name
+            return best_path(last) if last.is_file() else None
+        except ValueError:
+            return None  # one of these files is damaged; the best checkpoint may not be
 
     def set_status(self, state: str, reason: str | None = None) -> None:
         """Record the state, one of ``STATES``, and the reason for it."""

@@ -70,6 +70,10 @@ class Task(pl.LightningModule):
         self._measures = self.metrics()
         self.scores = SplitScores(self._measures)
         self._baselines: dict[str, EpochScores] = {}
+        self._accumulated = 0.0
+        """Predictions, over all processes, whose gradients wait for the optimizer's step."""
+        self.validated = False
+        """Whether this epoch has had a validation: else ``val/…`` metrics are those of an earlier one."""
 
     # ---- for a subclass to implement
 
@@ -110,6 +114,7 @@ class Task(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.training_epoch.reset()
+        self.validated = False
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002
         score = self.score(batch)
@@ -134,6 +139,7 @@ class Task(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         # Once per epoch: logging takes as long as a step of a small model.
         self.log_dict(self._reduced("val", self.scores.on_val), prog_bar=True)
+        self.validated = True
 
     def on_test_epoch_start(self) -> None:
         self.scores.on_test.reset()
@@ -161,16 +167,28 @@ class Task(pl.LightningModule):
         return {f"{prefix}/{name}": value for name, value in {**values, **scores.compared()}.items()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Weight this process's mean loss by its share of the step's predictions.
+        """Keep the gradients those of the mean over all predictions since the optimizer's last step.
 
-        Gradients are averaged over the processes. With these weights, the average is the gradient of the mean
-        over all predictions, as in a single process, however unequal the shares are.
+        ``loss`` is the mean over one batch, of which one process may have fewer than another and the last of
+        an epoch fewer than those before; with ``accumulate_grad_batches``, a step follows several batches.
+        So a step over k batches and n processes is the one over their union, however unequal they are.
         """
-        if self.trainer.world_size > 1:
+        trainer = self.trainer
+        batches: int = trainer.accumulate_grad_batches
+        if trainer.world_size > 1 or batches > 1:
             count = self.training_epoch.step_count
             counts = torch.tensor(float(count), device=loss.device)
-            torch.distributed.all_reduce(counts)
-            loss = loss * (count * self.trainer.world_size / counts.clamp(min=1))
+            if trainer.world_size > 1:
+                torch.distributed.all_reduce(counts)
+            before = self._accumulated if trainer.fit_loop.batch_idx % batches else 0.0
+            self._accumulated = before + float(counts)
+            total = max(self._accumulated, 1.0)
+            # Lightning has divided by the number of batches, and averages over the processes.
+            loss = loss * (batches * trainer.world_size * count / total)
+            if before:
+                for parameter in self.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(before / total)
         super().backward(loss, *args, **kwargs)
 
     def _log_step_loss(self, loss: Tensor) -> None:
@@ -220,13 +238,19 @@ class Task(pl.LightningModule):
 
     def epoch_state(self) -> dict[str, Any]:
         """State of a partly trained epoch, as plain values, for a checkpoint in mid-epoch."""
-        return {"training_epoch": self.training_epoch.epoch_state()}
+        return {
+            "training_epoch": self.training_epoch.epoch_state(),
+            "accumulated": self._accumulated,
+            "validated": self.validated,
+        }
 
     def load_epoch_state(self, ranks: list[dict[str, Any]]) -> None:
         """Restore a partly trained epoch from the states of all ranks, now maybe more or fewer."""
         rank, count = self.trainer.global_rank, self.trainer.world_size
         states = [state["training_epoch"] for state in ranks[rank::count]]
         self.training_epoch.load_epoch_states(states, self.device)
+        self._accumulated = ranks[0].get("accumulated", 0.0)
+        self.validated = ranks[0].get("validated", True)
         if self.trainer.is_last_batch:
             self._close_training_epoch()  # only its validation is left
 
@@ -246,7 +270,7 @@ class Task(pl.LightningModule):
         self._log_training_epoch()
         if isinstance(self._scheduler, ReduceLROnPlateau):
             monitored = self.trainer.callback_metrics.get(self.monitor)
-            if monitored is not None:
+            if monitored is not None and (self.validated or not self.monitor.startswith("val/")):
                 self._scheduler.step(float(monitored))
         elif self._scheduler is not None:
             with warnings.catch_warnings():

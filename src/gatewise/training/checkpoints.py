@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
 
-from gatewise.runs.checkpoints import read_checkpoint, unusable
+from gatewise.runs.checkpoints import best_path, read_checkpoint, unusable
 from gatewise.runs.files import replacing
+from gatewise.runs.metrics import read_metrics
+from gatewise.runs.run import Run
+from gatewise.runs.summary import best_row
 
 _LIGHTNING = "pytorch-lightning_version"
 
 AND_STOP = {"and_stop": True}
 """As ``storage_options``: raise KeyboardInterrupt once the checkpoint is written."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The weights that a training ends with: which they are, and where."""
+
+    path: Path | None
+    """The best checkpoint; None where the training keeps none, and the last weights are taken."""
+    words: str
+
+
+def chosen(trainer: pl.Trainer, run: Run) -> Chosen:
+    """The best weights of a training that has ended, as the first callback with a monitor says."""
+    rows = read_metrics(run.metrics_file)
+    epochs = f"of {int(rows[-1]['epoch']) + 1}" if rows else ""
+    callback = next((kept for kept in _kept_by_monitor(trainer)), None)
+    if callback is None or callback.monitor is None:
+        return Chosen(None, "last weights: no callback keeps the best")
+    path = Path(callback.best_model_path) if callback.best_model_path else None
+    last = run.checkpoints / "last.ckpt"
+    if path is None and last.is_file():
+        path = best_path(last)  # this process has trained nothing: the training had stopped before
+    if path is None or not path.is_file():
+        return Chosen(None, f"last weights: no checkpoint was kept by {callback.monitor}")
+    best = best_row(rows, callback.monitor, callback.mode)
+    found = f": epoch {int(best['epoch']) + 1} {epochs}, {callback.monitor} {best[callback.monitor]:.4g}"
+    return Chosen(path, f"best weights{found if best else ''}")
+
+
+def _kept_by_monitor(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [kept for kept in callbacks if isinstance(kept, ModelCheckpoint) and kept.monitor is not None]
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
@@ -12,6 +13,7 @@ from gatewise.runs.files import write_json
 from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
+from gatewise.training.loggers import epoch_values
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
 from gatewise.views.tables import print_results
@@ -29,19 +31,15 @@ class EpochLines(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         if trainer.state.fn == TrainerFn.FITTING and not (trainer.sanity_checking or trainer.is_last_batch):
             where = f", step {trainer.fit_loop.batch_idx + 1}/{trainer.num_training_batches}"
-            self._say(trainer, where, "val/")
+            shown = trainer.callback_metrics.items()
+            self._say(trainer, where, {name: float(v) for name, v in shown if name.startswith("val/")})
 
     @rank_zero_only
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        self._say(trainer, "", "train/", "val/")
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._say(trainer, "", epoch_values(trainer, pl_module))
 
-    def _say(self, trainer: pl.Trainer, where: str, *splits: str) -> None:
-        shown = {
-            name: float(value)
-            for name, value in sorted(trainer.callback_metrics.items())
-            if name.startswith(splits)
-        }
-        values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+    def _say(self, trainer: pl.Trainer, where: str, shown: Mapping[str, float]) -> None:
+        values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items()))
         _log.info("epoch %d/%s%s  %s", trainer.current_epoch + 1, trainer.max_epochs, where, values)
 
 
@@ -76,6 +74,16 @@ class ResultTable(pl.Callback):
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.weights = ""
+        """Whose weights are tested, for the table's title."""
+
+    @classmethod
+    def name_weights(cls, trainer: pl.Trainer, words: str) -> None:
+        """Have the table of a Trainer say whose weights were tested."""
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if isinstance(callback, cls):
+                callback.weights = words
 
     @rank_zero_only
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,4 +92,4 @@ class ResultTable(pl.Callback):
             write_json(self.run.folder / "test_report.json", report)
             draw_report(report, self.run.plots, self.run.title)
         meanings = pl_module.meanings() if isinstance(pl_module, Task) else {}
-        print_results(trainer.callback_metrics, "test", meanings)
+        print_results(trainer.callback_metrics, "test", meanings, self.weights)

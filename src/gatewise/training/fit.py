@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +21,8 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 from gatewise.training import wandb
+from gatewise.training.checkpoints import chosen
+from gatewise.training.display import ResultTable
 from gatewise.training.epochs import StopTogether
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
@@ -54,19 +58,20 @@ def fit_and_test(
         with _graceful_stop(trainer, stop):
             seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
+        best = chosen(trainer, run)
         if config.test and (pruning is None or pruning.reason is None):
-            best = run.checkpoints / "best.ckpt"
-            weights = best if best.is_file() else None
+            ResultTable.name_weights(trainer, best.words)
             _stoppable(
                 trainer,
                 lambda: trainer.test(
-                    task, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False
+                    task, datamodule=data, ckpt_path=best.path, weights_only=True, verbose=False
                 ),
             )
             metrics = dict(trainer.callback_metrics)
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
-            _summarise(run, config, trainer, task, metrics, seconds, data.save_example(run.folder))
+            example = data.save_example(run.folder)
+            _summarise(run, config, trainer, task, metrics, seconds, example, best.path)
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -142,6 +147,7 @@ def _summarise(
     metrics: dict[str, Any],
     seconds: dict[str, float],
     example: str,
+    best: Path | None,
 ) -> None:
     rows = read_metrics(run.metrics_file)
     test, baselines = split_metrics(metrics)
@@ -154,6 +160,7 @@ def _summarise(
             "monitor": task.monitor,
             "mode": task.mode,
             "best": best_row(rows, task.monitor, task.mode),
+            "best_checkpoint": None if best is None else os.path.relpath(best, run.checkpoints),
             "final": rows[-1] if rows else {},
             "test": test,
             "baselines": baselines,

@@ -15,6 +15,15 @@ from gatewise.runs.metrics import read_metrics, write_table
 STEP_PREFIX = "step/"
 
 
+def epoch_values(trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, float]:
+    """The training and validation metrics of the epoch that ends, by full name.
+
+    Without a validation in it, ``trainer.callback_metrics`` still has the values of an earlier epoch.
+    """
+    splits = ("train/", "val/") if getattr(task, "validated", True) else ("train/",)
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(splits)}
+
+
 class MetricsFile(Logger):
     """A Lightning logger that keeps one row per epoch and can take up where an earlier process stopped.
 
@@ -89,9 +98,8 @@ class RowsBeforeCheckpoints(pl.Callback):
     def __init__(self, file: MetricsFile) -> None:
         self.file = file
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # The step under which Lightning logs an epoch's end.
         step = trainer.global_step - 1
-        logged = trainer.callback_metrics.items()
-        values = {name: float(value) for name, value in logged if name.startswith(("train/", "val/"))}
+        values = epoch_values(trainer, pl_module)
         self.file.log_metrics({**values, "epoch": trainer.current_epoch}, step)

@@ -262,9 +262,10 @@ class MidEpochCheckpoint(pl.Callback):
         task.load_epoch_state(ranks)
         own = ranks[trainer.global_rank % len(ranks)]
         same = len(ranks) == trainer.world_size
-        if "gradients" in own and same:
-            for parameter, gradient in zip(task.parameters(), own["gradients"], strict=True):
-                parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        if "gradients" in own:
+            gradients = [own["gradients"]] if same else [each["gradients"] for each in ranks]
+            for parameter, *parts in zip(task.parameters(), *gradients, strict=True):
+                parameter.grad = _mean(parts, parameter)
         _set_generators(own["random"], trainer.strategy.root_device)
         if trainer.validating and not resumed.get("in_validation"):
             # They are from before its loader began to iterate, for which it draws a number.
@@ -321,6 +322,19 @@ def _completes_step(trainer: pl.Trainer, position: _Position) -> bool:
     """Whether the optimizer has taken a step with the last batch, and no gradients wait for more."""
     accumulated: int = trainer.accumulate_grad_batches
     return position.is_last_batch or position.batches % accumulated == 0
+
+
+def _mean(parts: list[torch.Tensor | None], parameter: torch.nn.Parameter) -> torch.Tensor | None:
+    """The mean gradient of the processes there were, which is that of every process there is now."""
+    known = [part.to(parameter.device) for part in parts if part is not None]
+    if not known:
+        return None
+    if len(parts) > 1 and any(part.shape != parameter.shape for part in known):
+        raise ValueError(
+            "resume: this checkpoint was written between two batches of one optimizer step, by processes "
+            "that each had a part of the weights: give it as many processes as before"
+        )
+    return torch.stack(known).sum(0) / len(parts)
 
 
 def _generators(device: torch.device) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     ]
     if config.trainer.get("val_check_interval", 1.0) != 1.0:
         always.append(ValidationsFile(run.validations_file, metrics))
-    callbacks = [*always, *further, *_callbacks(config.get("callbacks") or {}, run, config.trainer)]
+    own = _callbacks(config.get("callbacks") or {}, run, config.trainer)
+    _check_told_apart(own)
+    callbacks = [*always, *further, *own.values()]
     settings: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
@@ -80,8 +82,8 @@ def _build_part(node: Any, key: str, **objects: Any) -> Any:
         raise ValueError(f"{key}: {' '.join(str(error).split())}") from error
 
 
-def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[Callback]:
-    callbacks = []
+def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> dict[str, Callback]:
+    callbacks = {}
     for name, node in nodes.items():
         if node is None:
             continue
@@ -89,8 +91,8 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[
         if issubclass(kind, ProgressBar) and not sys.stdout.isatty():
             continue  # a log file is no place for one
         own: dict[str, Any] = {}
-        if issubclass(kind, ModelCheckpoint) and "dirpath" not in node:
-            own["dirpath"] = str(run.checkpoints)
+        if issubclass(kind, ModelCheckpoint):
+            own.update(_checkpoint_settings(str(name), node, run, trainer))
         if issubclass(kind, ModelCheckpoint) and node.get("train_time_interval") is not None:
             key = f"callbacks.{name!s}.train_time_interval"
             own["train_time_interval"] = _duration(key, node["train_time_interval"])
@@ -99,8 +101,36 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> list[
         if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
             # Its patience is one of epochs, also where an epoch has several validations.
             own.update({} if "check_on_train_epoch_end" in node else {"check_on_train_epoch_end": True})
-        callbacks.append(_build_part(node, f"callbacks.{name!s}", **own))
+        callbacks[str(name)] = _build_part(node, f"callbacks.{name!s}", **own)
     return callbacks
+
+
+def _check_told_apart(callbacks: Mapping[str, Callback]) -> None:
+    """Raise ValueError where two callbacks would keep their state in checkpoints under one name."""
+    names: dict[str, str] = {}
+    for name, callback in callbacks.items():
+        other = names.setdefault(callback.state_key, name)
+        if other != name and type(callback).state_dict is not Callback.state_dict:
+            raise ValueError(
+                f"callbacks: {other} and {name} cannot be told apart in a checkpoint: give {name} another "
+                f"monitor or interval"
+            )
+
+
+def _checkpoint_settings(name: str, node: Any, run: Run, trainer: DictConfig) -> dict[str, Any]:
+    """What a callback that keeps checkpoints is given besides its own settings."""
+    own: dict[str, Any] = {} if "dirpath" in node else {"dirpath": str(run.checkpoints)}
+    filename = node.get("filename")
+    if name == "last_checkpoint" and filename != "last":
+        raise ValueError(f"callbacks.{name}.filename={filename}: must be last, which resume= looks for")
+    if filename is not None and "{" not in filename and node.get("save_top_k", 1) not in (0, 1):
+        # Else each would overwrite the one before, and the best be lost.
+        own["filename"] = f"{filename}-{{epoch}}-{{step}}"
+    rarer = trainer.get("check_val_every_n_epoch", 1) != 1
+    if rarer and str(node.get("monitor")).startswith("val/"):
+        # At the end of an epoch without a validation the monitored value is that of another epoch's weights.
+        own["save_on_train_epoch_end"] = False
+    return own
 
 
 def _duration(key: str, value: Any) -> timedelta:

@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 MAX_ROWS = 40
 
 
-def print_results(metrics: Mapping[str, Any], split: str, meanings: Mapping[str, str]) -> None:
-    """Print a split's metrics next to those of the baselines, with the meaning of each metric."""
+def print_results(
+    metrics: Mapping[str, Any], split: str, meanings: Mapping[str, str], weights: str = ""
+) -> None:
+    """Print a split's metrics next to those of the baselines, with the meaning of each metric.
+
+    ``weights`` says whose they are, in the title.
+    """
     test, baselines = split_metrics(metrics)
-    table = Table(title=f"{split} results", title_justify="left")
+    title = f"{split} results" + (f" of the {weights}" if weights else "")
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("metric")
     table.add_column("this run", justify="right", style="bold")
     for baseline in baselines:

@@ -36,9 +36,11 @@ def learning_curves(
     best = best_row(list(rows), monitor, mode)
     explained: set[str] = set()  # drawing a legend takes as long as its panel, so none is repeated
     for axes, name in zip(figure.axes, names, strict=True):
+        drawn: list[float] = []
         for split, color, label in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
             points = _points(rows, within, f"{split}/{name}")
             if points:
+                drawn += [value for _, value in points]
                 marker = "o" if len(points) == 1 else None
                 axes.plot(*zip(*points, strict=True), color=color, label=label, marker=marker)
         if f"val/{name}" == monitor and best:
@@ -46,6 +48,8 @@ def learning_curves(
             place = best["epoch"] + 1, best[monitor]
             axes.annotate(f"{best[monitor]:.4g}", place, (0, 9), textcoords="offset points", ha="center")
         axes.set(xlabel="epoch", ylabel=name)
+        if _needs_log(drawn):
+            axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=not within or within[-1]["epochs"] >= 3))
         axes.margins(y=0.12)
         labels = {str(line.get_label()) for line in axes.lines}
@@ -54,6 +58,15 @@ def learning_curves(
             explained |= labels
     write_picture(path, figure)
     return True
+
+
+def _needs_log(values: Sequence[float]) -> bool:
+    """Whether a linear axis would press most of these values flat: nine in ten in a twentieth of it."""
+    ordered = sorted(values)
+    if len(ordered) < 10 or ordered[0] <= 0:
+        return False
+    nearly_all = ordered[: math.ceil(0.9 * len(ordered))]
+    return ordered[-1] - ordered[0] > 20 * (nearly_all[-1] - nearly_all[0]) > 0
 
 
 def _points(
