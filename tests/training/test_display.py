@@ -18,7 +18,7 @@ from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.forecasting import Forecasting
 from gatewise.training.display import EpochLines, LearningCurves, ResultTable
 from gatewise.training.loggers import MetricsFile
-from gatewise.views import tables
+from gatewise.views import screen
 from gatewise.views.tables import print_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
 @pytest.fixture(autouse=True)
 def _wide_screen(monkeypatch):
-    monkeypatch.setattr(tables, "Console", partial(Console, width=200))
+    monkeypatch.setattr(screen, "Console", partial(Console, width=200))
 
 
 def make_classification():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -14,11 +17,49 @@ from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
 from gatewise.training.loggers import epoch_values
+from gatewise.training.mid_epoch import batches_in, epochs_in
+from gatewise.training.validations import ValidationsFile
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
 from gatewise.views.tables import print_results
 
 _log = logging.getLogger(__name__)
+
+
+def where_it_goes_on(checkpoint: Mapping[str, Any], max_epochs: int | None) -> str:
+    """The line about a training that is resumed from a checkpoint."""
+    epoch = epochs_in(checkpoint) + 1
+    total = f" of {max_epochs}" if max_epochs not in (None, -1) else ""
+    batches = batches_in(checkpoint)
+    return f"Resuming in epoch {epoch}{total}" + (f", after {batches} of its batches" if batches else "")
+
+
+def how_it_ended(trainer: pl.Trainer, seconds: float | None, weights: str) -> list[str]:
+    """The lines about a training that has ended: why, after how long, and whose weights it leaves."""
+    lines = []
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for stopping in callbacks:
+        if isinstance(stopping, EarlyStopping) and stopping.stopping_reason_message and trainer.should_stop:
+            lines.append(f"Stopped early, after epoch {stopping.stopped_epoch + 1}: {_reason(stopping)}")
+    took = f" in {_duration(seconds)}" if seconds is not None else ""
+    epochs = trainer.current_epoch
+    count = f"{epochs} epoch{'' if epochs == 1 else 's'}, {trainer.global_step:,} steps"
+    return [*lines, f"Trained {count}{took}; what is tested and kept are the {weights}"]
+
+
+def _reason(stopping: EarlyStopping) -> str:
+    if stopping.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
+        best = float(stopping.best_score)
+        return f"{stopping.monitor} has not improved on {best:.4g} for {stopping.patience} validations"
+    return " ".join(str(stopping.stopping_reason_message).split())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 class EpochLines(pl.Callback):
@@ -31,8 +72,13 @@ class EpochLines(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         if trainer.state.fn == TrainerFn.FITTING and not (trainer.sanity_checking or trainer.is_last_batch):
             where = f", step {trainer.fit_loop.batch_idx + 1}/{trainer.num_training_batches}"
-            shown = trainer.callback_metrics.items()
-            self._say(trainer, where, {name: float(v) for name, v in shown if name.startswith("val/")})
+            within = ValidationsFile.of(trainer)
+            if within is not None and within.rows:
+                shown = {name: v for name, v in within.rows[-1].items() if "/" in name}
+            else:
+                logged = trainer.callback_metrics.items()
+                shown = {name: float(v) for name, v in logged if name.startswith("val/")}
+            self._say(trainer, where, shown)
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

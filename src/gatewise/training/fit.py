@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 from gatewise.data.module import SequenceDataModule
 from gatewise.launch.signals import Stop
+from gatewise.nn import Recurrent
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -22,12 +24,14 @@ from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 from gatewise.training import wandb
 from gatewise.training.checkpoints import chosen
-from gatewise.training.display import ResultTable
+from gatewise.training.display import ResultTable, how_it_ended, where_it_goes_on
 from gatewise.training.epochs import StopTogether
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
+
+_log = logging.getLogger(__name__)
 
 
 def fit_and_test(
@@ -50,7 +54,8 @@ def fit_and_test(
     try:
         if trainer.is_global_zero:
             run.save_facts(data.facts)
-            screen.print_head(run, config, data.describe())
+            cells = sorted({type(m.cell).__name__ for m in task.modules() if isinstance(m, Recurrent)})
+            screen.print_head(run, config, data.describe(), cells)
             for logger in trainer.loggers:
                 if isinstance(logger, wandb.RunLogger):
                     wandb.start(logger, run)
@@ -59,6 +64,9 @@ def fit_and_test(
             seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
         best = chosen(trainer, run)
+        if trainer.is_global_zero:
+            for line in how_it_ended(trainer, seconds.get("training_seconds"), best.words):
+                _log.info(line)
         if config.test and (pruning is None or pruning.reason is None):
             ResultTable.name_weights(trainer, best.words)
             _stoppable(
@@ -89,6 +97,8 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
         # Killed after it had stopped early: one more epoch would make it another training.
         task.load_state_dict(checkpoint["state_dict"])
         return {}
+    if checkpoint is not None and trainer.is_global_zero:
+        _log.info("%s", where_it_goes_on(checkpoint, trainer.max_epochs))
     ckpt_path = last if checkpoint is not None else None
     _stoppable(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
     timers = [callback for callback in callbacks if isinstance(callback, Timer)]

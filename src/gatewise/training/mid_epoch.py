@@ -293,6 +293,12 @@ def epochs_in(checkpoint: Mapping[str, Any]) -> int:
     return int(checkpoint["epoch"]) + (not is_mid_epoch(checkpoint))
 
 
+def batches_in(checkpoint: Mapping[str, Any]) -> int:
+    """How many batches of its unfinished epoch a checkpoint holds."""
+    state = _mid_epoch_state(checkpoint)
+    return 0 if state is None else int(state["batches"])
+
+
 def is_mid_epoch(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint was written before its epoch had ended."""
     return _mid_epoch_state(checkpoint) is not None

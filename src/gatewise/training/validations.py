@@ -27,6 +27,12 @@ class ValidationsFile(pl.Callback):
         # Epoch, sum of losses and count of predictions at the last validation.
         self._before = {"epoch": -1, "loss": 0.0, "count": 0}
 
+    @classmethod
+    def of(cls, trainer: pl.Trainer) -> ValidationsFile | None:
+        """That of a Trainer, where it has one."""
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return next((callback for callback in callbacks if isinstance(callback, cls)), None)
+
     def state_dict(self) -> dict[str, Any]:
         return dict(self._before)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -57,8 +58,24 @@ class _Screen(logging.StreamHandler):
     """Writes to the current standard output, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stdout
-        super().emit(record)
+        if not getattr(record, "on_screen", False):
+            self.stream = sys.stdout
+            super().emit(record)
+
+
+_log = logging.getLogger(__name__)
+
+
+def show(*shown: RenderableType) -> None:
+    """Print tables and lines as they are, and write them to ``log.txt`` of the run that is being logged."""
+    for each in shown:
+        Console(soft_wrap=isinstance(each, Text), highlight=False).print(each)
+        text = io.StringIO()
+        wide = Console(file=text, width=120, soft_wrap=isinstance(each, Text), highlight=False)
+        wide.print(each)
+        lines = [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
+        if lines:
+            _log.info("%s", "\n".join(lines if len(lines) == 1 else ["", *lines]), extra={"on_screen": True})
 
 
 @contextlib.contextmanager
@@ -97,29 +114,26 @@ def warnings_on_screen() -> Iterator[None]:
         logger.removeHandler(screen)
 
 
-def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> None:
-    """Print what is about to be trained, and on which data."""
-    choices = run.choices()
-    parts = "  ".join(
-        f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")
-    )
-    Console(soft_wrap=True).print(
-        f"[bold]{escape(str(config.name))}[/]  {escape(parts)}  seed={config.seed}", highlight=False
-    )
+def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int], cells: Collection[str]) -> None:
+    """Print what is about to be trained, of which ``cells``, and on which data."""
+    choices = {group: str(choice) for group, choice in run.choices().items()}
+    choices["model"] += f" ({', '.join(cells)})" if cells else ""
+    parts = [f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")]
+    head = "  ".join([str(config.name), *parts, f"seed={config.seed}"])
     table = Table.grid(padding=(0, 2))
     for name, value in data.items():
         table.add_row(Text(name, "dim"), Text(f"{value:,}" if isinstance(value, int) else str(value)))
-    Console().print(table)
+    title = Text(head)
+    title.stylize("bold", 0, len(str(config.name)))
+    show(title, table)
 
 
 def print_places(run: Run) -> None:
     """Print the paths of the run directory and its pictures, and how to upload offline W&B data."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
-    for picture in sorted(run.plots.glob("*.png")):
-        console.print(f"Picture        {escape(short(picture))}")
+    show(Text(""), Text.assemble("Run directory  ", (short(run.folder), "bold")))
+    show(*(Text(f"Picture        {short(picture)}") for picture in sorted(run.plots.glob("*.png"))))
     if any((run.folder / "wandb").glob("offline-run-*")):
-        console.print(f"W&B, offline   upload with: {escape(program())} sync run={escape(short(run.folder))}")
+        show(Text(f"W&B, offline   upload with: {program()} sync run={short(run.folder)}"))
 
 
 def print_next_steps(run: Run) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.summary import split_metrics
+from gatewise.views.screen import show
 
 if TYPE_CHECKING:
     from gatewise.tasks.answer import Answer
@@ -35,7 +36,7 @@ def print_results(
     for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # the loss comes last
         others = [f"{scores[name]:.4f}" if name in scores else "" for scores in baselines.values()]
         table.add_row(Text(name), f"{value:.4f}", *others, meanings.get(name, ""))
-    Console().print(table)
+    show(table)
 
 
 def print_answer(answer: Answer) -> None:

@@ -1,0 +1,78 @@
+"""The table of a model before it is trained: its layers, their sizes and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+from torchmetrics import Metric
+
+from gatewise.nn import Recurrent
+from gatewise.tasks.scores import SplitScores
+from gatewise.views import screen
+
+
+class ModelTable(pl.Callback):
+    """Shows every layer of the task with its sizes and parameters, when training begins."""
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        screen.show(model_table(pl_module))
+
+
+def model_table(task: nn.Module) -> Table:
+    """The layers of a task; a weight that two of them share is counted once, with the first."""
+    table = Table()
+    for heading in ("part", "layer", "sizes"):
+        table.add_column(heading)
+    table.add_column("parameters", justify="right")
+    counted: set[int] = set()
+    for part, module in task.named_children():
+        if isinstance(module, (SplitScores, Metric)) or (isinstance(module, nn.Dropout) and module.p == 0):
+            continue
+        for index, (kind, sizes, layers) in enumerate(_layers(module)):
+            own = {id(p): p.numel() for layer in layers for p in layer.parameters()}
+            new = sum(count for key, count in own.items() if key not in counted)
+            shown = f"{new:,}" if new or not own else "shared"
+            counted |= own.keys()
+            table.add_row(Text(part if index == 0 else ""), Text(kind), Text(sizes), shown)
+    parameters = list(task.parameters())
+    table.add_section()
+    frozen = sum(p.numel() for p in parameters if not p.requires_grad)
+    total = sum(p.numel() for p in parameters)
+    size = sum(p.numel() * p.element_size() for p in parameters)
+    note = (f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB") + (
+        f", {frozen:,} of them not trained" if frozen else ""
+    )
+    table.add_row("all", "", note, f"{total:,}")
+    return table
+
+
+def _layers(module: nn.Module) -> Iterator[tuple[str, str, list[nn.Module]]]:
+    """Kind, sizes and modules of each layer in a part."""
+    if isinstance(module, Recurrent):
+        directions = module.num_directions
+        for layer in range(module.num_layers):
+            inputs = module.input_size if layer == 0 else module.output_size
+            number = f" {layer + 1} of {module.num_layers}" if module.num_layers > 1 else ""
+            both = ", both directions" if directions == 2 else ""
+            ours = list(module.layers[layer * directions : (layer + 1) * directions])
+            outputs = f"{directions} × " if directions == 2 else ""
+            sizes = f"{inputs:,} → {outputs}{module.output_size // directions:,}"
+            yield f"{type(module.cell).__name__}{number}{both}", sizes, ours
+        return
+    yield type(module).__name__, _sizes(module), [module]
+
+
+def _sizes(module: nn.Module) -> str:
+    if isinstance(module, nn.Linear):
+        return f"{module.in_features:,} → {module.out_features:,}"
+    if isinstance(module, nn.Embedding):
+        return f"{module.num_embeddings:,} × {module.embedding_dim:,}"
+    if isinstance(module, nn.Dropout):
+        return f"p = {module.p:g}"
+    return ""
