@@ -242,7 +242,9 @@ def _moments(frames: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
     def unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
         # A power of two: multiplying by it changes no digit.
-        return np.ldexp(1.0, np.clip(np.frexp(np.abs(values).max(axis=0))[1], -1000, 1000))
+        exponents = np.frexp(np.abs(values).max(axis=0))[1]
+        power: NDArray[np.float64] = np.ldexp(1.0, np.clip(exponents, -1000, 1000))
+        return power
 
     scale = unit(frames)
     mean = (frames / scale).mean(axis=0)
@@ -265,7 +267,7 @@ def _apportioned(share: float, counts: NDArray[np.int64], room: NDArray[np.int64
     By largest remainders, as in an election; none is more than its ``room``.
     """
     exact = share * counts
-    given = np.minimum(np.floor(exact + 1e-9).astype(np.int64), room)
+    given: NDArray[np.int64] = np.minimum(np.floor(exact + 1e-9).astype(np.int64), room)
     for index in np.argsort(given - exact, kind="stable").tolist():
         if given.sum() >= round(share * int(counts.sum())):
             break
