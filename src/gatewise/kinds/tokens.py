@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +38,14 @@ class Tokenizer:
     specials: tuple[str, ...] = (UNKNOWN,)
     """Tokens that every vocabulary contains, in the order of their ids."""
 
-    def __init__(
-        self, lowercase: bool = False, normalize: Normalization | None = None, marks: bool = True
-    ) -> None:
+    def __init__(self, lowercase: bool = False, normalize: str | None = None, marks: bool = True) -> None:
         self.lowercase, self.normalize, self.marks = lowercase, normalize, marks
 
     def prepared(self, text: str) -> str:
         """The text in the normal form and the case in which it is split."""
         if self.normalize is not None:
-            text = unicodedata.normalize(self.normalize, text)
+            form = choice("normalize", self.normalize, get_args(Normalization))
+            text = unicodedata.normalize(cast("Normalization", form), text)
         return text.lower() if self.lowercase else text
 
     def tokenize(self, text: str) -> list[str]:
@@ -170,7 +169,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 
 
 def make_tokenizer(
-    name: str, lowercase: bool = False, normalize: Normalization | None = None, marks: bool = True
+    name: str, lowercase: bool = False, normalize: str | None = None, marks: bool = True
 ) -> Tokenizer:
     """The tokenizer with that name; ValueError with the nearest name if there is none."""
     return TOKENIZERS[choice("tokenizer", name, TOKENIZERS)](lowercase, normalize, marks)
