@@ -15,8 +15,8 @@ NUMBERED = 30
 """Most classes whose counts are written into the squares."""
 INCHES = 0.16
 """Least side of a square, so that the names of the classes do not run into each other."""
-DIGIT = 0.06
-"""Width of a digit of size 7 in inches."""
+LETTER = 0.0095
+"""Width in inches of a letter or digit for each point of its size."""
 LONGEST_NAME = 24
 
 
@@ -27,16 +27,16 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
     longest = max(map(len, classes))
     long = longest > 4 or len(classes) > NUMBERED
     size = 8 if len(classes) <= NUMBERED else 6
-    # A picture of its usual size where names and counts fit; else it grows with the number of classes.
+    numbers = 8 if len(classes) <= 12 else 7
     square = INCHES
     if len(classes) <= NUMBERED:
-        square = max(square, 0.05 + DIGIT * len(str(counts.max(initial=0))))
-    side = max(0.0, square * len(classes) - 4.2)
+        square = max(square, 0.06 + LETTER * numbers * len(str(counts.max(initial=0))))
+    # A picture of its usual size where names and counts fit; else it grows with the number of classes.
+    side = max(0.0, square * len(classes) + (LETTER * size * longest if long else 0) - 4.2)
     figure = Figure(figsize=(5.6 + side, 5.2 + side), layout="constrained" if long else None)
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    numbers = 8 if len(classes) <= 12 else 7
     if len(classes) <= NUMBERED:
         for (row, column), count in np.ndenumerate(counts):
             if count:
