@@ -111,7 +111,8 @@ ON_PURPOSE = {
     # Which data it is, and what suits them; the seed and the folders are the run's.
     "data": {
         "files", "file", "dataset", "corpus", "time_column", "test_file", "package",
-        "lookback", "horizon", "season", "lowercase", "min_count", "batch_size", "seed", "folders",
+        "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
+        "folders",
     },
     "logger": {"mode", "project", "group", "entity", "tags"},
 }  # fmt: skip

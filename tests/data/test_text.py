@@ -1,7 +1,10 @@
 """Text: tokens, lanes and the language-model DataModule."""
 
+import dataclasses
+import itertools
 import logging
 import sys
+import unicodedata
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from gatewise.data.text import LanguageText
 from gatewise.data.text.corpora import king_james
 from gatewise.data.text.lanes import Lanes, lanes_for
 from gatewise.kinds.kind import IGNORED
+from gatewise.kinds.reading import facts_from_dict
 from gatewise.kinds.tokens import UNKNOWN, Vocabulary, make_tokenizer
 
 
@@ -47,6 +51,123 @@ WORDS = {
     "unknown": ("the <unk> day", ["the", "<unk>", "day", "<eos>"]),
     "nothing": (" \n ", []),
 }
+
+
+# Words by hand: what stands between spaces, less the punctuation. Each line is <kind>: (text, tokens).
+SCRIPTS = {
+    "Hindi": ("हिन्दी में १२.५ है।", ["हिन्दी", "में", "१२.५", "है", "।"]),
+    "Tamil": ("தமிழ் மொழி!", ["தமிழ்", "மொழி", "!"]),
+    "Bengali": ("বাংলা ভাষা", ["বাংলা", "ভাষা"]),
+    "Malayalam with a joiner at the end": ("ന്\u200d മലയാളം", ["ന്\u200d", "മലയാളം"]),
+    "Thai has no spaces in a sentence": ("ภาษาไทย ไม่มี", ["ภาษาไทย", "ไม่มี"]),
+    "Khmer with zero-width spaces": ("ភាសា\u200bខ្មែរ", ["ភាសា", "ខ្មែរ"]),
+    "Arabic with harakat": ("بِسْمِ اللّٰهِ،", ["بِسْمِ", "اللّٰهِ", "،"]),
+    "Persian with a non-joiner": ("می\u200cخواهم.", ["می\u200cخواهم", "."]),
+    "Hebrew with niqqud": ("שָׁלוֹם צה״ל", ["שָׁלוֹם", "צה״ל"]),
+    "Vietnamese in pieces": ("tie\u0302\u0301ng Vie\u0323\u0302t", ["tie\u0302\u0301ng", "Vie\u0323\u0302t"]),
+    "Korean": ("한국어 단어", ["한국어", "단어"]),
+    "Korean in pieces": (
+        "\u1112\u1161\u11ab \u1100\u116e\u11a8",
+        ["\u1112\u1161\u11ab", "\u1100\u116e\u11a8"],
+    ),
+    "hyphen and apostrophe beside marks": ("क्ष-त्र e\u0301’te\u0301", ["क्ष-त्र", "e\u0301’te\u0301"]),
+    "family": ("👩\u200d👩\u200d👧 ok", ["👩\u200d👩\u200d👧", "ok"]),
+    "skin tone, heart, keycap": ("👍🏽👍❤\ufe0f 1\ufe0f\u20e3", ["👍🏽", "👍", "❤\ufe0f", "1\ufe0f\u20e3"]),
+    "flags": ("🇩🇪🇫🇷!", ["🇩🇪", "🇫🇷", "!"]),
+    "rainbow": ("🏳\ufe0f\u200d🌈", ["🏳\ufe0f\u200d🌈"]),
+    "soft hyphen": ("fil\u00adter\u00ad.", ["fil\u00adter", "\u00ad", "."]),
+    "a sign with a mark": ("≠ =\u0338", ["≠", "=\u0338"]),
+    "a mark alone": ("\u0301 a", ["\u0301", "a"]),
+}
+
+
+@pytest.mark.parametrize(("text", "tokens"), SCRIPTS.values(), ids=SCRIPTS)
+def test_marks_and_joiners_belong_to_their_words(text, tokens):
+    assert make_tokenizer("word").tokenize(text) == [*tokens, "<eos>"]
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF), max_size=60))
+def test_latin_letters_are_split_as_before(text):
+    text = text.replace("\u00ad", "")  # the one invisible sign among them that may be inside a word
+    before = make_tokenizer("word", marks=False).tokenize(text)
+    assert make_tokenizer("word").tokenize(text) == before
+
+
+@given(st.text(max_size=60))
+def test_only_white_space_is_lost(text):
+    tokens = make_tokenizer("word").tokenize(text)
+    kept = "".join(token for token in tokens if token != "<eos>")
+    assert kept == "".join(c for c in text.replace("<eos>", "") if not c.isspace() and c != "\u200b")
+    # A mark never begins a token if there is something to combine with.
+    for before, token in itertools.pairwise(tokens):
+        starts_with_mark = unicodedata.category(token[0]).startswith("M")
+        assert not starts_with_mark or before == "<eos>" or f"{before}{token}" not in text
+
+
+def test_king_james_has_the_words_of_before():
+    text = king_james()
+    tokens = make_tokenizer("word", normalize="NFC").tokenize(text)
+    assert tokens == make_tokenizer("word", marks=False).tokenize(text)
+
+
+def test_normal_forms_and_case(tmp_path):
+    text = "E\u0301t\u00e9 ﬁn"
+    assert make_tokenizer("word", normalize="NFC").tokenize(text) == ["\u00c9t\u00e9", "ﬁn", "<eos>"]
+    assert make_tokenizer("word", True, "NFKC").tokenize(text) == ["\u00e9t\u00e9", "fin", "<eos>"]
+    assert make_tokenizer("char").tokenize("E\u0301") == ["E", "\u0301"]
+    (tmp_path / "a.txt").write_text(f"{text}\n" * 100)
+    settings = {"files": ["a.txt"], "folders": [tmp_path], "batch_size": 2, "lowercase": None}
+    for tokenizer, lower in {"word": True, "whitespace": True, "char": False}.items():
+        module = LanguageText(**settings, tokenizer=tokenizer, normalize="NFC")
+        module.setup()
+        assert (module.facts.lowercase, module.facts.normalize) == (lower, "NFC")
+        # The facts say how a prediction reads its input.
+        read = LanguageText.read_input("E\u0301t\u00e9", facts_from_dict(module.facts.to_dict())).batch
+        assert 0 not in read.tokens[0].tolist()
+    with pytest.raises(ValueError, match="normalize='NFX' is unknown"):
+        make_tokenizer("word", normalize="NFX").tokenize("a")
+
+
+def test_facts_of_before_read_as_they_did():
+    values = {"kind": "text", "vocabulary": ["<unk>", "<eos>", "ह", "न", "द"], "counts": [0, 1, 1, 1, 1]}
+    facts = facts_from_dict({**values, "tokenizer": "word", "lowercase": False})
+    assert (facts.normalize, facts.marks) == (None, False)
+    assert facts.tokenized("हिन्दी")[0] == "ह"
+    today = dataclasses.replace(facts, marks=True)
+    assert today.tokenized("हिन्दी") == ["हिन्दी", "<eos>"]
+    assert today.agrees_with(facts)
+    assert not dataclasses.replace(today, counts=(0, 1, 1, 1, 2)).agrees_with(facts)
+    with pytest.raises(ValueError, match="text facts lack counts, tokenizer"):
+        facts_from_dict({name: values[name] for name in ("kind", "vocabulary")} | {"lowercase": False})
+
+
+def test_limits_that_do_nothing_are_said(tmp_path):
+    (tmp_path / "a.txt").write_text("a b c\n" * 40)
+    settings = {"files": ["a.txt"], "folders": [tmp_path], "validation_fraction": 0.1, "test_fraction": 0.1}
+    module = LanguageText(**settings, batch_size=20, max_tokens=1000)
+    module.setup()
+    described = module.describe()
+    assert described["training tokens"] == 132  # 33 of the 40 lines: the cut is after a line
+    assert "1,000 is more than the text has" in described["max_tokens"]
+    assert "35 steps are more than the 7 of a lane" in described["window"]
+    module = LanguageText(**settings, batch_size=2, max_tokens=100, window=10)
+    module.setup()
+    assert {"max_tokens", "window"}.isdisjoint(module.describe())
+    with pytest.raises(ValueError, match=r"has 10 token\(s\) \(data.max_tokens=10\), but data.batch_size=20"):
+        LanguageText(**settings, batch_size=20, max_tokens=10).setup()
+    with pytest.raises(ValueError, match=r"none of the 132 training tokens comes 100 times or more"):
+        LanguageText(**settings, batch_size=2, min_count=100).setup()
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0.2, 0.2), (0.1, 0.3), (0.05, 0.05), (0.4, 0.5)])
+def test_shares_of_a_text_are_of_the_whole(validation, test, tmp_path):
+    (tmp_path / "a.txt").write_text("abcdefghi\n" * 1000)
+    module = LanguageText(
+        files=["a.txt"], folders=[tmp_path], validation_fraction=validation, test_fraction=test, batch_size=2
+    )
+    module.setup()
+    sizes = [len(ids) / 2000 for ids in (module.train_ids, module.validation_ids, module.test_ids)]
+    assert sizes == pytest.approx([1 - validation - test, validation, test], abs=0.0011)
 
 
 @pytest.mark.parametrize(("text", "tokens"), WORDS.values(), ids=WORDS)

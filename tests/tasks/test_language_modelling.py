@@ -1,5 +1,7 @@
 """Language modelling: the carried state, perplexity and the unigram, against one pass over whole lanes."""
 
+import dataclasses
+import math
 from functools import partial
 
 import numpy as np
@@ -20,11 +22,11 @@ N_TOKENS = len(FACTS.vocabulary)
 CELLS = [LSTM(), GRU(), RNN()]
 
 
-def make_task(cell=None, hidden_size=6, lr=0.0, model=None, num_layers=1, **settings):
+def make_task(cell=None, hidden_size=6, lr=0.0, model=None, num_layers=1, facts=FACTS, **settings):
     torch.manual_seed(0)
     model = model or partial(Recurrent, hidden_size=hidden_size, num_layers=num_layers, cell=cell)
     settings = {"embedding_size": 4, **settings}
-    task = LanguageModelling(model=model, facts=FACTS, optimizer=partial(torch.optim.SGD, lr=lr), **settings)
+    task = LanguageModelling(model=model, facts=facts, optimizer=partial(torch.optim.SGD, lr=lr), **settings)
     with torch.no_grad():  # its small start would hide what a state carries
         task.embedding.weight.normal_()
     return task
@@ -306,3 +308,53 @@ def test_dropout_stands_on_embeddings_and_outputs():
         for name, values in seen.items():
             share = float((values == 0).float().mean())
             assert abs(share - (0.5 if training else 0)) < 0.12, (name, training)
+
+
+DRAWS = 4000
+
+
+@pytest.mark.parametrize(
+    ("temperature", "draw_from"), [(0.5, None), (1.0, None), (2.0, 3), (1.0, 1), (1e-300, None)]
+)
+def test_tokens_are_drawn_as_the_temperature_says(temperature, draw_from):
+    task = make_task(temperature=temperature, draw_from=draw_from)
+    probabilities = torch.tensor([[0.1, 0.4, 0.05, 0.25, 0.2]])
+    generator = torch.Generator().manual_seed(0)
+    drawn = [int(task.chosen(probabilities, generator)) for _ in range(DRAWS)]
+    # By numpy, in logarithms: p to the power of 1 / temperature, of the largest alone, made to add up to 1.
+    kept = np.argsort(-probabilities.numpy()[0])[: draw_from or 5]
+    powers = np.zeros(5)
+    with np.errstate(over="ignore"):
+        powers[kept] = np.exp((np.log(probabilities.numpy()[0][kept]) - np.log(0.4)) / temperature)
+    expected = powers / powers.sum()
+    shares = np.bincount(drawn, minlength=5) / DRAWS
+    # Five standard deviations.
+    assert (np.abs(shares - expected) <= 5 * np.sqrt(expected * (1 - expected) / DRAWS)).all()
+    again = torch.Generator().manual_seed(0)
+    assert [int(task.chosen(probabilities, again)) for _ in range(50)] == drawn[:50]
+
+
+@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf"), "warm", True])
+def test_temperatures_that_are_none(temperature):
+    with pytest.raises(ValueError, match="temperature"):
+        make_task(temperature=temperature)
+
+
+def test_nothing_is_drawn_from_what_is_no_probability():
+    task = make_task(temperature=1.0)
+    with pytest.raises(ValueError, match="not numbers"):
+        task.chosen(torch.tensor([[0.5, float("nan")]]), torch.Generator())
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word"])
+def test_bits_per_character_are_the_loss_over_ln_2(tokenizer, trainer, loader):
+    task = make_task(facts=dataclasses.replace(FACTS, tokenizer=tokenizer))
+    run = trainer()
+    run.test(task, loader(make_lanes()), verbose=False)
+    values = {name: float(value) for name, value in run.callback_metrics.items()}
+    assert ("test/bits_per_character" in values) == (tokenizer == "char")
+    if tokenizer == "char":
+        assert values["test/bits_per_character"] == pytest.approx(
+            math.log2(values["test/perplexity"]), rel=1e-5
+        )
+        assert "bits" in task.meanings()["bits_per_character"]

@@ -175,6 +175,34 @@ def test_confusion_matrix_shows_every_count_where_it_belongs(tmp_path, figures, 
     assert size(tmp_path / "c.png") == (672, 624)  # 5.6 × 5.2 inches at 120 dots
 
 
+@pytest.mark.parametrize(
+    ("n", "long"),
+    [(2, True), (9, False), (12, True), (13, False), (31, True)]
+    + [pytest.param(n, long, marks=pytest.mark.slow) for n in (30, 100) for long in (False, True)],
+)
+def test_nothing_of_a_confusion_matrix_overlaps(n, long, tmp_path, figures):
+    classes = [f"{'a class of a long name ' * long}{i}" for i in range(n)]
+    counts = np.random.default_rng(0).integers(0, 9999, (n, n))
+    confusion_matrix.draw({"counts": counts, "classes": classes}, tmp_path / "c.png", "mine")
+    (axes,) = figures[0].axes
+    renderer = figures[0].canvas.get_renderer()
+    # Measured in the finished picture: each text is inside its row, its column and the picture.
+    square = axes.transData.transform([[0, 0], [1, 1]])
+    width, height = np.abs(square[1] - square[0])
+    for text in axes.texts:
+        box = text.get_window_extent(renderer)
+        assert box.width <= width
+        assert box.height <= height
+    for label in axes.get_yticklabels():
+        box = label.get_window_extent(renderer)
+        assert box.height <= 1.2 * height
+        assert box.x0 >= 0
+    for label in axes.get_xticklabels():
+        box = label.get_window_extent(renderer)
+        assert box.width <= (1.2 if long or n > 30 else 1) * width
+        assert box.y0 >= 0
+
+
 @pytest.mark.parametrize(("n", "numbers"), [(1, 1), (30, 30), (31, 0)])
 def test_numbers_of_a_confusion_matrix_where_they_fit(n, numbers, tmp_path, figures, size):
     classes = [str(i) for i in range(n)]

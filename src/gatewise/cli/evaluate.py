@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def main(config: DictConfig) -> dict[str, float]:
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
     trainer.test(task, dataloaders=loader, verbose=False)
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    for name, value in metrics.items():
+        if math.isnan(value):
+            raise ValueError(
+                f"{short(run.folder)}: {name} is {value}: nothing in the {config.split} split counts"
+            )
     Console(soft_wrap=True).print(f"{short(run.folder)}  checkpoint {config.checkpoint}", markup=False)
     print_results(metrics, config.split, task.meanings())
     if output is not None:

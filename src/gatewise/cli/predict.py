@@ -33,8 +33,9 @@ def main(config: DictConfig) -> pd.DataFrame:
         data = class_of(trained.data, "data")
         assert issubclass(data, SequenceDataModule)
         answer = task.answer(data.read_input(given, run.facts()))
+    answer.check_finite()
     print_answer(answer)
     if output is not None:
-        write_text(output, answer.table.to_csv(index=False, lineterminator="\n"))
+        write_text(output, answer.to_csv())
         Console(soft_wrap=True).print(f"written to {output}", markup=False)
     return answer.table

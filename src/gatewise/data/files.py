@@ -76,7 +76,7 @@ def installed_file(
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with ``\\n`` line ends and without a byte-order mark.
 
-    Raises ValueError naming the file, line and byte offset of bytes that are not UTF-8.
+    Raises ValueError naming the file, line and byte offset of bytes that are not UTF-8, or of a NUL.
     """
     try:
         data = path.read_bytes()
@@ -86,10 +86,16 @@ def read_text(path: Path) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        utf16 = " (this looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         raise ValueError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8: "
+            f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8{utf16}: "
             f"save the file with UTF-8 encoding"
         ) from error
+    if (nul := data.find(b"\0")) >= 0:
+        line = data.count(b"\n", 0, nul) + 1
+        raise ValueError(
+            f"{path}:{line}: a NUL byte at offset {nul}, which no text has: save the file as UTF-8 text"
+        )
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

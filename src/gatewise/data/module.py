@@ -141,7 +141,7 @@ class EpochBatches(Sampler[list[int]]):
     The order depends only on (seed, epoch), so a resumed epoch sees the same batches as an uninterrupted one.
     ``batch_size`` counts the examples of one step over all processes. A shuffled (training) batch with fewer
     examples than processes is filled up, so that every process has work in each step; unshuffled, every
-    example comes exactly once. Raises ValueError if the processes are too many for that.
+    example comes exactly once. Raises ValueError if there is no example, or too few for the processes.
     """
 
     def __init__(
@@ -159,6 +159,8 @@ class EpochBatches(Sampler[list[int]]):
                 f"data.batch_size={batch_size} is shared by {world_size} processes: "
                 f"make it at least {world_size}"
             )
+        if size < 1:
+            raise ValueError("no example is in it: give more data, or make its share larger")
         if not shuffle and size < world_size:
             # A process without an example would skip the all-reduce, and the others would wait for it.
             raise ValueError(

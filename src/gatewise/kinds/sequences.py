@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from gatewise.kinds.kind import Facts
@@ -25,6 +25,16 @@ class FeatureFacts(Facts):
     mean: tuple[float, ...]
     """Mean of each feature over the training frames; inputs are scaled to (x - mean) / std."""
     std: tuple[float, ...]
+
+    def agrees_with(self, earlier: Facts) -> bool:
+        """Whether they are equal but for the rounding of float32, in which means once were computed."""
+        if not isinstance(earlier, FeatureFacts) or len(earlier.mean) != len(self.mean):
+            return False
+        scalers = zip(self.mean, earlier.mean, self.std, earlier.std, strict=True)
+        return replace(self, mean=earlier.mean, std=earlier.std) == earlier and all(
+            max(abs(mean - other_mean), abs(std - other_std)) <= 1e-6 * abs(mean) + 1e-5 * std
+            for mean, other_mean, std, other_std in scalers
+        )
 
 
 class SequenceBatch(NamedTuple):

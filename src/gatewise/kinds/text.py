@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.kinds.kind import Facts
-from gatewise.kinds.tokens import Vocabulary, make_tokenizer
+from gatewise.kinds.tokens import Tokenizer, Vocabulary, make_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,18 @@ class TextFacts(Facts):
     tokenizer: str
     """``word``, ``char`` or ``whitespace``."""
     lowercase: bool
+    normalize: str | None = None
+    """The Unicode normal form of every token; None where the text was left as it is."""
+    marks: bool = False
+    """Whether combining marks belong to words; runs of earlier versions cut words at them."""
+
+    def agrees_with(self, earlier: Facts) -> bool:
+        """Whether they are equal, or would be if combining marks had been cut off here too."""
+        return isinstance(earlier, TextFacts) and replace(self, marks=earlier.marks) == earlier
+
+    def make_tokenizer(self) -> Tokenizer:
+        """What splits a text as the training text was split."""
+        return make_tokenizer(self.tokenizer, self.lowercase, self.normalize, self.marks)
 
     def encoded(self, tokens: Sequence[str]) -> NDArray[np.int64]:
         """Ids [N] int64 of N tokens; 0 for tokens outside the vocabulary."""
@@ -37,12 +49,12 @@ class TextFacts(Facts):
 
     def tokenized(self, text: str) -> list[str]:
         """The tokens of a text, split in the same way as the training text."""
-        return make_tokenizer(self.tokenizer, self.lowercase).tokenize(text)
+        return self.make_tokenizer().tokenize(text)
 
     def decoded(self, ids: Sequence[int]) -> str:
         """Readable text of token ids."""
         tokens = Vocabulary(self.vocabulary, self.counts).decode(ids)
-        return make_tokenizer(self.tokenizer, self.lowercase).detokenize(tokens)
+        return self.make_tokenizer().detokenize(tokens)
 
 
 class TextBatch(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 
@@ -20,3 +21,21 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
+    more: pd.DataFrame | None = None
+    """Rows that go to the file only, below those of the table."""
+
+    def to_csv(self) -> str:
+        """The table and what goes to the file only, as CSV."""
+        whole = self.table if self.more is None else pd.concat([self.table, self.more])
+        return whole.to_csv(index=False, lineterminator="\n")
+
+    def check_finite(self) -> None:
+        """Raise ValueError, naming the column, where the model has predicted something that is no number."""
+        for name in self.table.select_dtypes("number"):
+            values = self.table[name].to_numpy(dtype=float)
+            if not np.isfinite(values).all():
+                row = int(np.flatnonzero(~np.isfinite(values))[0])
+                raise ValueError(
+                    f"{self.title}: the model's {name} of row {row + 1} is {values[row]}: its weights are of "
+                    f"no use, or the input is far from the training data"
+                )

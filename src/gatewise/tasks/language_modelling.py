@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.settings import Count, Positive, Probability, rule
+from gatewise.settings import Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
@@ -40,6 +41,13 @@ def check_tied(tie_weights: bool, embedding_size: int, hidden_size: int) -> None
         )
 
 
+@rule
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError for an infinite temperature."""
+    if temperature == float("inf"):
+        raise ValueError("temperature=inf: give a finite number; 1 draws as often as the model says")
+
+
 class LanguageModelling(Task):
     """Predicts each next token from all tokens before it, with truncated backpropagation through time.
 
@@ -48,12 +56,13 @@ class LanguageModelling(Task):
     layer; ``tie_weights`` shares the embedding's weights with the output layer (Press & Wolf, "Using the
     Output Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
 
-    Its answer to a user's input is the ``top_k`` most probable next tokens and a greedy continuation by
-    ``length`` tokens.
+    Its answer to a user's input is the ``top_k`` most probable next tokens and a continuation by ``length``
+    tokens: the most probable ones, or with a ``temperature`` above 0 drawn with ``seed`` from the softmax of
+    (scores / temperature), among the ``draw_from`` most probable ones.
     """
 
     facts_type = TextFacts
-    answer_settings = ("top_k", "length")
+    answer_settings = ("top_k", "length", "temperature", "draw_from", "seed")
     unigram: Tensor
     """[V] log-probability of each token by its training frequency, with add-one smoothing."""
 
@@ -70,9 +79,13 @@ class LanguageModelling(Task):
         tie_weights: bool = False,
         top_k: Positive = 10,
         length: Count = 10,
+        temperature: NotNegative = 0.0,
+        draw_from: Positive | None = None,
+        seed: Count = 0,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.top_k, self.length = top_k, length
+        self.temperature, self.draw_from, self.seed = temperature, draw_from, seed
         self.encoder = model(input_size=embedding_size, batch_first=True)
         check_direction(self.encoder.bidirectional)
         check_tied(tie_weights, embedding_size, self.encoder.output_size)
@@ -91,7 +104,13 @@ class LanguageModelling(Task):
 
     def metrics(self) -> Mapping[str, Measure]:
         meaning = "equivalent number of equally likely next tokens; lower is better"
-        return {"perplexity": Measure(meaning, of_loss=torch.exp)}
+        measures = {"perplexity": Measure(meaning, of_loss=torch.exp)}
+        if self.facts.tokenizer == "char":
+            measures["bits_per_character"] = Measure(
+                "bits to write a character with, the loss / ln 2; lower is better",
+                of_loss=lambda loss: loss / math.log(2),
+            )
+        return measures
 
     def forward(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
@@ -158,20 +177,44 @@ class LanguageModelling(Task):
         return self.next_probabilities(batch.tokens)[0]
 
     def answer(self, given: Input) -> Answer:
-        """The most probable next tokens, and a greedy continuation."""
+        """The most probable next tokens, and a continuation, in a file token by token and as text."""
         tokens: Tensor = given.batch.tokens
         probabilities, state = self.next_probabilities(tokens)
         best = probabilities[0].topk(min(self.top_k, len(self.facts.vocabulary)))
         words = [self.facts.vocabulary[i] for i in best.indices]
-        table = pd.DataFrame({"token": words, "probability": best.values.tolist()})
+        table = pd.DataFrame({"part": "next token", "token": words, "probability": best.values.tolist()})
+        generator = torch.Generator(probabilities.device).manual_seed(self.seed)
+        chosen: list[tuple[str, str, float]] = []
         for _ in range(self.length):
-            following = probabilities.argmax(-1, keepdim=True)
+            following = self.chosen(probabilities, generator)
+            index = int(following)
+            chosen.append(("continuation", self.facts.vocabulary[index], float(probabilities[0, index])))
             tokens = torch.cat([tokens, following], dim=1)
             probabilities, state = self.next_probabilities(following, state)
-        continuation = self.facts.decoded(tokens[0].tolist())[-LONGEST_REMARK:]
+        text = self.facts.decoded(tokens[0].tolist())
+        more = pd.DataFrame([*chosen, ("text", text, None)], columns=list(table.columns))
+        how = "always the most probable"
+        if self.temperature:
+            how = f"drawn with temperature {self.temperature:g} and seed {self.seed}"
         return Answer(
             table,
             "next token, by the softmax over H_t",
             {"probability": "{:.4f}"},
-            remark=f"always the most probable: {continuation}" if self.length else "",
+            file_only=("part",),
+            remark=f"{how}: {text[-LONGEST_REMARK:]}" if self.length else "",
+            more=more if self.length else None,
         )
+
+    def chosen(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:
+        """The token [1, 1] to go on with, for the probabilities [1, V] of the next one."""
+        if not bool(torch.isfinite(probabilities).all()):
+            raise ValueError("the model's probabilities of the next token are not numbers: train it again")
+        if not self.temperature:
+            return probabilities.argmax(-1, keepdim=True)
+        scores = probabilities.double().log()
+        if self.draw_from is not None and self.draw_from < scores.shape[1]:
+            least = scores.topk(self.draw_from).values[:, -1:]
+            scores = scores.masked_fill(scores < least, -torch.inf)
+        # Less the largest, or a temperature near 0 would leave none that is finite.
+        weights = torch.softmax((scores - scores.max()) / self.temperature, -1)
+        return torch.multinomial(weights, 1, generator=generator)

@@ -17,7 +17,7 @@ from gatewise.config.origins import check_origins, not_a_part, targets
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
-from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.runs.checkpoints import read_checkpoint, unusable
 from gatewise.runs.run import Run
 from gatewise.settings import first_line
 from gatewise.tasks import Task
@@ -63,6 +63,12 @@ def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None 
     data: SequenceDataModule = build(config.data, "data")
     data.facts = facts
     data.setup(stage)
+    if not isinstance(data.facts, data.facts_type):
+        raise ValueError(
+            f"data._target_={config.data._target_}: load() has to set self.facts to "
+            f"{data.facts_type.__name__}, but they are "
+            f"{'not set' if data.facts is None else type(data.facts).__name__}"
+        )
     return data
 
 
@@ -123,7 +129,10 @@ def make_task(
 
 
 def load_task(run: Run, kind: str, config: DictConfig) -> Task:
-    """The trained Task of a run, in evaluation mode on the CPU."""
+    """The trained Task of a run, in evaluation mode on the CPU.
+
+    Raises ValueError if its weights do not fit the run's config, or are not finite.
+    """
     task = make_task(config, run.facts(), run.choices(), training=False)
     path = run.checkpoint(kind)
     try:
@@ -133,4 +142,7 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
             f"{path}: its weights are not those of this run's config (another version of Gatewise, or an "
             f"edited config.yaml): {first_line(error)}"
         ) from error
+    for name, weights in task.named_parameters():
+        if not bool(torch.isfinite(weights).all()):
+            raise unusable(path, f"its weights {name} are not all numbers (NaN or infinite)")
     return task.eval()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from gatewise.data.module import SequenceDataModule
 from gatewise.launch.ranks import number_of_processes
 from gatewise.tasks import Task
+from gatewise.training.first_batch import check_first_batches
 from gatewise.training.parts import make_data, make_task
 from gatewise.training.shared_data import shared_data
 from gatewise.views import screen
@@ -28,4 +29,6 @@ def prepare(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = make_data(config) if job is None else shared_data(config, job.folder)
     assert data.facts is not None
-    return data, make_task(config, data.facts, choices)
+    task = make_task(config, data.facts, choices)
+    check_first_batches(data, task)
+    return data, task

@@ -131,7 +131,8 @@ def _resume(
         Console(soft_wrap=True).print(message, highlight=False)
         return best_value(run)
     data, task = prepare(config, run.choices(), job)
-    if (run.folder / "facts.json").is_file() and data.facts != run.facts():
+    assert data.facts is not None
+    if (run.folder / "facts.json").is_file() and not data.facts.agrees_with(run.facts()):
         raise ValueError(
             f"resume={short(run.folder)}: the data is not what it was trained on "
             f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"

@@ -11,7 +11,6 @@ Nothing in a file is executed: numpy's pickled arrays are refused.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +28,9 @@ UNLABELLED = "?"
 
 @dataclass(frozen=True)
 class LabelledSequences:
-    """Feature sequences [T, F] float32; either all have a label or none has."""
+    """Feature sequences [T, F] float64; either all have a label or none has."""
 
-    sequences: list[NDArray[np.float32]]
+    sequences: list[NDArray[np.float64]]
     labels: list[str] | None
     places: list[str]
     """``file:line`` or ``file: sequence i`` of each, for messages."""
@@ -72,7 +71,7 @@ def read_ts(path: Path) -> LabelledSequences:
                 labels.append(_ts_label(label.strip(), classes, place))
             sequences.append(_ts_sequence(features, place))
             places.append(place)
-            _check_feature_size(sequences, header, place)
+            _check_shape(sequences, header, place)
         elif line.lower() == "@data":
             in_data = True
             classes = _ts_classes(header, path)
@@ -109,7 +108,7 @@ def _ts_label(label: str, classes: list[str], place: str) -> str:
     return label
 
 
-def _ts_sequence(text: str, place: str) -> NDArray[np.float32]:
+def _ts_sequence(text: str, place: str) -> NDArray[np.float64]:
     """[T, F] from ``feature 1 values:feature 2 values:...``, values separated by commas."""
     features = text.split(":")
     lengths = [feature.count(",") + 1 for feature in features]
@@ -120,9 +119,9 @@ def _ts_sequence(text: str, place: str) -> NDArray[np.float32]:
         )
     cells = ",".join(features).split(",")
     try:
-        values = _float32(cells)
+        values = np.array(cells, dtype=np.float64)
     except ValueError:
-        values = np.array([], dtype=np.float32)
+        values = np.array([], dtype=np.float64)
     if len(values) == 0 or not np.isfinite(values).all():
         index = next((i for i, cell in enumerate(cells) if not _is_finite(cell)), 0)
         where = f"{place}: value {index % lengths[0] + 1} of feature {index // lengths[0] + 1}"
@@ -136,18 +135,38 @@ def _ts_sequence(text: str, place: str) -> NDArray[np.float32]:
 
 def _is_finite(cell: str) -> bool:
     try:
-        return bool(np.isfinite(_float32([cell])).all())
+        return bool(np.isfinite(np.array([cell], dtype=np.float64)).all())
     except ValueError:
         return False
 
 
-def _check_feature_size(sequences: list[NDArray[np.float32]], header: dict[str, str], place: str) -> None:
-    size = sequences[-1].shape[1]
-    declared = header.get("dimensions", header.get("dimension", ""))
-    expected = int(declared) if declared.isdigit() else sequences[0].shape[1]
+def _check_shape(sequences: list[NDArray[np.float64]], header: dict[str, str], place: str) -> None:
+    """Raise ValueError if the last sequence is not as the header, or the first sequence, says."""
+    length, size = sequences[-1].shape
+    declared = header.get("dimensions", header.get("dimension"))
+    one_feature = header.get("univariate", "false").lower() == "true"
+    if declared is not None:
+        expected, source = _ts_number("dimensions", declared, place), "@dimensions says"
+    else:
+        expected = 1 if one_feature else sequences[0].shape[1]
+        source = "@univariate true says" if one_feature else "the first sequence has"
     if size != expected:
-        source = "@dimensions says" if declared.isdigit() else "the first sequence has"
-        raise ValueError(f"{place}: {size} features, but {source} {expected}")
+        raise ValueError(f"{place}: {size} features, but {source} {expected}: correct the header or the line")
+    if header.get("equallength", "false").lower() != "true":
+        return
+    declared = header.get("serieslength")
+    expected = sequences[0].shape[0] if declared is None else _ts_number("seriesLength", declared, place)
+    if length != expected:
+        source = "the first sequence has" if declared is None else "@seriesLength says"
+        raise ValueError(
+            f"{place}: {length} steps, but {source} {expected}: correct the line, or write @equalLength false"
+        )
+
+
+def _ts_number(key: str, value: str, place: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise ValueError(f"{place.rpartition(':')[0]}: @{key} must be a whole number, got {value!r}")
+    return int(value)
 
 
 def read_npz(path: Path) -> LabelledSequences:
@@ -207,31 +226,39 @@ def _load_numpy(path: Path) -> dict[str, NDArray[Any]]:
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header makes numpy raise almost anything
         reason = " ".join(str(error).split())
         if "pickle" in reason.lower():
             reason = "it is not numpy's format or holds pickled objects, which are never loaded"
         raise ValueError(f"{path} cannot be read: {reason}; save plain number arrays with numpy") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{path}: {name} is no array of numpy's: save the file with numpy.savez")
+    return arrays
 
 
-def _floats(array: NDArray[Any], ndim: int, name: str, path: Path) -> NDArray[np.float32]:
+def _floats(array: NDArray[Any], ndim: int, name: str, path: Path) -> NDArray[np.float64]:
+    """The numbers of an array as float64, so that those of a scaler lose nothing."""
     if array.ndim != ndim or array.dtype.kind not in "fiu":
         raise ValueError(
             f"{path}: {name} must have {ndim} axes of numbers, got {list(array.shape)} of {array.dtype}"
         )
-    return _float32(array)
+    with np.errstate(over="ignore"):  # numbers too large for float64 become infinite and are reported
+        return array.astype(np.float64)
 
 
-def _float32(values: NDArray[Any] | list[str]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite and are reported
-        return np.asarray(values).astype(np.float32)
-
-
-def _checked(path: Path, sequences: list[NDArray[np.float32]], labels: list[str] | None) -> LabelledSequences:
-    if not sequences or min(sequence.size for sequence in sequences) == 0:
-        raise ValueError(f"{path} holds no sequence or an empty one")
+def _checked(path: Path, sequences: list[NDArray[np.float64]], labels: list[str] | None) -> LabelledSequences:
+    if not sequences:
+        raise ValueError(f"{path} holds no sequence")
     for index, sequence in enumerate(sequences):
+        if sequence.size == 0:
+            raise ValueError(
+                f"{path}: sequence {index} is empty ({len(sequence)} steps of {sequence.shape[1]} features): "
+                f"drop it"
+            )
         if not np.isfinite(sequence).all():
             step, feature = np.argwhere(~np.isfinite(sequence))[0]
             raise ValueError(

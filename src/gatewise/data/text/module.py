@@ -17,7 +17,14 @@ from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, lanes_for
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN, TokenizerName, Vocabulary, make_tokenizer
+from gatewise.kinds.tokens import (
+    END_OF_LINE,
+    UNKNOWN,
+    Normalization,
+    TokenizerName,
+    Vocabulary,
+    make_tokenizer,
+)
 from gatewise.settings import AtLeast, Count, DataFiles, Fraction, Positive, rule, split_fractions
 
 log = logging.getLogger(__name__)
@@ -56,7 +63,8 @@ class LanguageText(SequenceDataModule):
         train_files, validation_files, test_files: or give each part its own files. ``test_files`` may also go
             with ``corpus`` or ``files``, which are then split into training and validation only.
         tokenizer: ``word``, ``char`` or ``whitespace`` (for text that is tokenised already).
-        lowercase: lower-case the text first.
+        lowercase: lower-case the text first; None does so unless characters are the tokens.
+        normalize: Unicode normal form to bring the text to; None leaves it as it is.
         min_count: tokens that occur less often in training become ``<unk>``.
         max_vocabulary: largest size of the vocabulary, including special tokens; None means no limit.
         max_tokens: use only the first tokens of the training part; None means all.
@@ -80,7 +88,8 @@ class LanguageText(SequenceDataModule):
         validation_fraction: Fraction = 0.05,
         test_fraction: Fraction = 0.05,
         tokenizer: TokenizerName = "word",
-        lowercase: bool = False,
+        lowercase: bool | None = False,
+        normalize: Normalization | None = None,
         min_count: Positive = 1,
         max_vocabulary: Annotated[int, AtLeast(3)] | None = None,
         max_tokens: Annotated[int, AtLeast(2)] | None = None,
@@ -96,16 +105,17 @@ class LanguageText(SequenceDataModule):
         lists |= {"validation_files": validation_files, "test_files": test_files}
         self.files = {name: listed for name, listed in lists.items() if listed is not None}
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
-        self.tokenizer, self.lowercase = tokenizer, lowercase
+        self.tokenizer, self.normalize = tokenizer, normalize
+        self.lowercase = tokenizer != "char" if lowercase is None else lowercase
         self.min_count, self.max_vocabulary, self.max_tokens = min_count, max_vocabulary, max_tokens
         self.window, self.evaluation_lanes = window, evaluation_lanes
 
     def load(self, test_only: bool) -> None:
         facts = self.facts
         tokenizer = (
-            make_tokenizer(self.tokenizer, self.lowercase)
+            make_tokenizer(self.tokenizer, self.lowercase, self.normalize)
             if facts is None
-            else make_tokenizer(facts.tokenizer, facts.lowercase)
+            else facts.make_tokenizer()
         )
         if test_only and facts is not None and "test_files" in self.files:
             tokens = tokenizer.tokenize(self._text("test_files"))
@@ -114,17 +124,32 @@ class LanguageText(SequenceDataModule):
             return
         parts = self._read()
         train, validation, test = (tokenizer.tokenize(part) for part in parts)
+        self.all_tokens = len(train)
         train = train[: self.max_tokens]
         if len(train) <= self.batch_size:
+            limited = f" (data.max_tokens={self.max_tokens})" if len(train) < self.all_tokens else ""
             raise ValueError(
-                f"the training text has {len(train)} token(s), but data.batch_size={self.batch_size} lanes "
-                f"need {self.batch_size + 1} or more: give more text or make data.batch_size smaller"
+                f"the training text has {len(train)} token(s){limited}, but data.batch_size="
+                f"{self.batch_size} lanes need {self.batch_size + 1} or more: give more text or make "
+                f"data.batch_size smaller"
             )
         for part, tokens in (("validation", validation), ("test", test)):
             _check_length(tokens, part)
         if facts is None:
             vocabulary = Vocabulary.build(train, tokenizer.specials, self.min_count, self.max_vocabulary)
-            self.facts = TextFacts(vocabulary.tokens, vocabulary.counts, self.tokenizer, self.lowercase)
+            if len(vocabulary.tokens) == len(tokenizer.specials):
+                raise ValueError(
+                    f"none of the {len(train)} training tokens comes {self.min_count} times or more, so that "
+                    f"all would be {UNKNOWN}: give more text or make data.min_count smaller"
+                )
+            self.facts = TextFacts(
+                vocabulary.tokens,
+                vocabulary.counts,
+                self.tokenizer,
+                self.lowercase,
+                self.normalize,
+                tokenizer.marks,
+            )
         else:
             vocabulary = Vocabulary(facts.vocabulary, facts.counts)
         self.train_ids = torch.from_numpy(vocabulary.encode(train))
@@ -154,11 +179,14 @@ class LanguageText(SequenceDataModule):
         with a line end. Raises ValueError if the text has no token; words outside the vocabulary are logged.
         """
         text = read_text(given) if isinstance(given, Path) else given
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"input={text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
         tokens = facts.tokenized(text.replace("\r\n", "\n"))
         if tokens and tokens[-1] == END_OF_LINE and not text.endswith("\n"):
             del tokens[-1]
         if not tokens:
-            raise ValueError(f"the text {text!r} holds no token: give at least one {facts.tokenizer}")
+            source = given if isinstance(given, Path) else f"the text {text[:60]!r}"
+            raise ValueError(f"{source} holds no token: give at least one {facts.tokenizer}")
         ids = torch.from_numpy(facts.encoded(tokens))
         vocabulary = set(facts.vocabulary)
         unknown = list(dict.fromkeys(token for token in tokens if token not in vocabulary))
@@ -174,14 +202,24 @@ class LanguageText(SequenceDataModule):
             "validation": float((self.validation_ids == 0).float().mean()),
             "test": float((self.test_ids == 0).float().mean()),
         }
-        return {
+        how = [self.facts.tokenizer, "lower case" if self.facts.lowercase else "", self.facts.normalize]
+        rows: dict[str, str | int] = {
             "training tokens": len(self.train_ids),
             "validation tokens": len(self.validation_ids),
             "test tokens": len(self.test_ids),
-            "tokenizer": self.facts.tokenizer + (", lower case" if self.facts.lowercase else ""),
+            "tokenizer": ", ".join(word for word in how if word),
             "vocabulary": len(self.facts.vocabulary),
             "unknown tokens": ", ".join(f"{share:.2%} of {part}" for part, share in unknown.items()),
         }
+        if self.max_tokens is not None and self.max_tokens > self.all_tokens:
+            rows["max_tokens"] = f"{self.max_tokens:,} is more than the text has, so that nothing is cut off"
+        length = -(-(len(self.train_ids) - 1) // self.batch_size)
+        if self.window > length:
+            rows["window"] = (
+                f"{self.window} steps are more than the {length} of a lane, so that an epoch is one step "
+                f"(data.batch_size={self.batch_size})"
+            )
+        return rows
 
     def save_example(self, folder: Path) -> str:
         del folder  # a few words do not need a file
