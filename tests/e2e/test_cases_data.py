@@ -145,11 +145,10 @@ def test_a_model_of_characters(place: Place) -> None:
         ).out
         with (place.folder / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        continuation = [row["token"] for row in rows if row["part"] == "continuation"]
-        assert len(continuation) == 30
-        (text,) = (row["token"] for row in rows if row["part"] == "text")
-        assert text == "Caf\u00e9" + "".join(continuation).replace("<unk>", "\N{REPLACEMENT CHARACTER}")
-        assert [row["part"] for row in rows[:10]] == ["next token"] * 10
+        assert len(rows) == 10
+        (text,) = {row["continuation"] for row in rows}
+        assert len(text) == len("Caf\u00e9") + 30
+        assert text.startswith("Caf\u00e9")
         drawn[name] = text
         assert ("with temperature 1.5 and seed 3" in out) == (name in ("a", "again"))
     assert drawn["a"] == drawn["again"] != drawn["b"]

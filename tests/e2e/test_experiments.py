@@ -28,6 +28,8 @@ class Short(NamedTuple):
     inputs: dict[str, int]
 
 
+NAMES = ("token", "class", "label", "date", "month", "continuation")
+"""Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
 TEXTS = {
     "and it was": 10,
@@ -179,7 +181,7 @@ def test_predict(trained: Trained, tmp_path: Path) -> None:
     for given, rows in trained.inputs(trained.place.folder, trained.run.folder):
         table = predicted(trained.place, "last", given, tmp_path / "answer.csv")
         assert len(table) == rows
-        names = [name for name in table[0] if name not in ("token", "class", "label", "date", "month")]
+        names = [name for name in table[0] if name not in NAMES]
         numbers = np.array([[row[name] for name in names] for row in table], dtype=float)
         assert numbers.size
         assert np.isfinite(numbers).all()

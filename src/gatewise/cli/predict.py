@@ -36,6 +36,6 @@ def main(config: DictConfig) -> pd.DataFrame:
     answer.check_finite()
     print_answer(answer)
     if output is not None:
-        write_text(output, answer.to_csv())
+        write_text(output, answer.table.to_csv(index=False, lineterminator="\n"))
         Console(soft_wrap=True).print(f"written to {output}", markup=False)
     return answer.table

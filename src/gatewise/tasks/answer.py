@@ -21,13 +21,6 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
-    more: pd.DataFrame | None = None
-    """Rows that go to the file only, below those of the table."""
-
-    def to_csv(self) -> str:
-        """The table and what goes to the file only, as CSV."""
-        whole = self.table if self.more is None else pd.concat([self.table, self.more])
-        return whole.to_csv(index=False, lineterminator="\n")
 
     def check_finite(self) -> None:
         """Raise ValueError, naming the column, where the model has predicted something that is no number."""

@@ -177,32 +177,27 @@ class LanguageModelling(Task):
         return self.next_probabilities(batch.tokens)[0]
 
     def answer(self, given: Input) -> Answer:
-        """The most probable next tokens, and a continuation, in a file token by token and as text."""
+        """The most probable next tokens, and a continuation, which a file has beside each of them."""
         tokens: Tensor = given.batch.tokens
         probabilities, state = self.next_probabilities(tokens)
         best = probabilities[0].topk(min(self.top_k, len(self.facts.vocabulary)))
         words = [self.facts.vocabulary[i] for i in best.indices]
-        table = pd.DataFrame({"part": "next token", "token": words, "probability": best.values.tolist()})
         generator = torch.Generator(probabilities.device).manual_seed(self.seed)
-        chosen: list[tuple[str, str, float]] = []
         for _ in range(self.length):
             following = self.chosen(probabilities, generator)
-            index = int(following)
-            chosen.append(("continuation", self.facts.vocabulary[index], float(probabilities[0, index])))
             tokens = torch.cat([tokens, following], dim=1)
             probabilities, state = self.next_probabilities(following, state)
         text = self.facts.decoded(tokens[0].tolist())
-        more = pd.DataFrame([*chosen, ("text", text, None)], columns=list(table.columns))
         how = "always the most probable"
         if self.temperature:
             how = f"drawn with temperature {self.temperature:g} and seed {self.seed}"
+        table = pd.DataFrame({"token": words, "probability": best.values.tolist()})
         return Answer(
-            table,
+            table.assign(continuation=text) if self.length else table,
             "next token, by the softmax over H_t",
             {"probability": "{:.4f}"},
-            file_only=("part",),
+            file_only=("continuation",) if self.length else (),
             remark=f"{how}: {text[-LONGEST_REMARK:]}" if self.length else "",
-            more=more if self.length else None,
         )
 
     def chosen(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:
