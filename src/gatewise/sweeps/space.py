@@ -177,6 +177,8 @@ def _values(key: str, override: Override, searched: bool, say: Callable[[str], N
     if isinstance(value, RangeSweep) and searched and not value.shuffle and key != SEED:
         return _steps(key, value)
     values = list(override.sweep_string_iterator())
+    if isinstance(value, RangeSweep):
+        values = [text for text in values if not _is_stop(float(text), value)]
     if not values:
         raise ValueError(f"{override.input_line}: there is no value to try")
     if key == SEED:
@@ -201,7 +203,7 @@ def _interval(key: str, interval: IntervalSweep) -> Range:
 
 
 def _steps(key: str, steps: RangeSweep) -> Range:
-    numbers = [n if isinstance(n, int) else float(n) for n in steps.range()]
+    numbers = [n if isinstance(n, int) else float(n) for n in steps.range() if not _is_stop(n, steps)]
     if not numbers:
         raise ValueError(f"{key}=range({steps.start}, {steps.stop}): there is no number in it")
     low, high = min(numbers), max(numbers)
@@ -210,6 +212,12 @@ def _steps(key: str, steps: RangeSweep) -> Range:
     if log and step != 1:
         raise ValueError(f"{key}: a range with tag log counts in ones: drop the step {step:g}, or the tag")
     return Range(low, high, step, log)
+
+
+def _is_stop(number: float, steps: RangeSweep) -> bool:
+    """Whether a number of a range is its end, which Hydra leaves in for some sums of binary fractions."""
+    assert steps.stop is not None
+    return abs(float(number) - float(steps.stop)) < 1e-6 * abs(float(steps.step))
 
 
 def _is_log(key: str, tags: set[str], low: float) -> bool:
