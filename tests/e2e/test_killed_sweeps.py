@@ -139,6 +139,7 @@ def test_a_sweep_goes_on_with_the_config_files_that_it_was_started_with(tmp_path
     runs = [json.loads(line).get("user_attrs", {}).get("runs") for line in lines]
     drawn = [index for index, found in enumerate(runs) if found]
     journal.write_bytes(b"".join(lines[: drawn[1] + 1]))
+    (last(place) / "trials.csv").unlink()
     for index in drawn[1:]:
         shutil.rmtree(runs[index][0])
     (place.folder / "conf" / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.SGD\nlr: 5.0\n")

@@ -82,7 +82,8 @@ def test_every_configuration_with_every_seed(place: Place) -> None:
         first, second = float(row["val/loss seed 1"]), float(row["val/loss seed 2"])
         assert float(row["val/loss"]) == pytest.approx((first + second) / 2)
         assert float(row["val/loss standard error"]) == pytest.approx(abs(first - second) / 2)
-    assert "paired t-test over 2 seeds" in result.out
+    assert "Two seeds each: too few to tell configurations apart or to call them tied" in result.out
+    assert {row["p against best"] for row in table(place)} == {""}
 
 
 def test_the_code_is_read_once_and_kept_with_every_training(
@@ -114,14 +115,24 @@ def test_presets_of_grids(place: Place, preset: str) -> None:
 
 
 def test_a_search_for_two_objectives(place: Place) -> None:
-    place.ok("train", "sweep=multi_objective", *TINY[:3], "sweep.trials=3")
+    result = place.ok("train", "sweep=multi_objective", *TINY[:3], "sweep.trials=3")
     rows = table(place)
     points = [(float(row["val/loss"]), float(row["parameters"])) for row in rows]
     runs = [run_of(place, row) for row in table(place, "runs")]
     assert [p for _, p in points] == [run.summary()["parameters"] for run in runs]
     for row, (loss, size) in zip(rows, points, strict=True):
         beaten = any(a <= loss and b <= size and (a, b) != (loss, size) for a, b in points)
-        assert row["rank"] == ("" if beaten else "1")
+        assert (row["rank"], row["front"]) == (("", "no") if beaten else ("1", "yes"))
+    # No point of the front is called the best, and each can be trained again.
+    front = [row["trial"] for row in rows if row["front"] == "yes"]
+    summary = read_json(last(place) / "summary.json")
+    assert "best" not in summary
+    assert [str(c["trial"]) for c in summary["front"]] == front
+    assert "Best run" not in result.out
+    assert [
+        line.split()[1].strip(":") for line in result.out.splitlines() if line.startswith("Trial ")
+    ] == front
+    assert result.out.count("Train it again") == len(front)
     assert (last(place) / "plots" / "front.png").is_file()
 
 
@@ -405,6 +416,7 @@ def test_a_launcher_of_hydras_gets_batches(tmp_path: Path, monkeypatch: pytest.M
         "sweep.trials=3",
         "sweep.lag=2",
         "sweep.sampler.n_startup_trials=1",
+        "optimizer.lr=interval(0.001,0.01)",
     ]
     # One that has no hidden units: it fails, and the others go on.
     argv.append("model.hidden_size=0,8")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gatewise.sweeps.folder import Direction, Plan
-from gatewise.sweeps.ranking import Configuration, compare_with_best, configurations
-from gatewise.sweeps.report import measured
+from gatewise.sweeps.ranking import Configuration, compare_with_best, configurations, ranking
+from gatewise.sweeps.report import measured, verdict
 from gatewise.sweeps.space import Space
 
 
@@ -91,6 +94,63 @@ def test_a_paired_t_test_with_holms_correction() -> None:
 def test_the_same_values_cannot_be_told_apart_and_a_constant_lead_can() -> None:
     found = compared(3, trial(0, 1.0, 2.0, 3.0), trial(1, 1.0, 2.0, 3.0), trial(2, 2.0, 3.0, 4.0))
     assert [c.p for c in found] == [None, 1.0, 0.0]
+
+
+def test_two_seeds_tell_nothing_apart_and_tie_nothing() -> None:
+    # However far apart: with one degree of freedom these would have p = 0.06 and p = 1.
+    found = compared(2, trial(0, 1.0, 2.0), trial(1, 11.0, 12.1), trial(2, 1.0, 2.0))
+    assert [c.p for c in found] == [None] * 3
+    assert not any(c.is_tied for c in found)
+    line = verdict(plan(2), ranking(found))
+    assert line.startswith(
+        "Trials 0, 2 have the same value. Two seeds each: too few to tell configurations apart"
+    )
+
+
+def p_of_three(differences: tuple[float, float, float]) -> float:
+    """Two-sided p of Student's t with two degrees of freedom, whose distribution has a closed form."""
+    t = np.mean(differences) / (np.std(differences, ddof=1) / np.sqrt(3))
+    return float(1 - abs(t) / np.sqrt(2 + t**2))
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.integers(-30, 30).filter(bool)] * 3).filter(lambda d: len(set(d)) > 1 and sum(d) > 0),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_three_seeds_by_the_closed_form_of_the_t_test_and_holm_step_by_step(
+    differences: list[tuple[int, int, int]],
+) -> None:
+    best = (5.0, -3.0, 8.0)
+    others = [tuple(b + d for b, d in zip(best, of, strict=True)) for of in differences]
+    found = compared(3, trial(0, *best), *(trial(1 + i, *of) for i, of in enumerate(others)))
+    raw = [p_of_three(of) for of in differences]  # type: ignore[arg-type]
+    # Holm: the k-th smallest of m is multiplied by m - k + 1, and never smaller than the one before it.
+    expected = [0.0] * len(raw)
+    largest = 0.0
+    for place, index in enumerate(np.argsort(raw, kind="stable")):
+        largest = max(largest, min(1.0, raw[index] * (len(raw) - place)))
+        expected[index] = largest
+    assert [c.p for c in found[1:]] == pytest.approx(expected, abs=1e-9)
+    tied = [str(c.number) for c in ranking(found) if c.p is not None and c.p >= 0.05]
+    line = verdict(plan(3), ranking(found))
+    test = "(paired t-test over 3 seeds, Holm's correction, 5% level)."
+    if tied:
+        assert line == f"Cannot be told apart from trial 0: {', '.join(tied)} {test}"
+    else:
+        assert line == f"Trial 0 is better than every other {test}"
+
+
+def test_what_was_drawn_again_counts_once() -> None:
+    again = trial(3, 1.0, 2.0, 4.5)
+    again.user_attrs["same_as"] = 1
+    found = compared(3, trial(0, 9.0, 8.0, 7.0), trial(1, 1.0, 2.0, 4.5), trial(2, 3.0, 3.0, 3.0), again)
+    without = compared(3, trial(0, 9.0, 8.0, 7.0), trial(1, 1.0, 2.0, 4.5), trial(2, 3.0, 3.0, 3.0))
+    assert [(c.rank, c.p) for c in found[:3]] == [(c.rank, c.p) for c in without]
+    assert (found[3].rank, found[3].p) == (found[1].rank, found[1].p) == (1, None)
+    assert [c.number for c in ranking(found)] == [1, 2, 0]
 
 
 def test_a_configuration_with_a_failed_seed_has_no_rank_but_its_values() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from gatewise.sweeps.space import Range, Space, read_space
@@ -61,6 +63,83 @@ def test_the_command_line_wins_over_the_preset() -> None:
         ["optimizer.lr=3"], {"model": ["lstm", "gru"]}, None
     )
     assert read_space(preset, ["model=rnn,gru"], None, True).swept["model"] == ["rnn", "gru"]
+
+
+PRESET = {"optimizer.lr": "interval(0.1,1)", "model": "lstm,gru"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "searched", "swept", "lines"),
+    [
+        # Ranges take the place of the preset's, single values of one setting only.
+        (["x=1,2"], True, ["x"], 1),
+        (["x=1,2", "optimizer.lr=interval(1,2)"], True, ["x", "optimizer.lr"], 1),
+        (["x=1,2", "optimizer.lr=3", "model=rnn"], True, ["x"], 0),
+        (["optimizer.lr=3"], True, ["model"], 0),
+        (["y=1"], True, ["optimizer.lr", "model"], 0),
+        # What was given as sweep.params was asked for too.
+        (["x=1,2", "+sweep.params.model='lstm,gru'"], True, ["optimizer.lr", "model", "x"], 0),
+        (["sweep.params={}"], True, [], 0),
+        (["sweep.params={}", "x=1,2"], True, ["x"], 0),
+        (["++sweep.params={model: 'lstm,gru'}"], True, ["model"], 0),
+        (["sweep.params={}", "+sweep.params.model='lstm,gru'"], True, ["model"], 0),
+        # Presets of grids are combined.
+        (["x=1,2", "optimizer.lr=1,2"], False, ["optimizer.lr", "model", "x"], 0),
+        (["sweep.params={}", "x=1,2"], False, ["x"], 0),
+    ],
+)
+def test_what_is_searched_beside_a_preset(
+    arguments: list[str], searched: bool, swept: list[str], lines: int
+) -> None:
+    said: list[str] = []
+    assert list(read_space(PRESET, arguments, None, searched, say=said.append).swept) == swept
+    assert len(said) == lines
+
+
+def test_ranges_that_are_left_out_are_named() -> None:
+    said: list[str] = []
+    read_space(PRESET, ["x=1,2", "model=gru"], None, True, say=said.append)
+    assert said == [
+        "Searched: x, as given; the ranges of the preset (optimizer.lr) are left out: to search those too, "
+        "give them as well"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "values", "count"),
+    [
+        ("x=0.01,1e-2,0.010,+0.01", ["0.01"], 1),
+        ("x=lstm,'lstm',gru", ["lstm", "gru"], 2),
+        ("x=[1,2],[1, 2],[2,1]", ["[1,2]", "[2,1]"], 2),
+        ("x={a:1,b:2},{a:1,b:2}", ["{a:1,b:2}"], 1),
+        ("x=true,True,1", ["True", "1"], 2),
+        ("x=null,none,NULL", ["null", "none"], 2),
+        # A whole number and a share may mean something else, as in trainer.limit_train_batches.
+        ("x=1,1.0", ["1", "1.0"], 2),
+        ("x=range(1,4)", Range(1, 3, 1), 3),
+        ("x=range(0.0,1.1,0.1)", Range(0.0, 1.0, 0.1), 11),
+        ("x=int(interval(4,8))", Range(4, 8, 1), 5),
+        ("x=interval(0,1)", Range(0.0, 1.0), math.inf),
+    ],
+)
+def test_values_that_mean_the_same_are_one(written: str, values: object, count: float) -> None:
+    found = space(written)
+    assert found.swept["x"] == values
+    assert found.count() == count
+
+
+def test_a_range_of_a_grid_has_no_stop_either() -> None:
+    assert space("x=range(0.0,0.7,0.1)", searched=False).swept["x"] == [
+        *("0.0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6"),
+    ]
+
+
+def test_points_that_are_the_same() -> None:
+    steps = Space([], {"x": Range(0.0, 1.0, 0.1), "y": ["0.01", "1"], "z": Range(0.0, 1.0)}, None)
+    assert steps.point({"x": 0.1 + 0.2, "y": "1e-2", "z": 0.5}) == steps.point(
+        {"x": 0.3, "y": "0.01", "z": 0.5}
+    )
+    assert steps.point({"x": 0.3, "y": "1", "z": 0.5}) != steps.point({"x": 0.3, "y": "1", "z": 0.50001})
 
 
 def test_the_settings_of_the_sweep_are_not_those_of_its_trainings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,8 +80,7 @@ class Sweep:
         ``sweeps_dir/last`` points to it from now on.
         """
         sweep = cls(new_folder(sweeps_dir, plan.name))
-        sweep.output.mkdir()
-        sweep.plots.mkdir()
+        sweep.make_folders()
         copy_configs(config, sweep.configs)
         sweep.save_plan(plan)
         point_last_to(sweep.folder, sweeps_dir)
@@ -132,6 +132,16 @@ class Sweep:
         _cut_unfinished_line(self.journal)
         return self._open_journal()
 
+    def make_folders(self) -> None:
+        """What trainings and pictures are written to, should it have been removed."""
+        self.output.mkdir(exist_ok=True)
+        self.plots.mkdir(exist_ok=True)
+
+    def set_journal_aside(self) -> None:
+        """Rename a journal that cannot be read, so that a new one can be begun; hold the lock."""
+        if self.journal.is_file() and self.journal.stat().st_size:
+            self.journal.replace(free_name(self.journal.with_name(f"{self.journal.name}.damaged")))
+
     def _open_journal(self) -> JournalStorage:
         return JournalStorage(JournalFileBackend(str(self.journal), _Unlocked(str(self.journal))))
 
@@ -144,6 +154,12 @@ class _Unlocked(JournalFileOpenLock):
 
     def release(self) -> None:
         pass
+
+
+def free_name(path: Path) -> Path:
+    """``path``, with a number where there is such a file already."""
+    others = (path.with_name(f"{path.name}.{number}") for number in itertools.count(2))
+    return path if not path.exists() else next(other for other in others if not other.exists())
 
 
 def _cut_unfinished_line(path: Path) -> None:

@@ -70,6 +70,8 @@ class Outcome:
     seconds: float | None = None
     monitor: str | None = None
     """Name of the monitored metric."""
+    best_epoch: int | None = None
+    """The epoch that ``values`` are of, counted from 1."""
 
 
 def job_setting(folder: Path, trial: int, run: Path, prune: bool) -> str:
@@ -124,8 +126,11 @@ def _measured(run: Run, state: str, objectives: Sequence[str] | None) -> Outcome
         values.append(float(metrics[name]))
     curve = tuple((int(row["epoch"]), row[monitor]) for row in rows if monitor in row)
     if not all(math.isfinite(value) for value in values):
-        return Outcome(FAILED, f"{monitor} is {values[0]}", curve=curve)
-    return Outcome(state, run.reason(), tuple(values), curve, summary.get("wall_seconds"), monitor)
+        named = zip(objectives or [monitor], values, strict=True)
+        wrong = ", ".join(f"{name} is {value}" for name, value in named if not math.isfinite(value))
+        return Outcome(FAILED, wrong, curve=curve)
+    seconds = summary.get("wall_seconds")
+    return Outcome(state, run.reason(), tuple(values), curve, seconds, monitor, int(best["epoch"]) + 1)
 
 
 def _empty_gpu_cache() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 from optuna.trial import FrozenTrial
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,8 +22,9 @@ from rich.text import Text
 
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, Job, Outcome
+from gatewise.sweeps.labels import value_text
 from gatewise.sweeps.ranking import Configuration, configurations
-from gatewise.sweeps.report import measured, setting_text
+from gatewise.sweeps.report import counted, measured
 from gatewise.views.places import program, short
 
 
@@ -31,9 +37,8 @@ class Overview:
         self._console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
         self._live: Live | None = None
         self._results: list[Configuration] = []
-        self._seconds: list[float] = []
         self._started = time.monotonic()
-        self._jobs_before = 0
+        self._left_to_do = 0
         self._jobs = 0
 
     def __enter__(self) -> Overview:
@@ -57,10 +62,10 @@ class Overview:
         """Say what is about to run, given the trials of before."""
         self._results = configurations(trials, self._plan)
         ended = sum(c.state != "running" for c in self._results)
-        self._jobs = self._jobs_before = ended * len(self._plan.seeds)
+        self._left_to_do = (self._plan.trials - ended) * len(self._plan.seeds)
         seeds = f" × {len(self._plan.seeds)} seeds" if len(self._plan.seeds) > 1 else ""
         again = f", {ended} of them ended before" if ended else ""
-        count = f"{self._plan.trials} trial{'s' if self._plan.trials > 1 else ''}"
+        count = counted(self._plan.trials, "trial")
         of = f" of {', '.join(self._plan.space.swept)}" if self._plan.space.swept else ""
         self._console.print(
             f"[bold]Sweep[/] {escape(short(self._sweep.folder))}: {count}{seeds}{escape(of)}{again}"
@@ -69,6 +74,7 @@ class Overview:
     def job_ended(self, job: Job, outcome: Outcome) -> None:
         """Take note of a training, and say on stderr why it failed."""
         self._jobs += 1
+        self._left_to_do -= 1
         if outcome.state == FAILED:
             varied = [text for text in job.overrides if text not in self._plan.space.fixed][:-1]
             line = f"gatewise: error: trial {job.trial} ({', '.join(varied)}): {outcome.reason}"
@@ -80,23 +86,29 @@ class Overview:
     def trial_ended(self, number: int, results: list[Configuration]) -> None:
         """Take note of a trial, and where there is no terminal print its line."""
         self._results = results
+        c = results[number]
+        if c.same_as is not None:
+            self._left_to_do -= len(self._plan.seeds)
         if self._live is not None:
             return
-        c = results[number]
         value = ", ".join(filter(None, (measured(c, i) for i in range(len(self._plan.directions)))))
-        params = "  ".join(f"{key}={setting_text(value)}" for key, value in c.params.items())
-        line = f"trial {c.number}  {params}  {c.state}  {value}  [{self._progress()}]"
+        params = "  ".join(f"{key}={value_text(value)}" for key, value in c.params.items())
+        again = "" if c.same_as is None else f"  as trial {c.same_as}, not trained again"
+        line = f"trial {c.number}  {params}  {c.state}  {value}{again}  [{self._progress()}]"
+        self._console.print(escape(line))
+
+    def say(self, line: str) -> None:
+        """Print a line above those that stay."""
         self._console.print(escape(line))
 
     def interrupted(self) -> None:
         """Say how to go on."""
         if self._live is not None:
             self._live.stop()
-        again = f"{program()} train sweep.resume={short(self._sweep.folder)}"
+        again = f"{program()} train {_resume(short(self._sweep.folder))}"
         self._console.print(f"Interrupted. Go on with: {escape(again)}")
 
     def _progress(self) -> str:
-        count = len(self._plan.seeds) * self._plan.trials
         ended = sum(c.state != "running" for c in self._results)
         parts = [f"{ended} of {self._plan.trials} ended"]
         parts += [
@@ -104,9 +116,8 @@ class Overview:
             for state in ("failed", "pruned")
             if (n := sum(c.state == state for c in self._results))
         ]
-        here = self._jobs - self._jobs_before
-        if here and ended < self._plan.trials:
-            left = (time.monotonic() - self._started) / here * (count - self._jobs)
+        if self._jobs and ended < self._plan.trials:
+            left = (time.monotonic() - self._started) / self._jobs * self._left_to_do
             parts.append(f"about {_duration(max(left, 0))} left")
         return ", ".join(parts)
 
@@ -114,12 +125,24 @@ class Overview:
         ended = sum(c.state != "running" for c in self._results)
         grid = Table.grid(padding=(0, 2))
         grid.add_row(ProgressBar(self._plan.trials, ended, width=30), Text(self._progress()))
-        best = min((c for c in self._results if c.rank == 1), key=lambda c: c.number, default=None)
-        if best is None:
+        front = [c for c in self._results if c.rank == 1 and c.same_as is None]
+        if not front:
             return grid
+        if len(self._plan.directions) > 1:
+            numbers = ", ".join(str(c.number) for c in front)
+            return Group(grid, Text(f"front so far: {counted(len(front), 'trial')} ({numbers})"))
+        best = front[0]
         values = ", ".join(measured(best, i) for i in range(len(self._plan.directions)))
-        params = "  ".join(f"{key}={setting_text(value)}" for key, value in best.params.items())
+        params = "  ".join(f"{key}={value_text(value)}" for key, value in best.params.items())
         return Group(grid, Text(f"best so far: {values}  (trial {best.number}: {params})"))
+
+
+def _resume(folder: str) -> str:
+    """The setting that goes on with a sweep, as Hydra and the shell take it."""
+    with contextlib.suppress(HydraException):
+        if OverridesParser.create().parse_override(f"sweep.resume={folder}").value() == folder:
+            return shlex.quote(f"sweep.resume={folder}")
+    return shlex.quote(f"sweep.resume={QuotedString(folder, Quote.single).with_quotes()}")
 
 
 def _duration(seconds: float) -> str:

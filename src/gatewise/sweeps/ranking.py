@@ -14,6 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from gatewise.sweeps.folder import Plan
 from gatewise.sweeps.jobs import DONE
 
+FEWEST_SEEDS = 3
+"""Of two values a t-test has one degree of freedom: it calls different what differs 13 standard errors."""
+
 LEVEL = 0.05
 """Chance of calling equal configurations different, over all comparisons of a sweep."""
 
@@ -32,6 +35,8 @@ class Configuration:
     """1 is the best; for several objectives 1 is every one that none beats in all of them."""
     p: float | None = None
     """Of the paired t-test against the best one, Holm's correction applied; None where there is none."""
+    same_as: int | None = None
+    """The earlier trial whose configuration this one drew again; it was not trained again."""
 
     def values(self, objective: int = 0) -> list[float | None]:
         """An objective of each seed; None where its training did not end."""
@@ -68,7 +73,10 @@ STATES = {
 
 
 def configurations(trials: Sequence[FrozenTrial], plan: Plan) -> list[Configuration]:
-    """Every trial as a configuration, by number, those with all seeds done ranked."""
+    """Every trial as a configuration, by number, those with all seeds done ranked.
+
+    One that was drawn again counts once; its later trials have its rank.
+    """
     results = [
         Configuration(
             trial.number,
@@ -76,10 +84,11 @@ def configurations(trials: Sequence[FrozenTrial], plan: Plan) -> list[Configurat
             STATES[trial.state],
             list(trial.user_attrs["runs"]),
             list(trial.user_attrs.get("outcomes", ())) if trial.state.is_finished() else [],
+            same_as=trial.user_attrs.get("same_as"),
         )
         for trial in trials
     ]
-    done = [c for c in results if c.state == "done"]
+    done = [c for c in results if c.state == "done" and c.same_as is None]
     signs = [1 if direction == "minimize" else -1 for direction in plan.directions]
 
     def scores(c: Configuration) -> list[float]:
@@ -92,7 +101,16 @@ def configurations(trials: Sequence[FrozenTrial], plan: Plan) -> list[Configurat
         for c in done:
             beaten = any(_beats(scores(other), scores(c)) for other in done)
             c.rank = None if beaten else 1
+    for c in results:
+        if c.same_as is not None and c.state == "done":
+            c.rank = results[c.same_as].rank
     return results
+
+
+def ranking(results: Sequence[Configuration]) -> list[Configuration]:
+    """Every ranked configuration once, the best first."""
+    ranked = [c for c in results if c.rank is not None and c.same_as is None]
+    return sorted(ranked, key=lambda c: (c.rank, c.number))
 
 
 def _beats(first: list[float], second: list[float]) -> bool:
@@ -103,10 +121,10 @@ def compare_with_best(results: Sequence[Configuration]) -> None:
     """Test every ranked configuration against the best by the values of the seeds they share.
 
     A paired t-test, as the seed decides the split and the initial weights of both, with Holm's correction for
-    the number of comparisons. Configurations of one seed are left without.
+    the number of comparisons. Configurations of one or two seeds are left without.
     """
-    ranked = sorted((c for c in results if c.rank is not None), key=lambda c: (c.rank, c.number))
-    if len(ranked) < 2 or len(ranked[0].outcomes) < 2:
+    ranked = ranking(results)
+    if len(ranked) < 2 or len(ranked[0].outcomes) < FEWEST_SEEDS:
         return
     best, *others = ranked
     tested = sorted((_paired_p(best.values(), other.values()), other.number) for other in others)
@@ -115,6 +133,9 @@ def compare_with_best(results: Sequence[Configuration]) -> None:
     for place, (p, number) in enumerate(tested):
         largest = max(largest, min(1.0, p * (len(tested) - place)))
         by_number[number].p = largest
+    for c in results:
+        if c.same_as is not None:
+            c.p = results[c.same_as].p
 
 
 def _paired_p(first: Sequence[float | None], second: Sequence[float | None]) -> float:

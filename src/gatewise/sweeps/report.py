@@ -20,11 +20,20 @@ from rich.text import Text
 from gatewise.runs.files import write_json, write_text
 from gatewise.sweeps import plots
 from gatewise.sweeps.folder import Plan, Sweep
-from gatewise.sweeps.ranking import LEVEL, Configuration, compare_with_best, configurations
+from gatewise.sweeps.importance import Shares, importance
+from gatewise.sweeps.labels import value_text
+from gatewise.sweeps.ranking import (
+    FEWEST_SEEDS,
+    LEVEL,
+    Configuration,
+    compare_with_best,
+    configurations,
+    ranking,
+)
 from gatewise.views.places import program, short
 
-SHOWN, REASONS = 20, 3
-"""Rows of the table on the screen, and reasons of failures; the files have all."""
+SHOWN, REASONS, AGAIN = 20, 3, 5
+"""Rows of the table on the screen, reasons of failures, and commands of a front; the files have all."""
 
 
 def objective_names(plan: Plan, results: Sequence[Configuration]) -> list[str]:
@@ -38,9 +47,16 @@ def objective_names(plan: Plan, results: Sequence[Configuration]) -> list[str]:
 def write_tables(sweep: Sweep, plan: Plan, results: Sequence[Configuration]) -> None:
     """Write ``trials.csv`` (a row per configuration; the same for the same command) and ``runs.csv``."""
     names = objective_names(plan, results)
-    trials, runs = [], []
+    trials: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    repeats = any(c.same_as is not None for c in results)
     for c in results:
-        row: dict[str, Any] = {"trial": c.number, "rank": c.rank, "state": c.state, **c.params}
+        row: dict[str, Any] = {"trial": c.number, "rank": c.rank, "state": c.state}
+        if len(names) > 1:
+            row["front"] = {None: "", True: "yes", False: "no"}[c.rank == 1 if c.state == "done" else None]
+        if repeats:
+            row["same as trial"] = c.same_as
+        row.update(c.params)
         for index, name in enumerate(names):
             row[name] = c.mean(index)
             if len(plan.seeds) > 1:
@@ -50,11 +66,13 @@ def write_tables(sweep: Sweep, plan: Plan, results: Sequence[Configuration]) -> 
             row["p against best"] = None if c.p is None else f"{c.p:.4g}"
         row["reason"] = "; ".join(c.reasons)
         trials.append(row)
+        if c.same_as is not None:
+            continue  # the runs are those of that trial
         for index, path in enumerate(c.runs[: len(c.outcomes)] if c.outcomes else c.runs):
             outcome = c.outcomes[index] if c.outcomes else {"state": "running"}
             run = {"trial": c.number, "seed": plan.seeds[index], "state": outcome["state"]}
             run.update(zip(names, outcome.get("values", ()), strict=False))
-            run.update({key: outcome.get(key) for key in ("epochs", "seconds", "reason")})
+            run.update({key: outcome.get(key) for key in ("epochs", "best_epoch", "seconds", "reason")})
             runs.append({**run, "run": os.path.relpath(path, sweep.folder)})
     _write_csv(sweep.folder / "trials.csv", trials)
     _write_csv(sweep.folder / "runs.csv", runs)
@@ -79,9 +97,10 @@ def finish(sweep: Sweep, plan: Plan, trials: Sequence[FrozenTrial], seconds: flo
     if len(plan.directions) == 1:
         compare_with_best(results)
     write_tables(sweep, plan, results)
-    ranked = sorted((c for c in results if c.rank is not None), key=lambda c: (c.rank, c.number))
+    ranked = ranking(results)
     names = objective_names(plan, results)
     failed = [c for c in results if c.state == "failed"]
+    shares = [importance(results, plan, index) for index in range(len(names))]
     summary = {
         "objectives": dict(zip(names, plan.directions, strict=True)),
         "trials": len(results),
@@ -89,9 +108,12 @@ def finish(sweep: Sweep, plan: Plan, trials: Sequence[FrozenTrial], seconds: flo
             f"trials_{state}": sum(c.state == state for c in results)
             for state in ("done", "pruned", "failed")
         },
+        "trials_repeated": sum(c.same_as is not None for c in results),
+        "trainings": trainings(results),
         "seeds": plan.seeds,
-        "best": [_best(c, names) for c in ranked if c.rank == 1],
-        "tied_with_best": [c.number for c in ranked if c.is_tied],
+        "best" if len(names) == 1 else "front": [_best(c, plan, names) for c in ranked if c.rank == 1],
+        **({"tied_with_best": [c.number for c in ranked if c.is_tied]} if len(names) == 1 else {}),
+        "importance": {name: _plain(of) for name, of in zip(names, shares, strict=True) if of},
         "seconds": round(seconds, 1),
     }
     write_json(sweep.folder / "summary.json", summary)
@@ -101,62 +123,159 @@ def finish(sweep: Sweep, plan: Plan, trials: Sequence[FrozenTrial], seconds: flo
             f"all {len(results)} trials failed, the first one: {first} "
             f"(all reasons: {short(sweep.folder)}/trials.csv)"
         )
-    pictures = plots.draw(sweep, plan, results, names)
-    _print(sweep, plan, results, ranked, names, pictures)
-    return [ranked[0].mean(index) for index in range(len(names))]
+    pictures = plots.draw(sweep, plan, results, names, shares)
+    _print_table(sweep, plan, results, ranked, names)
+    _print_places(sweep, plan, ranked, names, pictures)
+    best = [min if direction == "minimize" else max for direction in plan.directions]
+    return [choose(c.mean(index) or 0.0 for c in ranked) for index, choose in enumerate(best)]
 
 
-def _best(c: Configuration, names: list[str]) -> dict[str, Any]:
+def trainings(results: Sequence[Configuration]) -> int:
+    """How many trainings the trials took."""
+    return sum(len(c.outcomes) for c in results if c.same_as is None)
+
+
+def _plain(shares: Shares) -> dict[str, float]:
+    return {" x ".join(keys): share for keys, share in shares.items()}
+
+
+def _best(c: Configuration, plan: Plan, names: list[str]) -> dict[str, Any]:
     values = {name: c.mean(i) for i, name in enumerate(names)}
-    return {"trial": c.number, "params": c.params, "values": values, "runs": c.runs}
+    epochs = [outcome.get("best_epoch") for outcome in c.outcomes]
+    return {
+        "trial": c.number,
+        "params": c.params,
+        "values": values,
+        "best_epochs": epochs,
+        "runs": c.runs,
+        "train_it_again": train_again(plan, c),
+    }
 
 
-def _print(
+def train_again(plan: Plan, c: Configuration) -> str:
+    """The command that trains a configuration by itself, where and as the sweep did."""
+    settings = [*plan.space.fixed, *(f"{key}={value}" for key, value in c.params.items())]
+    kept = [text for text in settings if text.split("=")[0].split(".")[0] != "sweep"]
+    # Those of Hydra are no part of the space.
+    launcher = [
+        text for text in plan.overrides if text.lstrip("+~").startswith(("hydra.launcher", "hydra/launcher"))
+    ]
+    multirun = ["-m"] if launcher and not any(text.startswith("launcher=") for text in kept) else []
+    words = [*multirun, *launcher, *kept]
+    return f"{program()} train {' '.join(shlex.quote(text) for text in words)}"
+
+
+def _print_table(
     sweep: Sweep,
     plan: Plan,
     results: Sequence[Configuration],
     ranked: Sequence[Configuration],
     names: list[str],
-    pictures: Sequence[Path],
 ) -> None:
-    several = len(plan.seeds) > 1
-    table = Table(title="configurations, best first", title_justify="left")
-    for column in ("rank", "trial"):
+    several, front = len(plan.seeds) > 1, len(names) > 1
+    title = (
+        "configurations, those that none beats in every objective first"
+        if front
+        else "configurations, best first"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in (["front"] if front else ["rank"]) + ["trial"]:
         table.add_column(column, justify="right")
     for key in plan.space.swept:
         table.add_column(Text(key), overflow="fold")
     for name in names:
         table.add_column(Text(f"{name} ± s.e." if several else name), justify="right", style="bold")
-    rows = [*ranked, *(c for c in results if c.rank is None)][:SHOWN]
+    once = [c for c in results if c.same_as is None]
+    rows = [*ranked, *(c for c in once if c.rank is None)][:SHOWN]
     notes = [_note(c) for c in rows]
     if any(notes):
         table.add_column("", style="dim")
     for c, note in zip(rows, notes, strict=True):
         means = [measured(c, index) for index in range(len(names))]
-        params = [Text(setting_text(c.params[key])) for key in plan.space.swept]
+        params = [Text(value_text(c.params[key])) for key in plan.space.swept]
         last = [Text(note)] if any(notes) else []
-        table.add_row(str(c.rank or ""), str(c.number), *params, *means, *last)
+        place = ("yes" if c.rank else "") if front else str(c.rank or "")
+        table.add_row(place, str(c.number), *params, *means, *last)
     console = Console(soft_wrap=True, highlight=False)
     console.print()
     Console().print(table)
-    if len(results) > SHOWN:
-        console.print(f"{len(results) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
+    if len(once) > SHOWN:
+        console.print(f"{len(once) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
+    for line in _remarks(plan, results):
+        console.print(escape(line))
+    if not front and len(ranked) > 1:
+        console.print(escape(verdict(plan, ranked)))
+
+
+def _remarks(plan: Plan, results: Sequence[Configuration]) -> list[str]:
+    """What came of the trials beside their values, a line each."""
+    lines = []
+    repeated = [c for c in results if c.same_as is not None]
+    if repeated:
+        pairs = ", ".join(f"{c.number} as {c.same_as}" for c in repeated[:5])
+        more = ", ..." if len(repeated) > 5 else ""
+        lines.append(
+            f"{len(results)} trials, {counted(trainings(results), 'training')}: {len(repeated)} drew a "
+            f"configuration again and took over its result ({pairs}{more})."
+        )
+    if plan.sampler is not None and len(results) < plan.trials:
+        lines.append(
+            f"All {counted(plan.space.count(), 'configuration')} of the space were drawn after "
+            f"{counted(len(results), 'trial')} of sweep.trials={plan.trials}: there is no other to try."
+        )
+    without = [c for c in results if c.state != "done"]
+    if plan.sampler is None and without and len(plan.space.swept) > 1:
+        lines.append(
+            f"No importance of settings: {counted(len(without), 'combination')} of the grid without a result."
+        )
     reasons = Counter(c.reasons[0] for c in results if c.state == "failed" and c.reasons)
-    for reason, count in reasons.most_common(REASONS):
-        console.print(escape(f"{count} failed: {reason}"))
-    if len(names) == 1 and len(ranked) > 1:
-        console.print(escape(_verdict(plan, ranked)))
-    best = ranked[0]
-    settings = [*plan.space.fixed, *(f"{key}={value}" for key, value in best.params.items())]
-    kept = [text for text in settings if text.split("=")[0].split(".")[0] != "sweep"]
+    lines += [f"{count} failed: {reason}" for reason, count in reasons.most_common(REASONS)]
+    return lines
+
+
+def counted(count: float, what: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{count:.0f} {what}{'' if count == 1 else 's'}"
+
+
+def _print_places(
+    sweep: Sweep,
+    plan: Plan,
+    ranked: Sequence[Configuration],
+    names: list[str],
+    pictures: Sequence[Path],
+) -> None:
+    console = Console(soft_wrap=True, highlight=False)
     console.print(f"\nSweep          [bold]{escape(short(sweep.folder))}[/]")
-    for run in best.runs:
-        console.print(f"Best run       {escape(short(Path(run)))}")
+    front = [c for c in ranked if c.rank == 1]
+    if len(names) == 1:
+        best = front[0]
+        for run, outcome in zip(best.runs, best.outcomes, strict=False):
+            console.print(f"Best run       {escape(_run_text(run, outcome))}")
     for picture in pictures:
         console.print(f"Picture        {escape(short(picture))}")
+    if len(names) == 1:
+        console.print(f"Train it again {escape(train_again(plan, best))}")
+        return
     console.print(
-        f"Train it again {escape(program())} train {escape(' '.join(shlex.quote(text) for text in kept))}"
+        f"\n{counted(len(front), 'configuration')} on the front: none is better in every objective, so which "
+        f"is the best is yours to say."
     )
+    for c in front[:AGAIN]:
+        values = ", ".join(f"{name} {measured(c, index)}" for index, name in enumerate(names))
+        console.print(f"\nTrial {c.number}: {escape(values)}")
+        for run, outcome in zip(c.runs, c.outcomes, strict=False):
+            console.print(f"  Run            {escape(_run_text(run, outcome))}")
+        console.print(f"  Train it again {escape(train_again(plan, c))}")
+    if len(front) > AGAIN:
+        console.print(f"\n{len(front) - AGAIN} more in {escape(short(sweep.folder))}/summary.json")
+
+
+def _run_text(run: str, outcome: dict[str, Any]) -> str:
+    """A run directory with the epoch that its result is of."""
+    epoch = outcome.get("best_epoch")  # None in a sweep of an earlier version
+    of = "" if epoch is None else f"  (best in epoch {epoch} of {outcome['epochs']})"
+    return f"{short(Path(run))}{of}{'' if Path(run).is_dir() else '  (removed)'}"
 
 
 def _note(c: Configuration) -> str:
@@ -165,17 +284,27 @@ def _note(c: Configuration) -> str:
     return "" if c.state == "done" else c.state
 
 
-def _verdict(plan: Plan, ranked: Sequence[Configuration]) -> str:
-    if len(plan.seeds) == 1:
+def verdict(plan: Plan, ranked: Sequence[Configuration]) -> str:
+    """What may be said of the best beside the others, the best first."""
+    seeds = len(plan.seeds)
+    equal = [str(c.number) for c in ranked if c.rank == 1]
+    same = f"Trials {', '.join(equal)} have the same value. " if len(equal) > 1 else ""
+    if seeds == 1:
         return (
-            "One seed each: what looks better may be chance; give sweep.seeds=[1,2,3] to see which "
-            "configurations can be told apart."
+            f"{same}One seed each: what looks better may be chance; give sweep.seeds=[1,2,3] to see which "
+            f"configurations can be told apart."
         )
+    if seeds < FEWEST_SEEDS:
+        return (
+            f"{same}Two seeds each: too few to tell configurations apart or to call them tied (a paired "
+            f"t-test has one degree of freedom); give sweep.seeds=[1,2,3] or more."
+        )
+    best = ranked[0].number
     tied = [str(c.number) for c in ranked if c.is_tied]
-    test = f"paired t-test over {len(plan.seeds)} seeds, Holm's correction, {LEVEL:.0%} level"
+    test = f"paired t-test over {seeds} seeds, Holm's correction, {LEVEL:.0%} level"
     if not tied:
-        return f"Trial {ranked[0].number} is better than every other ({test})."
-    return f"Cannot be told apart from trial {ranked[0].number}: {', '.join(tied)} ({test})."
+        return f"Trial {best} is better than every other ({test})."
+    return f"Cannot be told apart from trial {best}: {', '.join(tied)} ({test})."
 
 
 def measured(c: Configuration, objective: int) -> str:
@@ -186,8 +315,3 @@ def measured(c: Configuration, objective: int) -> str:
     # Parameters are counted in whole numbers.
     value = f"{mean:.0f}" if mean.is_integer() and 1e4 <= abs(mean) < 1e9 else f"{mean:.4g}"
     return value + ("" if error is None else f" ± {error:.2g}")
-
-
-def setting_text(value: Any) -> str:
-    """A value of a setting, for the screen."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

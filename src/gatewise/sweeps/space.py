@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -13,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 SEED = "seed"
+PARAMS = "sweep.params"
 
 Values = list[str]
 """Every value of a setting, as it stands behind ``key=`` on the command line."""
@@ -55,6 +57,18 @@ class Space:
         lists = [values for values in self.swept.values() if not isinstance(values, Range)]
         return [dict(zip(self.swept, point, strict=True)) for point in itertools.product(*lists)]
 
+    def count(self) -> float:
+        """How many different points it holds."""
+        counts = [
+            v.count() if isinstance(v, Range) else len({canonical(key, text) for text in v})
+            for key, v in self.swept.items()
+        ]
+        return math.prod(counts)
+
+    def point(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What two configurations share where they are the same, however their values are written."""
+        return tuple(_place(key, values, params[key]) for key, values in self.swept.items())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
         swept = {key: vars(v) if isinstance(v, Range) else list(v) for key, v in self.swept.items()}
@@ -67,21 +81,41 @@ class Space:
         return cls(list(values["fixed"]), swept, values["seeds"])
 
 
+def _place(key: str, values: Values | Range, value: Any) -> Any:
+    if not isinstance(values, Range):
+        return canonical(key, str(value))
+    # Samplers may reach the same number by other sums.
+    return float(value) if values.step is None else round((value - values.low) / values.step)
+
+
+@lru_cache(maxsize=4096)
+def canonical(key: str, text: str) -> str:
+    """The same for values that mean the same to Hydra, such as 0.01 and 1e-2."""
+    return repr(OverridesParser.create().parse_override(f"{key}={text}").value())
+
+
+def _ignore(line: str) -> None:
+    pass
+
+
 def read_space(
     params: Mapping[str, Any],
     arguments: Sequence[str],
     seeds: Sequence[Any] | None,
     searched: bool,
     loader: ConfigLoader | None = None,
+    say: Callable[[str], None] = _ignore,
 ) -> Space:
     """The space that ``sweep.params`` and the command line describe; the command line wins.
 
-    ``searched``: whether a sampler draws from it; otherwise every combination is tried. Raises ValueError for
-    values that cannot be swept so.
+    ``searched``: whether a sampler draws from it; otherwise every combination is tried. ``say`` gets a line
+    for what of it is left out. Raises ValueError for values that cannot be swept so.
     """
+    parser = OverridesParser.create(config_loader=loader)
+    params = _not_replaced(params, parser.parse_overrides(list(arguments)), searched, say)
     written = [f"{key}={value}" for key, value in params.items()]
     overrides: dict[str, Override] = {}
-    for override in OverridesParser.create(config_loader=loader).parse_overrides([*written, *arguments]):
+    for override in parser.parse_overrides([*written, *arguments]):
         # Where the same setting comes again, the last one counts, in the place of the first.
         overrides[override.get_key_element()] = override
     fixed: list[str] = []
@@ -101,20 +135,61 @@ def read_space(
                 f"{override.input_line}: {key} is one setting of the whole sweep: give one value"
             )
         else:
-            swept[key] = _values(key, override, searched)
+            swept[key] = _values(key, override, searched, say)
     return Space(fixed, swept, _seeds(swept, seeds, searched))
 
 
-def _values(key: str, override: Override, searched: bool) -> Values | Range:
+def _not_replaced(
+    params: Mapping[str, Any], given: Sequence[Override], searched: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What counts of ``sweep.params`` beside the overrides ``given``.
+
+    ``sweep.params={...}`` takes the place of all that a preset has, where Hydra would merge the two. So do
+    ranges given to a search: they are all that is searched. The presets of grids are there to be combined
+    with more.
+    """
+    of_params = [override for override in given if override.key_or_group.split(".")[:2] == PARAMS.split(".")]
+    if of_params:
+        whole = [
+            i for i, o in enumerate(of_params) if o.key_or_group == PARAMS and isinstance(o.value(), dict)
+        ]
+        if not whole:
+            return dict(params)
+        asked = {str(key) for key in of_params[whole[-1]].value()}  # type: ignore[union-attr]
+        asked |= {o.key_or_group.removeprefix(f"{PARAMS}.") for o in of_params[whole[-1] + 1 :]}
+        return {key: value for key, value in params.items() if key in asked}
+    ranges = [override.get_key_element() for override in given if override.is_sweep_override()]
+    if not searched or not params or not ranges:
+        return dict(params)
+    left_out = [key for key in params if key not in {override.get_key_element() for override in given}]
+    if left_out:
+        say(
+            f"Searched: {', '.join(ranges)}, as given; the ranges of the preset ({', '.join(left_out)}) are "
+            f"left out: to search those too, give them as well"
+        )
+    return {}
+
+
+def _values(key: str, override: Override, searched: bool, say: Callable[[str], None]) -> Values | Range:
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
         return _interval(key, value)
     if isinstance(value, RangeSweep) and searched and not value.shuffle and key != SEED:
         return _steps(key, value)
     values = list(override.sweep_string_iterator())
+    if isinstance(value, RangeSweep):
+        values = [text for text in values if not _is_stop(float(text), value)]
     if not values:
         raise ValueError(f"{override.input_line}: there is no value to try")
-    return values
+    if key == SEED:
+        return values  # a seed that comes twice is refused
+    different: dict[str, str] = {}
+    for text in values:
+        different.setdefault(canonical(key, text), text)
+    if len(different) < len(values):
+        again = [text for text in values if text not in different.values()] or values[:1]
+        say(f"{key}: {', '.join(dict.fromkeys(again))} is listed more than once and tried once")
+    return list(different.values())
 
 
 def _interval(key: str, interval: IntervalSweep) -> Range:
@@ -128,7 +203,7 @@ def _interval(key: str, interval: IntervalSweep) -> Range:
 
 
 def _steps(key: str, steps: RangeSweep) -> Range:
-    numbers = [n if isinstance(n, int) else float(n) for n in steps.range()]
+    numbers = [n if isinstance(n, int) else float(n) for n in steps.range() if not _is_stop(n, steps)]
     if not numbers:
         raise ValueError(f"{key}=range({steps.start}, {steps.stop}): there is no number in it")
     low, high = min(numbers), max(numbers)
@@ -137,6 +212,12 @@ def _steps(key: str, steps: RangeSweep) -> Range:
     if log and step != 1:
         raise ValueError(f"{key}: a range with tag log counts in ones: drop the step {step:g}, or the tag")
     return Range(low, high, step, log)
+
+
+def _is_stop(number: float, steps: RangeSweep) -> bool:
+    """Whether a number of a range is its end, which Hydra leaves in for some sums of binary fractions."""
+    assert steps.stop is not None
+    return abs(float(number) - float(steps.stop)) < 1e-6 * abs(float(steps.step))
 
 
 def _is_log(key: str, tags: set[str], low: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,12 @@ from rich.markup import escape
 from gatewise import __version__
 from gatewise.launch.signals import Stopped, stoppable
 from gatewise.settings import choice, names, whole_number
-from gatewise.sweeps import report, search
+from gatewise.sweeps import lost, report, search
 from gatewise.sweeps.folder import Direction, Plan, Sweep
 from gatewise.sweeps.overview import Overview
 from gatewise.sweeps.ranking import configurations
 from gatewise.sweeps.scheduler import Scheduler
+from gatewise.sweeps.slurm import SlurmJobs
 from gatewise.sweeps.space import SEED, read_space
 from gatewise.sweeps.wandb_sweep import write_wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
@@ -67,6 +68,9 @@ def sweep(
         if plan.sampler is not None and config.sweep.trials != plan.trials:
             plan = _with_trials(plan, whole_number("sweep.trials", config.sweep.trials))
             folder.save_plan(plan)
+        remains = None
+        if config.sweep.resume is not None:
+            remains = _what_remains(folder, Path(config.paths.runs_dir))
         copy = folder.config_copy()
         if copy is not None:
             training: Any = task  # of gatewise.sweeps.jobs.Training
@@ -74,7 +78,34 @@ def sweep(
             given = copy.overrides([*config.hydra.overrides.hydra, *config.hydra.overrides.task], plan.config)
             config = loader.load_configuration(plan.config, given, RunMode.MULTIRUN)
             context = HydraContext(loader, context.callbacks)
-        return _carry_out(folder, plan, config, context, task)
+        return _carry_out(folder, plan, config, context, task, remains)
+
+
+def _what_remains(folder: Sweep, runs_dir: Path) -> lost.Remains:
+    """The run directories of a sweep that is resumed, and a line for each thing that is missing of it.
+
+    Raises ValueError where finished trainings would have to be trained again.
+    """
+    folder.make_folders()
+    remains = lost.Remains(folder, runs_dir)
+    fault = lost.journal_fault(folder)
+    trials = [] if fault else folder.trials()
+    lost.check_complete(folder, trials, remains, fault)
+    if fault:
+        folder.set_journal_aside()
+    again = remains.count_beyond(len(trials))
+    if again:
+        _say(
+            f"study.journal {fault or 'has lost lines'}: {report.counted(again, 'trial')} taken back from "
+            f"the run directories"
+        )
+    gone = lost.missing_runs(trials)
+    if gone:
+        _say(
+            f"{report.counted(len(gone), 'run')} of this sweep removed ({short(gone[0])}"
+            f"{', ...' if len(gone) > 1 else ''}): the results are kept in study.journal"
+        )
+    return remains
 
 
 def _with_trials(plan: Plan, trials: int) -> Plan:
@@ -103,7 +134,7 @@ def make_plan(
     """What is to be trained; raises ValueError where a setting of ``sweep`` is wrong."""
     settings = config.sweep
     sampler, pruner = (_node(f"sweep.{name}", settings[name]) for name in ("sampler", "pruner"))
-    space = read_space(params, arguments, settings.seeds, sampler is not None, context.config_loader)
+    space = read_space(params, arguments, settings.seeds, sampler is not None, context.config_loader, _say)
     objectives, directions = _objectives(config)
     if pruner is not None:
         search.make_pruner(pruner)
@@ -132,6 +163,10 @@ def make_plan(
         directions=directions,
         version=__version__,
     )
+
+
+def _say(line: str) -> None:
+    Console(soft_wrap=True, highlight=False).print(escape(line))
 
 
 def _overrides(config: DictConfig) -> list[str]:
@@ -189,7 +224,12 @@ def each_kind(key: str, values: list[str], loader: ConfigLoader) -> list[str]:
 
 
 def _carry_out(
-    folder: Sweep, plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction
+    folder: Sweep,
+    plan: Plan,
+    config: DictConfig,
+    context: HydraContext,
+    task: TaskFunction,
+    remains: lost.Remains | None,
 ) -> list[float | None]:
     size = whole_number("sweep.jobs", config.sweep.jobs)
 
@@ -215,11 +255,12 @@ def _carry_out(
             retries=whole_number("sweep.retries", config.sweep.retries, least=0),
             on_outcome=overview.job_ended,
             on_trial=trial_ended,
+            remains=remains,
         )
         overview.start(scheduler.study.get_trials(deepcopy=False))
         with stoppable() as stop:
             try:
-                scheduler.carry_out(_workers(plan, config, context, task, size))
+                scheduler.carry_out(_workers(folder, plan, config, context, task, size, overview.say))
             except KeyboardInterrupt:
                 overview.interrupted()
                 if stop.name is not None:
@@ -228,7 +269,15 @@ def _carry_out(
     return report.finish(folder, plan, scheduler.study.get_trials(deepcopy=False), time.monotonic() - started)
 
 
-def _workers(plan: Plan, config: DictConfig, context: HydraContext, task: TaskFunction, size: int) -> Workers:
+def _workers(
+    folder: Sweep,
+    plan: Plan,
+    config: DictConfig,
+    context: HydraContext,
+    task: TaskFunction,
+    size: int,
+    say: Callable[[str], None],
+) -> Workers:
     training: Any = task
     if not str(config.hydra.launcher["_target_"]).endswith(".BasicLauncher"):
         launcher = Plugins.instance().instantiate_launcher(
@@ -236,7 +285,11 @@ def _workers(plan: Plan, config: DictConfig, context: HydraContext, task: TaskFu
         )
         waits = plan.sampler is not None or plan.pruner is not None
         at_once = plan.lag if waits else plan.trials
-        return ByLauncher(launcher, plan.objectives, at_once * len(plan.seeds))
+        # Only submitit's launcher for SLURM has such a setting and such a name.
+        logs = config.hydra.launcher.get("submitit_folder")
+        on_slurm = logs and str(config.hydra.launcher["_target_"]).endswith(".SlurmLauncher")
+        slurm = SlurmJobs(str(logs), folder.id, say) if on_slurm else None
+        return ByLauncher(launcher, plan.objectives, at_once * len(plan.seeds), slurm)
     if size == 1:
         return InThisProcess(training, plan.objectives)
     return Pool(training, plan.objectives, size)

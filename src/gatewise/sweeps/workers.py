@@ -22,6 +22,7 @@ from hydra.plugins.launcher import Launcher
 
 from gatewise.launch.devices import share
 from gatewise.sweeps.jobs import FAILED, KILLED, Job, Outcome, Training, carry_out, outcome
+from gatewise.sweeps.slurm import SlurmJobs
 
 GRACE_SECONDS = 30.0
 """For a training to write down where it was interrupted."""
@@ -72,8 +73,15 @@ class InThisProcess:
 class ByLauncher:
     """Batches for a launcher of Hydra's (SLURM, Ray, joblib), which decides where each job runs."""
 
-    def __init__(self, launcher: Launcher, objectives: Sequence[str] | None, at_once: int) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        objectives: Sequence[str] | None,
+        at_once: int,
+        slurm: SlurmJobs | None = None,
+    ) -> None:
         self._launcher, self._objectives, self._at_once = launcher, objectives, at_once
+        self._slurm = slurm
         self._batch: list[Job] = []
         self._launched = 0
 
@@ -88,7 +96,7 @@ class ByLauncher:
         reasons: list[str | None] = [None] * len(batch)
         failed = ""
         try:
-            returned = self._launcher.launch([job.overrides for job in batch], self._launched)
+            returned = self._launch([job.overrides for job in batch])
             for index, job_return in enumerate(returned):
                 reasons[index] = _failure(job_return)
         except Exception as failure:
@@ -102,6 +110,18 @@ class ByLauncher:
                 job,
                 Outcome(KILLED, failed) if failed and not begun else outcome(job, self._objectives, reason),
             )
+
+    def _launch(self, overrides: list[list[str]]) -> Sequence[JobReturn]:
+        if self._slurm is None:
+            return self._launcher.launch(overrides, self._launched)
+        self._slurm.begin()
+        with self._slurm.watched():
+            try:
+                return self._launcher.launch(overrides, self._launched)
+            except KeyboardInterrupt:
+                # SLURM would go on without the sweep.
+                self._slurm.cancel()
+                raise
 
     def stop(self) -> None:
         pass
