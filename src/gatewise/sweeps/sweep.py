@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gatewise import __version__
+from gatewise.config import wandb
 from gatewise.launch.signals import Stopped, stoppable
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import report, search
@@ -88,11 +90,13 @@ def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
         raise ValueError(f"sweep.wandb_file={path}: there is no folder {path.parent}: make it first")
     write_wandb_sweep(path, plan, config.task.monitor)
     console = Console(soft_wrap=True, highlight=False)
-    project = "/".join(filter(None, (config.wandb.entity, config.wandb.project)))
+    settings = config.get("wandb") or {}
+    project = wandb.project(settings.get("project"), os.environ)
+    address = "/".join(filter(None, (wandb.entity(settings.get("entity"), os.environ), project)))
     console.print(f"Written: {escape(short(path))}. On a machine that is logged in to W&B:")
-    console.print(f"  wandb sweep --project {escape(config.wandb.project)} {escape(short(path))}")
+    console.print(f"  wandb sweep --project {escape(project)} {escape(short(path))}")
     console.print(
-        f"  wandb agent {escape(project)}/ID     # with the ID it prints; on as many machines as you like"
+        f"  wandb agent {escape(address)}/ID     # with the ID it prints; on as many machines as you like"
     )
     return []
 

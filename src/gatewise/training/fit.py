@@ -18,8 +18,9 @@ from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
-from gatewise.training import wandb
+from gatewise.training import logged, wandb
 from gatewise.training.epochs import StopTogether
+from gatewise.training.lightning_internals import logged_steps, set_logged_steps
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
 from gatewise.training.trainer import make_trainer
@@ -47,10 +48,7 @@ def fit_and_test(
         if trainer.is_global_zero:
             run.save_facts(data.facts)
             screen.print_head(run, config, data.describe())
-            for logger in trainer.loggers:
-                if isinstance(logger, wandb.RunLogger):
-                    wandb.start(logger, run)
-                    wandb.describe(logger, config, task.monitor, task.mode)
+            logged.begin(trainer.loggers, run, config, task)
         with _graceful_stop(trainer, stop):
             seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
@@ -67,6 +65,7 @@ def fit_and_test(
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
             _summarise(run, config, trainer, task, metrics, seconds, data.save_example(run.folder))
+            logged.end(trainer.loggers, run, config, run.summary(), logged_steps(trainer))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -79,10 +78,12 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
+        logged.go_on_from(trainer.loggers, int(checkpoint["global_step"]) if checkpoint else 0)
         metrics_file.drop_from(epochs_in(checkpoint) if checkpoint else 0)
     if checkpoint is not None and not is_mid_epoch(checkpoint) and _had_stopped(checkpoint, callbacks):
         # Killed after it had stopped early: one more epoch would make it another training.
         task.load_state_dict(checkpoint["state_dict"])
+        set_logged_steps(trainer, checkpoint["global_step"])
         return {}
     ckpt_path = last if checkpoint is not None else None
     _stoppable(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
@@ -157,7 +158,7 @@ def _summarise(
             "final": rows[-1] if rows else {},
             "test": test,
             "baselines": baselines,
-            "parameters": sum(p.numel() for p in task.parameters()),
+            "parameters": logged.parameters_of(task),
             **seconds,
             "processes": trainer.world_size,
             "example_input": example,

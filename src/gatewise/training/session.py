@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gatewise.config.check import group_choices
 from gatewise.config.resume import resumed_config, warn_of_schedule
+from gatewise.config.wandb import Trial, settle, warn_of_environment
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.launch.parent import end_with
@@ -93,6 +94,7 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
             return _resume(run, overrides, job, asked, make_pruning)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
+    settle(config, choices, os.environ, Trial.of(job, config.paths.sweeps_dir))
     data, task = prepare(config, choices, job)
     if job is None:
         make_trainer(config, Run(runs_dir / "none"))
@@ -130,6 +132,7 @@ def _resume(
             raise ValueError(f"resume={message}")
         Console(soft_wrap=True).print(message, highlight=False)
         return best_value(run)
+    warn_of_environment(config, os.environ)
     data, task = prepare(config, run.choices(), job)
     if (run.folder / "facts.json").is_file() and data.facts != run.facts():
         raise ValueError(
