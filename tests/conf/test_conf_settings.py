@@ -113,7 +113,7 @@ ON_PURPOSE = {
         "files", "file", "dataset", "corpus", "time_column", "test_file", "package",
         "lookback", "horizon", "season", "lowercase", "min_count", "batch_size", "seed", "folders",
     },
-    "logger": {"mode", "project", "group", "entity", "tags"},
+    "logger": {"mode", "project", "group", "entity", "tags", "name", "job_type", "notes", "id"},
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What W&B is told of a training: what the config gives, else the environment, else names of Gatewise's own."""
+"""What W&B is told of a training: what the config gives, else the environment, else Gatewise's own names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from gatewise.settings import choice, words
 
 _log = logging.getLogger(__name__)
 
-TARGET = "gatewise.training.wandb.make_logger"
 MODES = ("offline", "online", "disabled")
 PROJECT = "gatewise"
 VARIABLES = {
@@ -92,7 +91,7 @@ def _loggers(config: DictConfig) -> list[tuple[str, DictConfig]]:
     return [
         (f"logger.{name}", node)
         for name, node in (config.get("logger") or {}).items()
-        if isinstance(node, DictConfig) and node.get("_target_") == TARGET
+        if isinstance(node, DictConfig) and str(node.get("_target_")).endswith(".wandb.make_logger")
     ]
 
 
@@ -121,7 +120,9 @@ def _settle(
     variables = _variables(environment)
     variables = _of_this_mode(variables, given.get("mode", variables.get("mode")))
     if trial is not None and "id" in variables:
-        _warn([f"WANDB_RUN_ID={variables.pop('id')} is not used: each training of a sweep is a run of its own"])
+        _warn(
+            [f"WANDB_RUN_ID={variables.pop('id')} is not used: each training of a sweep is a run of its own"]
+        )
     _warn(_not_used(given, {name: value for name, value in variables.items() if name in given}, key))
     left = {name: value for name, value in variables.items() if name not in given}
     values = {**given, **{name: _checked(name, left[name], VARIABLES[name]) for name in left}}
@@ -148,7 +149,9 @@ def _write(config: DictConfig, node: DictConfig, values: Mapping[str, Any]) -> N
 
 
 def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if isinstance(value, (DictConfig, ListConfig)) else value
+    return (
+        OmegaConf.to_container(value, resolve=True) if isinstance(value, (DictConfig, ListConfig)) else value
+    )
 
 
 def _variables(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -188,7 +191,9 @@ def _checked(name: str, value: Any, place: str) -> Any:
     if not text.strip() or (name == "id" and text != text.strip()):
         raise ValueError(f"{place}={text!r}: give a word, or null")
     if name != "notes" and len(text) > _LONGEST:
-        raise ValueError(f"{place}={text[:20]}... has {len(text)} characters: W&B takes {_LONGEST}; shorten it")
+        raise ValueError(
+            f"{place}={text[:20]}... has {len(text)} characters: W&B takes {_LONGEST}; shorten it"
+        )
     return text
 
 
@@ -199,7 +204,8 @@ def _not_used(
     for name, variable in variables.items():
         if values.get(name) != variable:
             won = "null" if values.get(name) is None else _shown(values[name])
-            yield f"{VARIABLES[name]}={_shown(variable)} is not used: {_section(key)}.{name}={won} {won_because}"
+            setting = f"{_section(key)}.{name}={won}"
+            yield f"{VARIABLES[name]}={_shown(variable)} is not used: {setting} {won_because}"
 
 
 def _never_used(values: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[str]:

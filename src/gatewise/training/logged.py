@@ -25,10 +25,15 @@ def begin(loggers: Sequence[Logger], run: Run, config: DictConfig, task: Task) -
             tensorboard.begin(logger, config)
 
 
-def go_on_from(loggers: Sequence[Logger], step: int) -> None:
-    """Tell the loggers at which step the training begins, or goes on."""
+def go_on_from(loggers: Sequence[Logger], step: int, rows: Sequence[Mapping[str, float]]) -> None:
+    """Tell the loggers at which step the training begins, or goes on, and the ``rows`` of its past epochs."""
     for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
+        if isinstance(logger, wandb.RunLogger):
+            # A process that was killed may have told W&B of its last epochs too late.
+            logger.log_again(
+                {n: v for n, v in row.items() if n in ("epoch", "step") or "/" in n} for row in rows
+            )
+        elif isinstance(logger, TensorBoardLogger):
             tensorboard.go_on_from(logger, step)
 
 

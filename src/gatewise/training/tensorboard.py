@@ -20,8 +20,8 @@ class RunTensorBoard(TensorBoardLogger):
     Lightning gives the epoch with whatever it logs, several times for the same step; it is written once.
     """
 
-    def __init__(self, run: Run, **settings: Any) -> None:
-        super().__init__(save_dir=str(run.folder), name="", version="tensorboard", **settings)
+    def __init__(self, run: Run) -> None:
+        super().__init__(save_dir=str(run.folder), name="", version="tensorboard")
         self._epoch_at: int | None = None
 
     @rank_zero_only
@@ -35,7 +35,7 @@ class RunTensorBoard(TensorBoardLogger):
 
 def begin(logger: TensorBoardLogger, config: DictConfig) -> None:
     """Give the logger the config, which it keeps in ``hparams.yaml``."""
-    logger.hparams.update(flat(config))  # type: ignore[union-attr]
+    logger.hparams.update(flat(config))
 
 
 def go_on_from(logger: TensorBoardLogger, step: int) -> None:
@@ -43,7 +43,7 @@ def go_on_from(logger: TensorBoardLogger, step: int) -> None:
     if not any(Path(logger.log_dir).glob("events.out.tfevents.*")):
         return
     with contextlib.suppress(ModuleNotFoundError):  # tensorboardX has no way to say it
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 
         # What SummaryWriter writes for its purge_step, known too late to give it that.
         writer = logger.experiment.file_writer

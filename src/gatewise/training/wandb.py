@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from gatewise.config.wandb import SETTLED, STEP
@@ -29,6 +34,11 @@ _log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 30
 """How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
 
+WRITTEN_AFTER_SECONDS = 20
+"""W&B writes what it is told within 15 seconds; what a killed process told it just before is lost."""
+
+_RECENT = "wandb_recent"
+
 
 class RunLogger(WandbLogger):
     """A WandbLogger that begins its W&B run with ``settings`` of ``wandb.init``; they may change until then.
@@ -45,6 +55,7 @@ class RunLogger(WandbLogger):
         self._monitor, self._mode = "", "min"
         self._best: float | None = None
         self._failed = False
+        self._recent: deque[tuple[float, dict[str, float]]] = deque()
 
     @property
     @rank_zero_experiment
@@ -64,10 +75,8 @@ class RunLogger(WandbLogger):
     def keep_best(self, monitor: str, mode: str, best: float | None) -> None:
         """Have W&B sum up a metric by its best value, which was ``best`` so far."""
         self._monitor, self._mode, self._best = monitor, mode, best
-        # W&B would count from this part's first value on.
-        self.experiment.define_metric(monitor, step_metric=STEP, summary="none")
-        if best is not None:
-            self.experiment.summary[monitor] = {mode: best}
+        self.experiment.define_metric(monitor, step_metric=STEP, summary=mode)
+        self._say_best()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -81,6 +90,8 @@ class RunLogger(WandbLogger):
         try:
             self.experiment.log(new if step is None else {**new, STEP: step})
             self._compare(new.get(self._monitor))
+            if step is not None:
+                self._keep(step, new)
         except Exception as error:
             self._failed = True
             _log.warning("W&B has failed, training goes on without it (%s)", first_line(error))
@@ -91,13 +102,57 @@ class RunLogger(WandbLogger):
 
         self.log_metrics({name: wandb.Image(str(path)) for name, path in pictures.items()}, step)
 
+    def recent(self) -> list[dict[str, float]]:
+        """What was logged so short a time ago that W&B may not have written it yet: numbers by name."""
+        return [row for _, row in self._recent]
+
+    def log_again(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Log rows with the step each is of, as far as W&B lacks them."""
+        for row in rows:
+            self.log_metrics({name: row[name] for name in row if name != "step"}, int(row["step"]))
+
+    def _keep(self, step: int, metrics: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] < now - WRITTEN_AFTER_SECONDS:
+            self._recent.popleft()
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+        self._recent.append((now, {**numbers, "step": step}))
+
     def _compare(self, value: float | None) -> None:
-        if value is None or not value == value:
+        if value is None:
             return
-        better = min if self._mode == "min" else max
-        if self._best is None or better(value, self._best) != self._best:
-            self._best = value
-            self.experiment.summary[self._monitor] = {self._mode: value}
+        if not math.isnan(value) and self._best is not None:
+            self._best = (min if self._mode == "min" else max)(value, self._best)
+        self._say_best()
+
+    def _say_best(self) -> None:
+        """Correct what W&B counts, which is from this part's first value on."""
+        if self._best is not None:
+            self.experiment.summary[self._monitor] = {self._mode: self._best}
+
+
+class KeepRecent(pl.Callback):
+    """Keeps in a checkpoint what W&B may not have written yet, and logs it again after a resume."""
+
+    def __init__(self, logger: RunLogger) -> None:
+        self.logger = logger
+
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        checkpoint[_RECENT] = self.logger.recent()
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.logger.log_again(checkpoint.get(_RECENT, []))
 
 
 @checked
@@ -175,7 +230,7 @@ def describe(
 
 
 def start(logger: RunLogger, run: Run) -> None:
-    """Begin this process's W&B run, after the parts that there are; where the server does not answer, offline.
+    """Begin this process's W&B run, after its earlier parts; where the server does not answer, offline.
 
     Raises ValueError where W&B has no account to send to.
     """
@@ -186,14 +241,16 @@ def start(logger: RunLogger, run: Run) -> None:
     except (OSError, ValueError) as error:
         _log.warning("%s: steps of the W&B run may come twice", error)
     if logger.settings["mode"] == "online" and any(f.name.startswith("offline-") for f in unsent(run)):
-        _log.warning("W&B has not got the run's first part, training goes on offline: upload both with gatewise sync")
+        _log.warning(
+            "W&B lacks the run's first part, training goes on offline: upload both with gatewise sync"
+        )
         logger.settings.update(mode="offline", resume=None)
     try:
         begun = logger.experiment
     except wandb.errors.UsageError as error:
         mode = logger.settings["mode"]
-        other = "" if mode == "offline" else " Or train with wandb.mode=offline, and upload with gatewise sync"
-        raise ValueError(f"wandb.mode={mode}: {error}{other}") from error
+        hint = " Or train with wandb.mode=offline, and upload with gatewise sync" if mode == "online" else ""
+        raise ValueError(f"wandb.mode={mode}: {error}{hint}") from error
     except (wandb.errors.CommError, OSError) as error:
         reason = str(error).strip().splitlines()[-1]
         _log.warning(
@@ -226,7 +283,7 @@ def finish(loggers: Sequence[Any], exit_code: int) -> None:
         _log.warning("W&B does not answer: what it lacks stays here; upload it later with gatewise sync")
         wandb.teardown(exit_code)
     except Exception as error:
-        _log.warning("W&B has failed at the end of the run: what it has is in %s (%s)", begun.dir, first_line(error))
+        _log.warning("W&B has failed at the end: what it has is in %s (%s)", begun.dir, first_line(error))
     else:
         _unsent_file(begun).unlink(missing_ok=True)
 

@@ -63,7 +63,7 @@ def _take(record: Any, parts: Parts) -> None:
 
 def _name(item: Any) -> str:
     """The name that a value was logged under; a picture is several values below one name."""
-    return item.key or item.nested_key[0]
+    return str(item.key or item.nested_key[0])
 
 
 def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
@@ -75,7 +75,7 @@ def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
 
 
 def _records(content: bytes) -> Iterator[Any]:
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
     if content and not content.startswith(b":W&B"):
         raise ValueError("it does not begin as one")
@@ -83,7 +83,7 @@ def _records(content: bytes) -> Iterator[Any]:
     for kind, piece in _pieces(content):
         message = piece if kind in (_WHOLE, _FIRST) else message + piece
         if kind in (_WHOLE, _LAST):
-            record = Record()
+            record = wandb_internal_pb2.Record()
             record.ParseFromString(message)
             yield record
 
@@ -104,4 +104,3 @@ def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
         if at > len(content):
             return
         yield kind, content[start:at]
-
