@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +19,7 @@ from gatewise.sweeps.jobs import FAILED, Job, Outcome
 from gatewise.sweeps.ranking import Configuration, configurations
 from gatewise.sweeps.report import measured, setting_text
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 
 class Overview:
@@ -28,7 +28,7 @@ class Overview:
     def __init__(self, sweep: Sweep, plan: Plan, workers: int) -> None:
         self._sweep, self._plan, self._workers = sweep, plan, workers
         # What a job prints goes elsewhere; this stays on the screen.
-        self._console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
+        self._console = plain_console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
         self._live: Live | None = None
         self._results: list[Configuration] = []
         self._seconds: list[float] = []
@@ -63,7 +63,7 @@ class Overview:
         count = f"{self._plan.trials} trial{'s' if self._plan.trials > 1 else ''}"
         of = f" of {', '.join(self._plan.space.swept)}" if self._plan.space.swept else ""
         self._console.print(
-            f"[bold]Sweep[/] {escape(short(self._sweep.folder))}: {count}{seeds}{escape(of)}{again}"
+            Text.assemble(("Sweep", "bold"), f" {short(self._sweep.folder)}: {count}{seeds}{of}{again}")
         )
 
     def job_ended(self, job: Job, outcome: Outcome) -> None:
@@ -73,7 +73,7 @@ class Overview:
             varied = [text for text in job.overrides if text not in self._plan.space.fixed][:-1]
             line = f"gatewise: error: trial {job.trial} ({', '.join(varied)}): {outcome.reason}"
             if self._live is not None:
-                self._console.print(Text(line))
+                self._console.print(line)
             else:
                 print(line, file=sys.stderr, flush=True)
 
@@ -86,14 +86,14 @@ class Overview:
         value = ", ".join(filter(None, (measured(c, i) for i in range(len(self._plan.directions)))))
         params = "  ".join(f"{key}={setting_text(value)}" for key, value in c.params.items())
         line = f"trial {c.number}  {params}  {c.state}  {value}  [{self._progress()}]"
-        self._console.print(escape(line))
+        self._console.print(line)
 
     def interrupted(self) -> None:
         """Say how to go on."""
         if self._live is not None:
             self._live.stop()
         again = f"{program()} train sweep.resume={short(self._sweep.folder)}"
-        self._console.print(f"Interrupted. Go on with: {escape(again)}")
+        self._console.print(f"Interrupted. Go on with: {again}")
 
     def _progress(self) -> str:
         count = len(self._plan.seeds) * self._plan.trials

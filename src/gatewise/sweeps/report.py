@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +20,7 @@ from gatewise.sweeps import plots
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.ranking import LEVEL, Configuration, compare_with_best, configurations
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 SHOWN, REASONS = 20, 3
 """Rows of the table on the screen, and reasons of failures; the files have all."""
@@ -136,27 +135,25 @@ def _print(
         params = [Text(setting_text(c.params[key])) for key in plan.space.swept]
         last = [Text(note)] if any(notes) else []
         table.add_row(str(c.rank or ""), str(c.number), *params, *means, *last)
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console(soft_wrap=True)
     console.print()
-    Console().print(table)
+    plain_console().print(table)
     if len(results) > SHOWN:
-        console.print(f"{len(results) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
+        console.print(f"{len(results) - SHOWN} more in {short(sweep.folder)}/trials.csv")
     reasons = Counter(c.reasons[0] for c in results if c.state == "failed" and c.reasons)
     for reason, count in reasons.most_common(REASONS):
-        console.print(escape(f"{count} failed: {reason}"))
+        console.print(f"{count} failed: {reason}")
     if len(names) == 1 and len(ranked) > 1:
-        console.print(escape(_verdict(plan, ranked)))
+        console.print(_verdict(plan, ranked))
     best = ranked[0]
     settings = [*plan.space.fixed, *(f"{key}={value}" for key, value in best.params.items())]
     kept = [text for text in settings if text.split("=")[0].split(".")[0] != "sweep"]
-    console.print(f"\nSweep          [bold]{escape(short(sweep.folder))}[/]")
+    console.print(Text.assemble("\nSweep          ", (short(sweep.folder), "bold")))
     for run in best.runs:
-        console.print(f"Best run       {escape(short(Path(run)))}")
+        console.print(f"Best run       {short(Path(run))}")
     for picture in pictures:
-        console.print(f"Picture        {escape(short(picture))}")
-    console.print(
-        f"Train it again {escape(program())} train {escape(' '.join(shlex.quote(text) for text in kept))}"
-    )
+        console.print(f"Picture        {short(picture)}")
+    console.print(f"Train it again {program()} train {' '.join(shlex.quote(text) for text in kept)}")
 
 
 def _note(c: Configuration) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
-from rich.console import Console
 
 from gatewise.config.check import group_choices
 from gatewise.config.resume import resumed_config, warn_of_schedule
@@ -34,6 +33,7 @@ from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 BY_LAUNCHER = "stopped by its launcher"
 
@@ -130,7 +130,7 @@ def _resume(
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
-        Console(soft_wrap=True).print(message, highlight=False)
+        plain_console(soft_wrap=True).print(message)
         return best_value(run)
     warn_of_environment(config, os.environ)
     data, task = prepare(config, run.choices(), job)
@@ -175,7 +175,7 @@ def _train(
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = f"{program()} train resume={short(run.folder)}"
-            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
+            plain_console(soft_wrap=True).print(f"Interrupted. Go on with: {again}")
             if stop.name is not None:
                 raise Stopped(stop.name) from None
             raise

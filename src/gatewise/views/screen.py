@@ -103,18 +103,18 @@ def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int]) -> N
     parts = "  ".join(
         f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")
     )
-    Console(soft_wrap=True).print(
+    Console(soft_wrap=True, emoji=False).print(
         f"[bold]{escape(str(config.name))}[/]  {escape(parts)}  seed={config.seed}", highlight=False
     )
     table = Table.grid(padding=(0, 2))
     for name, value in data.items():
         table.add_row(Text(name, "dim"), Text(f"{value:,}" if isinstance(value, int) else str(value)))
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def print_places(run: Run) -> None:
     """Print the paths of the run directory and its pictures, and how to upload offline W&B data."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print(f"\nRun directory  [bold]{escape(short(run.folder))}[/]")
     for picture in sorted(run.plots.glob("*.png")):
         console.print(f"Picture        {escape(short(picture))}")
@@ -126,7 +126,7 @@ def print_next_steps(run: Run) -> None:
     """Print what to try next."""
     call = escape(program())
     experiments = [name for name in EXAMPLES if name != run.config().name]
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     console.print("\nNext, try")
     console.print(f"  {call} evaluate run=last")
     example = str(run.summary().get("example_input", "..."))
