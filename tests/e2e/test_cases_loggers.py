@@ -10,6 +10,7 @@ import pytest
 from wandb_server import serving
 from workplace import Place, finish, write_sequences
 
+from gatewise.cli import sync
 from gatewise.runs.run import Run
 from gatewise.runs.unsent import unsent
 
@@ -41,7 +42,15 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Run]:
     """A run that was resumed with more epochs, and again from the checkpoint of before as after a kill."""
     place = Place(tmp_path_factory.mktemp("resumed") / "work")
     write_sequences(place.folder)
-    place.ok("train", *ARGV, WORSE, "logger=all", f"trainer.max_epochs={EPOCHS}", "test=false")
+    place.ok(
+        "train",
+        *ARGV,
+        WORSE,
+        "logger=all",
+        "wandb.tags=baseline",
+        f"trainer.max_epochs={EPOCHS}",
+        "test=false",
+    )
     run = place.last()
     shutil.copy(run.checkpoint("last"), place.folder / "earlier.ckpt")
     place.ok("train", "resume=last", f"trainer.max_epochs={EPOCHS + 1}")
@@ -108,6 +117,13 @@ def test_tensorboard_resume(resumed: tuple[Place, Run]) -> None:
     assert settings["data.train_file"].string_value == str(config.data.train_file)
 
 
+def test_wandb_tags(resumed: tuple[Place, Run]) -> None:
+    _, run = resumed
+    assert list(run.config().logger.wandb.tags) == ["baseline"]
+    for part in (run.folder / "wandb").glob("offline-run-*/*.wandb"):
+        assert b"baseline" in part.read_bytes()
+
+
 SHORT = [*ARGV, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "test=false"]
 
 
@@ -117,18 +133,7 @@ def own(place: Place) -> Place:
     return place
 
 
-@pytest.mark.parametrize(
-    ("given", "tags"),
-    [("baseline", ["baseline"]), ("[2024,1,a]", ["2024", "1", "a"]), ("null", []), ("[]", [])],
-)
-def test_wandb_tags(given: str, tags: list[str], own: Place) -> None:
-    own.ok(
-        "train", *SHORT, f"wandb.tags={given}", "logger.wandb._target_=gatewise.training.wandb.make_logger"
-    )
-    assert list(own.last().config().logger.wandb.tags) == tags
-
-
-@pytest.mark.parametrize("given", ["['']", "''", "[a,null]", "[[a]]", "{a:1}", f"[{'x' * 65}]"])
+@pytest.mark.parametrize("given", ["['']", "[a,null]"])
 def test_wandb_tags_that_are_none(given: str, own: Place) -> None:
     result = own("train", *SHORT, f"wandb.tags={given}")
     assert result.code == 1
@@ -136,7 +141,7 @@ def test_wandb_tags_that_are_none(given: str, own: Place) -> None:
     assert own.runs() == []
 
 
-def test_wandb_env(own: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_env(own: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     for name, value in {"MODE": "disabled", "PROJECT": "mine", "DIR": str(own.folder / "else")}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     own.ok("train", *SHORT)
@@ -147,7 +152,8 @@ def test_wandb_env(own: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_TAGS", "a, b")
     result = own("train", *SHORT, "wandb.mode=offline")
     assert result.code == 0
-    assert result.err.splitlines() == [
+    lines = [record.message for record in caplog.records if record.name == "gatewise.config.wandb"]
+    assert lines[-2:] == [
         "WANDB_MODE=disabled is not used: wandb.mode=offline is given",
         f"WANDB_DIR={own.folder}/else is not used: W&B's files are in the run directory",
     ]
@@ -165,7 +171,9 @@ def test_wandb_env(own: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(own.runs()) == 2
 
 
-def test_a_damaged_run_among_those_to_upload_is_named_and_the_others_go_up(own: Place) -> None:
+def test_a_damaged_run_among_those_to_upload_is_named_and_the_others_go_up(
+    own: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own.ok("train", *SHORT)
     good = own.last()
     copies = [own.folder / "runs" / name for name in ("bad[/]", "torn")]
@@ -174,24 +182,65 @@ def test_a_damaged_run_among_those_to_upload_is_named_and_the_others_go_up(own: 
     (copies[0] / "status.json").write_text("{")
     (torn,) = (copies[1] / "wandb").glob("offline-run-*/*.wandb")
     torn.write_bytes(b"rubbish")
-    with serving() as server:
-        process = own.start("sync", **server.environment)
-        out = finish(process)
-        assert set(server.history) == {good.id}
-    assert process.returncode == 1
-    assert f"left out: {copies[0]}/status.json:1: not JSON" in out
-    assert f"left out: {torn}: not a file of W&B's" in out
-    last = out.splitlines()[-1]
-    assert last.startswith("gatewise: error: 2 of 3 runs could not be read and were left out: ")
-    assert all(Path(copy).name in last for copy in copies)
-    assert unsent(good) == []
+    uploaded: list[list[Path]] = []
+    monkeypatch.setattr(sync, "_check_connection", lambda _: None)
+    monkeypatch.setattr(sync, "_upload", lambda folders, *_: uploaded.extend(folders))
+    result = own("sync")
+    assert result.code == 1
+    assert uploaded == [unsent(good)]
+    assert f"left out: {copies[0]}/status.json:1: not JSON" in result.out
+    assert f"left out: {torn}: not a file of W&B's" in result.out
+    assert "2 of 3 runs could not be read and were left out: runs/bad[/], runs/torn" in result.line()
+
+
+TERMINATING = """
+import os, signal
+import pytorch_lightning as pl
+class Terminates(pl.Callback):
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_text_from_outside_is_never_markup(own: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (own.folder / "mine.ts").read_text()
+    for name, other in {"calm": "[/calm]", "brisk": "[red", "storm": "[bold]"}.items():
+        text = text.replace(name, other)
+    (own.folder / "in[bold].ts").write_text(text)
+    (own.folder / "terminating.py").write_text(TERMINATING)
+    monkeypatch.syspath_prepend(own.folder)
+    settings = ["wandb.mode=disabled", "data.train_file='in[bold].ts'", "name='x[/y]'"]
+    result = own("train", *SHORT[:-1], *settings, "test=true", "trainer.max_epochs=2")
+    assert (result.code, result.err) == (0, "")
+    assert f"\nRun directory  runs/x[/y]/{own.last().id}\n" in result.out
+    assert "x[/y]  task=classification" in result.out
+    for verb in (
+        ["evaluate"],
+        ["predict", "input='in[bold].ts'"],
+        ["predict", "input='in[bold].ts'", "output='o[red].csv'"],
+    ):
+        result = own(verb[0], "run=last", *verb[1:])
+        assert (result.code, result.err) == (0, "")
+    assert "written to o[red].csv" in result.out
+    result = own("train", *SHORT, *settings, "+callbacks.ends._target_=terminating.Terminates")
+    assert result.code == 143
+    assert f"train resume=runs/x[/y]/{own.last().id}\n" in result.out
+    assert own.last().state() == "interrupted"
 
 
 def test_a_trial_is_named_after_its_sweep(own: Place) -> None:
-    own.ok("train", "-m", *SHORT, "seed=1,2", "wandb.tags=mine", "trainer.limit_val_batches=1")
+    own.ok(
+        "train",
+        "-m",
+        "wandb.mode=disabled",
+        *SHORT,
+        "model.hidden_size=2,3",
+        "wandb.tags=mine",
+        "trainer.limit_val_batches=1",
+    )
     sweep = (own.folder / "sweeps" / "last").resolve()
     settings = [Run(folder).config().logger.wandb for folder in own.runs()]
     assert {node.group for node in settings} == {f"speech/files/{sweep.name}"}
     assert {(node.name, node.job_type, *node.tags) for node in settings} == {
-        (f"speech/files bilstm seed {n + 1} trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
+        (f"speech/files bilstm seed 1 trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
     }

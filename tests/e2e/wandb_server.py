@@ -14,7 +14,7 @@ ACCOUNT = {"WANDB_API_KEY": "0" * 40}
 
 
 class Server(ThreadingHTTPServer):
-    """By run id: rows of ``history`` in the order they came, the last ``summary``, what a run was begun with."""
+    """By run id: rows of ``history`` in the order they came, last ``summary``, what it was begun with."""
 
     daemon_threads = True
 

@@ -164,7 +164,8 @@ def _variables(environment: Mapping[str, str]) -> dict[str, Any]:
     if "mode" in values:
         values["mode"] = _EARLIER_MODES.get(values["mode"], values["mode"])
     if "tags" in values:
-        values["tags"] = [tag.strip() for tag in values["tags"].split(",") if tag.strip()]
+        tags = [tag.strip() for tag in values["tags"].split(",")]
+        values["tags"] = list(dict.fromkeys(filter(None, tags)))
     return values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -137,7 +137,7 @@ def words(name: str, value: Any, longest: int = 64) -> tuple[str, ...]:
 
     Raises ValueError if one of them is empty, no word or has more than ``longest`` characters.
     """
-    single = isinstance(value, (str, Real)) or not isinstance(value, Iterable)
+    single = isinstance(value, (str, Mapping)) or not isinstance(value, Iterable)
     items = [word(name, item) for item in ((value,) if single else value)]
     long = next((item for item in items if len(item) > longest), None)
     if long is not None:
