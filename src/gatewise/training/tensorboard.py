@@ -12,25 +12,23 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from gatewise.runs.run import Run
+from gatewise.training.loggers import new_points
 
 
 class RunTensorBoard(TensorBoardLogger):
     """A TensorBoardLogger that writes to ``tensorboard/`` of the run's directory.
 
-    Lightning gives the epoch with whatever it logs, several times for the same step; it is written once.
+    It writes one point a step.
     """
 
     def __init__(self, run: Run) -> None:
         super().__init__(save_dir=str(run.folder), name="", version="tensorboard")
-        self._epoch_at: int | None = None
+        self._last: dict[str, int] = {}
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write the metrics of a step."""
-        kept = {name: value for name, value in metrics.items() if name != "epoch" or step != self._epoch_at}
-        if "epoch" in kept:
-            self._epoch_at = step
-        super().log_metrics(kept, step)
+        super().log_metrics(new_points(metrics, step, self._last), step)
 
 
 def begin(logger: TensorBoardLogger, config: DictConfig) -> None:

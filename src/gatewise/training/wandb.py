@@ -24,6 +24,7 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.runs.unsent import UNSENT, unsent
 from gatewise.settings import Word, Words, checked, first_line
+from gatewise.training.loggers import new_points
 from gatewise.training.wandb_parts import Parts, read_parts
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ class RunLogger(WandbLogger):
         """Log what W&B does not have yet. Where W&B fails, the training goes on without it."""
         if self._failed:
             return
-        last = self.parts.last
-        new = {n: v for n, v in metrics.items() if step is None or n == "epoch" or step > last.get(n, -1)}
+        new = new_points(metrics, step, self.parts.last)
+        if "epoch" in metrics:
+            new["epoch"] = metrics["epoch"]
         if not new.keys() - {"epoch"}:
             return
         try:
