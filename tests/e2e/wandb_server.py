@@ -14,13 +14,15 @@ ACCOUNT = {"WANDB_API_KEY": "0" * 40}
 
 
 class Server(ThreadingHTTPServer):
-    """Rows of ``history`` by run id, in the order they came."""
+    """By run id: rows of ``history`` in the order they came, last ``summary``, what it was begun with."""
 
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.history: dict[str, list[dict[str, Any]]] = {}
+        self.summary: dict[str, dict[str, Any]] = {}
+        self.runs: dict[str, dict[str, Any]] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -37,7 +39,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"data": self._data(json.loads(content))}
         elif self.path.endswith("/file_stream"):
             run = self.path.split("/")[-2]
-            rows = json.loads(content).get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+            files = json.loads(content).get("files", {})
+            rows = files.get("wandb-history.jsonl", {}).get("content", [])
+            for text in files.get("wandb-summary.json", {}).get("content", []):
+                self.server.summary[run] = json.loads(text)
             self.server.history.setdefault(run, []).extend(map(json.loads, rows))
         self._answer(answer)
 
@@ -48,6 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _data(self, request: dict[str, Any]) -> dict[str, Any]:
         query, variables = request["query"], request["variables"]
         if "upsertBucket" in query:
+            said = {name: value for name, value in variables.items() if value is not None}
+            self.server.runs.setdefault(variables["name"], {}).update(said)
             project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": "tester"}}
             bucket = {
                 "id": "b",

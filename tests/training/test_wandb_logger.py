@@ -13,7 +13,7 @@ def test_disabled_means_none(run):
     assert make_logger(run, mode="disabled") is None
 
 
-@pytest.mark.parametrize("mode", ["of", "dryrun", "", None])
+@pytest.mark.parametrize("mode", ["of", "dryrun", ""])
 def test_a_mode_that_does_not_exist(mode, run):
     with pytest.raises(
         ValueError, match=f"mode={mode!r} is unknown; choose one of: offline, online, disabled"
@@ -36,12 +36,12 @@ def test_an_offline_run(run, tmp_path, monkeypatch, capfd):
     config = OmegaConf.create(
         {"name": "text/mine", "model": {"hidden_size": 8, "cell": {"kind": "gru"}}, "title": "${name} here"}
     )
-    logger = make_logger(run, project="mine", tags=["a", "b"], group="text/mine")
-    describe(logger, config, "val/accuracy", "max")
+    logger = make_logger(run, project="mine", tags=["a", "b"], group="text/mine", name="GRU")
+    describe(logger, config, "val/accuracy", "max", parameters=12)
     experiment = logger.experiment
     try:
         assert wandb.run is experiment
-        assert (experiment.id, experiment.name, experiment.project) == (run.id, run.id, "mine")
+        assert (experiment.id, experiment.name, experiment.project) == (run.id, "GRU", "mine")
         assert (experiment.tags, experiment.group) == (("a", "b"), "text/mine")
         assert experiment.offline
         assert experiment.config.as_dict() == OmegaConf.to_container(config, resolve=True)
@@ -49,6 +49,7 @@ def test_an_offline_run(run, tmp_path, monkeypatch, capfd):
             logger.log_metrics({"val/accuracy": value, "val/loss": value, "epoch": epoch}, step=epoch)
         # The monitored metric sums up to its best value, others to their last.
         assert dict(experiment.summary["val/accuracy"]) == {"max": 0.9}
+        assert experiment.summary["parameters"] == 12
         assert experiment.summary["val/loss"] == 0.5
     finally:
         finish([object(), logger], exit_code=1)

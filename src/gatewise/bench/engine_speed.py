@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gatewise.settings import UsageError, closest, suggestion
+from gatewise.views.plain import plain_console
 
 if TYPE_CHECKING:
     from gatewise.bench.case import Case, Size
@@ -66,10 +67,10 @@ def bench_engine(words: list[str]) -> int:
     path = _file(settings["file"])
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(cases[0].threads)
-    console = Console()
+    console = plain_console()
     if not console.is_terminal:  # wide enough for the tables
         console.width = 140
-    console.print(_heading(cases[0], rounds), highlight=False)
+    console.print(_heading(cases[0], rounds))
     rows: list[Timing] = []
     starts: list[Start] = []
     with _progress(console) as progress:
@@ -82,7 +83,7 @@ def bench_engine(words: list[str]) -> int:
                 rows.append(row)
             report.write_csv(path, rows)  # now, so that an interrupted run keeps its measurements
             if not console.is_terminal:
-                console.print(f"{number} of {len(cases)}: {case.cell} {case.size}", highlight=False)
+                console.print(f"{number} of {len(cases)}: {case.cell} {case.size}")
         # Once per cell, for its first size.
         for case in cases[:: len(cases) // len({case.cell for case in cases})] if start else ():
             for name in engines:
@@ -94,7 +95,7 @@ def bench_engine(words: list[str]) -> int:
     report.print_memory(console, rows)
     report.print_starts(console, starts)
     for line in bench.notes:
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     picture = path.with_suffix(".png")
     report.draw_speeds(picture, rows)
     written = [path, picture]
@@ -102,7 +103,7 @@ def bench_engine(words: list[str]) -> int:
         written.insert(1, path.with_name(f"{path.stem}_start.csv"))
         report.write_csv(written[1], starts)
     for file in written:
-        console.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"wrote {file}", soft_wrap=True)
     return 0
 
 
@@ -142,7 +143,7 @@ def _heading(case: Case, rounds: int) -> str:
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[str], None]]:
     """On a terminal, shows what is being measured."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("")
         yield lambda text: progress.update(task, description=text)

@@ -11,7 +11,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, open_dict
-from rich.console import Console
 from rich.table import Table
 
 from gatewise.config.check import group_choices
@@ -20,6 +19,7 @@ from gatewise.runs.run import Run
 from gatewise.tasks import Task
 from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
+from gatewise.views.plain import plain_console
 
 ROUNDS = 9
 
@@ -51,8 +51,10 @@ def bench_training(config: DictConfig) -> float:
         shown = (statistics.median(milliseconds), min(milliseconds), max(milliseconds))
         table.add_row(name, *(f"{value:.2f}" for value in shown))
     ratio = statistics.median(ratios)
-    Console().print(table)
-    Console().print(f"overhead of the Lightning loop: {100 * (ratio - 1):.1f} % (median of paired rounds)")
+    plain_console().print(table)
+    plain_console().print(
+        f"overhead of the Lightning loop: {100 * (ratio - 1):.1f} % (median of paired rounds)"
+    )
     return ratio
 
 

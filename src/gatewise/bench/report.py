@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gatewise.bench.contenders import reference_of
 from gatewise.bench.process import Start
@@ -176,13 +177,13 @@ def _table(*columns: str) -> Table:
 
 
 def _print(console: Console, title: str, table: Table) -> None:
-    console.print(title, style="bold", highlight=False)
+    console.print(title, style="bold")
     console.print(table)
 
 
-def _times(ratio: float) -> str:
+def _times(ratio: float) -> Text:
     color = "red" if ratio < SLOWER else "green" if ratio >= 1 else "yellow"
-    return f"[{color}]{ratio:.{2 if ratio >= 0.1 else 3}f}[/]"
+    return Text(f"{ratio:.{2 if ratio >= 0.1 else 3}f}", color)
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

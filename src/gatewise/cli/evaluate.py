@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
 
 from gatewise.config.build import build
 from gatewise.config.check import output_path
@@ -17,6 +16,7 @@ from gatewise.runs.summary import split_metrics
 from gatewise.training.parts import load_task, make_data, stored_config
 from gatewise.views import screen
 from gatewise.views.places import short
+from gatewise.views.plain import plain_console
 from gatewise.views.tables import print_results
 
 
@@ -55,7 +55,7 @@ def main(config: DictConfig) -> dict[str, float]:
             raise ValueError(
                 f"{short(run.folder)}: {name} is {value}: nothing in the {config.split} split counts"
             )
-    Console(soft_wrap=True).print(f"{short(run.folder)}  checkpoint {config.checkpoint}", markup=False)
+    plain_console(soft_wrap=True).print(f"{short(run.folder)}  checkpoint {config.checkpoint}")
     print_results(metrics, config.split, task.meanings())
     if output is not None:
         scores, baselines = split_metrics(metrics)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.console import Console
 
 from gatewise.config.build import class_of
 from gatewise.config.check import input_file, output_path, takes_words
@@ -16,6 +15,7 @@ from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
 from gatewise.training.parts import load_task, stored_config
 from gatewise.views import screen
+from gatewise.views.plain import plain_console
 from gatewise.views.tables import print_answer
 
 
@@ -37,5 +37,5 @@ def main(config: DictConfig) -> pd.DataFrame:
     print_answer(answer)
     if output is not None:
         write_text(output, answer.table.to_csv(index=False, lineterminator="\n"))
-        Console(soft_wrap=True).print(f"written to {output}", markup=False)
+        plain_console(soft_wrap=True).print(f"written to {output}")
     return answer.table

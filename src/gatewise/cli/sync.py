@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import wandb
 from omegaconf import DictConfig
 
+from gatewise.config.wandb import SETTLED
 from gatewise.runs.run import LOCK, Run
-from gatewise.runs.unsent import UNSENT, unsent
+from gatewise.runs.unsent import UNSENT, check_files, unsent
 from gatewise.settings import whole_number
+from gatewise.views.places import short
 
 ALL = "all"
 PATIENCE_SECONDS = 10
@@ -22,22 +26,42 @@ PATIENCE_SECONDS = 10
 def main(config: DictConfig) -> int:
     """Upload what is not uploaded yet of one run or all, several at a time; returns how many folders it was.
 
-    Runs that are being trained are left out. Raises ValueError where the server cannot be reached or takes
-    something not; what is uploaded then, is, and the rest is left for the next time.
+    Runs that are being trained are left out, and so are damaged ones. Raises ValueError where there are some,
+    where the server cannot be reached or takes something not; what is uploaded then, is, and the rest is left
+    for the next time.
     """
     jobs = whole_number("jobs", config.jobs)
     runs_dir = Path(config.paths.runs_dir)
     runs = _all_runs(runs_dir) if config.run == ALL else [Run.open(config.run, runs_dir)]
-    training = [run for run in runs if run.state() == "running"]
-    for run in training:
-        print(f"{run.folder}: is being trained, left out", flush=True)
-    folders = [folder for run in runs if run not in training for folder in unsent(run)]
-    if not folders:
+    folders: list[list[Path]] = []
+    damaged: list[Path] = []
+    for run in runs:
+        try:
+            training = run.state() == "running"
+            parts = unsent(run)
+            for folder in parts:
+                check_files(folder)
+        except (OSError, ValueError) as error:
+            if config.run != ALL:
+                raise
+            print(f"left out: {error}", flush=True)
+            damaged.append(run.folder)
+            continue
+        if training:
+            print(f"{run.folder}: is being trained, left out", flush=True)
+        elif parts:
+            folders.append(parts)
+    if folders:
+        _check_connection(wandb.setup().settings.base_url)
+        _upload(folders, jobs, config.project, config.entity)
+    else:
         print("Nothing to upload.")
-        return 0
-    _check_connection(wandb.setup().settings.base_url)
-    _upload(folders, jobs, config.project, config.entity)
-    return len(folders)
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} of {len(runs)} runs could not be read and were left out: "
+            f"{', '.join(short(folder) for folder in damaged)}"
+        )
+    return sum(map(len, folders))
 
 
 def _all_runs(runs_dir: Path) -> list[Run]:
@@ -63,12 +87,31 @@ def _check_connection(url: str) -> None:
         ) from error
 
 
-def _upload(folders: list[Path], jobs: int, project: str | None, entity: str | None) -> None:
+def _upload(runs: list[list[Path]], jobs: int, project: str | None, entity: str | None) -> None:
+    """Upload the parts of each run, the first parts before the second ones.
+
+    A run of which a part did not go up is left there: a later part must not come before it.
+    """
     to = [word for name, value in (("-p", project), ("-e", entity)) if value for word in (name, str(value))]
     options = ["--yes", "--include-online", "-n", str(jobs), *to]
-    command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, folders)]
-    code = subprocess.run(command).returncode
-    if code != 0:
-        raise ValueError(f"wandb sync ended with exit code {code}; what is left is uploaded by gatewise sync")
-    for folder in folders:
-        (folder / UNSENT).unlink(missing_ok=True)
+    # They are for a training; each run goes where its own config says.
+    environment = {name: value for name, value in os.environ.items() if name not in SETTLED}
+    failed = 0
+    while runs:
+        folders = [parts[0] for parts in runs]
+        started = time.time()
+        command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, folders)]
+        failed = subprocess.run(command, env=environment).returncode or failed
+        for folder in folders:
+            if failed == 0 or _is_sent(folder, started):
+                (folder / UNSENT).unlink(missing_ok=True)
+        runs = [parts[1:] for parts in runs if parts[1:] and (failed == 0 or _is_sent(parts[0], started))]
+    if failed != 0:
+        raise ValueError(
+            f"wandb sync ended with exit code {failed}; what is left is uploaded by gatewise sync"
+        )
+
+
+def _is_sent(folder: Path, since: float) -> bool:
+    """Whether W&B has noted, since then, that all of a folder was sent."""
+    return any(path.stat().st_mtime >= since - 1 for path in folder.glob("*.wandb.synced"))

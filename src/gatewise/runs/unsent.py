@@ -14,7 +14,17 @@ def unsent(run: Run) -> list[Path]:
     """Folders with data of the run that W&B's server does not have yet, or may not have."""
     folders = []
     for folder in sorted((run.folder / "wandb").glob("*run-*")):
+        # A process that was killed at its start may have left an empty file.
+        written = any(path.stat().st_size > 0 for path in folder.glob("*.wandb"))
         offline = folder.name.startswith("offline-run-") and not any(folder.glob("*.wandb.synced"))
-        if offline or (folder / UNSENT).is_file():
+        if (offline and written) or (folder / UNSENT).is_file():
             folders.append(folder)
     return folders
+
+
+def check_files(folder: Path) -> None:
+    """Raise ValueError where a file of W&B's in a run's folder is something else: W&B would pass over it."""
+    for path in folder.glob("*.wandb"):
+        with path.open("rb") as file:
+            if file.read(4) not in (b":W&B", b""):
+                raise ValueError(f"{path}: not a file of W&B's: remove {folder} to sync without it")

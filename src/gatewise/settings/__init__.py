@@ -3,7 +3,7 @@
 A setting is declared once, by the annotation of the parameter that takes it: see ``values.py``.
 """
 
-from gatewise.settings.checks import choice, flag, names, optional, split_fractions, whole_number
+from gatewise.settings.checks import choice, flag, names, optional, split_fractions, whole_number, words
 from gatewise.settings.errors import SettingError, UsageError, first_line
 from gatewise.settings.nearest import closest, did_you_mean, nearest, suggestion
 from gatewise.settings.rules import check_constructor, checked, rule
@@ -20,6 +20,8 @@ from gatewise.settings.values import (
     Probability,
     ProbabilityOfEach,
     Share,
+    Word,
+    Words,
 )
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "SettingError",
     "Share",
     "UsageError",
+    "Word",
+    "Words",
     "check_constructor",
     "checked",
     "choice",
@@ -51,4 +55,5 @@ __all__ = [
     "split_fractions",
     "suggestion",
     "whole_number",
+    "words",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -120,3 +120,26 @@ def names(name: str, value: Any) -> tuple[str, ...]:
         twice = next(item for item in items if items.count(item) > 1)
         raise ValueError(f"{name} names {twice!r} twice: name it once")
     return items
+
+
+def word(name: str, value: Any) -> str:
+    """``value`` as text, which may be given as a number or as true; ValueError if it is empty, or a list."""
+    if isinstance(value, bool):
+        value = str(value).lower()
+    text = str(value) if isinstance(value, (str, Real)) else ""
+    if not text.strip():
+        raise ValueError(f"{name} must be a word, got {value!r}")
+    return text
+
+
+def words(name: str, value: Any, longest: int = 64) -> tuple[str, ...]:
+    """A word, or a list of words that may be empty, as a tuple without repetitions.
+
+    Raises ValueError if one of them is empty, no word or has more than ``longest`` characters.
+    """
+    single = isinstance(value, (str, Mapping)) or not isinstance(value, Iterable)
+    items = [word(name, item) for item in ((value,) if single else value)]
+    long = next((item for item in items if len(item) > longest), None)
+    if long is not None:
+        raise ValueError(f"{name}: {long[:20]}... has {len(long)} characters: at most {longest} are allowed")
+    return tuple(dict.fromkeys(items))

@@ -24,6 +24,8 @@ from gatewise.settings.checks import (
     optional,
     text,
     whole_number,
+    word,
+    words,
 )
 
 Check = Callable[[str, Any], Any]
@@ -59,6 +61,8 @@ Fraction = Annotated[float, Checked(fraction)]
 NotNegative = Annotated[float, Checked(not_negative)]
 ProbabilityOfEach = Annotated[float | Mapping[str, float], Checked(_below_one_each)]
 Names = Annotated[Sequence[str], Checked(names)]
+Word = Annotated[str, Checked(word)]
+Words = Annotated[Sequence[str], Checked(words)]
 DataFile = Annotated[str, Checked(file_name, names_files=True)]
 DataFiles = Annotated[Sequence[str], Checked(names, names_files=True)]
 

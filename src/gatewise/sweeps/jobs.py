@@ -95,7 +95,10 @@ def outcome(job: Job, objectives: Sequence[str] | None, reason: str | None = Non
     run = Run(job.run)
     if not (job.run / "config.yaml").is_file():
         return Outcome(FAILED, reason) if reason else Outcome(KILLED, "its process was gone before it began")
-    state = run.state()
+    try:
+        state = run.state()
+    except (ValueError, OSError) as error:  # a damaged status.json
+        return Outcome(FAILED, reason or str(error))
     if state == "interrupted" and reason is None:
         return Outcome(KILLED, "its process was killed")
     if state not in (DONE, PRUNED):

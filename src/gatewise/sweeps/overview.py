@@ -13,9 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from optuna.trial import FrozenTrial
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +25,7 @@ from gatewise.sweeps.labels import value_text
 from gatewise.sweeps.ranking import Configuration, configurations
 from gatewise.sweeps.report import counted, measured
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 
 class Overview:
@@ -34,7 +34,7 @@ class Overview:
     def __init__(self, sweep: Sweep, plan: Plan, workers: int) -> None:
         self._sweep, self._plan, self._workers = sweep, plan, workers
         # What a job prints goes elsewhere; this stays on the screen.
-        self._console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False)
+        self._console = plain_console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
         self._live: Live | None = None
         self._results: list[Configuration] = []
         self._started = time.monotonic()
@@ -68,7 +68,7 @@ class Overview:
         count = counted(self._plan.trials, "trial")
         of = f" of {', '.join(self._plan.space.swept)}" if self._plan.space.swept else ""
         self._console.print(
-            f"[bold]Sweep[/] {escape(short(self._sweep.folder))}: {count}{seeds}{escape(of)}{again}"
+            Text.assemble(("Sweep", "bold"), f" {short(self._sweep.folder)}: {count}{seeds}{of}{again}")
         )
 
     def job_ended(self, job: Job, outcome: Outcome) -> None:
@@ -79,7 +79,7 @@ class Overview:
             varied = [text for text in job.overrides if text not in self._plan.space.fixed][:-1]
             line = f"gatewise: error: trial {job.trial} ({', '.join(varied)}): {outcome.reason}"
             if self._live is not None:
-                self._console.print(Text(line))
+                self._console.print(line)
             else:
                 print(line, file=sys.stderr, flush=True)
 
@@ -95,18 +95,18 @@ class Overview:
         params = "  ".join(f"{key}={value_text(value)}" for key, value in c.params.items())
         again = "" if c.same_as is None else f"  as trial {c.same_as}, not trained again"
         line = f"trial {c.number}  {params}  {c.state}  {value}{again}  [{self._progress()}]"
-        self._console.print(escape(line))
+        self._console.print(line)
 
     def say(self, line: str) -> None:
         """Print a line above those that stay."""
-        self._console.print(escape(line))
+        self._console.print(line)
 
     def interrupted(self) -> None:
         """Say how to go on."""
         if self._live is not None:
             self._live.stop()
         again = f"{program()} train {_resume(short(self._sweep.folder))}"
-        self._console.print(f"Interrupted. Go on with: {escape(again)}")
+        self._console.print(f"Interrupted. Go on with: {again}")
 
     def _progress(self) -> str:
         ended = sum(c.state != "running" for c in self._results)

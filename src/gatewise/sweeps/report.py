@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +29,7 @@ from gatewise.sweeps.ranking import (
     ranking,
 )
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 SHOWN, REASONS, AGAIN = 20, 3, 5
 """Rows of the table on the screen, reasons of failures, and commands of a front; the files have all."""
@@ -196,15 +195,15 @@ def _print_table(
         last = [Text(note)] if any(notes) else []
         place = ("yes" if c.rank else "") if front else str(c.rank or "")
         table.add_row(place, str(c.number), *params, *means, *last)
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console(soft_wrap=True)
     console.print()
-    Console().print(table)
+    plain_console().print(table)
     if len(once) > SHOWN:
-        console.print(f"{len(once) - SHOWN} more in {escape(short(sweep.folder))}/trials.csv")
+        console.print(f"{len(once) - SHOWN} more in {short(sweep.folder)}/trials.csv")
     for line in _remarks(plan, results):
-        console.print(escape(line))
+        console.print(line)
     if not front and len(ranked) > 1:
-        console.print(escape(verdict(plan, ranked)))
+        console.print(verdict(plan, ranked))
 
 
 def _remarks(plan: Plan, results: Sequence[Configuration]) -> list[str]:
@@ -245,17 +244,17 @@ def _print_places(
     names: list[str],
     pictures: Sequence[Path],
 ) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"\nSweep          [bold]{escape(short(sweep.folder))}[/]")
+    console = plain_console(soft_wrap=True)
+    console.print(Text.assemble("\nSweep          ", (short(sweep.folder), "bold")))
     front = [c for c in ranked if c.rank == 1]
     if len(names) == 1:
         best = front[0]
         for run, outcome in zip(best.runs, best.outcomes, strict=False):
-            console.print(f"Best run       {escape(_run_text(run, outcome))}")
+            console.print(f"Best run       {_run_text(run, outcome)}")
     for picture in pictures:
-        console.print(f"Picture        {escape(short(picture))}")
+        console.print(f"Picture        {short(picture)}")
     if len(names) == 1:
-        console.print(f"Train it again {escape(train_again(plan, best))}")
+        console.print(f"Train it again {train_again(plan, best)}")
         return
     console.print(
         f"\n{counted(len(front), 'configuration')} on the front: none is better in every objective, so which "
@@ -263,12 +262,12 @@ def _print_places(
     )
     for c in front[:AGAIN]:
         values = ", ".join(f"{name} {measured(c, index)}" for index, name in enumerate(names))
-        console.print(f"\nTrial {c.number}: {escape(values)}")
+        console.print(f"\nTrial {c.number}: {values}")
         for run, outcome in zip(c.runs, c.outcomes, strict=False):
-            console.print(f"  Run            {escape(_run_text(run, outcome))}")
-        console.print(f"  Train it again {escape(train_again(plan, c))}")
+            console.print(f"  Run            {_run_text(run, outcome)}")
+        console.print(f"  Train it again {train_again(plan, c)}")
     if len(front) > AGAIN:
-        console.print(f"\n{len(front) - AGAIN} more in {escape(short(sweep.folder))}/summary.json")
+        console.print(f"\n{len(front) - AGAIN} more in {short(sweep.folder)}/summary.json")
 
 
 def _run_text(run: str, outcome: dict[str, Any]) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from rich.console import Console
-from rich.markup import escape
 
 from gatewise.sweeps.folder import Sweep
 from gatewise.views.places import short
+from gatewise.views.plain import plain_console
 
 CHANGEABLE = ("sweep.jobs", "sweep.retries", "sweep.trials", "hydra.mode")
 """Settings that say how a sweep runs, not what it is; a search may be given more trials."""
@@ -41,7 +40,7 @@ def warn_of_edited(differing: list[Path], sweep: Sweep) -> None:
         return
     first = ", ".join(short(path) for path in differing[:3])
     more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-    Console(soft_wrap=True, highlight=False).print(
-        f"Config files are not what they were: {escape(first)}{more}. The sweep goes on with its own, in "
-        f"{escape(short(sweep.configs))}"
+    plain_console(soft_wrap=True).print(
+        f"Config files are not what they were: {first}{more}. The sweep goes on with its own, in "
+        f"{short(sweep.configs)}"
     )

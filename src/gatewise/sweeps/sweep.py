@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
-from rich.console import Console
-from rich.markup import escape
 
 from gatewise import __version__
+from gatewise.config import wandb
 from gatewise.launch.signals import Stopped, stoppable
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import lost, report, search
@@ -31,6 +31,7 @@ from gatewise.sweeps.space import SEED, read_space
 from gatewise.sweeps.wandb_sweep import write_wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
 from gatewise.views.places import short
+from gatewise.views.plain import plain_console
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -118,13 +119,13 @@ def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
     if not path.parent.is_dir():
         raise ValueError(f"sweep.wandb_file={path}: there is no folder {path.parent}: make it first")
     write_wandb_sweep(path, plan, config.task.monitor)
-    console = Console(soft_wrap=True, highlight=False)
-    project = "/".join(filter(None, (config.wandb.entity, config.wandb.project)))
-    console.print(f"Written: {escape(short(path))}. On a machine that is logged in to W&B:")
-    console.print(f"  wandb sweep --project {escape(config.wandb.project)} {escape(short(path))}")
-    console.print(
-        f"  wandb agent {escape(project)}/ID     # with the ID it prints; on as many machines as you like"
-    )
+    console = plain_console(soft_wrap=True)
+    settings = config.get("wandb") or {}
+    project = wandb.project(settings.get("project"), os.environ)
+    address = "/".join(filter(None, (wandb.entity(settings.get("entity"), os.environ), project)))
+    console.print(f"Written: {short(path)}. On a machine that is logged in to W&B:")
+    console.print(f"  wandb sweep --project {project} {short(path)}")
+    console.print(f"  wandb agent {address}/ID     # with the ID it prints; on as many machines as you like")
     return []
 
 
@@ -166,7 +167,7 @@ def make_plan(
 
 
 def _say(line: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(escape(line))
+    plain_console(soft_wrap=True).print(line)
 
 
 def _overrides(config: DictConfig) -> list[str]:

@@ -22,10 +22,11 @@ from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
-from gatewise.training import wandb
+from gatewise.training import logged, wandb
 from gatewise.training.checkpoints import chosen
 from gatewise.training.display import ResultTable, how_it_ended, where_it_goes_on
 from gatewise.training.epochs import StopTogether
+from gatewise.training.lightning_internals import logged_steps, set_logged_steps
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
 from gatewise.training.trainer import make_trainer
@@ -56,10 +57,7 @@ def fit_and_test(
             run.save_facts(data.facts)
             cells = sorted({type(m.cell).__name__ for m in task.modules() if isinstance(m, Recurrent)})
             screen.print_head(run, config, data.describe(), cells)
-            for logger in trainer.loggers:
-                if isinstance(logger, wandb.RunLogger):
-                    wandb.start(logger, run)
-                    wandb.describe(logger, config, task.monitor, task.mode)
+            logged.begin(trainer.loggers, run, config, task)
         with _graceful_stop(trainer, stop):
             seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
@@ -80,6 +78,7 @@ def fit_and_test(
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
             example = data.save_example(run.folder)
             _summarise(run, config, trainer, task, metrics, seconds, example, best.path)
+            logged.end(trainer.loggers, run, config, run.summary(), logged_steps(trainer))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)
@@ -93,9 +92,12 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
         metrics_file.drop_from(epochs_in(checkpoint) if checkpoint else 0)
+        step = int(checkpoint["global_step"]) if checkpoint else 0
+        logged.go_on_from(trainer.loggers, step, metrics_file.rows)
     if checkpoint is not None and not is_mid_epoch(checkpoint) and _had_stopped(checkpoint, callbacks):
         # Killed after it had stopped early: one more epoch would make it another training.
         task.load_state_dict(checkpoint["state_dict"])
+        set_logged_steps(trainer, checkpoint["global_step"])
         return {}
     if checkpoint is not None and trainer.is_global_zero:
         _log.info("%s", where_it_goes_on(checkpoint, trainer.max_epochs))
@@ -174,7 +176,7 @@ def _summarise(
             "final": rows[-1] if rows else {},
             "test": test,
             "baselines": baselines,
-            "parameters": sum(p.numel() for p in task.parameters()),
+            "parameters": logged.parameters_of(task),
             **seconds,
             "processes": trainer.world_size,
             "example_input": example,

@@ -89,6 +89,19 @@ class MetricsFile(Logger):
         self._written = write_table(self.path, self.rows, ("epoch", "step"), self._written)
 
 
+def new_points(metrics: Mapping[str, Any], step: int | None, last: dict[str, int]) -> dict[str, Any]:
+    """The metrics that were not logged at this step yet, which ``last`` (of each name) takes note of.
+
+    Lightning gives the epoch with whatever it logs, and a step's loss for each of the batches whose gradients
+    it accumulates.
+    """
+    if step is None:
+        return dict(metrics)
+    new = {name: value for name, value in metrics.items() if step > last.get(name, -1)}
+    last.update(dict.fromkeys(new, step))
+    return new
+
+
 class RowsBeforeCheckpoints(pl.Callback):
     """Writes an epoch's row before its checkpoint, which Lightning does after it.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
-from rich.console import Console
 
 from gatewise.config.check import group_choices
 from gatewise.config.resume import resumed_config, warn_of_schedule
+from gatewise.config.wandb import Trial, settle, warn_of_environment
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.launch.parent import end_with
@@ -33,6 +33,7 @@ from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 BY_LAUNCHER = "stopped by its launcher"
 
@@ -93,6 +94,7 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
             return _resume(run, overrides, job, asked, make_pruning)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
+    settle(config, choices, os.environ, Trial.of(job, config.paths.sweeps_dir))
     data, task = prepare(config, choices, job)
     if job is None:
         make_trainer(config, Run(runs_dir / "none"))
@@ -128,8 +130,9 @@ def _resume(
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
-        Console(soft_wrap=True).print(message, highlight=False)
+        plain_console(soft_wrap=True).print(message)
         return best_value(run)
+    warn_of_environment(config, os.environ)
     data, task = prepare(config, run.choices(), job)
     assert data.facts is not None
     if (run.folder / "facts.json").is_file() and not data.facts.agrees_with(run.facts()):
@@ -173,7 +176,7 @@ def _train(
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = f"{program()} train resume={short(run.folder)}"
-            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
+            plain_console(soft_wrap=True).print(f"Interrupted. Go on with: {again}")
             if stop.name is not None:
                 raise Stopped(stop.name) from None
             raise

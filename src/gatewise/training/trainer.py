@@ -24,6 +24,7 @@ from gatewise.training.lightning_internals import leave_signals_alone
 from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
 from gatewise.training.mid_epoch import MidEpochCheckpoint
 from gatewise.training.validations import ValidationsFile
+from gatewise.training.wandb import KeepRecent, RunLogger
 
 
 class NoProfiler(PassThroughProfiler):
@@ -50,10 +51,12 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
         always.append(ValidationsFile(run.validations_file, metrics))
     own = _callbacks(config.get("callbacks") or {}, run, config.trainer)
     _check_told_apart(own)
+    loggers = _loggers(config.get("logger") or {}, run)
+    always.extend(KeepRecent(logger) for logger in loggers if isinstance(logger, RunLogger))
     callbacks = [*always, *further, *own.values()]
     settings: dict[str, Any] = {
         "callbacks": callbacks,
-        "logger": [metrics, *_loggers(config.get("logger") or {}, run)],
+        "logger": [metrics, *loggers],
         # Gatewise starts the processes, or a launcher such as torchrun has: never SLURM by way of Lightning,
         # which takes any job of a cluster for a part of one training.
         "plugins": [WholeCheckpoints(), LightningEnvironment()],

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import os
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
 
+from gatewise.config.wandb import SETTLED, STEP
 from gatewise.runs.run import Run
-from gatewise.runs.unsent import UNSENT
-from gatewise.settings import checked
+from gatewise.runs.summary import best_row
+from gatewise.runs.unsent import UNSENT, unsent
+from gatewise.settings import Word, Words, checked, first_line
+from gatewise.training.loggers import new_points
+from gatewise.training.wandb_parts import Parts, read_parts
 
 if TYPE_CHECKING:
     import wandb
@@ -24,17 +35,28 @@ _log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 30
 """How long a training waits for the server: at its start, unless WANDB_INIT_TIMEOUT says, and at its end."""
 
+WRITTEN_AFTER_SECONDS = 20
+"""W&B writes what it is told within 15 seconds; what a killed process told it just before is lost."""
+
+_RECENT = "wandb_recent"
+
 
 class RunLogger(WandbLogger):
     """A WandbLogger that begins its W&B run with ``settings`` of ``wandb.init``; they may change until then.
 
-    Lightning's own hands on settings that W&B warns of, and keeps them to itself.
+    A resumed run goes on after the ``parts`` that W&B has: its steps continue, and what they hold is not said
+    twice. Lightning's own hands on settings that W&B warns of, and keeps them to itself.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(name=settings["name"], save_dir=settings["dir"], id=settings["id"])
         self.settings = settings
+        self.parts = Parts()
         self._begun: wandb.Run | None = None
+        self._monitor, self._mode = "", "min"
+        self._best: float | None = None
+        self._failed = False
+        self._recent: deque[tuple[float, dict[str, float]]] = deque()
 
     @property
     @rank_zero_experiment
@@ -43,20 +65,110 @@ class RunLogger(WandbLogger):
         import wandb
 
         if self._begun is None:
-            self._begun = wandb.init(**self.settings)
-            self._begun.define_metric("trainer/global_step")
-            self._begun.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+            with _settled_environment():
+                self._begun = wandb.init(**self.settings)
+            self._begun.define_metric(STEP)
+            self._begun.define_metric("*", step_metric=STEP, step_sync=True)
+            if self.parts.rows > self._begun.step:
+                self._begun.log({}, step=self.parts.rows, commit=False)
         return self._begun
+
+    def keep_best(self, monitor: str, mode: str, best: float | None) -> None:
+        """Have W&B sum up a metric by its best value, which was ``best`` so far."""
+        self._monitor, self._mode, self._best = monitor, mode, best
+        self.experiment.define_metric(monitor, step_metric=STEP, summary=mode)
+        self._say_best()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log what W&B does not have yet. Where W&B fails, the training goes on without it."""
+        if self._failed:
+            return
+        new = new_points(metrics, step, self.parts.last)
+        if "epoch" in metrics:
+            new["epoch"] = metrics["epoch"]
+        if not new.keys() - {"epoch"}:
+            return
+        try:
+            self.experiment.log(new if step is None else {**new, STEP: step})
+            self._compare(new.get(self._monitor))
+            if step is not None:
+                self._keep(step, new)
+        except Exception as error:
+            self._failed = True
+            _log.warning("W&B has failed, training goes on without it (%s)", first_line(error))
+
+    def log_pictures(self, pictures: Mapping[str, Path], step: int) -> None:
+        """Log PNG files by name."""
+        import wandb
+
+        self.log_metrics({name: wandb.Image(str(path)) for name, path in pictures.items()}, step)
+
+    def recent(self) -> list[dict[str, float]]:
+        """What was logged so short a time ago that W&B may not have written it yet: numbers by name."""
+        return [row for _, row in self._recent]
+
+    def log_again(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Log rows with the step each is of, as far as W&B lacks them."""
+        for row in rows:
+            self.log_metrics({name: row[name] for name in row if name != "step"}, int(row["step"]))
+
+    def _keep(self, step: int, metrics: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] < now - WRITTEN_AFTER_SECONDS:
+            self._recent.popleft()
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+        self._recent.append((now, {**numbers, "step": step}))
+
+    def _compare(self, value: float | None) -> None:
+        if value is None:
+            return
+        if not math.isnan(value) and self._best is not None:
+            self._best = (min if self._mode == "min" else max)(value, self._best)
+        self._say_best()
+
+    def _say_best(self) -> None:
+        """Correct what W&B counts, which is from this part's first value on."""
+        if self._best is not None:
+            self.experiment.summary[self._monitor] = {self._mode: self._best}
+
+
+class KeepRecent(pl.Callback):
+    """Keeps in a checkpoint what W&B may not have written yet, and logs it again after a resume."""
+
+    def __init__(self, logger: RunLogger) -> None:
+        self.logger = logger
+
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        checkpoint[_RECENT] = self.logger.recent()
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.logger.log_again(checkpoint.get(_RECENT, []))
 
 
 @checked
 def make_logger(
     run: Run,
-    mode: Literal["offline", "online", "disabled"] = "offline",
-    project: str = "gatewise",
-    entity: str | None = None,
-    tags: Sequence[str] = (),
-    group: str | None = None,
+    mode: Literal["offline", "online", "disabled"] | None = "offline",
+    project: Word | None = "gatewise",
+    entity: Word | None = None,
+    tags: Words | None = None,
+    group: Word | None = None,
+    name: Word | None = None,
+    job_type: Word | None = None,
+    notes: Word | None = None,
+    id: Word | None = None,
 ) -> RunLogger | None:
     """A logger that writes to the run's directory under the run's own id; None where it is disabled.
 
@@ -67,14 +179,16 @@ def make_logger(
     import wandb  # a third of a second that a run without it need not wait
 
     return RunLogger(
-        name=run.id,
-        id=run.id,
+        name=name or run.id,
+        id=id or run.id,
         dir=str(run.folder),
-        project=project,
+        project=project or "gatewise",
         entity=entity,
-        tags=list(tags),
+        tags=list(tags or ()),
         group=group,
-        mode=mode,
+        job_type=job_type,
+        notes=notes,
+        mode=mode or "offline",
         # An offline run has no server to resume from; its parts meet under the id when they are synced.
         resume="allow" if mode == "online" else None,
         settings=wandb.Settings(
@@ -87,25 +201,58 @@ def make_logger(
     )
 
 
-def describe(logger: RunLogger, config: DictConfig, monitor: str, mode: str) -> None:
-    """Give W&B the resolved config and say which value of the monitored metric is the best."""
-    logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
-    logger.experiment.define_metric(monitor, step_metric="trainer/global_step", summary=mode)
+@contextlib.contextmanager
+def _settled_environment() -> Iterator[None]:
+    """Without the variables that the config's settings stand for: W&B would read them again."""
+    hidden = {name: os.environ.pop(name) for name in SETTLED if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def describe(
+    logger: RunLogger,
+    config: DictConfig,
+    monitor: str,
+    mode: str,
+    rows: Sequence[Mapping[str, float]] = (),
+    parameters: int | None = None,
+) -> None:
+    """Give W&B the resolved config, the number of parameters, and what sums up the run.
+
+    That is the best value of the monitored metric, also in ``rows``, the epochs before this part.
+    """
+    begun = logger.experiment
+    begun.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+    begun.summary.update({name: value for name, value in logger.parts.summary.items() if name != monitor})
+    if parameters is not None:
+        begun.summary["parameters"] = parameters
+    logger.keep_best(monitor, mode, best_row([dict(row) for row in rows], monitor, mode).get(monitor))
 
 
 def start(logger: RunLogger, run: Run) -> None:
-    """Begin this process's W&B run; where the server does not answer, offline.
+    """Begin this process's W&B run, after its earlier parts; where the server does not answer, offline.
 
     Raises ValueError where W&B has no account to send to.
     """
     import wandb
 
     try:
+        logger.parts = read_parts(run.folder / "wandb")
+    except (OSError, ValueError) as error:
+        _log.warning("%s: steps of the W&B run may come twice", error)
+    if logger.settings["mode"] == "online" and any(f.name.startswith("offline-") for f in unsent(run)):
+        _log.warning(
+            "W&B lacks the run's first part, training goes on offline: upload both with gatewise sync"
+        )
+        logger.settings.update(mode="offline", resume=None)
+    try:
         begun = logger.experiment
     except wandb.errors.UsageError as error:
-        raise ValueError(
-            f"wandb.mode=online: {error} Or train with wandb.mode=offline, and upload with gatewise sync"
-        ) from error
+        mode = logger.settings["mode"]
+        hint = " Or train with wandb.mode=offline, and upload with gatewise sync" if mode == "online" else ""
+        raise ValueError(f"wandb.mode={mode}: {error}{hint}") from error
     except (wandb.errors.CommError, OSError) as error:
         reason = str(error).strip().splitlines()[-1]
         _log.warning(
@@ -137,6 +284,8 @@ def finish(loggers: Sequence[Any], exit_code: int) -> None:
     except TimeoutError:
         _log.warning("W&B does not answer: what it lacks stays here; upload it later with gatewise sync")
         wandb.teardown(exit_code)
+    except Exception as error:
+        _log.warning("W&B has failed at the end: what it has is in %s (%s)", begun.dir, first_line(error))
     else:
         _unsent_file(begun).unlink(missing_ok=True)
 

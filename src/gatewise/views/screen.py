@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.run import Run
 from gatewise.views.places import program, short
+from gatewise.views.plain import plain_console
 
 # Lightning's advice that does not apply here: batches are sliced from memory, runs may be short, the logged
 # metrics of an epoch are already reduced over all processes, and a cluster's jobs do not need srun.
@@ -69,9 +69,9 @@ _log = logging.getLogger(__name__)
 def show(*shown: RenderableType) -> None:
     """Print tables and lines as they are, and write them to ``log.txt`` of the run that is being logged."""
     for each in shown:
-        Console(soft_wrap=isinstance(each, Text), highlight=False).print(each)
+        plain_console(soft_wrap=isinstance(each, Text)).print(each)
         text = io.StringIO()
-        wide = Console(file=text, width=120, soft_wrap=isinstance(each, Text), highlight=False)
+        wide = plain_console(file=text, width=120, soft_wrap=isinstance(each, Text))
         wide.print(each)
         lines = [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
         if lines:
@@ -138,12 +138,12 @@ def print_places(run: Run) -> None:
 
 def print_next_steps(run: Run) -> None:
     """Print what to try next."""
-    call = escape(program())
+    call = program()
     experiments = [name for name in EXAMPLES if name != run.config().name]
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console(soft_wrap=True)
     console.print("\nNext, try")
     console.print(f"  {call} evaluate run=last")
     example = str(run.summary().get("example_input", "..."))
     words_or_file = short(Path(example)) if Path(example).is_file() else example
-    console.print(f"  {call} predict run=last input={escape(words_or_file)}")
+    console.print(f"  {call} predict run=last input={words_or_file}")
     console.print(f"  {call} train experiment={experiments[0]}")

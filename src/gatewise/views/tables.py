@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.summary import split_metrics
+from gatewise.views.plain import plain_console
 from gatewise.views.screen import show
 
 if TYPE_CHECKING:
@@ -41,19 +41,18 @@ def print_results(
 
 def print_answer(answer: Answer) -> None:
     """Print a prediction; of a long one, only the first rows."""
-    # As Text, so that brackets in the user's data are not taken for markup.
     table = Table(title=Text(answer.title), title_justify="left")
     frame = answer.table.drop(columns=list(answer.file_only))
     for name in frame.columns:
         table.add_column(Text(str(name)))
     for _, row in frame.head(MAX_ROWS).iterrows():
         table.add_row(*(Text(_cell(value, answer.formats.get(str(name)))) for name, value in row.items()))
-    console = Console(highlight=False, emoji=False)
+    console = plain_console()
     console.print(table)
     if len(frame) > MAX_ROWS:
         console.print(f"… and {len(frame) - MAX_ROWS} more; output=FILE.csv writes them all")
     if answer.remark:
-        console.print(answer.remark, markup=False)
+        console.print(answer.remark)
 
 
 def _cell(value: Any, style: str | None) -> str:

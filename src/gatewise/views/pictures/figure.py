@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from gatewise.runs.files import replacing
@@ -19,6 +20,10 @@ def write_picture(path: Path, figure: Any) -> None:
     """Write a matplotlib figure as PNG, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.set_dpi(120)
+    for text in figure.findobj(Text):
+        # Names come from users, who mean dollars; matplotlib's own formulas are the ticks of log axes.
+        if "$" in text.get_text() and r"\mathdefault" not in text.get_text():
+            text.set_parse_math(False)
     with replacing(path) as file:
         # savefig would draw twice, first for the layout; better compression saves a tenth but takes longer.
         FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 1})

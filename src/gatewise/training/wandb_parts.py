@@ -1,0 +1,106 @@
+"""What earlier parts of a run have told W&B, as the files that W&B itself keeps of them say.
+
+Each process that trains a run writes a file of its own, ``wandb/*run-*/run-ID.wandb``: blocks of 32 KiB (the
+log format of LevelDB) that hold one protobuf message for each thing that was said.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gatewise.config.wandb import STEP
+
+_BLOCK, _HEADER, _FILE_HEADER = 32768, 7, 7
+_WHOLE, _FIRST, _LAST = 1, 2, 4
+
+
+@dataclass
+class Parts:
+    """What is in the files of a run."""
+
+    rows: int = 0
+    """W&B's own step of the first row that is still to come."""
+    last: dict[str, int] = field(default_factory=dict)
+    """The last training step that each metric was logged at."""
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def read_parts(folder: Path) -> Parts:
+    """What the files below a run's ``wandb/`` hold; nothing where there are none.
+
+    Of a file that was cut off, what came before the cut. Raises ValueError, naming it, for a file that is
+    none of W&B's.
+    """
+    parts = Parts()
+    for path in sorted(folder.glob("*run-*/*.wandb"), key=lambda path: path.parent.name.split("run-", 1)[1]):
+        try:
+            for record in _records(path.read_bytes()):
+                _take(record, parts)
+        except Exception as error:  # protobuf's errors are of its own kind
+            raise ValueError(f"{path}: not a file of W&B's ({error})") from error
+    return parts
+
+
+def _take(record: Any, parts: Parts) -> None:
+    kind = record.WhichOneof("record_type")
+    if kind == "history":
+        row = {_name(item): json.loads(item.value_json) for item in record.history.item}
+        parts.rows = max(parts.rows, record.history.step.num + 1)
+        step = row.get(STEP)
+        if isinstance(step, int):
+            parts.last.update((name, max(step, parts.last.get(name, step))) for name in row)
+    elif kind == "summary":
+        for item in record.summary.update:
+            names = list(item.nested_key) or [item.key]
+            if not names[0].startswith("_"):
+                _put(parts.summary, names, json.loads(item.value_json))
+
+
+def _name(item: Any) -> str:
+    """The name that a value was logged under; a picture is several values below one name."""
+    return str(item.key or item.nested_key[0])
+
+
+def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
+    for name in names[:-1]:
+        below = values.get(name)
+        values[name] = below if isinstance(below, dict) else {}
+        values = values[name]
+    values[names[-1]] = value
+
+
+def _records(content: bytes) -> Iterator[Any]:
+    from wandb.proto import wandb_internal_pb2
+
+    if content and not content.startswith(b":W&B"):
+        raise ValueError("it does not begin as one")
+    message = b""
+    for kind, piece in _pieces(content):
+        message = piece if kind in (_WHOLE, _FIRST) else message + piece
+        if kind in (_WHOLE, _LAST):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(message)
+            yield record
+
+
+def _pieces(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind, bytes) of each piece of a message, up to the first that is not whole."""
+    at = _FILE_HEADER
+    while at + _HEADER <= len(content):
+        left = _BLOCK - at % _BLOCK
+        if left < _HEADER:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        if kind == 0:  # the rest of a block that nothing was written to
+            at += left
+            continue
+        start, at = at + _HEADER, at + _HEADER + length
+        if at > len(content):
+            return
+        yield kind, content[start:at]
