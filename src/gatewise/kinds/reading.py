@@ -6,7 +6,7 @@ import functools
 import math
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from importlib import import_module
 from typing import Any, get_args, get_type_hints
 
@@ -34,7 +34,8 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
         raise ValueError(
             f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(sorted(Facts.registered))}"
         )
-    names = [f.name for f in fields(kind)]
+    # A field with a default is newer than some run directories.
+    names = [f.name for f in fields(kind) if f.name in values or f.default is MISSING]
     missing = [name for name in names if name not in values]
     if missing:
         raise ValueError(f"{kind.kind} facts lack {', '.join(missing)}")
