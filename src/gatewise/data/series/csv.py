@@ -64,7 +64,7 @@ def read_csv(
     return frame, time_format
 
 
-def _rows(path: Path, reading: Reading, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line that it starts in."""
     text = read_text(path)
     if "\0" in text:
@@ -91,7 +91,7 @@ def _rows(path: Path, reading: Reading, separator: str) -> Iterator[tuple[int, l
 
 def _read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataFrame, list[str]]:
     """All cells as text, indexed by the line they stand in, and the names made for columns without one."""
-    rows = _rows(path, reading, reading.style.separator)
+    rows = _rows(path, reading.style.separator)
     first = next(rows, None)
     if first is None:
         raise ValueError(f"{path} is empty: it needs a header line and rows")
@@ -133,7 +133,7 @@ def _check_separator(path: Path, time_column: str, line: int, header: list[str],
         if separator == reading.style.separator:
             continue
         try:
-            _, other = next(_rows(path, reading, separator))
+            _, other = next(_rows(path, separator))
         except ValueError:
             continue
         other = [name.strip() for name in other]
@@ -170,10 +170,9 @@ def _named_columns(cells: pd.DataFrame, nameless: list[str], path: Path) -> list
             left_out.append(name)
             log.warning("%s: column %r only numbers the rows and is left out", path, name)
         elif name in nameless:
-            position = cells.columns.get_loc(name) + 1
             raise ValueError(
-                f"{path}:1: a column without a name (its first cell is {column.iloc[0]!r}, after "
-                f"{position - 1} others): name it in the header, or choose columns with data.columns"
+                f"{path}:1: a column without a name (its first cell is {column.iloc[0]!r}): name it "
+                f"in the header, or choose columns with data.columns"
             )
     kept = [name for name in cells.columns if name not in left_out]
     if not kept:

@@ -86,8 +86,8 @@ class SeriesWindows(SequenceDataModule):
         test_file: another CSV file, all of whose rows are the test split. The validation split is then
             every row after the training rows.
         time_column: the column of dates, or of increasing numbers such as years, in the CSV files.
-        time_format: how the times are written, as in ``%d/%m/%Y %H:%M``, ``%YQ%q``, ``number`` or ``epoch_s``;
-            None means as they show themselves, where only one reading is possible.
+        time_format: how the times are written, as in ``%d/%m/%Y %H:%M``, ``%YQ%q``, ``number`` or
+            ``epoch_s``; None means as they show themselves, where only one reading is possible.
         day_first: whether 01/02/2024 is in February; None means as the other rows tell.
         separator, decimal, thousands: what separates cells, and marks decimals and thousands in numbers.
         columns: input columns; None means every column, all of which must be numeric.
@@ -237,7 +237,7 @@ class SeriesWindows(SequenceDataModule):
         )
 
     def _reading(self) -> Reading:
-        """How a file is read: as the settings say, and with the times of the training where they say nothing."""
+        """How a file is read: as the settings say, else with the times of the training."""
         if self.facts is None:
             return Reading(self.style, "train", self.style.time_format is not None)
         if self.style.time_format is not None or self.style.day_first is not None:
@@ -254,7 +254,7 @@ class SeriesWindows(SequenceDataModule):
         return frame
 
     def _read(self) -> tuple[pd.DataFrame, str | None]:
-        """The series, with the columns of the facts if they are set, else of the settings; its times' format."""
+        """The series, with the columns of the facts or else of the settings, and its times' format."""
         columns = self.facts.columns if self.facts is not None else self.columns
         time_format = None
         if self.dataset is not None:

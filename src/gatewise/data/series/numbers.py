@@ -34,7 +34,9 @@ def numbers(cells: pd.Series, decimal: str, thousands: str | None) -> NDArray[np
     return values
 
 
-def read_numbers(cells: pd.Series, where: str, column: str, others: list[str], reading: Reading):
+def read_numbers(
+    cells: pd.Series, where: str, column: str, others: list[str], reading: Reading
+) -> NDArray[np.float64]:
     """Cells of a column, indexed by line, as float64; ValueError for the first that is missing or no number.
 
     ``others`` are the columns that could be read without this one.
@@ -60,8 +62,8 @@ def read_numbers(cells: pd.Series, where: str, column: str, others: list[str], r
         mark = f"{style.decimal} for decimals"
         groups = "no separator" if style.thousands is None else f"a {style.thousands}"
         raise ValueError(
-            f"{found} is not a number as this run reads them: write a {mark} and {groups} for thousands, as in "
-            f"its training"
+            f"{found} is not a number as this run reads them: write a {mark} and {groups} for "
+            f"thousands, as in its training"
         )
     if settings:
         raise ValueError(f"{found} is not a number as it is written: set {' or '.join(settings)}{leave_out}")

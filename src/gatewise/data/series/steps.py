@@ -14,10 +14,10 @@ _MONTHLY = re.compile(r"(\d+) months on day (\d+)")
 """A step that pandas has no name for; a day that a month lacks is its last one."""
 SEASONS = {
     "s": (86400, 3600, 60), "min": (1440, 60), "h": (24,), "D": (7,), "B": (5,), "W": (52,),
-    "MS": (12,), "ME": (12,), "BMS": (12,), "BME": (12,), "months": (12,), "QS": (4,), "QE": (4,), "BQS": (4,),
-    "BQE": (4,),
+    "MS": (12,), "ME": (12,), "BMS": (12,), "BME": (12,), "months": (12,),
+    "QS": (4,), "QE": (4,), "BQS": (4,), "BQE": (4,),
 }  # fmt: skip
-"""Steps in a season by the step: of seconds a day, an hour or a minute, of hours a day, of days a week, ..."""
+"""Steps in a season, by the step: of seconds a day, an hour or a minute; of hours a day; of days a week."""
 
 
 def infer_frequency(times: pd.Index) -> str | None:
@@ -63,8 +63,9 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
     """The ``horizon`` times that follow ``times``.
 
     Their step is ``frequency`` if ``times`` follow it, else that of ``times``. Irregular dates go on by
-    months if they all are on the same day of a month, else by business days if they are never on a weekend, else
-    by their median step. Raises ValueError if there is only one time, from which no step can be told.
+    months if all are on one day of the month, else by business days if none is on a weekend and most are a
+    day apart, else by their median step. Raises ValueError if there is only one time, which has no
+    step.
     """
     if isinstance(times, pd.DatetimeIndex):
         for step in (frequency, infer_frequency(times)):
@@ -77,19 +78,19 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
             )
     if len(times) < 2:
         raise ValueError(f"the time step cannot be told from one row ({times[0]}): give at least two rows")
-    step = np.median(np.diff(times))
     if isinstance(times, pd.DatetimeIndex):
         monthly = _monthly(times)
         if monthly is not None:
             return _following(times, horizon, monthly)
-        step = times.to_series().diff().iloc[1:].median()
-        if step == pd.Timedelta(days=1) and times.dayofweek.max() < 5:
+        apart = pd.Timedelta(times.to_series().diff().iloc[1:].median())
+        if apart == pd.Timedelta(days=1) and times.dayofweek.max() < 5:
             return _following(times, horizon, "B")
-        return pd.DatetimeIndex([times[-1] + step * n for n in range(1, horizon + 1)], name=times.name)
-    if times.dtype.kind == "i" and float(step).is_integer():
-        return pd.Index([int(times[-1]) + int(step) * n for n in range(1, horizon + 1)], name=times.name)
+        return pd.DatetimeIndex([times[-1] + apart * n for n in range(1, horizon + 1)], name=times.name)
+    gap = float(np.median(np.diff(times)))
+    if times.dtype.kind == "i" and gap.is_integer():
+        return pd.Index([int(times[-1]) + int(gap) * n for n in range(1, horizon + 1)], name=times.name)
     # Without the last digits, which are the rounding errors of the step: .1, .2, .30000000000000004.
-    ahead = [float(f"{times[-1] + step * n:.12g}") for n in range(1, horizon + 1)]
+    ahead = [float(f"{times[-1] + gap * n:.12g}") for n in range(1, horizon + 1)]
     return pd.Index(ahead, name=times.name)
 
 

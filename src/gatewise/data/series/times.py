@@ -1,7 +1,7 @@
 """Times written as text: which format they have, and a refusal where two formats would read them differently.
 
 A format is ``number``, ``epoch_s`` (or ``_ms``, ``_us``, ``_ns``), ``ISO8601``, or one of strptime's with
-``%q`` for the quarter, ``%G-W%V`` for the Monday of an ISO week, and ``%-d`` for a day without a leading zero.
+``%q`` for the quarter, ``%G-W%V`` for the Monday of an ISO week, and ``%-d`` for a day without a leading 0.
 """
 
 from __future__ import annotations
@@ -66,11 +66,14 @@ def parse_times(cells: Sequence[str], time_format: str) -> pd.Index:
     """
     text = pd.Series(list(cells), dtype=object)
     if time_format == NUMBER:
-        return pd.Index(_numbers(text))
+        numbers: pd.Index = pd.Index(_numbers(text))
+        return numbers
     if time_format in EPOCHS:
-        whole = text.where(text.str.fullmatch(r"-?[0-9]{1,18}"), None)
-        numbers = pd.array([None if cell is None else int(cell) for cell in whole], dtype="Int64")
-        return pd.DatetimeIndex(pd.to_datetime(numbers, unit=EPOCHS[time_format], errors="coerce"))
+        nothing = np.datetime64("NaT")
+        whole = [int(cell) if re.fullmatch(r"-?[0-9]{1,18}", cell) else None for cell in cells]
+        unit = EPOCHS[time_format]
+        dates = [nothing if count is None else np.datetime64(count, unit) for count in whole]
+        return pd.DatetimeIndex(np.array(dates, dtype=f"datetime64[{unit}]"))
     if time_format == ISO:
         fits = text.str.fullmatch(_ISO_CELL)
         return _dates(text.where(fits, None), ISO)
@@ -87,9 +90,8 @@ def parse_times(cells: Sequence[str], time_format: str) -> pd.Index:
 def write_times(times: pd.Index, time_format: str | None) -> list[str]:
     """Times as text in a format; without one, numbers as they are and dates in ISO 8601."""
     if time_format in EPOCHS:
-        step = np.timedelta64(1, EPOCHS[time_format])
-        origin = pd.Timestamp(0, tz=getattr(times, "tz", None))
-        return [str(int((time - origin) // step)) for time in times]
+        step, origin = pd.Timedelta(f"1{EPOCHS[time_format]}"), pd.Timestamp(0)
+        return [str((time - origin) // step) for time in times]
     if not isinstance(times, pd.DatetimeIndex) or time_format in (None, NUMBER, ISO):
         return [str(time) for time in times.astype(str)]
     return [_written(time, time_format) for time in times]
@@ -107,11 +109,11 @@ def possible_formats(cells: Sequence[str], day_first: bool | None) -> dict[str, 
         start = "%d" if day_first else "%m"
         formats = [f for f in formats if not _has_day_and_month_first(f) or f.startswith(start)]
     read = {f: parse_times(cells, f) for f in formats}
-    if ISO not in read and all(_ISO_CELL.fullmatch(cell) for cell in cells):
+    one_form = any(times.notna().all() for times in read.values())
+    if not one_form and all(_ISO_CELL.fullmatch(cell) for cell in cells):
         # Forms of ISO 8601 side by side, such as midnight without its time.
-        if not any(times.notna().all() for times in read.values()):
-            read = {ISO: parse_times(cells, ISO)}
-    read = dict(sorted(read.items(), key=lambda item: int(item[1].isna().sum())))
+        read = {ISO: parse_times(cells, ISO)}
+    read = dict(sorted(read.items(), key=lambda item: np.count_nonzero(item[1].isna())))
     whole = {f: times for f, times in read.items() if times.notna().all() and _is_plausible(times)}
     if not whole:
         return dict(list(read.items())[:1])
@@ -130,7 +132,8 @@ def _different(read: dict[str, pd.Index]) -> dict[str, pd.Index]:
     kept: dict[str, pd.Index] = {}
     for time_format, times in read.items():
         same = any(times.equals(other) for other in kept.values())
-        if not same or (_has_day_and_month_first(time_format) and len(set(times.day)) > 1):
+        numbers = not isinstance(times, pd.DatetimeIndex) or len(set(times.day)) == 1
+        if not same or (_has_day_and_month_first(time_format) and not numbers):
             kept[time_format] = times
     return kept
 
