@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gatewise.data.files import read_text
-from gatewise.data.series.numbers import numbers, read_numbers
+from gatewise.data.series.numbers import numbers, what_is_wrong
 from gatewise.data.series.style import CHARACTERS, Reading
 from gatewise.data.series.time_column import read_times
 from gatewise.settings import did_you_mean
@@ -49,17 +49,17 @@ def read_csv(
         columns = _named_columns(cells.drop(columns=time_column), nameless, path)
     # Times first: a wrong time column is the more basic mistake.
     index, time_format = read_times(cells[time_column], str(path), time_column, reading)
-    style = reading.style
-    stripped = {name: cells[name].str.strip() for name in columns}
-    bad = [name for name, c in stripped.items() if np.isnan(numbers(c, style.decimal, style.thousands)).any()]
-    if len(bad) == len(columns) and reading.verb == "train" and all(_is_text(stripped[n]) for n in bad):
+    style, where = reading.style, str(path)
+    text = {name: cells[name].str.strip() for name in columns}
+    values = {name: numbers(column, style.decimal, style.thousands) for name, column in text.items()}
+    whole = [name for name in columns if not np.isnan(values[name]).any()]
+    if not whole and reading.verb == "train" and all(map(_is_text, text.values())):
         raise ValueError(
             f"{path}: no numeric column among {_listed(list(columns))}: give one with data.columns"
         )
-    values = {
-        name: read_numbers(cells[name], str(path), name, [n for n in columns if n not in bad], reading)
-        for name in columns
-    }
+    for name in columns:
+        if name not in whole:
+            raise ValueError(what_is_wrong(text[name], values[name], where, name, whole, reading))
     frame: pd.DataFrame = pd.DataFrame(values, index=index)
     return frame, time_format
 

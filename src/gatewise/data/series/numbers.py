@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gatewise.data.series.style import CHARACTERS, Reading
+from gatewise.data.series.times import NUMERIC
 
 MISSING = ("", "na", "n/a", "nan", "<na>", "#n/a", "nat", "null", "none", "nil", "?", "-", "--", ".")
 """Cells that mean a missing value, in lower case."""
@@ -34,49 +35,52 @@ def numbers(cells: pd.Series, decimal: str, thousands: str | None) -> NDArray[np
     return values
 
 
-def read_numbers(
-    cells: pd.Series, where: str, column: str, others: list[str], reading: Reading
-) -> NDArray[np.float64]:
-    """Cells of a column, indexed by line, as float64; ValueError for the first that is missing or no number.
+def what_is_wrong(
+    cells: pd.Series,
+    values: NDArray[np.float64],
+    where: str,
+    column: str,
+    others: list[str],
+    reading: Reading,
+) -> str:
+    """The line about the first cell, indexed by line, that is missing or, as ``values`` have it, no number.
 
-    ``others`` are the columns that could be read without this one.
+    ``others`` are the columns that can be read, so that this one may be left out.
     """
-    cells = cells.str.strip()
     leave_out = reading.columns_advice(others)
     missing = cells[cells.str.lower().isin(MISSING)]
     if len(missing):
         written = f" ({missing.iloc[0]!r})" if missing.iloc[0] else ""
-        raise ValueError(
+        return (
             f"{where}:{missing.index[0]}: column {column!r} has {len(missing)} missing value(s), "
             f"the first here{written}: fill them in, drop the rows{leave_out}"
         )
     style = reading.style
-    values = numbers(cells, style.decimal, style.thousands)
     bad = cells[np.isnan(values)]
-    if not len(bad):
-        return values
     line, cell = bad.index[0], bad.iloc[0]
     found = f"{where}:{line}: column {column!r}: {cell!r}"
     settings = _settings_that_read(cells, reading)
     if settings and reading.verb == "predict":
-        mark = f"{style.decimal} for decimals"
         groups = "no separator" if style.thousands is None else f"a {style.thousands}"
-        raise ValueError(
-            f"{found} is not a number as this run reads them: write a {mark} and {groups} for "
-            f"thousands, as in its training"
+        return (
+            f"{found} is not a number as this run reads them: write a {style.decimal} for decimals and "
+            f"{groups} for thousands, as in its training"
         )
     if settings:
-        raise ValueError(f"{found} is not a number as it is written: set {' or '.join(settings)}{leave_out}")
-    if len(bad) > len(cells) / 2 and not re.search(r"[0-9]", cell):
-        raise ValueError(f"{found} is text and not a number: remove the column{leave_out}")
-    hint = "write the number alone" if re.search(r"[0-9]", cell) else "correct it"
-    raise ValueError(f"{found} is not a finite number: {hint}{leave_out}")
+        return f"{found} is not a number as it is written: set {' or '.join(settings)}{leave_out}"
+    if NUMERIC.fullmatch(cell) or re.fullmatch("[+-]?inf(inity)?", cell.lower()):
+        return f"{found} is not a finite number: correct it{leave_out}"
+    if re.search("[0-9]", cell):
+        return f"{found} is not a number: write the number alone{leave_out}"
+    if len(bad) > len(cells) / 2:
+        return f"{found} is text and not a number: remove the column{leave_out}"
+    return f"{found} is not a finite number: correct it{leave_out}"
 
 
 def _settings_that_read(cells: pd.Series, reading: Reading) -> list[str]:
     """The settings with which the whole column can be read, each as it is typed."""
     style = reading.style
-    found = []
+    found: list[list[str]] = []
     for decimal in ("point", "comma"):
         for thousands in (None, "comma", "point", "space", "apostrophe"):
             if thousands == decimal or np.isnan(numbers(cells, decimal, thousands)).any():
@@ -86,7 +90,8 @@ def _settings_that_read(cells: pd.Series, reading: Reading) -> list[str]:
                 changes.append(f"data.decimal={decimal}")
             if thousands != style.thousands:
                 changes.append(f"data.thousands={'null' if thousands is None else thousands}")
-            found.append(" ".join(changes))
+            if not any(set(before) <= set(changes) for before in found):
+                found.append(changes)
             if thousands is None:
                 break  # plain numbers: a separator for thousands adds nothing
-    return found
+    return [" ".join(changes) for changes in found]

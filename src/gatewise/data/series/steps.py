@@ -10,7 +10,7 @@ import pandas as pd
 
 log = logging.getLogger(__name__)
 
-_MONTHLY = re.compile(r"(\d+) months on day (\d+)")
+_MONTHLY = re.compile(r"(\d+) months? on day (\d+)")
 """A step that pandas has no name for; a day that a month lacks is its last one."""
 SEASONS = {
     "s": (86400, 3600, 60), "min": (1440, 60), "h": (24,), "D": (7,), "B": (5,), "W": (52,),
@@ -64,8 +64,7 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
 
     Their step is ``frequency`` if ``times`` follow it, else that of ``times``. Irregular dates go on by
     months if all are on one day of the month, else by business days if none is on a weekend and most are a
-    day apart, else by their median step. Raises ValueError if there is only one time, which has no
-    step.
+    day apart, else by their median step. Raises ValueError for a single time.
     """
     if isinstance(times, pd.DatetimeIndex):
         for step in (frequency, infer_frequency(times)):
@@ -102,7 +101,8 @@ def _monthly(times: pd.DatetimeIndex) -> str | None:
     months = np.diff(times.year * 12 + times.month)
     if not on_day.all() or not at_one_time or not len(months) or months.min() < 1:
         return None
-    return f"{round(float(np.median(months)))} months on day {day}"
+    count = round(float(np.median(months)))
+    return f"{count} month{'s' if count > 1 else ''} on day {day}"
 
 
 def _following(times: pd.DatetimeIndex, horizon: int, step: str) -> pd.DatetimeIndex:

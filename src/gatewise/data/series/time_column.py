@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pandas as pd
 
 from gatewise.data.series.numbers import MISSING
 from gatewise.data.series.style import Reading
-from gatewise.data.series.times import (
-    EPOCHS,
-    ISO,
-    NUMBER,
-    TIME_OF_DAY,
-    parse_times,
-    possible_formats,
-    write_times,
-)
+from gatewise.data.series.times import ISO, NUMBER, TIME_OF_DAY, parse_times, possible_formats
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +68,19 @@ def _read(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[
             return times, time_format
         bad = int(times.isna().argmax())
         like = next(cell for cell, read in zip(text, times.notna(), strict=True) if read)
+        settings = ["data.time_format", "data.time_column"]
+        if time_format != NUMBER and _shape(like) == _shape(text[bad]):
+            problem, fix = f"is no date of the calendar, read as {time_format}", "correct it"
+            if reading.style.day_first is not None:
+                settings[1:] = [f"data.day_first={str(not reading.style.day_first).lower()}"]
+        else:
+            problem, fix = (
+                f"is not a time like the others ({like!r}, read as {time_format})",
+                "write them alike",
+            )
         raise ValueError(
-            f"{where}:{cells.index[bad]}: column {column!r}: {text[bad]!r} is not a time like the others "
-            f"({like!r}, read as {time_format}): "
-            + reading.advice("write them alike", "data.time_format", "data.time_column")
+            f"{where}:{cells.index[bad]}: column {column!r}: {text[bad]!r} {problem}: "
+            + reading.advice(fix, *settings)
         )
     cell, line = text[0], cells.index[0]
     if TIME_OF_DAY.fullmatch(cell):
@@ -117,14 +119,15 @@ def _ambiguous(
     orders = {name[:2] for name in formats}
     if orders == {"%d", "%m"}:
         settings = ["data.day_first=true", "data.day_first=false"]
-    plain = write_times(next(t for n, t in formats.items() if n not in (NUMBER, *EPOCHS))[at : at + 1], ISO)[
-        0
-    ]
-    fix = f"write it as {plain}" if reading.verb == "predict" else ""
+    fix = "write them as 2024-01-31" if reading.verb == "predict" else ""
     return (
         f"{where}:{cells.index[at]}: column {column!r}: {cells.iloc[at]!r} can be {said}: "
         + reading.advice(fix, *settings)
     )
+
+
+def _shape(cell: str) -> str:
+    return re.sub("[0-9]", "9", cell)
 
 
 def _looks_like_clocks_going_back(times: pd.DatetimeIndex, at: int) -> bool:

@@ -69,11 +69,9 @@ def parse_times(cells: Sequence[str], time_format: str) -> pd.Index:
         numbers: pd.Index = pd.Index(_numbers(text))
         return numbers
     if time_format in EPOCHS:
-        nothing = np.datetime64("NaT")
-        whole = [int(cell) if re.fullmatch(r"-?[0-9]{1,18}", cell) else None for cell in cells]
-        unit = EPOCHS[time_format]
-        dates = [nothing if count is None else np.datetime64(count, unit) for count in whole]
-        return pd.DatetimeIndex(np.array(dates, dtype=f"datetime64[{unit}]"))
+        nothing = np.iinfo(np.int64).min  # numpy's NaT
+        whole = [int(cell) if re.fullmatch(r"-?[0-9]{1,19}", cell) else nothing for cell in cells]
+        return pd.DatetimeIndex(np.array(whole, dtype=np.int64).view(f"datetime64[{EPOCHS[time_format]}]"))
     if time_format == ISO:
         fits = text.str.fullmatch(_ISO_CELL)
         return _dates(text.where(fits, None), ISO)
@@ -124,7 +122,7 @@ def possible_formats(cells: Sequence[str], day_first: bool | None) -> dict[str, 
         left = {f: times for f, times in left.items() if f not in EPOCHS}
     if "%Y%m%d" in left or any(f.startswith("%Y%m%d%H%M") for f in left):
         left.pop(NUMBER, None)
-    return {_unpadded(f, cells, times): times for f, times in _different(left).items()}
+    return {_as_written(f, cells, times): times for f, times in _different(left).items()}
 
 
 def _different(read: dict[str, pd.Index]) -> dict[str, pd.Index]:
@@ -161,8 +159,8 @@ def _formats_of(cell: str) -> list[str]:
     if clock["zone"]:
         end += clock["zone"][: clock["zone"].startswith(" ")] + "%z"
     formats = [date + end for date in _date_formats(clock["date"])]
-    if (clock["fraction"] or clock["zone"]) and _ISO_CELL.fullmatch(cell):
-        formats = [ISO]
+    if clock["fraction"] and _ISO_CELL.fullmatch(cell):
+        formats = [ISO]  # any number of digits, also of none where a second is whole
     return [f for f in formats if parse_times([cell], f).notna().all()]
 
 
@@ -197,19 +195,24 @@ def _numbers(text: pd.Series) -> pd.Series:
 
 def _dates(text: pd.Series, time_format: str) -> pd.DatetimeIndex:
     """Parse by pandas; where the offsets differ, in UTC."""
-    offsets = {match[0] for cell in text if cell is not None and (match := _OFFSET.search(cell))}
-    zoned = "%z" in time_format or (time_format == ISO and bool(offsets))
+    offsets = set()
+    if "%z" in time_format or time_format == ISO:
+        offsets = {match[0] for cell in text if cell is not None and (match := _OFFSET.search(cell))}
+    zoned = "%z" in time_format or (time_format == ISO and any(map(_has_offset, text)))
     if zoned and time_format == ISO:
-        with_time = text.map(
-            lambda cell: cell is not None and bool(re.search(r"[T ].*(Z|[+-][0-9:]+)$", cell))
-        )
-        text = text.where(with_time, None)  # one without an offset cannot be placed among the others
+        text = text.where(
+            text.map(_has_offset), None
+        )  # one without an offset cannot be placed among the others
     try:
         return pd.DatetimeIndex(
             pd.to_datetime(text, format=time_format, errors="coerce", utc=zoned and len(offsets) > 1)
         )
     except (ValueError, OverflowError):  # pandas' word on a format that it cannot use
         return pd.DatetimeIndex([pd.NaT] * len(text))
+
+
+def _has_offset(cell: str | None) -> bool:
+    return cell is not None and re.search(r"[T ].*(Z|[+-][0-9:]+)$", cell) is not None
 
 
 def _pattern(time_format: str) -> str:
@@ -247,8 +250,8 @@ def _has_constant_step(times: pd.Index) -> bool:
     return len(times) < 3 or len(np.unique(np.diff(times))) == 1
 
 
-def _unpadded(time_format: str, cells: Sequence[str], times: pd.Index) -> str:
-    """The format with ``%-d`` and the like, where that is how the cells are written."""
+def _as_written(time_format: str, cells: Sequence[str], times: pd.Index) -> str:
+    """The format, with ``%-d`` and the like or as ISO 8601 in general where it would be written otherwise."""
     without = re.sub(r"%([dmHI])", r"%-\1", time_format)
     some = slice(0, 100)
     if without == time_format or not isinstance(times, pd.DatetimeIndex):
@@ -256,10 +259,13 @@ def _unpadded(time_format: str, cells: Sequence[str], times: pd.Index) -> str:
     written = write_times(times[some], time_format)
     if written != list(cells[some]) and write_times(times[some], without) == list(cells[some]):
         return without
+    if "%z" in time_format and written != list(cells[some]) and all(map(_ISO_CELL.fullmatch, cells)):
+        return ISO
     return time_format
 
 
 def _written(time: pd.Timestamp, time_format: str) -> str:
-    text = time_format.replace("%q", str(time.quarter)).replace("%-", "%\0")
+    zone = "Z" if time.utcoffset() == pd.Timedelta(0) else f"{time:%z}"[:3] + ":" + f"{time:%z}"[3:]
+    text = time_format.replace("%q", str(time.quarter)).replace("%z", zone).replace("%-", "%\0")
     text = re.sub("%\0(.)", lambda match: time.strftime(f"%{match[1]}").lstrip("0") or "0", text)
     return time.strftime(text)

@@ -20,10 +20,11 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
     windows, targets = data["windows"], data["targets"]
     pictured = data.get("pictured") or targets[:1]
     what = "a test window" if len(windows) == 1 else f"{len(windows)} test windows"
-    columns = 2 if len(pictured) == 1 else len(windows)
-    figure = panels(
-        len(windows) * len(pictured), f"{title}: {', '.join(pictured)} in {what}", columns=columns
-    )
+    columns = min(2, len(windows)) if len(pictured) == 1 else len(windows)
+    heading = f"{title}: {', '.join(pictured)} in {what}"
+    if len(heading) > 50 * columns:
+        heading = heading.replace(f"{title}: ", f"{title}\n", 1)
+    figure = panels(len(windows) * len(pictured), heading, columns=columns)
     shown = [(target, window) for target in pictured for window in windows]
     for axes, (target, window) in zip(figure.axes, shown, strict=True):
         column = targets.index(target)
