@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewise.data.series import SeriesWindows
-from gatewise.data.series.csv import future_times, read_csv
+from gatewise.data.series.csv import read_csv
 from gatewise.data.series.module import Windows
+from gatewise.data.series.steps import future_times
 from gatewise.data.series.sunspots import sunspots_monthly
 
 
@@ -40,11 +41,13 @@ def test_sunspots_are_the_months_of_the_file():
     assert frame["sunspots"].max() == 253.8
 
 
-def test_csv_gives_numeric_columns_by_time(tmp_path, caplog):
+def test_csv_gives_numeric_columns_by_time(tmp_path):
     frame = _csv(tmp_path)
-    with caplog.at_level(logging.WARNING):
-        read = read_csv(tmp_path / "a.csv", "time")
-    assert "left out: note" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"a.csv:2: column 'note': 'x' is text.*'data.columns=\[load,heat\]'"
+    ):
+        read_csv(tmp_path / "a.csv", "time")
+    read, _ = read_csv(tmp_path / "a.csv", "time", ["load", "heat"])
     assert list(read.columns) == ["load", "heat"]
     np.testing.assert_allclose(read.to_numpy(), frame[["load", "heat"]].to_numpy())
     pd.testing.assert_index_equal(read.index, pd.Index(frame["time"]), check_names=False, exact="equiv")
@@ -65,7 +68,7 @@ def test_csv_gives_numeric_columns_by_time(tmp_path, caplog):
 def test_time_columns_in_many_forms(tmp_path, times, kind):
     path = tmp_path / "t.csv"
     path.write_text("t, x\n" + "".join(f"{time}, {i}\n" for i, time in enumerate(times)) + "\n\n")
-    frame = read_csv(path, "t")
+    frame, _ = read_csv(path, "t")
     index = frame.index
     assert (index.tz_localize(None) if kind == "M" else index).dtype.kind == kind
     assert frame["x"].tolist() == [0.0, 1.0, 2.0]
@@ -214,7 +217,7 @@ CSV_MISTAKES = {
         [":1", "'lod'", "did you mean 'load'", "data.columns"],
     ),
     "time as input": ("time,x\n1,2\n", {"columns": ["time"]}, ["data.columns", "'time'"]),
-    "word": ("time,x\n1,2\n2,3\n3,abc\n4,5\n", {}, [":4", "'x'", "'abc'", "data.columns"]),
+    "word": ("time,x\n1,2\n2,3\n3,abc\n4,5\n", {}, [":4", "'x'", "'abc'", "correct it"]),
     "missing": ("time,x\n1,2\n2,\n3,nan\n4,5\n5,6\n", {}, [":3", "'x'", "2 missing", "fill them in"]),
     "infinite": ("time,x\n1,2\n2,inf\n3,4\n", {}, [":3", "'inf'", "finite"]),
     "backwards": ("time,x\n1,2\n3,3\n2,4\n", {}, [":4", "'2'", "after '3'", "sort"]),
@@ -223,8 +226,8 @@ CSV_MISTAKES = {
     "text only": ("time,x\n1,a\n2,b\n", {}, ["no numeric column", "x"]),
     "empty": ("", {}, ["empty"]),
     "header only": ("time,x\n", {}, ["no row"]),
-    "semicolons": ("time;x\n1;2\n", {}, [":1", "commas"]),
-    "long row": ("time,x\n1,2\n2,3,4\n", {}, ["line 3", "cells"]),
+    "semicolons": ("time;x\n1;2\n", {}, [":1", "data.separator=semicolon"]),
+    "long row": ("time,x\n1,2\n2,3,4\n", {}, [":3", "3 cells"]),
     "long rows": ("time,x\n1,2,3\n2,3,4\n", {}, [":2", "cells"]),
     "bytes": (b"time,x\n1,\xff\n", {}, [":2", "0xff", "offset 9", "UTF-8"]),
     "short": ("time,x\n1,2\n2,3\n", {}, ["data.lookback=6", "data.horizon=3", "rows 0 to 1 of 2"]),

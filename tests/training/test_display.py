@@ -14,6 +14,7 @@ from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.nn import Recurrent
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.summary import split_metrics
 from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.forecasting import Forecasting
 from gatewise.training.display import EpochLines, LearningCurves, ResultTable
@@ -176,7 +177,8 @@ def test_every_metric_of_a_task_is_explained(make, run):
     loader = DataLoader(batches, batch_size=None)
     trainer = make_trainer(run)
     trainer.test(task, loader, verbose=False)
-    names = {name.split("/")[-1] for name in trainer.callback_metrics}
+    test, baselines = split_metrics(trainer.callback_metrics)
+    names = set(test).union(*baselines.values())
     assert names <= set(task.meanings())
     # Which way is better is said of every score.
     assert all("is better" in task.meanings()[name] for name in names - {"loss"})

@@ -34,7 +34,7 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
         raise ValueError(
             f"facts of unknown kind {values.get('kind')!r}; known: {', '.join(sorted(Facts.registered))}"
         )
-    # One with a default was added later: an earlier version's facts lack it.
+    # A field with a default is newer than some run directories.
     names = [f.name for f in fields(kind) if f.name in values or f.default is MISSING]
     missing = [name for name in names if name not in values]
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class SeriesFacts(Facts):
     targets: tuple[str, ...]
     """Columns to forecast, each one of ``columns``."""
     frequency: str | None
-    """pandas offset alias of the time step; None if the steps are irregular or the times are numbers."""
+    """The time step: pandas' offset alias, or ``2 months on day 15``; None if irregular or of numbers."""
     lookback: int
     """Number of steps seen."""
     horizon: int
@@ -37,17 +37,40 @@ class SeriesFacts(Facts):
     mean: tuple[float, ...]
     """Mean of each input column over the training rows; values are scaled to (x - mean) / std."""
     std: tuple[float, ...]
+    # How its files are written, so that a prediction reads its input alike. No weight depends on it, and runs
+    # of earlier versions have not stored it: two facts that differ in it alone are equal.
+    time_format: str | None = field(default=None, compare=False)
+    """As in ``%d/%m/%Y``; None if it is not known."""
+    separator: str = field(default="comma", compare=False)
+    decimal: str = field(default="point", compare=False)
+    thousands: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values that no training can have given, as in a damaged file."""
+        for name in ("lookback", "horizon", "season"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"series facts: {name} must be at least 1, got {getattr(self, name)}")
+        if not self.targets or not set(self.targets) <= set(self.columns):
+            raise ValueError(
+                f"series facts: targets must be some of the columns {self.columns}, got {self.targets}"
+            )
+        if not len(self.mean) == len(self.std) == len(self.columns):
+            raise ValueError(f"series facts: one mean and std for each of the columns {self.columns}")
 
     def unscaled(self, values: ArrayLike) -> NDArray[np.float64]:
         """Scaled values of the target columns [..., C_targets] in their original units.
 
         In float64, because a value of ten million has no decimals in float32.
         """
-        indices = [self.columns.index(target) for target in self.targets]
-        mean, std = (np.array(numbers)[indices] for numbers in (self.mean, self.std))
         scaled: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
-        unscaled: NDArray[np.float64] = scaled * std + mean
+        mean = np.array([self.mean[self.columns.index(target)] for target in self.targets])
+        unscaled: NDArray[np.float64] = scaled * self.target_std + mean
         return unscaled
+
+    @property
+    def target_std(self) -> NDArray[np.float64]:
+        """The standard deviation by which each target column is scaled, [C_targets]."""
+        return np.array([self.std[self.columns.index(target)] for target in self.targets])
 
 
 class WindowBatch(NamedTuple):
@@ -57,3 +80,5 @@ class WindowBatch(NamedTuple):
     """[B, L, C] float: scaled values of every input column."""
     targets: Tensor
     """[B, horizon, C_targets] float: scaled values of the target columns."""
+    times: NDArray[np.str_] | None = None
+    """[B, L + horizon] text: the times of the rows, in windows of the test split only."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
-from gatewise.settings import Probability
+from gatewise.settings import Names, Probability, did_you_mean
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
@@ -22,14 +24,24 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, l
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
 MAX_WINDOWS = 4
 """Test windows that the report shows."""
+MAX_TARGETS = 8
+"""Targets whose errors are metrics of their own; where there are more, the test report has them alone."""
+MODEL = "this run"
+OWN_UNITS = {
+    "mse": "mean squared error",
+    "rmse": "root of the mean squared error",
+    "mae": "mean absolute error",
+}
 
 
 class Forecasting(Task):
     """Reads ``lookback`` steps of a series and forecasts the next ``horizon`` of its target columns at once.
 
-    Errors are in scaled units (standard deviations of the training rows), as forecasting papers report them.
+    Errors are in scaled units (standard deviations of the training rows), as forecasting papers report them;
+    those of the test also for each target in its own units, as ``<target>/mae``.
     ``center`` forecasts the difference from the last value seen, so that a level never seen in training does
     no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` is applied before the linear layer.
+    ``pictured`` are the targets that the picture of the test shows (None: the first).
     """
 
     facts_type = SeriesFacts
@@ -45,14 +57,24 @@ class Forecasting(Task):
         loss: Literal["mse", "mae"] = "mse",
         dropout: Probability = 0.0,
         center: bool = False,
+        pictured: Names | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
+        self.pictured = tuple(pictured or facts.targets[:1])
+        for name in self.pictured:
+            if name not in facts.targets:
+                raise ValueError(
+                    f"task.pictured: {name!r} is no target{did_you_mean(name, facts.targets)}; choose from "
+                    f"{', '.join(facts.targets)}"
+                )
         self.loss, self.center = loss, center
         self.target_columns = [facts.columns.index(name) for name in facts.targets]
         self.encoder = model(input_size=len(facts.columns), batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
-        self._tested: list[dict[str, Tensor]] = []
+        self._tested: list[tuple[WindowBatch, Tensor]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._errors: dict[str, dict[str, dict[str, float]]] = {}
 
     def metrics(self) -> Mapping[str, Measure]:
         return {
@@ -92,26 +114,86 @@ class Forecasting(Task):
             naive["last season"] = self.last_season(batch.inputs)
         return {name: Score(None, len(values), values, batch.targets) for name, values in naive.items()}
 
+    def meanings(self) -> dict[str, str]:
+        own = {
+            f"{target}/{name}": f"{what} of {target} in its own units; lower is better"
+            for target in self.facts.targets
+            for name, what in OWN_UNITS.items()
+        }
+        return {**super().meanings(), **own}
+
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
-        self._tested = []
+        self._tested, self._sums, self._errors = [], {}, {}
 
     def add_to_report(self, batch: WindowBatch, score: Score) -> None:
         assert score.predicted is not None
         middle = len(batch.inputs) // 2
-        seen = batch.inputs[middle][:, self.target_columns]
-        window = {"seen": seen, "truth": batch.targets[middle], "forecast": score.predicted[middle]}
-        self._tested.append(window)
+        times = None if batch.times is None else batch.times[middle]
+        window = WindowBatch(batch.inputs[middle], batch.targets[middle], times)
+        self._tested.append((window, score.predicted[middle]))
+        for name, answer in {MODEL: score, **self.baselines(batch)}.items():
+            assert answer.predicted is not None
+            # In float64, on the CPU because not every device has it.
+            error = answer.predicted.detach().cpu().double() - batch.targets.cpu().double()
+            sums = torch.stack([error.abs().sum((0, 1)), error.square().sum((0, 1))])
+            count = torch.full_like(sums[:1], error.shape[0] * error.shape[1])
+            self._sums[name] = self._sums.get(name, 0) + torch.cat([sums, count])
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        for name, sums in self._sums.items():
+            absolute, squared, count = self._over_processes(sums).numpy()
+            mae = absolute / count * self.facts.target_std
+            mse = squared / count * self.facts.target_std**2
+            errors = {"mse": mse, "rmse": np.sqrt(mse), "mae": mae}
+            for place, target in enumerate(self.facts.targets):
+                values = {metric: float(each[place]) for metric, each in errors.items()}
+                self._errors.setdefault(target, {})[name] = values
+        if len(self.facts.targets) > MAX_TARGETS:
+            return
+        for target, answers in self._errors.items():
+            for name, values in answers.items():
+                prefix = "test" if name == MODEL else f"baseline/{name}"
+                for metric, value in values.items():
+                    self.log(f"{prefix}/{target}/{metric}", torch.tensor(value, dtype=self._precise))
+
+    def _over_processes(self, sums: Tensor) -> Tensor:
+        """Sums over all processes (an all-reduce)."""
+        if self.trainer.world_size == 1:
+            return sums
+        on_device = sums.to(self.device, self._precise)
+        total: Tensor = self.trainer.strategy.reduce(on_device, reduce_op="sum")
+        return total.cpu().double()
+
+    @property
+    def _precise(self) -> torch.dtype:
+        """float64 where the device has it."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
 
     def report(self) -> dict[str, Any]:
-        """A few test windows with their forecasts, in the units of the data, [time][target]."""
+        """A few test windows with their forecasts [time][target], and each target's errors, in its units."""
         count = min(MAX_WINDOWS, len(self._tested))
         picks = np.linspace(0, len(self._tested) - 1, count).round().astype(int).tolist()
-        windows = [
-            {name: self.facts.unscaled(values.cpu()).tolist() for name, values in self._tested[i].items()}
-            for i in picks
-        ]
-        return {"forecasts": {"targets": list(self.facts.targets), "windows": windows}}
+        windows = []
+        for window, forecast in (self._tested[pick] for pick in picks):
+            parts = {
+                "seen": window.inputs[:, self.target_columns],
+                "truth": window.targets,
+                "forecast": forecast,
+            }
+            shown: dict[str, Any] = {n: self.facts.unscaled(part.cpu()).tolist() for n, part in parts.items()}
+            if window.times is not None:
+                shown["times"] = window.times.tolist()
+            windows.append(shown)
+        return {
+            "forecasts": {
+                "targets": list(self.facts.targets),
+                "pictured": list(self.pictured),
+                "windows": windows,
+                "errors": self._errors,
+            }
+        }
 
     def predict_step(self, batch: WindowBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """The forecast [B, horizon, C_targets], scaled."""
@@ -125,5 +207,17 @@ class Forecasting(Task):
         return Answer(
             pd.DataFrame({**given.columns, **dict(zip(targets, forecast.T, strict=True))}),
             f"the {self.facts.horizon} steps after {given.name}",
-            dict.fromkeys(targets, "{:.4g}"),
+            {
+                target: number_format(values, std)
+                for target, values, std in zip(targets, forecast.T, self.facts.target_std, strict=True)
+            },
         )
+
+
+def number_format(values: NDArray[np.float64], spread: float) -> str:
+    """A format in which the values differ visibly: down to a thousandth of ``spread``, their usual range."""
+    smallest = math.floor(math.log10(spread)) - 3
+    largest = max((math.floor(math.log10(abs(v))) for v in values if v), default=smallest)
+    if max(largest, 0) <= 15 and smallest >= -12:
+        return f"{{:.{max(0, -smallest)}f}}"
+    return f"{{:.{min(17, max(4, largest - smallest + 1))}g}}"

@@ -34,8 +34,8 @@ def print_results(
         table.add_column(Text(baseline), justify="right")
     table.add_column("meaning", style="dim")
     for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # the loss comes last
-        others = [f"{scores[name]:.4f}" if name in scores else "" for scores in baselines.values()]
-        table.add_row(Text(name), f"{value:.4f}", *others, meanings.get(name, ""))
+        others = [_score(scores[name]) if name in scores else "" for scores in baselines.values()]
+        table.add_row(Text(name), _score(value), *others, meanings.get(name, ""))
     show(table)
 
 
@@ -53,6 +53,11 @@ def print_answer(answer: Answer) -> None:
         console.print(f"… and {len(frame) - MAX_ROWS} more; output=FILE.csv writes them all")
     if answer.remark:
         console.print(answer.remark)
+
+
+def _score(value: float) -> str:
+    """Four decimals; four digits of a value that has none of them."""
+    return f"{value:.4g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
 
 
 def _cell(value: Any, style: str | None) -> str:

@@ -9,194 +9,187 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import warnings
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from gatewise.data.files import read_text
+from gatewise.data.series.numbers import numbers, what_is_wrong
+from gatewise.data.series.style import CHARACTERS, Reading
+from gatewise.data.series.time_column import read_times
 from gatewise.settings import did_you_mean
 
 log = logging.getLogger(__name__)
 
-MISSING = ("", "na", "n/a", "nan", "nat", "null", "none", "?")
-"""Cells that mean a missing value, in lower case."""
+SEPARATORS = ("comma", "semicolon", "tab", "pipe")
+LONGEST_NAME = 200
+"""Characters of a column's name; a longer one is a row of something else."""
 
 
-def read_csv(path: Path, time_column: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read the numeric ``columns`` (None: all numeric ones), indexed by time.
+def read_csv(
+    path: Path, time_column: str, columns: Sequence[str] | None = None, reading: Reading | None = None
+) -> tuple[pd.DataFrame, str]:
+    """Read ``columns`` (None: all but the time), indexed by time; returns them and the times' format.
 
-    Raises ValueError, naming ``file:line`` if there is one, for a missing column, a missing or non-numeric
-    cell, an unreadable time, and times that do not strictly increase.
+    Raises ValueError, naming ``file:line`` if there is one, for a column that is missing or has no name, a
+    cell that is missing or no number, a time that cannot be read or can be read in two ways, and times that
+    do not strictly increase.
     """
-    cells = _read_cells(path)
+    reading = reading or Reading()
+    cells, nameless = _read_cells(path, time_column, reading)
     for column in (time_column, *(columns or ())):
         if column not in cells.columns:
-            key = "data.time_column" if column == time_column else "data.columns"
-            raise ValueError(
-                f"{path}:1: no column {column!r}{did_you_mean(column, cells.columns)}: set {key} to one of "
-                f"{', '.join(cells.columns)}"
-            )
+            raise ValueError(f"{path}:1: " + _no_such_column(column, time_column, cells, reading))
     if columns is not None and time_column in columns:
         raise ValueError(f"data.columns names the time column {time_column!r}: leave it out")
     if columns is None:
-        columns = _numeric_columns(cells.drop(columns=time_column), path)
+        columns = _named_columns(cells.drop(columns=time_column), nameless, path)
     # Times first: a wrong time column is the more basic mistake.
-    index = _times(cells[time_column], path, time_column)
-    values = {column: _numbers(cells[column], path, column) for column in columns}
+    index, time_format = read_times(cells[time_column], str(path), time_column, reading)
+    style, where = reading.style, str(path)
+    text = {name: cells[name].str.strip() for name in columns}
+    values = {name: numbers(column, style.decimal, style.thousands) for name, column in text.items()}
+    whole = [name for name in columns if not np.isnan(values[name]).any()]
+    if not whole and reading.verb == "train" and all(map(_is_text, text.values())):
+        raise ValueError(
+            f"{path}: no numeric column among {_listed(list(columns))}: give one with data.columns"
+        )
+    for name in columns:
+        if name not in whole:
+            raise ValueError(what_is_wrong(text[name], values[name], where, name, whole, reading))
     frame: pd.DataFrame = pd.DataFrame(values, index=index)
-    return frame
+    return frame, time_format
 
 
-def infer_frequency(times: pd.Index) -> str | None:
-    """The pandas offset alias of regular dates; None for irregular or fewer than three dates or numbers."""
-    if not isinstance(times, pd.DatetimeIndex) or len(times) < 3:
-        return None
-    return pd.infer_freq(times)
-
-
-def is_regular(times: pd.Index) -> bool:
-    """Whether the times, dates or numbers, have one constant step; fewer than three always have."""
-    if len(times) < 3:
-        return True
-    if isinstance(times, pd.DatetimeIndex):
-        return infer_frequency(times) is not None
-    steps = np.diff(times)
-    return bool(np.allclose(steps, steps[0]))
-
-
-def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Index:
-    """The ``horizon`` times that follow ``times``.
-
-    Their step is ``frequency`` if ``times`` follow it, else the frequency of ``times``, else their median
-    step. Raises ValueError if there is only one time, from which no step can be told.
-    """
-    if isinstance(times, pd.DatetimeIndex):
-        for alias in (frequency, infer_frequency(times)):
-            # The training frequency first: the business days of one week look like daily data.
-            if alias and pd.date_range(times[0], periods=len(times), freq=alias).equals(times):
-                ahead: pd.Index = pd.date_range(times[-1], periods=horizon + 1, freq=alias, name=times.name)[
-                    1:
-                ]
-                return ahead
-        if frequency:
-            log.warning(
-                "the times do not follow the training data's step %r: continuing with their own", frequency
-            )
-    if len(times) < 2:
-        raise ValueError(f"the time step cannot be told from one row ({times[0]}): give at least two rows")
-    ordered = times.to_series()
-    step = ordered.diff().iloc[1:].median()
-    if times.dtype.kind == "i" and float(step).is_integer():
-        step = int(step)
-    ahead = pd.Index([times[-1] + step * count for count in range(1, horizon + 1)], name=times.name)
-    return ahead
-
-
-def _read_cells(path: Path) -> pd.DataFrame:
-    """All cells as text, indexed by line number in the file; blank lines are dropped."""
+def _rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line that it starts in."""
     text = read_text(path)
-    header = [name.strip() for name in next(csv.reader(io.StringIO(text), skipinitialspace=True), [])]
-    for name in header:
-        if name and header.count(name) > 1:
-            raise ValueError(f"{path}:1: the header names {name!r} twice: give every column its own name")
-    try:
-        cells: pd.DataFrame = pd.read_csv(
-            io.StringIO(text), dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True
-        )
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty: it needs a header line and rows") from None
-    except pd.errors.ParserError as error:
-        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise ValueError(f"{path}: {reason}: give every row as many cells as the header") from None
-    if not isinstance(cells.index, pd.RangeIndex):
-        raise ValueError(
-            f"{path}:2: more cells than the header names: give every row as many cells as the header"
-        )
-    cells.columns = cells.columns.str.strip()
-    if len(cells.columns) == 1 and any(separator in cells.columns[0] for separator in ";\t"):
-        raise ValueError(
-            f"{path}:1: the header {cells.columns[0]!r} has no commas: separate the cells by commas"
-        )
-    cells = cells.fillna("")
-    cells.index = cells.index + 2  # the header is line 1
-    cells = cells[(cells != "").any(axis=1)]
-    if cells.empty:
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"{path}:{line}: a NUL byte: save the file as plain text (UTF-8)")
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=CHARACTERS[separator],
+        skipinitialspace=separator != "tab",
+        strict=True,
+    )
+    line = 1
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise ValueError(f"{path}:{line}: {error}: correct the quotes of this row") from None
+        if row is None:
+            return
+        if any(cell.strip() for cell in row):
+            yield line, row
+        line = rows.line_num + 1
+
+
+def _read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataFrame, list[str]]:
+    """All cells as text, indexed by the line they stand in, and the names made for columns without one."""
+    rows = _rows(path, reading.style.separator)
+    first = next(rows, None)
+    if first is None:
+        raise ValueError(f"{path} is empty: it needs a header line and rows")
+    header_line, header = first[0], [name.strip() for name in first[1]]
+    _check_separator(path, time_column, header_line, header, reading)
+    where = f"{path}:{header_line}"
+    # As pandas calls a column without a name.
+    names = [name or f"Unnamed: {position}" for position, name in enumerate(header)]
+    for name in names:
+        if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+            raise ValueError(f"{where}: the column name {name[:80]!r} has a control character: rename it")
+        if len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"{where}: a column name of {len(name)} characters ({name[:20]!r}...): name the columns in "
+                f"the first line, in at most {LONGEST_NAME} characters"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{where}: the header names {name!r} twice: give every column its own name")
+    lines, table = [], []
+    for line, row in rows:
+        if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
+            raise ValueError(
+                f"{path}:{line}: {len(row)} cells, but the header names {len(names)}: give every row as many "
+                f"cells as the header (a cell with a {reading.style.separator} in it stands in quotes)"
+            )
+        lines.append(line)
+        table.append((row + [""] * len(names))[: len(names)])
+    if not table:
         raise ValueError(f"{path} holds no row below its header")
-    return cells
+    cells = pd.DataFrame(table, index=lines, columns=names, dtype=object)
+    return cells, [name for name, given in zip(names, header, strict=True) if not given]
 
 
-def _numeric_columns(cells: pd.DataFrame, path: Path) -> list[str]:
-    """Columns most of whose cells are numbers; the bad cells in them are reported later."""
-    numeric = [c for c in cells.columns if pd.to_numeric(cells[c], errors="coerce").notna().mean() > 0.5]
-    if not numeric:
-        raise ValueError(
-            f"{path}: no numeric column among {', '.join(cells.columns) or 'none'}: set data.columns"
-        )
-    if len(numeric) < len(cells.columns):
-        left_out = ", ".join(c for c in cells.columns if c not in numeric)
-        log.warning("%s: columns that are not numeric are left out: %s", path, left_out)
-    return numeric
+def _check_separator(path: Path, time_column: str, line: int, header: list[str], reading: Reading) -> None:
+    """Raise ValueError where another separator finds the time column, or more than one column at all."""
+    if time_column in header and len(header) > 1:
+        return
+    for separator in SEPARATORS:
+        if separator == reading.style.separator:
+            continue
+        try:
+            _, other = next(_rows(path, separator))
+        except ValueError:
+            continue
+        other = [name.strip() for name in other]
+        if len(other) > 1 and (time_column in other or len(header) == 1):
+            own = reading.style.separator
+            raise ValueError(
+                f"{path}:{line}: the cells are separated by a {separator} and not by a {own}: "
+                + reading.advice(f"write a {own}", f"data.separator={separator}")
+            )
 
 
-def _numbers(cells: pd.Series[str], path: Path, column: str) -> NDArray[np.float64]:
-    """Cells as float64; ValueError for the first that is missing or not a finite number."""
-    missing = cells[cells.str.strip().str.lower().isin(MISSING)]
-    if len(missing):
-        raise ValueError(
-            f"{path}:{missing.index[0]}: column {column!r} has {len(missing)} missing value(s), "
-            f"the first here: fill them in, drop the rows, or leave the column out with data.columns"
-        )
-    values = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
-    bad = cells[~np.isfinite(values)]
-    if len(bad):
-        raise ValueError(
-            f"{path}:{bad.index[0]}: column {column!r}: {bad.iloc[0]!r} is not a finite number: "
-            f"correct it, or leave the column out with data.columns"
-        )
-    return values
+def _no_such_column(column: str, time_column: str, cells: pd.DataFrame, reading: Reading) -> str:
+    names = list(cells.columns)
+    said = f"no column {column!r}{did_you_mean(column, names)}; it has {_listed(names)}"
+    if not any(any(c.isalpha() for c in name) for name in names):
+        said += ": the first line has to name the columns"
+    elif reading.verb == "predict" or (reading.verb == "evaluate" and column != time_column):
+        said += ": the run was trained on a column of that name"
+    else:
+        said += f": set data.{'time_column' if column == time_column else 'columns'} to what it has"
+    return said
 
 
-def _times(cells: pd.Series[str], path: Path, time_column: str) -> pd.Index:
-    """Strictly increasing dates or numbers; ValueError for the first cell that is neither or goes back."""
-    cells = cells.str.strip()
-    times: pd.Index = pd.Index(_parse_times(cells, path, time_column), name=time_column)
-    if times.hasnans:
-        line = cells.index[int(times.isna().argmax())]
-        raise ValueError(
-            f"{path}:{line}: column {time_column!r}: {cells[line]!r} is not a time like the others: "
-            f"write 2024-01-31 13:00 or a number, or set data.time_column"
-        )
-    back = np.flatnonzero(times[1:] <= times[:-1])
-    if len(back):
-        line, before = cells.index[back[0] + 1], cells.iloc[back[0]]
-        problem = "appears twice" if times[back[0]] == times[back[0] + 1] else f"comes after {before!r}"
-        raise ValueError(
-            f"{path}:{line}: the time {cells[line]!r} {problem}: "
-            f"sort the rows by {time_column!r}, one row per time"
-        )
-    return times
+def _named_columns(cells: pd.DataFrame, nameless: list[str], path: Path) -> list[str]:
+    """All columns but pandas' row numbers and empty ones without a name, which a line says are left out."""
+    left_out = []
+    for name in cells.columns:
+        if not name.startswith("Unnamed: "):
+            continue
+        column = cells[name].str.strip()
+        if name in nameless and (column == "").all():
+            left_out.append(name)
+        elif _counts_rows(column):
+            left_out.append(name)
+            log.warning("%s: column %r only numbers the rows and is left out", path, name)
+        elif name in nameless:
+            raise ValueError(
+                f"{path}:1: a column without a name (its first cell is {column.iloc[0]!r}): name it "
+                f"in the header, or choose columns with data.columns"
+            )
+    kept = [name for name in cells.columns if name not in left_out]
+    if not kept:
+        raise ValueError(f"{path}: no column beside the time: add one with numbers")
+    return kept
 
 
-def _parse_times(cells: pd.Series[str], path: Path, time_column: str) -> pd.Index:
-    """Cells as whole numbers, other numbers or dates; NaN or NaT for a cell that is none of these."""
-    compact_dates = cells.str.fullmatch(r"(19|20)\d{6}").all()
-    numbers = pd.to_numeric(cells, errors="coerce")
-    times: pd.Index
-    if numbers.notna().mean() > 0.5 and not compact_dates:
-        times = pd.Index(numbers)
-        return times
-    try:
-        dates = pd.to_datetime(cells, format="%Y%m%d" if compact_dates else "ISO8601", errors="coerce")
-        if dates.isna().mean() > 0.5:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # pandas warns that it guesses the format
-                dates = pd.to_datetime(cells, errors="coerce")
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: column {time_column!r}: {reason}: write the times in UTC") from None
-    times = pd.Index(dates)
-    return times
+def _counts_rows(column: pd.Series) -> bool:
+    """Whether the cells are whole numbers that go up by one."""
+    if not column.str.fullmatch("[0-9]{1,15}").all():
+        return False
+    return bool((np.diff(column.astype("int64")) == 1).all())
+
+
+def _is_text(column: pd.Series) -> bool:
+    return not bool(column.str.contains("[0-9]", regex=True).any()) and bool((column != "").all())
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

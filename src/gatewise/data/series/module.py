@@ -10,11 +10,15 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gatewise.data.module import BatchDataset, SequenceDataModule
-from gatewise.data.series.csv import future_times, infer_frequency, is_regular, read_csv
+from gatewise.data.series.csv import read_csv
+from gatewise.data.series.steps import future_times, infer_frequency, is_regular, season_of
+from gatewise.data.series.style import CHARACTERS, CsvStyle, Reading
 from gatewise.data.series.sunspots import sunspots_monthly
+from gatewise.data.series.times import write_times
 from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.settings import Count, DataFile, Fraction, Names, Positive, did_you_mean, rule, split_fractions
@@ -38,9 +42,38 @@ def check_source(file: str | None, dataset: str | None, time_column: str | None)
 
 
 @rule
-def check_split(train_fraction: float, validation_fraction: float) -> None:
-    """Raise ValueError if no row is left to test on."""
-    split_fractions("to test on", train_fraction=train_fraction, validation_fraction=validation_fraction)
+def check_split(train_fraction: float, validation_fraction: float, test_file: str | None) -> None:
+    """Raise ValueError if no row is left to test on, unless a file of its own is for that."""
+    if test_file is None:
+        split_fractions("to test on", train_fraction=train_fraction, validation_fraction=validation_fraction)
+
+
+@rule
+def check_marks(decimal: str, thousands: str | None) -> None:
+    """Raise ValueError where one mark would be both."""
+    if decimal == thousands:
+        raise ValueError(f"thousands={thousands} is data.decimal as well: choose another for one of them")
+
+
+@rule
+def check_times(time_format: str | None, day_first: bool | None) -> None:
+    """Raise ValueError for a format that strptime has not, and for two settings of one thing."""
+    if time_format is None:
+        return
+    if day_first is not None:
+        raise ValueError(
+            f"time_format={time_format} says itself whether the day is first: set data.day_first=null"
+        )
+    if time_format in ("number", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "ISO8601"):
+        return
+    directives = [part.lstrip("-")[:1] for part in time_format.replace("%%", "").split("%")[1:]]
+    unknown = [letter for letter in directives if letter not in (*"YmdHMSfyqbBjGVuIpzaA",)]
+    if unknown or not directives:
+        what = f"has an unknown %{unknown[0]}" if unknown else "has no %"
+        raise ValueError(
+            f"time_format must be number, epoch_s (or _ms, _us, _ns), ISO8601, or of the form "
+            f"%d/%m/%Y %H:%M (%q is the quarter), got {time_format!r}, which {what}"
+        )
 
 
 class SeriesWindows(SequenceDataModule):
@@ -53,11 +86,16 @@ class SeriesWindows(SequenceDataModule):
         test_file: another CSV file, all of whose rows are the test split. The validation split is then
             every row after the training rows.
         time_column: the column of dates, or of increasing numbers such as years, in the CSV files.
-        columns: input columns; None means every numeric column.
+        time_format: how the times are written, as in ``%d/%m/%Y %H:%M``, ``%YQ%q``, ``number`` or
+            ``epoch_s``; None means as they show themselves, where only one reading is possible.
+        day_first: whether 01/02/2024 is in February; None means as the other rows tell.
+        separator, decimal, thousands: what separates cells, and marks decimals and thousands in numbers.
+        columns: input columns; None means every column, all of which must be numeric.
         targets: columns to forecast, some of ``columns``; None means all of them.
         lookback, horizon: number of rows seen and to forecast.
-        season: rows in one season, for the seasonal-naive baseline; with 1, there is none.
-        train_fraction, validation_fraction: shares of the rows; the rest is the test split.
+        season: rows in one season, for the seasonal-naive baseline; with 1, there is none. None means that of
+            the time step: 24 hours, 7 days, 12 months, where the lookback is as long.
+        train_fraction, validation_fraction: shares of all rows; the rest is the test split.
         stride: rows between the starts of training windows. Validation and test use every window.
         max_rows: use only the first rows of the series; None means all.
     """
@@ -78,7 +116,7 @@ class SeriesWindows(SequenceDataModule):
         targets: Names | None = None,
         lookback: Positive = 96,
         horizon: Positive = 24,
-        season: Positive = 1,
+        season: Positive | None = None,
         train_fraction: Fraction = 0.7,
         validation_fraction: Fraction = 0.1,
         stride: Positive = 1,
@@ -87,8 +125,14 @@ class SeriesWindows(SequenceDataModule):
         folders: Sequence[str | Path] = (),
         batch_size: Positive = 32,
         seed: Count = 0,
+        time_format: str | None = None,
+        day_first: bool | None = None,
+        separator: Literal["comma", "semicolon", "tab", "pipe"] = "comma",
+        decimal: Literal["point", "comma"] = "point",
+        thousands: Literal["comma", "point", "space", "apostrophe"] | None = None,
     ) -> None:
         super().__init__(batch_size, seed, folders)
+        self.style = CsvStyle(separator, decimal, thousands, time_format, day_first)
         self.file, self.dataset, self.test_file = file, dataset, test_file
         self.time_column = time_column
         self.columns, self.targets = columns, targets
@@ -102,11 +146,11 @@ class SeriesWindows(SequenceDataModule):
             test_frame = self._read_test_file()
             self.test_data = self._windows(self.test_file, test_frame, "test", 0, len(test_frame), 1)
             return
-        frame = self._read()
+        frame, time_format = self._read()
         train_end = round(len(frame) * self.train_fraction)
         validation_end = round(len(frame) * (self.train_fraction + self.validation_fraction))
         if self.facts is None:
-            self.facts = self._facts(frame, train_end)
+            self.facts = self._facts(frame, time_format, train_end)
         source, test_source = str(self.file or self.dataset), self.test_file
         if test_source is not None:
             test_frame, validation_end = self._read_test_file(), len(frame)
@@ -116,8 +160,9 @@ class SeriesWindows(SequenceDataModule):
             self.test_data = self._windows(source, frame, "test", validation_end, len(frame), 1)
         else:
             self.test_data = self._windows(test_source, test_frame, "test", 0, len(test_frame), 1)
-        first, last = (str(time).removesuffix(" 00:00:00") for time in (frame.index[0], frame.index[-1]))
-        self._recent = (frame if test_frame is None else test_frame).iloc[-self.facts.lookback :]
+        first, last = write_times(frame.index[[0, -1]], self.facts.time_format)
+        # Three rows, where the lookback is shorter: no fewer tell a time step.
+        self._recent = (frame if test_frame is None else test_frame).iloc[-max(self.facts.lookback, 3) :]
         self._span = f"{first} to {last}"
 
     @classmethod
@@ -128,7 +173,8 @@ class SeriesWindows(SequenceDataModule):
         NaN. Raises ValueError if the file has too few rows or :func:`read_csv` rejects it.
         """
         path = Path(given)
-        frame = read_csv(path, facts.time_column, facts.columns)
+        style = CsvStyle(facts.separator, facts.decimal, facts.thousands, facts.time_format)
+        frame, time_format = read_csv(path, facts.time_column, facts.columns, Reading(style, "predict"))
         if len(frame) < facts.lookback:
             raise ValueError(
                 f"{path}: {len(frame)} rows, but the model needs {facts.lookback} (its lookback): give more"
@@ -139,7 +185,9 @@ class SeriesWindows(SequenceDataModule):
         recent = frame.index[-max(facts.lookback, 3) :]
         times = future_times(recent, facts.horizon, facts.frequency)
         return Input(
-            WindowBatch(inputs[None], targets), path.name, {facts.time_column: times.astype(str).tolist()}
+            WindowBatch(inputs[None], targets),
+            path.name,
+            {facts.time_column: write_times(times, time_format)},
         )
 
     def describe(self) -> dict[str, str | int]:
@@ -156,11 +204,16 @@ class SeriesWindows(SequenceDataModule):
             "targets": len(facts.targets),
             "lookback": facts.lookback,
             "horizon": facts.horizon,
+            "season": f"{facts.season} steps" if facts.season > 1 else "none",
         }
 
     def save_example(self, folder: Path) -> str:
         path = folder / "example.csv"
-        self._recent.to_csv(path)
+        facts = self.facts
+        assert facts is not None
+        table = self._recent.map(lambda value: repr(float(value)).replace(".", CHARACTERS[facts.decimal]))
+        table.index = pd.Index(write_times(self._recent.index, facts.time_format), name=facts.time_column)
+        table.to_csv(path, sep=CHARACTERS[facts.separator], lineterminator="\n")
         return str(path)
 
     def _windows(
@@ -176,19 +229,34 @@ class SeriesWindows(SequenceDataModule):
                 f"{name} window of data.lookback={facts.lookback} + data.horizon={facts.horizon} "
                 f"rows: make these smaller, the {name} fraction larger, or give more rows"
             )
-        starts = torch.arange(first, end - facts.horizon + 1, stride) - facts.lookback
+        starts = torch.arange(first, end - facts.horizon + 1, min(stride, len(frame))) - facts.lookback
         target_columns = [facts.columns.index(target) for target in facts.targets]
-        return Windows(_scaled(frame, facts, source), starts, target_columns, facts.lookback, facts.horizon)
+        times = np.array(write_times(frame.index, facts.time_format)) if name == "test" else None
+        return Windows(
+            _scaled(frame, facts, source), starts, target_columns, facts.lookback, facts.horizon, times
+        )
+
+    def _reading(self) -> Reading:
+        """How a file is read: as the settings say, else with the times of the training."""
+        if self.facts is None:
+            return Reading(self.style, "train", self.style.time_format is not None)
+        if self.style.time_format is not None or self.style.day_first is not None:
+            return Reading(self.style, "evaluate", self.style.time_format is not None)
+        return Reading(self.style.with_times(self.facts.time_format), "evaluate")
 
     def _read_test_file(self) -> pd.DataFrame:
         assert self.test_file is not None
         assert self.facts is not None
         path = self.find(self.test_file, "test_file")
-        return read_csv(path, self.time_column or self.facts.time_column, self.facts.columns)
+        frame, _ = read_csv(
+            path, self.time_column or self.facts.time_column, self.facts.columns, self._reading()
+        )
+        return frame
 
-    def _read(self) -> pd.DataFrame:
-        """The series with the columns of the facts, if they are set, else those of the settings."""
+    def _read(self) -> tuple[pd.DataFrame, str | None]:
+        """The series, with the columns of the facts or else of the settings, and its times' format."""
         columns = self.facts.columns if self.facts is not None else self.columns
+        time_format = None
         if self.dataset is not None:
             frame: pd.DataFrame = DATASETS[self.dataset]()
             for column in columns or ():
@@ -201,13 +269,14 @@ class SeriesWindows(SequenceDataModule):
         else:
             assert self.file is not None
             assert self.time_column is not None
-            frame = read_csv(self.find(self.file, "file"), self.time_column, columns)
+            frame, time_format = read_csv(
+                self.find(self.file, "file"), self.time_column, columns, self._reading()
+            )
         if self.max_rows is not None and self.max_rows > len(frame):
             log.warning("data.max_rows=%d: the series has only %d rows", self.max_rows, len(frame))
-        frame = frame.iloc[: self.max_rows]
-        return frame
+        return frame.iloc[: self.max_rows], time_format
 
-    def _facts(self, frame: pd.DataFrame, train_end: int) -> SeriesFacts:
+    def _facts(self, frame: pd.DataFrame, time_format: str | None, train_end: int) -> SeriesFacts:
         columns = tuple(str(column) for column in frame.columns)
         targets = tuple(self.targets or columns)
         for target in targets:
@@ -232,17 +301,22 @@ class SeriesWindows(SequenceDataModule):
                     f"correct them, or leave the column out with data.columns"
                 )
         # Rounding can give a constant column a tiny std, which would blow it up.
-        std[std <= 1e-9 * np.abs(mean)] = 1.0
+        std[(train == train[0]).all(axis=0) | (std == 0)] = 1.0
+        frequency = infer_frequency(frame.index)
         return SeriesFacts(
             time_column=str(frame.index.name),
             columns=columns,
             targets=targets,
-            frequency=infer_frequency(frame.index),
+            frequency=frequency,
             lookback=self.lookback,
             horizon=self.horizon,
-            season=self.season,
+            season=self.season or season_of(frequency, self.lookback),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
+            time_format=time_format,
+            separator=self.style.separator,
+            decimal=self.style.decimal,
+            thousands=self.style.thousands,
         )
 
 
@@ -253,11 +327,19 @@ class Windows(BatchDataset):
         values: [rows, C] float, the rows of all splits.
         starts: [N] int64, the first input row of each window.
         target_columns: indices of the target columns.
+        times: [rows] text, the times of the rows; None leaves them out of the batches.
     """
 
     def __init__(
-        self, values: Tensor, starts: Tensor, target_columns: list[int], lookback: int, horizon: int
+        self,
+        values: Tensor,
+        starts: Tensor,
+        target_columns: list[int],
+        lookback: int,
+        horizon: int,
+        times: NDArray[np.str_] | None = None,
     ) -> None:
+        self.times = times
         self.values, self.starts, self.lookback = values, starts, lookback
         self.target_columns = torch.tensor(target_columns)
         # A view of every window [rows - L - horizon + 1, L + horizon, C], not a copy.
@@ -269,7 +351,11 @@ class Windows(BatchDataset):
     def __getitem__(self, indices: list[int]) -> WindowBatch:
         window = self.windows[self.starts[indices]]
         future = window[:, self.lookback :].index_select(-1, self.target_columns)
-        return WindowBatch(window[:, : self.lookback], future)
+        times = None
+        if self.times is not None:
+            rows = self.starts[indices, None].numpy() + np.arange(self.windows.shape[1])
+            times = self.times[rows]
+        return WindowBatch(window[:, : self.lookback], future, times)
 
 
 def _scaled(frame: pd.DataFrame, facts: SeriesFacts, source: str) -> Tensor:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from gatewise.views.pictures.figure import MODEL, TRAIN, TRUTH, panels, write_picture
 
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
-    """Draw the first target column of a few test windows: values seen, true values and forecast."""
+    """Draw target columns of a few test windows: values seen, true values and forecast, over their times.
+
+    ``data["pictured"]`` names the targets, a row of panels each; without it, the first is drawn.
+    """
     windows, targets = data["windows"], data["targets"]
+    pictured = data.get("pictured") or targets[:1]
     what = "a test window" if len(windows) == 1 else f"{len(windows)} test windows"
-    figure = panels(len(windows), f"{title}: {targets[0]} in {what}", columns=2)
-    for axes, window in zip(figure.axes, windows, strict=True):
-        seen, truth, forecast = (np.array(window[k])[:, 0] for k in ("seen", "truth", "forecast"))
+    columns = min(2, len(windows)) if len(pictured) == 1 else len(windows)
+    heading = f"{title}: {', '.join(pictured)} in {what}"
+    if len(heading) > 50 * columns:
+        heading = heading.replace(f"{title}: ", f"{title}\n", 1)
+    figure = panels(len(windows) * len(pictured), heading, columns=columns)
+    shown = [(target, window) for target in pictured for window in windows]
+    for axes, (target, window) in zip(figure.axes, shown, strict=True):
+        column = targets.index(target)
+        seen, truth, forecast = (np.array(window[k])[:, column] for k in ("seen", "truth", "forecast"))
         # More than a few horizons of the past would leave no room for the forecast.
         seen = seen[-max(4 * len(truth), 24) :]
         past, future = np.arange(1 - len(seen), 1), np.arange(1, len(truth) + 1)
@@ -25,6 +36,25 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
         axes.plot(np.r_[0, future], np.r_[seen[-1], truth], color=TRUTH, label="truth")
         axes.plot(np.r_[0, future], np.r_[seen[-1], forecast], "--", color=MODEL, label="forecast")
         axes.axvline(0, color="0.85", linewidth=1, zorder=0)
-        axes.set(xlabel="steps from the forecast's start", ylabel=targets[0])
+        axes.set(xlabel="steps from the forecast's start", ylabel=target)
+        if window.get("times"):
+            _label(axes, window["times"][-len(seen) - len(truth) :], 1 - len(seen))
     figure.axes[0].legend(frameon=False, fontsize=8)
     write_picture(path, figure)
+
+
+def _label(axes: Axes, times: Sequence[str], first: int) -> None:
+    """Write a few of the times below a panel, as many as there is room for; the first is at ``first``.
+
+    About forty characters of the usual size fit, with gaps between the times.
+    """
+    length = max(map(len, times))
+    count = max(2, min(4, 42 // (length + 3)))
+    places = np.unique(np.linspace(0, len(times) - 1, count).round().astype(int))
+    size = 9 if len(places) * length <= 40 else 7
+    axes.set_xticks(places + first, [times[place] for place in places], fontsize=size)
+    axes.set_xlabel("")
+    labels = axes.get_xticklabels()
+    if len(labels) > 1:
+        labels[0].set_horizontalalignment("left")
+        labels[-1].set_horizontalalignment("right")

@@ -1,0 +1,97 @@
+"""Cells of a CSV file as numbers: plain, or with the decimal mark and thousands separators of a setting."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gatewise.data.series.style import CHARACTERS, Reading
+from gatewise.data.series.times import NUMERIC
+
+MISSING = ("", "na", "n/a", "nan", "<na>", "#n/a", "nat", "null", "none", "nil", "?", "-", "--", ".")
+"""Cells that mean a missing value, in lower case."""
+
+
+def numbers(cells: pd.Series, decimal: str, thousands: str | None) -> NDArray[np.float64]:
+    """Cells as float64, correctly rounded; NaN for one that is no finite number as it is written."""
+    mark = re.escape(CHARACTERS[decimal])
+    plain = rf"[+-]?([0-9]+({mark}[0-9]*)?|{mark}[0-9]+)([eE][+-]?[0-9]+)?"
+    fits = cells.str.fullmatch(plain)
+    text = cells
+    if thousands is not None:
+        gap = "[ \u00a0\u2009\u202f]" if thousands == "space" else re.escape(CHARACTERS[thousands])
+        gap = "['\u2019]" if thousands == "apostrophe" else gap
+        # Groups of three, and in India of two before the last.
+        grouped = rf"[+-]?[0-9]{{1,3}}({gap}[0-9]{{2,3}})*{gap}[0-9]{{3}}({mark}[0-9]*)?"
+        fits = fits | cells.str.fullmatch(grouped)
+        text = text.str.replace(gap, "", regex=True)
+    if decimal != "point":
+        text = text.str.replace(CHARACTERS[decimal], ".", regex=False)
+    values = np.array([float(cell) if fit else np.nan for cell, fit in zip(text, fits, strict=True)])
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def what_is_wrong(
+    cells: pd.Series,
+    values: NDArray[np.float64],
+    where: str,
+    column: str,
+    others: list[str],
+    reading: Reading,
+) -> str:
+    """The line about the first cell, indexed by line, that is missing or, as ``values`` have it, no number.
+
+    ``others`` are the columns that can be read, so that this one may be left out.
+    """
+    leave_out = reading.columns_advice(others)
+    missing = cells[cells.str.lower().isin(MISSING)]
+    if len(missing):
+        written = f" ({missing.iloc[0]!r})" if missing.iloc[0] else ""
+        return (
+            f"{where}:{missing.index[0]}: column {column!r} has {len(missing)} missing value(s), "
+            f"the first here{written}: fill them in, drop the rows{leave_out}"
+        )
+    style = reading.style
+    bad = cells[np.isnan(values)]
+    line, cell = bad.index[0], bad.iloc[0]
+    found = f"{where}:{line}: column {column!r}: {cell!r}"
+    settings = _settings_that_read(cells, reading)
+    if settings and reading.verb == "predict":
+        groups = "no separator" if style.thousands is None else f"a {style.thousands}"
+        return (
+            f"{found} is not a number as this run reads them: write a {style.decimal} for decimals and "
+            f"{groups} for thousands, as in its training"
+        )
+    if settings:
+        return f"{found} is not a number as it is written: set {' or '.join(settings)}{leave_out}"
+    if NUMERIC.fullmatch(cell) or re.fullmatch("[+-]?inf(inity)?", cell.lower()):
+        return f"{found} is not a finite number: correct it{leave_out}"
+    if re.search("[0-9]", cell):
+        return f"{found} is not a number: write the number alone{leave_out}"
+    if len(bad) > len(cells) / 2:
+        return f"{found} is text and not a number: remove the column{leave_out}"
+    return f"{found} is not a finite number: correct it{leave_out}"
+
+
+def _settings_that_read(cells: pd.Series, reading: Reading) -> list[str]:
+    """The settings with which the whole column can be read, each as it is typed."""
+    style = reading.style
+    found: list[list[str]] = []
+    for decimal in ("point", "comma"):
+        for thousands in (None, "comma", "point", "space", "apostrophe"):
+            if thousands == decimal or np.isnan(numbers(cells, decimal, thousands)).any():
+                continue
+            changes = []
+            if decimal != style.decimal:
+                changes.append(f"data.decimal={decimal}")
+            if thousands != style.thousands:
+                changes.append(f"data.thousands={'null' if thousands is None else thousands}")
+            if not any(set(before) <= set(changes) for before in found):
+                found.append(changes)
+            if thousands is None:
+                break  # plain numbers: a separator for thousands adds nothing
+    return [" ".join(changes) for changes in found]

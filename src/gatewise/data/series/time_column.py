@@ -1,0 +1,138 @@
+"""Read the time column of a CSV file, or refuse it with the setting that decides how."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pandas as pd
+
+from gatewise.data.series.numbers import MISSING
+from gatewise.data.series.style import Reading
+from gatewise.data.series.times import ISO, NUMBER, TIME_OF_DAY, parse_times, possible_formats
+
+log = logging.getLogger(__name__)
+
+
+def read_times(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[pd.Index, str]:
+    """Strictly increasing dates or numbers, and their format.
+
+    Raises ValueError, naming ``where:line``, for the first cell that is no time or does not come after the
+    one before, and for times that can be read in two ways.
+    """
+    cells = cells.str.strip()
+    missing = cells[cells.str.lower().isin(MISSING)]
+    if len(missing):
+        raise ValueError(
+            f"{where}:{missing.index[0]}: column {column!r} has {len(missing)} missing time(s), the first "
+            f"here: fill them in or drop the rows"
+        )
+    times, time_format = _read(cells, where, column, reading)
+    times = times.rename(column)
+    back = (times[1:] <= times[:-1]).nonzero()[0]
+    if len(back):
+        at = int(back[0])
+        line, before = cells.index[at + 1], cells.iloc[at]
+        problem = "appears twice" if times[at] == times[at + 1] else f"comes after {before!r}"
+        fix = f"sort the rows by {column!r}, one row per time"
+        if isinstance(times, pd.DatetimeIndex) and _looks_like_clocks_going_back(times, at):
+            fix += " (where clocks went back, write the times in UTC or with their offset)"
+        raise ValueError(f"{where}:{line}: the time {cells[line]!r} {problem}: {fix}")
+    return times, time_format
+
+
+def _read(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[pd.Index, str]:
+    text = cells.tolist()
+    expected = reading.style.time_format
+    if expected is not None:
+        times = parse_times(text, expected)
+        if times.notna().all():
+            return times, expected
+        iso = parse_times(text, ISO)
+        if not reading.fixed_format and iso.notna().all():
+            return iso, ISO  # which nothing else can be mistaken for
+        bad = int(times.isna().argmax())
+        fix = reading.advice("write it so", "data.time_format to its own")
+        raise ValueError(
+            f"{where}:{cells.index[bad]}: column {column!r}: {text[bad]!r} is not a time of the form "
+            f"{expected}: {fix}"
+        )
+    formats = possible_formats(text, reading.style.day_first)
+    if len(formats) > 1:
+        raise ValueError(_ambiguous(formats, cells, where, column, reading))
+    if formats:
+        (time_format, times), *_ = formats.items()
+        if times.notna().all():
+            if time_format == ISO and len({cell[-6:] for cell in text if cell[-6:-5] in ("+", "-")}) > 1:
+                log.warning("%s: the times have several offsets from UTC and are read in UTC", where)
+            return times, time_format
+        bad = int(times.isna().argmax())
+        like = next(cell for cell, read in zip(text, times.notna(), strict=True) if read)
+        settings = ["data.time_format", "data.time_column"]
+        if time_format != NUMBER and _shape(like) == _shape(text[bad]):
+            problem, fix = f"is no date of the calendar, read as {time_format}", "correct it"
+            if reading.style.day_first is not None:
+                settings[1:] = [f"data.day_first={str(not reading.style.day_first).lower()}"]
+        else:
+            problem, fix = (
+                f"is not a time like the others ({like!r}, read as {time_format})",
+                "write them alike",
+            )
+        raise ValueError(
+            f"{where}:{cells.index[bad]}: column {column!r}: {text[bad]!r} {problem}: "
+            + reading.advice(fix, *settings)
+        )
+    cell, line = text[0], cells.index[0]
+    if TIME_OF_DAY.fullmatch(cell):
+        raise ValueError(
+            f"{where}:{line}: column {column!r}: {cell!r} is a time of day, of which day is not said: "
+            + reading.advice("write 2024-01-31 13:00", "data.time_format=%H:%M")
+        )
+    if reading.style.day_first is not None and possible_formats(text, None):
+        order = "day" if reading.style.day_first else "month"
+        raise ValueError(
+            f"{where}:{line}: column {column!r}: {cell!r} has not the {order} first, as "
+            f"data.day_first={str(reading.style.day_first).lower()} says: "
+            + reading.advice("write 2024-01-31", "data.day_first=null")
+        )
+    raise ValueError(
+        f"{where}:{line}: column {column!r}: {cell!r} is not a time that can be read: "
+        + reading.advice(
+            "write 2024-01-31 13:00 or a number", "data.time_format (such as %d.%m.%Y)", "data.time_column"
+        )
+    )
+
+
+def _ambiguous(
+    formats: dict[str, pd.Index], cells: pd.Series, where: str, column: str, reading: Reading
+) -> str:
+    """The line about times that can be read in several ways, with a cell that shows it."""
+    readings = {
+        name: [str(time).removesuffix(" 00:00:00") for time in times] for name, times in formats.items()
+    }
+    at = next((i for i, row in enumerate(zip(*readings.values(), strict=True)) if len(set(row)) > 1), 0)
+    said = " or ".join(
+        f"the number {readings[name][at]}" if name == NUMBER else f"{readings[name][at]} ({name})"
+        for name in formats
+    )
+    settings = [f"'data.time_format={name}'" for name in formats]
+    orders = {name[:2] for name in formats}
+    if orders == {"%d", "%m"}:
+        settings = ["data.day_first=true", "data.day_first=false"]
+    fix = "write them as 2024-01-31" if reading.verb == "predict" else ""
+    return (
+        f"{where}:{cells.index[at]}: column {column!r}: {cells.iloc[at]!r} can be {said}: "
+        + reading.advice(fix, *settings)
+    )
+
+
+def _shape(cell: str) -> str:
+    return re.sub("[0-9]", "9", cell)
+
+
+def _looks_like_clocks_going_back(times: pd.DatetimeIndex, at: int) -> bool:
+    """Whether times of less than a day's step go back by an hour at most, on a Sunday."""
+    back = times[at] - times[at + 1]
+    return bool(
+        back < pd.Timedelta(hours=1) and times[at].dayofweek == 6 and times[at] != times[at].normalize()
+    )
