@@ -38,7 +38,7 @@ def check_training(config: DictConfig) -> None:
     """Raise ValueError for a training that cannot be, or a run that cannot be resumed as it is asked for."""
     hydra = HydraConfig.get()
     if config.resume is None:
-        check_name(config.name)
+        check_name(config.name, Path(config.paths.runs_dir))
         _check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")

@@ -96,7 +96,9 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
     data, task = prepare(config, choices, job)
     if job is None:
         make_trainer(config, Run(runs_dir / "none"))
-    run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
+    # What a look into a problem leaves is not what `run=last` means.
+    is_last = choices.get("debug") is None
+    run = Run.create(runs_dir, config.name, config, overrides, choices, folder, is_last)
     requeued.begin(run.folder)
     with run.lock():
         run.save_code(_code(runs_dir, job))
