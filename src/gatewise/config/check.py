@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import check_node, given, target_of
 from gatewise.config.origins import check_origins
-from gatewise.config.resume import resumed_config
+from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
@@ -44,7 +44,8 @@ def check_training(config: DictConfig) -> None:
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_origins(run.config(), run.folder)
     resumed = resumed_config(run, list(hydra.overrides.task))
-    if run.state() != "done":
+    check_resumable(run, resumed, config.get("resume_from"))
+    if run.state() != "done" or resumed != run.config():
         _check_parts(resumed, run.choices())
 
 

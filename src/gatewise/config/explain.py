@@ -69,9 +69,9 @@ class Composition:
                 if self.composed([*kept, override]) is not None:
                     kept.append(override)
             config = self.composed(kept)
-        paths = [] if config is None else _paths(OmegaConf.to_container(config))
+        found = [] if config is None else paths(OmegaConf.to_container(config))
         of_hydra = wrong.startswith("hydra")
-        return [path for path in paths if of_hydra or path.split(".")[0] != "hydra"]
+        return [path for path in found if of_hydra or path.split(".")[0] != "hydra"]
 
     def check_types(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise SettingError where an override gives words to a setting whose own value is a number or flag.
@@ -262,9 +262,9 @@ def _omegaconf_error(error: OmegaConfBaseException) -> str | None:
     return None
 
 
-def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+def paths(node: Any, prefix: str = "") -> Iterator[str]:
     """Dotted path of everything in nested dictionaries."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield f"{prefix}{key}"
-            yield from _paths(value, f"{prefix}{key}.")
+            yield from paths(value, f"{prefix}{key}.")
