@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from rich.console import Console
 
 from gatewise.config.build import build
@@ -41,6 +42,8 @@ def main(config: DictConfig) -> dict[str, float]:
         "accelerator",
         accelerator=config.accelerator,
         devices=1,
+        # Else Lightning takes any job of SLURM's for one of several processes.
+        plugins=[LightningEnvironment()],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatewise import __version__
 from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import guarded
+from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
 from gatewise.settings import UsageError, closest, suggestion
 
@@ -98,9 +99,11 @@ def _dispatch(words: list[str]) -> int:
     if name == "completion":
         return complete(rest, {name: verb.config for name, verb in VERBS.items()})
     if verb.config is None:
+        stand_alone(name)
         return int(import_module(verb.module).main(rest))
     from gatewise.cli.verb import run_verb
 
+    stand_alone(name)
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
     rest = [f"++{word}" if word.partition(".")[0] in verb.open_sections else word for word in rest]
     return run_verb(verb.config, rest, partial(_run, verb))
