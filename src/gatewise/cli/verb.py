@@ -27,6 +27,7 @@ from gatewise.config.compose import Folders, explained, folders, hydra_session, 
 from gatewise.config.explain import Composition
 from gatewise.config.freeze import ConfigCopy
 from gatewise.config.resume import is_ignored, resumes
+from gatewise.config.users_files import check_local, check_written, located
 from gatewise.settings import SettingError
 
 Task = Callable[[DictConfig], Any]
@@ -49,6 +50,9 @@ def _run_verb(verb: str, argv: list[str], task: Task) -> int:
         loader = stack.enter_context(hydra_session(verb, where))
         composition = Composition(loader, name, [*overrides])
         stack.enter_context(explained(composition))
+        stack.enter_context(located(loader, name, overrides))
+        if verb == "train":
+            check_local(loader)
         if args.help:
             print_help(loader, name, overrides, args.resolve)
         elif args.hydra_help:
@@ -111,6 +115,8 @@ class VerbJobs:
         """Raise SettingError where a setting of a composed config is of the wrong type."""
         if GlobalHydra.instance().is_initialized():  # else a launcher's process, and this has been done
             loader = GlobalHydra.instance().config_loader()
+            if not (self.verb == "train" and resumes(overrides)):
+                check_written(loader, self.config_name, overrides, config)
             Composition(loader, self.config_name, overrides).check_types(config, overrides)
 
     @contextmanager
