@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,18 +106,27 @@ def takes_words(trained: DictConfig) -> bool:
 def input_file(given: str, may_be_words: bool) -> Path | None:
     """The file that ``input=`` names, or None for words; ValueError where there is no such file."""
     # A long text cannot be a file name: the system would refuse to look.
-    if len(given) < 1000 and "\n" not in given and Path(given).expanduser().is_file():
-        return Path(given).expanduser()
+    path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path.expanduser raises for ~nobody
+    if len(given) < 1000 and "\n" not in given and is_file(path):
+        return path
     if not may_be_words or _LIKE_A_FILE.fullmatch(given):
         raise ValueError(f"input={given}: there is no such file")
     return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no system takes is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def output_path(output: object) -> Path | None:
     """The file that ``output=`` names, or None; ValueError where it cannot be written there."""
     if output is None:
         return None
-    path = Path(str(output)).expanduser()
+    path = Path(os.path.expanduser(str(output)))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if path.is_dir():
         raise ValueError(f"output={output}: is a folder: name a file in it")
     if not path.parent.is_dir():

@@ -19,7 +19,7 @@ from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, Job, Outcome
 from gatewise.sweeps.ranking import Configuration, configurations
 from gatewise.sweeps.report import measured, setting_text
-from gatewise.views.places import program, short
+from gatewise.views.places import command, setting, short
 
 
 class Overview:
@@ -92,7 +92,7 @@ class Overview:
         """Say how to go on."""
         if self._live is not None:
             self._live.stop()
-        again = f"{program()} train sweep.resume={short(self._sweep.folder)}"
+        again = command("train", setting("sweep.resume", self._sweep.folder))
         self._console.print(f"Interrupted. Go on with: {escape(again)}")
 
     def _progress(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from gatewise.runs.files import write_json, write_text
 from gatewise.sweeps import plots
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.ranking import LEVEL, Configuration, compare_with_best, configurations
-from gatewise.views.places import program, short
+from gatewise.views.places import command, short
 
 SHOWN, REASONS = 20, 3
 """Rows of the table on the screen, and reasons of failures; the files have all."""
@@ -154,9 +153,7 @@ def _print(
         console.print(f"Best run       {escape(short(Path(run)))}")
     for picture in pictures:
         console.print(f"Picture        {escape(short(picture))}")
-    console.print(
-        f"Train it again {escape(program())} train {escape(' '.join(shlex.quote(text) for text in kept))}"
-    )
+    console.print(f"Train it again {escape(command('train', *kept))}")
 
 
 def _note(c: Configuration) -> str:

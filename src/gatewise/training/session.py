@@ -34,7 +34,7 @@ from gatewise.training.prepare import prepare
 from gatewise.training.resuming import Before, lightnings_refusal, trainer_of
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
-from gatewise.views.places import program, short
+from gatewise.views.places import command, setting, short
 
 _log = logging.getLogger(__name__)
 
@@ -217,8 +217,8 @@ def _train(
                 run.set_status("interrupted", BY_LAUNCHER)
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
-            again = f"{program()} train resume={short(run.folder)}"
-            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False)
+            again = command("train", setting("resume", run.folder))
+            Console(soft_wrap=True).print(f"Interrupted. Go on with: {again}", highlight=False, markup=False)
             if stop.name is not None:
                 raise Stopped(stop.name) from None
             raise

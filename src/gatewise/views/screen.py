@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.run import Run
-from gatewise.views.places import program, short
+from gatewise.views.places import command, setting, short
 
 # Lightning's advice that does not apply here: batches are sliced from memory, runs may be short, the logged
 # metrics of an epoch are already reduced over all processes, and a cluster's jobs do not need srun.
@@ -119,17 +119,23 @@ def print_places(run: Run) -> None:
     for picture in sorted(run.plots.glob("*.png")):
         console.print(f"Picture        {escape(short(picture))}")
     if any((run.folder / "wandb").glob("offline-run-*")):
-        console.print(f"W&B, offline   upload with: {escape(program())} sync run={escape(short(run.folder))}")
+        upload = command("sync", setting("run", run.folder))
+        console.print(f"W&B, offline   upload with: {escape(upload)}")
 
 
 def print_next_steps(run: Run) -> None:
     """Print what to try next."""
-    call = escape(program())
-    experiments = [name for name in EXAMPLES if name != run.config().name]
+    chosen = run.choices()
+    experiments = [name for name in EXAMPLES if name != chosen.get("experiment")]
+    # A run of debug= is not the last one.
+    this = setting("run", run.folder if chosen.get("debug") else "last")
+    example = str(run.summary().get("example_input", "..."))
+    words_or_file = setting("input", Path(example) if Path(example).is_file() else example)
     console = Console(soft_wrap=True, highlight=False)
     console.print("\nNext, try")
-    console.print(f"  {call} evaluate run=last")
-    example = str(run.summary().get("example_input", "..."))
-    words_or_file = short(Path(example)) if Path(example).is_file() else example
-    console.print(f"  {call} predict run=last input={escape(words_or_file)}")
-    console.print(f"  {call} train experiment={experiments[0]}")
+    for words in (
+        ("evaluate", this),
+        ("predict", this, words_or_file),
+        ("train", f"experiment={experiments[0]}"),
+    ):
+        console.print(f"  {command(*words)}", markup=False)
