@@ -250,9 +250,9 @@ def test_a_job_started_again_after_its_end_is_content(place: Place, monkeypatch:
         (["optimizer.lr=0.5"], "optimizer.lr=0.5: the run was started with optimizer.lr=0.00"),
         (["data=sunspots"], "data=sunspots: the run was started with data=japanese_vowels"),
         (["experiment=series/sunspots"], "experiment=series/sunspots: the run was started with"),
-        (["trainer.max_epochs=many"], "trainer.max_epochs must be a whole number, got 'many'"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs must be a whole number of at least -1, got 'many'"),
         (["~callbacks.timer"], "~callbacks.timer: a resumed run takes plain settings"),
-        (["trainer.max_epoch=9"], "trainer.max_epoch: no such setting; did you mean trainer.max_epochs?"),
+        (["trainer.max_epoch=9"], "was started without trainer.max_epoch; did you mean trainer.max_epochs?"),
     ],
 )
 def test_what_cannot_change_is_refused(done: Place, again: list[str], line: str) -> None:

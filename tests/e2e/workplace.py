@@ -69,7 +69,8 @@ class Place:
         return self.last()
 
     def last(self) -> Run:
-        return Run.open("last", self.folder / "runs")
+        """The run that was begun last, one of ``debug=`` too."""
+        return Run(max(self.runs(), key=lambda run: (run / "overrides.yaml").stat().st_mtime_ns).resolve())
 
     def runs(self) -> list[Path]:
         """Every run directory."""

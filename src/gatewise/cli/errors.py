@@ -7,6 +7,7 @@ adds the traceback to any of them.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import errno
 import os
@@ -20,7 +21,7 @@ from gatewise.settings import SettingError, UsageError, first_line
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP)
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 # Raised by torch and Lightning for what only the user can mend; by name, as importing them takes seconds.
 _BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
@@ -79,7 +80,9 @@ def user_line(error: BaseException) -> str | None:
         return str(error) if _raised_by_gatewise(error) else None
     if isinstance(error, _PATH_ERRORS) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
         names_file = error.filename is not None and error.strerror
-        return f"{error.filename}: {error.strerror}" if names_file else error.strerror or str(error)
+        name = str(error.filename)
+        name = name if len(name) <= 400 else f"{name[:60]}... ({len(name)} characters)"
+        return f"{name}: {error.strerror}" if names_file else error.strerror or str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("gatewise"):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ in _BY_NAME:
@@ -95,7 +98,10 @@ def reason(error: BaseException) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Print one line on stderr; what would move the cursor, or begin a second line, is shown as text."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    with contextlib.suppress(BrokenPipeError):
+        print(shown, file=sys.stderr, flush=True)
 
 
 def _raised_by_gatewise(error: ValueError) -> bool:

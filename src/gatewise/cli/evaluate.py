@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from gatewise.config.build import build
 from gatewise.config.check import output_path
@@ -42,6 +43,8 @@ def main(config: DictConfig) -> dict[str, float]:
         "accelerator",
         accelerator=config.accelerator,
         devices=1,
+        # Else Lightning takes any job of SLURM's for one of several processes.
+        plugins=[LightningEnvironment()],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.options import options_help
 from gatewise.config.explain import Composition, all_groups
+from gatewise.config.written import comments, used_files, with_comments
 from gatewise.settings import SettingError
 
 
@@ -22,6 +23,7 @@ def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], res
     groups = sorted({group.partition("@")[0] for group in config.hydra.runtime.choices})
     choices = {group: composition.choices(group) for group in groups if not group.startswith("hydra/")}
     settings = OmegaConf.to_yaml(_without_hydra(config), resolve=resolve)
+    settings = with_comments(settings, comments(used_files(loader, config_name, overrides)))
     print(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=settings))
 
 

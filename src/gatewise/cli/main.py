@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatewise import __version__
 from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import guarded
+from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
+from gatewise.launch.streams import open_standard_streams, outlast_readers
 from gatewise.settings import UsageError, closest, suggestion
 
 if TYPE_CHECKING:
@@ -39,12 +41,14 @@ VERBS: dict[str, Verb] = {
         "train",
         "train a model and keep the run in a directory",
         "check_training",
+        as_typed=("resume", "sweep.resume"),
     ),
     "evaluate": Verb(
         "gatewise.cli.evaluate",
         "evaluate",
         "measure a finished run on its test data",
         "check_evaluation",
+        as_typed=("run", "output"),
         open_sections=("data",),
     ),
     "predict": Verb(
@@ -52,10 +56,15 @@ VERBS: dict[str, Verb] = {
         "predict",
         "apply a finished run to new data",
         "check_prediction",
-        as_typed=("input",),
+        as_typed=("input", "run", "output"),
         open_sections=("task",),
     ),
-    "sync": Verb("gatewise.cli.sync", "sync", "upload the W&B data of runs that were trained offline"),
+    "sync": Verb(
+        "gatewise.cli.sync",
+        "sync",
+        "upload the W&B data of runs that were trained offline",
+        as_typed=("run",),
+    ),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
     "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
 }
@@ -79,6 +88,7 @@ def help_text() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (default: that of the process) and return its exit code."""
+    open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     return guarded(lambda: _dispatch(words))
 
@@ -98,9 +108,11 @@ def _dispatch(words: list[str]) -> int:
     if name == "completion":
         return complete(rest, {name: verb.config for name, verb in VERBS.items()})
     if verb.config is None:
+        stand_alone(name)
         return int(import_module(verb.module).main(rest))
     from gatewise.cli.verb import run_verb
 
+    stand_alone(name)
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
     rest = [f"++{word}" if word.partition(".")[0] in verb.open_sections else word for word in rest]
     return run_verb(verb.config, rest, partial(_run, verb))
@@ -109,7 +121,8 @@ def _dispatch(words: list[str]) -> int:
 def _quoted(word: str) -> str:
     """A setting whose value Hydra's grammar takes as one string, whatever is in it."""
     key, equals, value = word.partition("=")
-    if not equals or (value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1):
+    nothing = value == "null" and key != "input"
+    if not equals or nothing or (value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1):
         return word
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{escaped}'"
@@ -118,5 +131,7 @@ def _quoted(word: str) -> str:
 def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
         getattr(import_module("gatewise.config.check"), verb.check)(config)
+    # The work is not lost where `| head` has read enough.
+    outlast_readers()
     # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
     return import_to_stay(verb.module).main(config)

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, open_dict, read_write
 
 from gatewise.cli.errors import guarded, reason, report
 from gatewise.cli.listings import print_config, print_help, print_hydra_help
@@ -26,6 +26,8 @@ from gatewise.config import hydra_internals
 from gatewise.config.compose import Folders, explained, folders, hydra_session, import_users_modules
 from gatewise.config.explain import Composition
 from gatewise.config.freeze import ConfigCopy
+from gatewise.config.resume import is_ignored, resumes
+from gatewise.config.users_files import check_local, check_written, located
 from gatewise.settings import SettingError
 
 Task = Callable[[DictConfig], Any]
@@ -48,6 +50,9 @@ def _run_verb(verb: str, argv: list[str], task: Task) -> int:
         loader = stack.enter_context(hydra_session(verb, where))
         composition = Composition(loader, name, [*overrides])
         stack.enter_context(explained(composition))
+        stack.enter_context(located(loader, name, overrides))
+        if verb == "train":
+            check_local(loader)
         if args.help:
             print_help(loader, name, overrides, args.resolve)
         elif args.hydra_help:
@@ -110,6 +115,8 @@ class VerbJobs:
         """Raise SettingError where a setting of a composed config is of the wrong type."""
         if GlobalHydra.instance().is_initialized():  # else a launcher's process, and this has been done
             loader = GlobalHydra.instance().config_loader()
+            if not (self.verb == "train" and resumes(overrides)):
+                check_written(loader, self.config_name, overrides, config)
             Composition(loader, self.config_name, overrides).check_types(config, overrides)
 
     @contextmanager
@@ -146,7 +153,10 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
     with ExitStack() as stack:
         if any(text.partition("=")[0] == "sweep.resume" for text in overrides):
             multirun, overrides = True, stack.enter_context(_resumed_sweep(composition, overrides, jobs))
-        config = None if multirun else _config_of_one(composition, overrides)
+        if not multirun and jobs.verb == "train" and resumes(overrides):
+            config: DictConfig | None = _config_to_resume(composition, overrides)
+        else:
+            config = None if multirun else _config_of_one(composition, overrides)
         if multirun and f"hydra.mode={RunMode.MULTIRUN.name}" not in overrides:
             overrides = [*overrides, f"hydra.mode={RunMode.MULTIRUN.name}"]
         of_sweeps = [text for text in overrides if text.startswith("sweep.")]
@@ -180,6 +190,17 @@ def _config_of_one(composition: Composition, overrides: list[str]) -> DictConfig
     if config.hydra.mode is None:
         config.hydra.mode = RunMode.RUN
     return config if config.hydra.mode == RunMode.RUN else None
+
+
+def _config_to_resume(composition: Composition, overrides: list[str]) -> DictConfig:
+    """Where the run lies that is to be resumed; the other overrides are about its config, and none of this."""
+    finding = [text for text in overrides if is_ignored(text)]
+    config = composition.loader.load_configuration(composition.config_name, finding, RunMode.RUN)
+    if config.hydra.mode is None:
+        config.hydra.mode = RunMode.RUN
+    with read_write(config):
+        config.hydra.overrides.task = [text for text in overrides if not text.startswith("hydra")]
+    return config
 
 
 def _run_alone(jobs: VerbJobs, overrides: list[str], config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import check_node, given, target_of
 from gatewise.config.origins import check_origins
-from gatewise.config.resume import resumed_config
+from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
@@ -38,13 +39,14 @@ def check_training(config: DictConfig) -> None:
     """Raise ValueError for a training that cannot be, or a run that cannot be resumed as it is asked for."""
     hydra = HydraConfig.get()
     if config.resume is None:
-        check_name(config.name)
+        check_name(config.name, Path(config.paths.runs_dir))
         _check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_origins(run.config(), run.folder)
     resumed = resumed_config(run, list(hydra.overrides.task))
-    if run.state() != "done":
+    check_resumable(run, resumed, config.get("resume_from"))
+    if run.state() != "done" or resumed != run.config():
         _check_parts(resumed, run.choices())
 
 
@@ -104,18 +106,27 @@ def takes_words(trained: DictConfig) -> bool:
 def input_file(given: str, may_be_words: bool) -> Path | None:
     """The file that ``input=`` names, or None for words; ValueError where there is no such file."""
     # A long text cannot be a file name: the system would refuse to look.
-    if len(given) < 1000 and "\n" not in given and Path(given).expanduser().is_file():
-        return Path(given).expanduser()
+    path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path.expanduser raises for ~nobody
+    if len(given) < 1000 and "\n" not in given and is_file(path):
+        return path
     if not may_be_words or _LIKE_A_FILE.fullmatch(given):
         raise ValueError(f"input={given}: there is no such file")
     return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no system takes is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def output_path(output: object) -> Path | None:
     """The file that ``output=`` names, or None; ValueError where it cannot be written there."""
     if output is None:
         return None
-    path = Path(str(output)).expanduser()
+    path = Path(os.path.expanduser(str(output)))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if path.is_dir():
         raise ValueError(f"output={output}: is a folder: name a file in it")
     if not path.parent.is_dir():

@@ -19,7 +19,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gatewise.config import hydra_internals
 from gatewise.config.explain import Composition, explain
+from gatewise.config.naming import NamingLoader
 from gatewise.settings import SettingError, UsageError
 
 PACKAGE = "pkg://"
@@ -135,6 +137,7 @@ def hydra_session(verb: str, where: Folders | None = None) -> Iterator[ConfigLoa
     GlobalHydra.instance().clear()
     try:
         with _started(verb, where):
+            hydra_internals.use_loader(NamingLoader(GlobalHydra.instance().config_loader()))
             yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from posixpath import join
 from typing import Any
 
 import yaml
@@ -27,6 +28,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from gatewise.config.users_files import not_utf8
+from gatewise.config.written import place, users_files
 from gatewise.settings import SettingError, closest, first_line, suggestion
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -69,9 +72,9 @@ class Composition:
                 if self.composed([*kept, override]) is not None:
                     kept.append(override)
             config = self.composed(kept)
-        paths = [] if config is None else _paths(OmegaConf.to_container(config))
+        found = [] if config is None else paths(OmegaConf.to_container(config))
         of_hydra = wrong.startswith("hydra")
-        return [path for path in paths if of_hydra or path.split(".")[0] != "hydra"]
+        return [path for path in found if of_hydra or path.split(".")[0] != "hydra"]
 
     def check_types(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise SettingError where an override gives words to a setting whose own value is a number or flag.
@@ -118,6 +121,8 @@ def explain(error: BaseException, composition: Composition | None = None) -> str
     """One line about ``error``, or None where it is a bug and not what a user wrote."""
     if str(error).startswith("Config group override must be a string") and composition is not None:
         return _no_choice(first_line(error), composition)
+    if isinstance(error, UnicodeDecodeError) and composition is not None:
+        return not_utf8(error, composition.loader)
     if isinstance(error, InstantiationException):
         return None if error.__cause__ is not None else first_line(error)
     if isinstance(error, OverrideParseException):
@@ -184,7 +189,15 @@ def _no_such_choice(error: MissingConfigException, composition: Composition | No
             near = suggestion(closest(choice, choices)) or "."
             listed = f" Choices: {', '.join(choices)}" if choices else ""
             return f"{key}={choice}: no such choice{near}{listed}"
-    # Named in the defaults list of a file: Hydra's first line says which.
+    for written in users_files(composition.loader):
+        for choice in written.choices:
+            if join(choice.group, choice.name) == missing:
+                choices = composition.choices(choice.group)
+                near = suggestion(closest(choice.name, choices)) or "."
+                listed = f" Choices: {', '.join(choices)}" if choices else ""
+                where = place(written.path, choice.line)
+                return f"{where}: {choice.group}={choice.name}: no such choice{near}{listed}"
+    # Named in the defaults list of a file of Gatewise's: Hydra's first line says which.
     return first_line(error).rstrip(".")
 
 
@@ -219,11 +232,35 @@ def _unknown_setting(key: str, message: str, composition: Composition | None) ->
     return f"{key}: {kind}{hint}" + (f" ({addition[1]} would add it)" if addition and parent else "")
 
 
+def _group_is_named(group: str, composition: Composition) -> str:
+    """``file:line: `` where a user's file overrides a group that there is not; else nothing."""
+    if any(text.lstrip("+~").partition("=")[0] == group for text in composition.overrides):
+        return ""
+    for written in users_files(composition.loader):
+        for choice in written.choices:
+            if choice.group == group:
+                return f"{place(written.path, choice.line)}: "
+    return ""
+
+
 def _composition_error(error: HydraException, composition: Composition | None) -> str:
     message = str(error)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    if match := re.match(r"Could not override '([^'@]+)'", message):
+    if match := re.match(r"(?:In '.*?': )?Could not override '([^'@]+)'", message):
+        where = "" if composition is None else _group_is_named(match[1], composition)
+        if where and composition is not None:
+            return f"{where}{match[1]}: no such group{suggestion(closest(match[1], composition.groups()))}"
         return _unknown_setting(match[1], message, composition)
+    if (match := re.match(r"In '(.+?)': \w+ raised while composing", message)) and composition is not None:
+        for written in users_files(composition.loader):
+            if not written.path.with_suffix("").as_posix().endswith(f"/{match[1]}"):
+                continue
+            if written.kind != "mapping":
+                what = "a list" if written.kind == "sequence" else "a word"
+                return f"{place(written.path, 1)}: must hold settings (key: value), got {what}"
+            key = re.search(r"full_key: (\S+)", message)
+            line = next((n for name, n in written.lines.items() if key and key[1].endswith(name)), 1)
+            return f"{place(written.path, line)}: {lines[1] if len(lines) > 1 else message}"
     if match := re.match(r"You must specify '([^']+)'", message):
         return f"{match[1]}: a choice is required, e.g. {match[1]}={(lines[2:] or ['...'])[0]}. " + (
             f"Choices: {', '.join(lines[2:])}"
@@ -262,9 +299,9 @@ def _omegaconf_error(error: OmegaConfBaseException) -> str | None:
     return None
 
 
-def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+def paths(node: Any, prefix: str = "") -> Iterator[str]:
     """Dotted path of everything in nested dictionaries."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield f"{prefix}{key}"
-            yield from _paths(value, f"{prefix}{key}.")
+            yield from paths(value, f"{prefix}{key}.")

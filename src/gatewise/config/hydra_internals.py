@@ -19,8 +19,13 @@ USED = {
 }
 """Methods of the object that ``GlobalHydra`` holds, whose class is Hydra's own; and what each is used for.
 
-Of its attributes ``config_loader``, which composes the config of ``run``.
+Of its attributes ``config_loader``, which composes every config.
 """
+
+
+def use_loader(loader: Any) -> None:
+    """Have ``loader`` compose the configs of the Hydra that is started, in place of its own."""
+    _hydra().config_loader = loader
 
 
 def run(config_name: str, task: TaskFunction, overrides: list[str], config: DictConfig) -> None:

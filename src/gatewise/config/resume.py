@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gatewise.config.explain import KINDS, MAY_BE_WORDS, paths
+from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
-from gatewise.settings import whole_number
+from gatewise.settings import choice, closest, first_line, suggestion, whole_number
 
 _log = logging.getLogger(__name__)
 
 SECTIONS = ("trainer", "callbacks", "logger", "wandb")
 CHANGEABLE = (*SECTIONS, "threads", "test")
 """First words of the settings that a resumed training may change: how it runs, not what it is."""
-IGNORED = ("resume", "sweep", "hydra", "paths")
+EPOCHS = "trainer.max_epochs"
+SOURCES = ("last", "best")
+IGNORED = ("resume", "resume_from", "sweep", "hydra", "paths")
 
 
 def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
@@ -41,26 +46,86 @@ def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
         if override.is_sweep_override() or (override.is_delete() and _has(config, key)):
             raise ValueError(f"{text}: a resumed run takes plain settings, like trainer.max_epochs=50")
         if override.is_delete():
+            if near := closest(key, paths(OmegaConf.to_container(before))):
+                raise ValueError(f"{text}: the run has no {key}{suggestion(near)}")
             continue
         value = override.value()
         was = choices[key] if key in choices else OmegaConf.select(config, key)
         if value == was and (_has(config, key) or key in choices):
             _tell_logger(config, key)
             continue
+        if not override.is_add() and not _has(before, key) and key not in choices:
+            raise ValueError(f"{text}: {_unknown(key, before)}")
         if fixed or (key in SECTIONS and not isinstance(value, dict)):
             raise ValueError(
-                f"{text}: the run was started with {key}={was}, and only settings of {', '.join(CHANGEABLE)} "
-                f"may change when it is resumed; leave {key} out, or start a new run"
+                f"{text}: the run was started with {key}={_plain(was)}, and only settings of "
+                f"{', '.join(CHANGEABLE)} may change when it is resumed; leave {key} out, or start a new run"
             )
+        _check_kind(key, value, was)
         try:
             OmegaConf.update(config, key, value, force_add=override.is_add())
-        except OmegaConfBaseException:
-            raise ValueError(
-                f"{text}: the run was started without {key}; leave it out, or start a new run"
-            ) from None
+        except OmegaConfBaseException as error:
+            raise ValueError(f"{text}: {first_line(error)}; leave it out, or start a new run") from None
         _tell_logger(config, key)
     _check_epochs(config, before)
     return config
+
+
+def check_resumable(run: Run, config: DictConfig, source: object) -> None:
+    """Raise ValueError where a resume with this config would lose epochs, or has nothing to start from.
+
+    ``source`` is ``last`` or ``best``, the checkpoint that it starts from.
+    """
+    choice("resume_from", source, SOURCES)
+    rows = read_metrics(run.metrics_file)
+    if source == "best":
+        run.checkpoint("best")
+    elif not (run.checkpoints / "last.ckpt").is_file():
+        others = any(run.checkpoints.glob("**/*.ckpt"))
+        # A training that was killed as its first epoch ended has a row, and no checkpoint yet.
+        if others or len(rows) > 1 or (rows and run.state() in ("done", "pruned")):
+            way = "resume_from=best goes on from the best checkpoint, without the epochs after it"
+            raise ValueError(
+                f"resume={run.folder}: {run.checkpoints.name}/last.ckpt is missing, and training from the "
+                f"start would drop the {len(rows)} epochs of metrics.csv: {way if others else 'start a new run'}"
+            )
+    most, done = config.trainer.get("max_epochs"), int(rows[-1]["epoch"]) + 1 if rows else 0
+    if source == "last" and isinstance(most, int) and -1 < most < done:
+        raise ValueError(f"{EPOCHS}={most}: the run has {done} epochs already; give more to go on with it")
+
+
+def resumes(overrides: Sequence[str]) -> bool:
+    """Whether a command line of ``train`` goes on with one run, and so is about the settings of that run."""
+    given = {text.lstrip("+").partition("=")[0]: text.partition("=")[2] for text in overrides}
+    of_a_sweep = any(key.partition(".")[0] == "sweep" for key in given)
+    return given.get("resume", "null") not in ("null", "") and not of_a_sweep
+
+
+def is_ignored(text: str) -> bool:
+    """Whether an override is about no setting of the run that is resumed."""
+    return text.lstrip("+~").partition("=")[0].split(".")[0].split("/")[0] in IGNORED
+
+
+def _unknown(key: str, config: DictConfig) -> str:
+    """The line about a setting that the run has not, with the one that may be meant."""
+    settings = list(paths(OmegaConf.to_container(config)))
+    parent = key.rpartition(".")[0]
+    siblings = [path for path in settings if path.rpartition(".")[0] == parent and "_target_" not in path]
+    hint = suggestion(closest(key, settings))
+    if not hint and parent and siblings:
+        hint = f"; {parent} has {', '.join(path.rpartition('.')[2] for path in siblings)}"
+    added = f" (+{key}=... would add it)" if parent and key.split(".")[0] in SECTIONS else ""
+    return f"the run was started without {key}{hint}{added}"
+
+
+def _check_kind(key: str, value: Any, was: Any) -> None:
+    """Raise ValueError for words in place of a number or flag."""
+    if isinstance(value, str) and type(was) in KINDS and key not in (*MAY_BE_WORDS, EPOCHS):
+        raise ValueError(f"{key} must be {KINDS[type(was)]}, got {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -93,4 +158,4 @@ def _check_epochs(config: DictConfig, before: DictConfig) -> None:
     """Raise ValueError for a ``trainer.max_epochs`` that is no number."""
     epochs = config.trainer.get("max_epochs")
     if epochs is not None or before.trainer.get("max_epochs") is not None:
-        whole_number("trainer.max_epochs", epochs, least=-1)
+        whole_number(EPOCHS, epochs, least=-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -141,8 +142,9 @@ def _failure(rank: int, process: subprocess.Popen[bytes], run: Run) -> str:
     log = run.folder / f"log_rank{rank}.txt"
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
+        again = shlex.quote(f"resume={run.folder}")
         by = "by someone, or by the system as memory ran out" if name == "SIGKILL" else f"see {log}"
-        return f"rank {rank} was killed ({name}: {by}); go on with resume={run.folder}"
+        return f"rank {rank} was killed ({name}: {by}); go on with {again}"
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     said = [line for line in lines if line.strip()]
     reason = said[-1] if said else f"it ended with exit code {process.returncode}"

@@ -24,7 +24,7 @@ class Job:
         group, slurm = environment.get("TORCHELASTIC_RUN_ID", "none"), environment.get("SLURM_JOB_ID")
         # torchrun says "none" where the user has not named it.
         self._of_torchrun = group != "none"
-        self._is_again = self._of_torchrun or environment.get("SLURM_RESTART_COUNT", "0") != "0"
+        self.is_again = self._of_torchrun or environment.get("SLURM_RESTART_COUNT", "0") != "0"
         words = [str(Path.cwd()), group if self._of_torchrun else slurm or "", *overrides]
         digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
         name = f"torchrun-{digest}" if self._of_torchrun else f"slurm-{slurm}-{digest}"
@@ -32,7 +32,7 @@ class Job:
 
     def begun(self) -> Path | None:
         """The run directory that this training had made before it was started again, if it was."""
-        if self._file is None or not self._is_again or not self._file.is_file():
+        if self._file is None or not self.is_again or not self._file.is_file():
             return None
         folder = Path(self._file.read_text(encoding="utf-8"))
         if not (folder / "config.yaml").is_file():

@@ -12,13 +12,41 @@ from typing import Any
 from gatewise.settings import nearest
 
 LAST = "last"
+_LONGEST_NAME = 255
+"""Bytes of one folder's name that common file systems take."""
+_LONGEST_PATH = 4096 - 256
+"""Bytes of a path that systems take, less what the paths inside a run directory add."""
 
 
-def check_name(name: Any) -> None:
-    """Raise ValueError for a run name that is not a folder below the folder of all runs."""
+def check_name(name: Any, parent: Path | None = None) -> None:
+    """Raise ValueError for a run name that cannot be a folder below ``parent``, the folder of all runs."""
     parts = Path(name).parts if isinstance(name, str) else ()
     if not parts or ".." in parts or Path(name).is_absolute():
         raise ValueError(f"name must be a folder such as text/mine, got {name!r}")
+    if not name.isprintable():
+        raise ValueError(f"name must be letters, digits and signs that can be shown, got {name!r}")
+    if parts[0] == LAST or parts[0].startswith("."):
+        raise ValueError(f"name={name}: {parts[0]} is for Gatewise's own files: choose another")
+    longest = max(parts, key=lambda part: len(os.fsencode(part)))
+    if len(os.fsencode(longest)) > _LONGEST_NAME:
+        raise ValueError(
+            f"name={_cut(longest)}: a folder's name may have {_LONGEST_NAME} bytes, this one has "
+            f"{len(os.fsencode(longest))}: choose a shorter one"
+        )
+    whole = len(os.fsencode(Path("" if parent is None else parent, name).absolute()))
+    if whole > _LONGEST_PATH:
+        raise ValueError(
+            f"name={_cut(name)}: the path of its folder would have {whole} bytes, and the system takes "
+            f"{_LONGEST_PATH}: choose a shorter name or another paths.runs_dir"
+        )
+    if parent is not None:
+        for above in (Path(parent, *parts[: n + 1]) for n in range(len(parts))):
+            if above.exists() and not above.is_dir():
+                raise ValueError(f"name={name}: {above} is a file: choose another name")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:30]}...({len(text)} characters)"
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -36,7 +64,7 @@ def new_folder(parent: Path, name: str) -> Path:
 
 def free_folder(parent: Path, name: str) -> Path:
     """A path as :func:`new_folder` would choose it, without making the folder."""
-    check_name(name)
+    check_name(name, parent)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
 

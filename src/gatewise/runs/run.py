@@ -64,10 +64,11 @@ class Run:
         overrides: Sequence[str],
         choices: Mapping[str, str | None],
         folder: Path | None = None,
+        is_last: bool = True,
     ) -> Run:
         """Make a directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        Afterwards ``runs_dir/last`` points to it. If ``folder`` is given, that is the directory; it may have
+        Afterwards ``runs_dir/last`` points to it, where ``is_last``. If ``folder`` is given, that is the directory; it may have
         files of a killed process in it. Raises ValueError for a name that is not a folder below ``runs_dir``,
         OSError if it cannot be written.
         """
@@ -81,7 +82,8 @@ class Run:
         run.set_status("created")
         # Written last: a directory with a config is a complete run.
         run.save_config(config)
-        point_last_to(run.folder, runs_dir)
+        if is_last:
+            point_last_to(run.folder, runs_dir)
         return run
 
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from gatewise.sweeps.ranking import (
     configurations,
     ranking,
 )
-from gatewise.views.places import program, short
+from gatewise.views.places import command, short
 from gatewise.views.plain import plain_console
 
 SHOWN, REASONS, AGAIN = 20, 3, 5
@@ -161,7 +160,7 @@ def train_again(plan: Plan, c: Configuration) -> str:
     ]
     multirun = ["-m"] if launcher and not any(text.startswith("launcher=") for text in kept) else []
     words = [*multirun, *launcher, *kept]
-    return f"{program()} train {' '.join(shlex.quote(text) for text in words)}"
+    return command("train", *words)
 
 
 def _print_table(

@@ -235,8 +235,9 @@ def _carry_out(
     size = whole_number("sweep.jobs", config.sweep.jobs)
 
     def run_name(overrides: list[str]) -> str:
-        """Name of the folder of a training's run, which the preset it uses sets."""
-        if not {"name", "experiment"} & set(plan.space.swept):
+        """Name of the folder of a training's run, which follows its experiment, task, data and files."""
+        deciding = {"name", "experiment", "task", "data"}
+        if not any(key in deciding or key.startswith("data.") for key in plan.space.swept):
             return plan.name
         return str(context.config_loader.load_sweep_config(config, overrides).name)
 

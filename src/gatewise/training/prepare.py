@@ -29,6 +29,36 @@ def prepare(
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = make_data(config) if job is None else shared_data(config, job.folder)
     assert data.facts is not None
+    _check_batches(config.trainer, data)
     task = make_task(config, data.facts, choices)
     check_first_batches(data, task)
     return data, task
+
+
+def _check_batches(trainer: DictConfig, data: SequenceDataModule) -> None:
+    """Raise ValueError for counts of training batches that Lightning refuses once it has begun."""
+    if trainer.get("fast_dev_run"):
+        raise ValueError("trainer.fast_dev_run: keeps no metrics and no checkpoint; debug=one_batch does")
+    limit = trainer.get("overfit_batches") or trainer.get("limit_train_batches", 1.0)
+    interval = trainer.get("val_check_interval", 1.0)
+    small = isinstance(limit, float) and 0 < limit < 1
+    if interval == 0:
+        raise ValueError("trainer.val_check_interval=0: give a share of an epoch such as 0.5, or batches")
+    if not small and not (isinstance(interval, int) and not isinstance(interval, bool)):
+        return
+    most = count = len(data.train_dataloader())
+    if small:
+        count = int(most * limit)
+        if count < 1:
+            raise ValueError(
+                f"trainer.limit_train_batches={limit}: leaves none of the {most} training batches of an "
+                f"epoch; give at least {1 / most:.2g}"
+            )
+    elif isinstance(limit, int):
+        count = min(most, limit)
+    per_epoch = trainer.get("check_val_every_n_epoch", 1) is not None
+    if isinstance(interval, int) and 0 < count < interval and per_epoch:
+        raise ValueError(
+            f"trainer.val_check_interval={interval}: an epoch has {count} training batches; give no more, or "
+            f"a share of it such as 0.5"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from gatewise.config.check import group_choices
-from gatewise.config.resume import resumed_config, warn_of_schedule
+from gatewise.config.resume import check_resumable, resumed_config, warn_of_schedule
 from gatewise.config.wandb import Trial, settle, warn_of_environment
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
@@ -30,10 +31,13 @@ from gatewise.training.epochs import StopTogether
 from gatewise.training.fit import fit_and_test
 from gatewise.training.parts import stored_config
 from gatewise.training.prepare import prepare
+from gatewise.training.resuming import Before, lightnings_refusal, trainer_of
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
-from gatewise.views.places import program, short
+from gatewise.views.places import command, setting, short
 from gatewise.views.plain import plain_console
+
+_log = logging.getLogger(__name__)
 
 BY_LAUNCHER = "stopped by its launcher"
 
@@ -90,19 +94,31 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
-            run.save_code(_code(runs_dir, job))
-            return _resume(run, overrides, job, asked, make_pruning)
+            code = _code(runs_dir, job)
+            source = config.get("resume_from", "last") if asked else "last"
+            if requeued.is_again and (run.checkpoints / "last.ckpt").is_file():
+                source = "last"  # the one that it has written since
+            return _resume(run, overrides, job, asked, make_pruning, source, code)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
     settle(config, choices, os.environ, Trial.of(job, config.paths.sweeps_dir))
     data, task = prepare(config, choices, job)
     if job is None:
         make_trainer(config, Run(runs_dir / "none"))
-    run = Run.create(runs_dir, config.name, config, overrides, choices, folder)
+    # What a look into a problem leaves is not what `run=last` means.
+    is_last = choices.get("debug") is None
+    run = Run.create(runs_dir, config.name, config, overrides, choices, folder, is_last)
     requeued.begin(run.folder)
     with run.lock():
         run.save_code(_code(runs_dir, job))
-        return _train(run, data, task, job, make_pruning)
+        try:
+            return _train(run, data, task, job, make_pruning)
+        except Exception as error:
+            trainer = trainer_of(task)
+            line = lightnings_refusal(error) if trainer is None or trainer.global_step == 0 else None
+            if line is None:
+                raise
+            raise ValueError(line) from error
 
 
 def _code(runs_dir: Path, job: DictConfig | None) -> bytes | None:
@@ -116,17 +132,24 @@ def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa:
 
 
 def _resume(
-    run: Run, overrides: list[str], job: DictConfig | None, asked: bool, make_pruning: MakePruning
+    run: Run,
+    overrides: list[str],
+    job: DictConfig | None,
+    asked: bool,
+    make_pruning: MakePruning,
+    source: str,
+    code: bytes | None,
 ) -> float | None:
-    """Resume a run whose lock is held; a finished one only if it is given more epochs.
+    """Resume a run whose lock is held from its checkpoint ``source``; a finished one only for more epochs.
 
     Raises ValueError for a finished one that the user ``asked`` to resume. A sweep, or a job that a cluster
-    restarted, finds it by itself and leaves it as it is.
+    restarted, finds it by itself and leaves it as it is. The run directory stays as it is where anything is
+    refused, be it by Lightning before the first step.
     """
-    before = stored_config(run)
+    stored = stored_config(run)
     config = resumed_config(run, overrides)
-    warn_of_schedule(config)
-    if run.state() == "done" and not (config != before and _epochs_left(run, config)):
+    check_resumable(run, config, source)
+    if run.state() == "done" and not (config != stored and _epochs_left(run, config)):
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
@@ -141,8 +164,23 @@ def _resume(
             f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"
         )
     make_trainer(config, run)
-    run.save_config(config)
-    return _train(run, data, task, job, make_pruning)
+    warn_of_schedule(config)
+    before = Before(run)
+    try:
+        said = before.start_from_best() if source == "best" else None
+        run.save_code(code)
+        run.save_config(config)
+        return _train(run, data, task, job, make_pruning, said)
+    except Exception as error:
+        if before.has_begun(trainer_of(task)):
+            raise
+        before.put_back()
+        line = before.refusal(error)
+        if line is None:
+            raise
+        raise ValueError(line) from error
+    finally:
+        before.forget()
 
 
 def _differing(facts: Facts | None, others: Facts) -> str:
@@ -156,8 +194,14 @@ def _epochs_left(run: Run, config: DictConfig) -> bool:
 
 
 def _train(
-    run: Run, data: SequenceDataModule, task: Task, job: DictConfig | None, make_pruning: MakePruning
+    run: Run,
+    data: SequenceDataModule,
+    task: Task,
+    job: DictConfig | None,
+    make_pruning: MakePruning,
+    said: str | None = None,
 ) -> float | None:
+    """Train a run whose lock is held; ``said`` is a line to say first."""
     count = number_of_processes(run.config().trainer)
     run.set_status("running")
     if (group := Torchrun.here()) is not None:
@@ -169,13 +213,15 @@ def _train(
                 screen.logged_to(run.log_file),
                 all_ranks(run, count, "gatewise.training.rank", pruning is not None),
             ):
+                if said is not None:
+                    _log.info(said)
                 fit_and_test(run, data, task, stop, pruning)
         except KeyboardInterrupt:
             if stop.launcher is not None:
                 run.set_status("interrupted", BY_LAUNCHER)
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
-            again = f"{program()} train resume={short(run.folder)}"
+            again = command("train", setting("resume", run.folder))
             plain_console(soft_wrap=True).print(f"Interrupted. Go on with: {again}")
             if stop.name is not None:
                 raise Stopped(stop.name) from None

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
 
+def command(*words: str) -> str:
+    """A command line of this program that a shell reads as these words."""
+    return " ".join([program(), *map(shlex.quote, words)])
+
+
+def setting(key: str, value: Path | str) -> str:
+    """``key=value``, for a setting whose value is taken as it is typed (a path, words)."""
+    return f"{key}={short(value) if isinstance(value, Path) else value}"
+
+
 def program() -> str:
-    """The command that calls this program: its name if that is on the path, else its file."""
+    """The command that calls this program, quoted for a shell: its name if on the path, else its file."""
     called = Path(sys.argv[0])
     if called.name != "gatewise":
         return "python -m gatewise"
     on_path = shutil.which("gatewise")
-    return "gatewise" if on_path and Path(on_path).samefile(called) else short(called)
+    return "gatewise" if on_path and Path(on_path).samefile(called) else shlex.quote(short(called))
 
 
 def short(path: Path) -> str:

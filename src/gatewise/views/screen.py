@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.run import Run
-from gatewise.views.places import program, short
+from gatewise.views.places import command, setting, short
 from gatewise.views.plain import plain_console
 
 # Lightning's advice that does not apply here: batches are sliced from memory, runs may be short, the logged
@@ -133,17 +133,23 @@ def print_places(run: Run) -> None:
     show(Text(""), Text.assemble("Run directory  ", (short(run.folder), "bold")))
     show(*(Text(f"Picture        {short(picture)}") for picture in sorted(run.plots.glob("*.png"))))
     if any((run.folder / "wandb").glob("offline-run-*")):
-        show(Text(f"W&B, offline   upload with: {program()} sync run={short(run.folder)}"))
+        upload = command("sync", setting("run", run.folder))
+        show(Text(f"W&B, offline   upload with: {upload}"))
 
 
 def print_next_steps(run: Run) -> None:
     """Print what to try next."""
-    call = program()
-    experiments = [name for name in EXAMPLES if name != run.config().name]
+    chosen = run.choices()
+    experiments = [name for name in EXAMPLES if name != chosen.get("experiment")]
+    # A run of debug= is not the last one.
+    this = setting("run", run.folder if chosen.get("debug") else "last")
+    example = str(run.summary().get("example_input", "..."))
+    words_or_file = setting("input", Path(example) if Path(example).is_file() else example)
     console = plain_console(soft_wrap=True)
     console.print("\nNext, try")
-    console.print(f"  {call} evaluate run=last")
-    example = str(run.summary().get("example_input", "..."))
-    words_or_file = short(Path(example)) if Path(example).is_file() else example
-    console.print(f"  {call} predict run=last input={words_or_file}")
-    console.print(f"  {call} train experiment={experiments[0]}")
+    for words in (
+        ("evaluate", this),
+        ("predict", this, words_or_file),
+        ("train", f"experiment={experiments[0]}"),
+    ):
+        console.print(f"  {command(*words)}")
