@@ -48,7 +48,8 @@ def gradients_of_unions(name, batches, accumulate):
 
 
 def as_double(batch):
-    return type(batch)(*(part.double() if part.is_floating_point() else part for part in batch))
+    tensors = (part for part in batch if part is not None)
+    return type(batch)(*(part.double() if part.is_floating_point() else part for part in tensors))
 
 
 class Steps(pl.Callback):

@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 from torch.utils.data import DataLoader
 
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
@@ -20,6 +19,7 @@ from gatewise.tasks.forecasting import Forecasting
 from gatewise.training.display import EpochLines, LearningCurves, ResultTable
 from gatewise.training.loggers import MetricsFile
 from gatewise.views import screen
+from gatewise.views.plain import plain_console
 from gatewise.views.tables import print_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 
 @pytest.fixture(autouse=True)
 def _wide_screen(monkeypatch):
-    monkeypatch.setattr(screen, "Console", partial(Console, width=200))
+    monkeypatch.setattr(screen, "plain_console", partial(plain_console, width=200))
 
 
 def make_classification():
