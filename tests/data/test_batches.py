@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
