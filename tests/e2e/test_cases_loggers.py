@@ -81,7 +81,7 @@ def test_wandb_offline_resume(resumed: tuple[Place, Run]) -> None:
     training_steps = [row["trainer/global_step"] for row in history if "step/loss" in row]
     last = columns["train/loss"][-1][0]
     assert training_steps == list(range(1, last + 1, 2))
-    assert {row["epoch"] for row in history if "val/loss" in row} == set(range(EPOCHS + 2))
+    assert {row["epoch"] for row in history if "val/loss" in row} == set(range(1, EPOCHS + 3))
     monitor = run.config().task.monitor
     best = (min if run.config().task.mode == "min" else max)(value for _, value in columns[monitor])
     assert summary[monitor] == {run.config().task.mode: pytest.approx(best)}

@@ -60,7 +60,7 @@ def test_the_tested_weights_are_the_best_whatever_their_file_is_called(
     best = (
         max(rows, key=lambda r: r["val/accuracy"]) if by_accuracy else min(rows, key=lambda r: r["val/loss"])
     )
-    epoch = int(best["epoch"])
+    epoch = int(best["epoch"]) - 1
     assert epoch < 11, "the last weights are the best: nothing would be shown"
 
     def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -132,7 +132,7 @@ def test_plateau_between_validations(two: Place) -> None:
         "scheduler.patience=3", "test=false",
     )  # fmt: skip
     rows = read_metrics(run.metrics_file)
-    assert [int(row["epoch"]) for row in rows if "val/loss" in row] == [4, 9, 14]
+    assert [int(row["epoch"]) for row in rows if "val/loss" in row] == [5, 10, 15]
     losses = [row["val/loss"] for row in rows if "val/loss" in row]
     assert losses == sorted(losses, reverse=True), "each validation is to be better than the one before"
     last = torch.load(run.checkpoint("last"), weights_only=True)

@@ -136,7 +136,7 @@ def test_its_files_agree(trained: Trained) -> None:
     summary, rows = run.summary(), read_metrics(run.metrics_file)
     assert read_json(run.folder / "status.json")["state"] == "done"
     assert (summary["name"], summary["id"], summary["seed"]) == (trained.experiment, run.id, 1)
-    assert [row["epoch"] for row in rows] == [0]
+    assert [row["epoch"] for row in rows] == [1]
     assert summary["final"] == rows[-1]
     assert summary["best"][run.config().task.monitor] == rows[0][run.config().task.monitor]
     assert summary["baselines"]

@@ -41,7 +41,7 @@ def test_a_sweep_runs_on_two_workers(place: Place) -> None:
     assert sorted(run.choices()["model"] or "" for run in runs) == ["gru", "lstm", "rnn"]
     for run in runs:
         assert run.state() == "done"
-        assert [row["epoch"] for row in read_metrics(run.metrics_file)] == [0, 1]
+        assert [row["epoch"] for row in read_metrics(run.metrics_file)] == [1, 2]
     # Two processes had the three jobs, and the cluster is gone with the sweep.
     assert len({process_of(run) for run in runs}) == 2
     wait_until(lambda: not processes_naming(f"node-ip-address=127.0.0.1 --cwd={place.folder}"))

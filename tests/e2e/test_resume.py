@@ -271,7 +271,7 @@ def test_more_epochs_train_on(place: Place) -> None:
     place.ok("train", f"resume={run.folder}", "trainer.max_epochs=4")
     four = read_metrics(run.metrics_file)
     assert four[:2] == two
-    assert [row["epoch"] for row in four] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in four] == [1, 2, 3, 4]
     assert run.config().trainer.max_epochs == 4
     assert run.summary()["final"] == four[-1]
     assert (
@@ -308,8 +308,8 @@ def test_a_moved_run_is_resumed_and_knows_its_best(tmp_path: Path) -> None:
     other.ok("train", "resume=../moved", "trainer.max_epochs=3")
     moved = Run(tmp_path / "moved")
     rows = read_metrics(moved.metrics_file)
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
-    assert moved.summary()["best"]["epoch"] == 0
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert moved.summary()["best"]["epoch"] == 1
     assert moved.checkpoint("best").read_bytes() == best
     assert moved.state() == "done"
     assert list(place.folder.glob("runs/speech/*/*")) == []

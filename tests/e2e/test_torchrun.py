@@ -102,7 +102,7 @@ def test_a_process_that_is_lost_is_started_again_and_goes_on(place: Place) -> No
         run = place.last()
         assert place.runs() == [run.folder]
         assert run.state() == "done"
-        assert [row["epoch"] for row in read_metrics(run.metrics_file)] == list(range(60))
+        assert [row["epoch"] for row in read_metrics(run.metrics_file)] == list(range(1, 61))
     finally:
         machines.kill()
 

@@ -34,8 +34,8 @@ def two_epochs(path):
 
 
 ROWS = [
-    {"epoch": 0, "step": 9, "lr-Adam": 0.1, "train/loss": 0.5, "val/loss": 2.0},
-    {"epoch": 1, "step": 19, "lr-Adam": 0.05, "train/loss": 0.5, "val/loss": 1.0},
+    {"epoch": 1, "step": 9, "lr-Adam": 0.1, "train/loss": 0.5, "val/loss": 2.0},
+    {"epoch": 2, "step": 19, "lr-Adam": 0.05, "train/loss": 0.5, "val/loss": 1.0},
 ]
 
 
@@ -44,7 +44,7 @@ def test_one_row_per_epoch_whatever_the_order_of_calls(tmp_path):
     two_epochs(path)
     # Steps' values, the test's and the baselines' are kept elsewhere.
     assert path.read_text() == (
-        "epoch,step,lr-Adam,train/loss,val/loss\n0,9,0.1,0.5,2.0\n1,19,0.05,0.5,1.0\n"
+        "epoch,step,lr-Adam,train/loss,val/loss\n1,9,0.1,0.5,2.0\n2,19,0.05,0.5,1.0\n"
     )
     assert read_metrics(path) == ROWS
 
@@ -56,9 +56,9 @@ def test_a_learning_rate_alone_makes_no_row(tmp_path):
     assert not path.exists()
     file.log_metrics({"lr-Adam/pg1": 0.2}, step=0)
     file.log_metrics({"val/loss": 1.0, "epoch": 0}, step=3)
-    assert read_metrics(path) == [{"epoch": 0, "step": 3, "lr-Adam": 0.1, "lr-Adam/pg1": 0.2, "val/loss": 1}]
+    assert read_metrics(path) == [{"epoch": 1, "step": 3, "lr-Adam": 0.1, "lr-Adam/pg1": 0.2, "val/loss": 1}]
     file.log_metrics({"val/loss": 0.5, "epoch": 1}, step=7)  # and it is not an old one's again
-    assert read_metrics(path)[1] == {"epoch": 1, "step": 7, "val/loss": 0.5}
+    assert read_metrics(path)[1] == {"epoch": 2, "step": 7, "val/loss": 0.5}
 
 
 def test_columns_that_come_later_leave_earlier_cells_empty(tmp_path):
@@ -66,8 +66,8 @@ def test_columns_that_come_later_leave_earlier_cells_empty(tmp_path):
     file = MetricsFile(path)
     file.log_metrics({"train/loss": 1.0, "epoch": 0}, step=1)
     file.log_metrics({"val/loss": 2.0, "epoch": 1}, step=2)
-    assert path.read_text() == "epoch,step,train/loss,val/loss\n0,1,1.0,\n1,2,,2.0\n"
-    assert read_metrics(path)[0] == {"epoch": 0, "step": 1, "train/loss": 1.0}
+    assert path.read_text() == "epoch,step,train/loss,val/loss\n1,1,1.0,\n2,2,,2.0\n"
+    assert read_metrics(path)[0] == {"epoch": 1, "step": 1, "train/loss": 1.0}
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
@@ -75,17 +75,17 @@ def test_a_resumed_training_forgets_the_epochs_it_repeats(epoch, tmp_path):
     path = tmp_path / "metrics.csv"
     two_epochs(path)
     file = MetricsFile(path)
-    file.drop_from(epoch)
+    file.keep_first(epoch)
     assert read_metrics(path) == ROWS[:epoch]
     file.log_metrics({"val/loss": 0.25, "epoch": epoch}, step=99)
-    assert read_metrics(path) == [*ROWS[:epoch], {"epoch": epoch, "step": 99, "val/loss": 0.25}]
+    assert read_metrics(path) == [*ROWS[:epoch], {"epoch": epoch + 1, "step": 99, "val/loss": 0.25}]
 
 
 def test_opening_again_changes_nothing(tmp_path):
     path = tmp_path / "metrics.csv"
     two_epochs(path)
     before = path.read_bytes()
-    MetricsFile(path).drop_from(10)
+    MetricsFile(path).keep_first(10)
     assert path.read_bytes() == before
 
 
@@ -103,7 +103,7 @@ def test_an_interrupted_file_goes_on_as_if_it_had_not_been(tmp_path):
         MetricsFile(parts).log_metrics(metrics, step)  # a new process for every call
     assert parts.read_bytes() == whole.read_bytes()
     assert same(read_metrics(whole), MetricsFile(parts).rows)
-    assert read_metrics(whole)[0] == {"epoch": 0, "step": 1, "train/x": 1 / 3, "val/y": 1e-300}
+    assert read_metrics(whole)[0] == {"epoch": 1, "step": 1, "train/x": 1 / 3, "val/y": 1e-300}
 
 
 def test_a_full_disk_leaves_the_rows_written_before(tmp_path, monkeypatch):
@@ -215,9 +215,9 @@ def test_what_a_trainer_writes(tmp_path):
     rows = read_metrics(path)
     assert [row.pop("train/loss") for row in rows] == pytest.approx([loss] * 3)
     assert rows == [
-        {"epoch": 0, "step": 1, "lr-SGD": 0.25},
-        {"epoch": 1, "step": 3, "lr-SGD": 0.25, "val/epoch_squared": 1.0},
-        {"epoch": 2, "step": 5, "lr-SGD": 0.25},
+        {"epoch": 1, "step": 1, "lr-SGD": 0.25},
+        {"epoch": 2, "step": 3, "lr-SGD": 0.25, "val/epoch_squared": 1.0},
+        {"epoch": 3, "step": 5, "lr-SGD": 0.25},
     ]
 
 
@@ -275,3 +275,14 @@ def test_values_that_come_again_are_not_written_again(tmp_path):
     file.log_metrics({"train/loss": 0.25, "epoch": 1}, step=19)
     assert file.path.stat().st_ino != before.st_ino
     assert read_metrics(file.path)[-1]["train/loss"] == 0.25
+
+
+def test_a_file_that_counts_epochs_from_0_is_read_as_one_from_1(tmp_path):
+    """As earlier versions wrote it; rows that come are counted on."""
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,val/loss\n0,9,2.0\n1,19,1.0\n")
+    assert [row["epoch"] for row in read_metrics(path)] == [1, 2]
+    file = MetricsFile(path)
+    file.keep_first(1)
+    file.log_metrics({"val/loss": 0.5, "epoch": 1}, step=19)
+    assert path.read_text() == "epoch,step,val/loss\n1,9,2.0\n2,19,0.5\n"

@@ -54,7 +54,7 @@ def train(folder, epochs=2, resumed=False, seed=0, **settings):
     )
     metrics, losses = MetricsFile(folder / "metrics.csv"), Losses()
     if resumed:
-        metrics.drop_from(torch.load(folder / "last.ckpt", weights_only=True)["epoch"] + 1)
+        metrics.keep_first(torch.load(folder / "last.ckpt", weights_only=True)["epoch"] + 1)
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=[metrics], log_every_n_steps=1, num_sanity_val_steps=0,

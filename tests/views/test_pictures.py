@@ -34,9 +34,9 @@ def draw(rows, path, monitor="val/accuracy", mode="max", within=()):
 
 def test_a_panel_per_metric_the_monitored_one_first(tmp_path, figures, size):
     rows = [
-        {"epoch": e, "step": 9 * e, "lr-Adam": 0.1, "train/loss": 3.0 - e, "val/loss": 4.0 - e,
-         "train/accuracy": e / 4, "val/accuracy": v, "val/f1": 0.5}
-        for e, v in enumerate((0.2, 0.75, 0.5))
+        {"epoch": e, "step": 9 * e, "lr-Adam": 0.1, "train/loss": 4.0 - e, "val/loss": 5.0 - e,
+         "train/accuracy": (e - 1) / 4, "val/accuracy": v, "val/f1": 0.5}
+        for e, v in enumerate((0.2, 0.75, 0.5), 1)
     ]  # fmt: skip
     assert draw(rows, tmp_path)
     (figure,) = figures
@@ -71,19 +71,21 @@ def legend(axes):
 
 def test_a_panel_with_a_line_that_no_legend_names_yet_has_one(tmp_path, figures):
     draw(
-        [{"epoch": e, "val/f1": 0.5, "val/loss": 1.0, "train/loss": 1.0} for e in (0, 1)], tmp_path, "val/f1"
+        [{"epoch": e, "val/f1": 0.5, "val/loss": 1.0, "train/loss": 1.0} for e in (1, 2)], tmp_path, "val/f1"
     )
     assert [legend(axes) for axes in figures[0].axes] == [["validation", "best"], ["training", "validation"]]
 
 
 def test_the_best_of_a_metric_that_should_be_small(tmp_path, figures):
-    rows = [{"epoch": e, "val/mse": v} for e, v in enumerate((3.0, 1.0, 2.0))]
+    rows = [{"epoch": e, "val/mse": v} for e, v in enumerate((3.0, 1.0, 2.0), 1)]
     assert draw(rows, tmp_path, "val/mse", "min")
     assert lines(figures[0].axes[0])["best"] == [(2, 1)]
 
 
 def test_an_epoch_with_several_validations_is_drawn_from_them(tmp_path, figures):
-    rows = [{"epoch": e, "train/accuracy": 0.5, "train/loss": 9.0 - e, "val/loss": 3.0 - e} for e in range(3)]
+    rows = [
+        {"epoch": e, "train/accuracy": 0.5, "train/loss": 10.0 - e, "val/loss": 4.0 - e} for e in (1, 2, 3)
+    ]
     # The second epoch's alone: the others had one validation.
     within = [{"epochs": 1 + f, "step": 9, "train/loss": 7 - f, "val/loss": 2.5 - f} for f in (0.25, 0.75, 1)]
     assert draw(rows, tmp_path, "val/loss", "min", within)
@@ -98,8 +100,8 @@ def test_an_epoch_with_several_validations_is_drawn_from_them(tmp_path, figures)
 
 SPARSE = {
     "one epoch": ([{"epoch": 0, "train/loss": 1.0, "val/loss": 2.0}], ["training", "validation", "best"]),
-    "no training metrics": ([{"epoch": e, "val/loss": 1.0} for e in (0, 1)], ["validation", "best"]),
-    "no validation": ([{"epoch": e, "train/loss": 1.0} for e in (0, 1)], ["training"]),
+    "no training metrics": ([{"epoch": e, "val/loss": 1.0} for e in (1, 2)], ["validation", "best"]),
+    "no validation": ([{"epoch": e, "train/loss": 1.0} for e in (1, 2)], ["training"]),
     "validation now and then": (
         [{"epoch": 0, "train/loss": 1.0}, {"epoch": 1, "train/loss": 1.0, "val/loss": 1.0}],
         ["training", "validation", "best"],
@@ -132,7 +134,7 @@ def test_nothing_to_draw(rows, tmp_path, figures):
 
 
 def test_many_metrics_take_rows_of_three(tmp_path, figures, size):
-    rows = [{"epoch": e, **{f"val/m{i}": 1.0 for i in range(7)}} for e in (0, 1)]
+    rows = [{"epoch": e, **{f"val/m{i}": 1.0 for i in range(7)}} for e in (1, 2)]
     assert draw(rows, tmp_path)
     assert len(figures[0].axes) == 7
     assert size(tmp_path / "plots" / "curves.png") == (1512, 3 * 384)

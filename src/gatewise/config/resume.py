@@ -89,7 +89,7 @@ def check_resumable(run: Run, config: DictConfig, source: object) -> None:
                 f"resume={run.folder}: {run.checkpoints.name}/last.ckpt is missing, and training from the "
                 f"start would drop the {len(rows)} epochs of metrics.csv: {way if others else 'start a new run'}"
             )
-    most, done = config.trainer.get("max_epochs"), int(rows[-1]["epoch"]) + 1 if rows else 0
+    most, done = config.trainer.get("max_epochs"), int(rows[-1]["epoch"]) if rows else 0
     if source == "last" and isinstance(most, int) and -1 < most < done:
         raise ValueError(f"{EPOCHS}={most}: the run has {done} epochs already; give more to go on with it")
 

@@ -32,10 +32,14 @@ def write_table(
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a ``metrics.csv`` without empty cells; no file means no rows.
 
-    Raises ValueError with file and line if a cell is not a number, a row has no epoch, or it is not a CSV
-    file.
+    Epochs are counted from 1; a file of an earlier version, which did so from 0, is read alike. Raises
+    ValueError with file and line if a cell is not a number, a row has no epoch, or it is not a CSV file.
     """
-    return read_table(path, "epoch", ("epoch", "step"))
+    rows = read_table(path, "epoch", ("epoch", "step"))
+    if rows and rows[0]["epoch"] == 0:
+        for row in rows:
+            row["epoch"] += 1
+    return rows
 
 
 def read_validations(path: Path) -> list[dict[str, float]]:

@@ -127,13 +127,13 @@ def _measured(run: Run, state: str, objectives: Sequence[str] | None) -> Outcome
                 f"{', '.join(sorted(metrics))}"
             )
         values.append(float(metrics[name]))
-    curve = tuple((int(row["epoch"]), row[monitor]) for row in rows if monitor in row)
+    curve = tuple((int(row["epoch"]) - 1, row[monitor]) for row in rows if monitor in row)
     if not all(math.isfinite(value) for value in values):
         named = zip(objectives or [monitor], values, strict=True)
         wrong = ", ".join(f"{name} is {value}" for name, value in named if not math.isfinite(value))
         return Outcome(FAILED, wrong, curve=curve)
     seconds = summary.get("wall_seconds")
-    return Outcome(state, run.reason(), tuple(values), curve, seconds, monitor, int(best["epoch"]) + 1)
+    return Outcome(state, run.reason(), tuple(values), curve, seconds, monitor, int(best["epoch"]))
 
 
 def _empty_gpu_cache() -> None:

@@ -32,7 +32,7 @@ class PruneTraining(StopTogether):
     def look_back(self, trainer: pl.Trainer) -> None:  # noqa: ARG002
         for row in read_metrics(self.run.metrics_file):
             if self.monitor in row:
-                self._report(int(row["epoch"]), row[self.monitor])
+                self._report(int(row["epoch"]) - 1, row[self.monitor])
 
     def look(self, trainer: pl.Trainer) -> None:
         value = trainer.callback_metrics.get(self.monitor)

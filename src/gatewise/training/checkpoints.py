@@ -36,7 +36,7 @@ class Chosen:
 def chosen(trainer: pl.Trainer, run: Run) -> Chosen:
     """The best weights of a training that has ended, as the first callback with a monitor says."""
     rows = read_metrics(run.metrics_file)
-    epochs = f"of {int(rows[-1]['epoch']) + 1}" if rows else ""
+    epochs = f"of {int(rows[-1]['epoch'])}" if rows else ""
     callback = next((kept for kept in _kept_by_monitor(trainer)), None)
     if callback is None or callback.monitor is None:
         return Chosen(None, "last weights: no callback keeps the best")
@@ -47,7 +47,7 @@ def chosen(trainer: pl.Trainer, run: Run) -> Chosen:
     if path is None or not path.is_file():
         return Chosen(None, f"last weights: no checkpoint was kept by {callback.monitor}")
     best = best_row(rows, callback.monitor, callback.mode)
-    found = f": epoch {int(best['epoch']) + 1} {epochs}, {callback.monitor} {best[callback.monitor]:.4g}"
+    found = f": epoch {int(best['epoch'])} {epochs}, {callback.monitor} {best[callback.monitor]:.4g}"
     return Chosen(path, f"best weights{found if best else ''}")
 
 

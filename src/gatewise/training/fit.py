@@ -91,7 +91,7 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
-        metrics_file.drop_from(epochs_in(checkpoint) if checkpoint else 0)
+        metrics_file.keep_first(epochs_in(checkpoint) if checkpoint else 0)
         step = int(checkpoint["global_step"]) if checkpoint else 0
         logged.go_on_from(trainer.loggers, step, metrics_file.rows)
     if checkpoint is not None and not is_mid_epoch(checkpoint) and _had_stopped(checkpoint, callbacks):

@@ -24,6 +24,16 @@ def epoch_values(trainer: pl.Trainer, task: pl.LightningModule) -> dict[str, flo
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(splits)}
 
 
+def from_one(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Metrics as Lightning logs them, with the number of their epoch: Lightning counts from 0.
+
+    After a training its number is that of the last epoch.
+    """
+    if "epoch" not in metrics or any(name.startswith("test/") for name in metrics):
+        return metrics
+    return {**metrics, "epoch": metrics["epoch"] + 1}
+
+
 class MetricsFile(Logger):
     """A Lightning logger that keeps one row per epoch and can take up where an earlier process stopped.
 
@@ -68,13 +78,13 @@ class MetricsFile(Logger):
         if epoch is None:
             self._pending.update(kept)
         elif kept:
-            self._row(int(epoch), step).update({**self._pending, **kept})
+            self._row(int(epoch) + 1, step).update({**self._pending, **kept})
             self._pending = {}
             self._write()
 
-    def drop_from(self, epoch: int) -> None:
-        """Forget the rows of this epoch and later ones: training resumes before them."""
-        self.rows = [row for row in self.rows if row["epoch"] < epoch]
+    def keep_first(self, epochs: int) -> None:
+        """Forget the rows after so many epochs: training goes on behind these."""
+        self.rows = [row for row in self.rows if row["epoch"] <= epochs]
         self._write()
 
     def _row(self, epoch: int, step: int | None) -> dict[str, float]:

@@ -46,9 +46,7 @@ class Before:
         if "optimizer_states" not in checkpoint:
             raise ValueError(f"{best}: holds weights alone (save_weights_only): no training goes on from it")
         epochs = epochs_in(checkpoint)
-        dropped = [
-            int(row["epoch"]) for row in read_metrics(self._run.metrics_file) if row["epoch"] >= epochs
-        ]
+        dropped = [int(row["epoch"]) for row in read_metrics(self._run.metrics_file) if row["epoch"] > epochs]
         if self._had_last:
             self._kept.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # a file system without links: there is no way back

@@ -190,7 +190,7 @@ def _differing(facts: Facts | None, others: Facts) -> str:
 
 def _epochs_left(run: Run, config: DictConfig) -> bool:
     rows, most = read_metrics(run.metrics_file), config.trainer.max_epochs
-    return not rows or most in (None, -1) or int(rows[-1]["epoch"]) + 1 < most
+    return not rows or most in (None, -1) or int(rows[-1]["epoch"]) < most
 
 
 def _train(

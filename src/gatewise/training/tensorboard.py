@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from gatewise.runs.run import Run
-from gatewise.training.loggers import new_points
+from gatewise.training.loggers import from_one, new_points
 
 
 class RunTensorBoard(TensorBoardLogger):
@@ -28,7 +28,7 @@ class RunTensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write the metrics of a step."""
-        super().log_metrics(new_points(metrics, step, self._last), step)
+        super().log_metrics(new_points(from_one(metrics), step, self._last), step)
 
 
 def begin(logger: TensorBoardLogger, config: DictConfig) -> None:

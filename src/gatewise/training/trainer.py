@@ -128,7 +128,7 @@ def _checkpoint_settings(name: str, node: Any, run: Run, trainer: DictConfig) ->
         raise ValueError(f"callbacks.{name}.filename={filename}: must be last, which resume= looks for")
     if filename is not None and "{" not in filename and node.get("save_top_k", 1) not in (0, 1):
         # Else each would overwrite the one before, and the best be lost.
-        own["filename"] = f"{filename}-{{epoch}}-{{step}}"
+        own["filename"] = f"{filename}-{{step}}"
     rarer = trainer.get("check_val_every_n_epoch", 1) != 1
     if rarer and str(node.get("monitor")).startswith("val/"):
         # At the end of an epoch without a validation the monitored value is that of another epoch's weights.

@@ -24,7 +24,7 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.runs.unsent import UNSENT, unsent
 from gatewise.settings import Word, Words, checked, first_line
-from gatewise.training.loggers import new_points
+from gatewise.training.loggers import from_one, new_points
 from gatewise.training.wandb_parts import Parts, read_parts
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class RunLogger(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log what W&B does not have yet. Where W&B fails, the training goes on without it."""
+        self._log(from_one(metrics), step)
+
+    def _log(self, metrics: Mapping[str, Any], step: int | None) -> None:
         if self._failed:
             return
         new = new_points(metrics, step, self.parts.last)
@@ -111,7 +114,7 @@ class RunLogger(WandbLogger):
     def log_again(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Log rows with the step each is of, as far as W&B lacks them."""
         for row in rows:
-            self.log_metrics({name: row[name] for name in row if name != "step"}, int(row["step"]))
+            self._log({name: row[name] for name in row if name != "step"}, int(row["step"]))
 
     def _keep(self, step: int, metrics: Mapping[str, Any]) -> None:
         now = time.monotonic()

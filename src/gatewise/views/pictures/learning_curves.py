@@ -44,8 +44,8 @@ def learning_curves(
                 marker = "o" if len(points) == 1 else None
                 axes.plot(*zip(*points, strict=True), color=color, label=label, marker=marker)
         if f"val/{name}" == monitor and best:
-            axes.plot(best["epoch"] + 1, best[monitor], "*", color=MODEL, markersize=12, label="best")
-            place = best["epoch"] + 1, best[monitor]
+            axes.plot(best["epoch"], best[monitor], "*", color=MODEL, markersize=12, label="best")
+            place = best["epoch"], best[monitor]
             axes.annotate(f"{best[monitor]:.4g}", place, (0, 9), textcoords="offset points", ha="center")
         axes.set(xlabel="epoch", ylabel=name)
         if _needs_log(drawn):
@@ -75,5 +75,5 @@ def _points(
     """The points (epochs completed, value) of a metric."""
     points = [(row["epochs"], row[key]) for row in within if key in row]
     drawn = {math.ceil(passed) for passed, _ in points}
-    ends = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+    ends = [(row["epoch"], row[key]) for row in rows if key in row]
     return sorted([*points, *(end for end in ends if end[0] not in drawn)], key=lambda point: point[0])
