@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewise.config.wandb import STEP
+from gatewise.runs.unsent import BEGINNING
 
 _BLOCK, _HEADER, _FILE_HEADER = 32768, 7, 7
 _WHOLE, _FIRST, _LAST = 1, 2, 4
@@ -77,7 +78,7 @@ def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
 def _records(content: bytes) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
-    if content and not content.startswith(b":W&B"):
+    if not content.startswith(BEGINNING[: len(content)]):
         raise ValueError("it does not begin as one")
     message = b""
     for kind, piece in _pieces(content):
