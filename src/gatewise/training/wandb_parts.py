@@ -78,13 +78,14 @@ def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
 def _records(content: bytes) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
+    messages: Any = wandb_internal_pb2  # its stubs depend on the version of protobuf
     if not content.startswith(BEGINNING[: len(content)]):
         raise ValueError("it does not begin as one")
     message = b""
     for kind, piece in _pieces(content):
         message = piece if kind in (_WHOLE, _FIRST) else message + piece
         if kind in (_WHOLE, _LAST):
-            record = wandb_internal_pb2.Record()
+            record = messages.Record()
             record.ParseFromString(message)
             yield record
 
