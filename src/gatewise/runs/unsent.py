@@ -9,6 +9,9 @@ from gatewise.runs.run import Run
 UNSENT = "unsent"
 """Marker file in the folder of an online run whose data may not all have reached the server."""
 
+BEGINNING = b":W&B"
+"""What a file of W&B's begins with."""
+
 
 def unsent(run: Run) -> list[Path]:
     """Folders with data of the run that W&B's server does not have yet, or may not have."""
@@ -26,5 +29,6 @@ def check_files(folder: Path) -> None:
     """Raise ValueError where a file of W&B's in a run's folder is something else: W&B would pass over it."""
     for path in folder.glob("*.wandb"):
         with path.open("rb") as file:
-            if file.read(4) not in (b":W&B", b""):
+            start = file.read(len(BEGINNING))
+            if start != BEGINNING[: len(start)]:
                 raise ValueError(f"{path}: not a file of W&B's: remove {folder} to sync without it")

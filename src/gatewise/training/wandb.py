@@ -19,7 +19,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
-from gatewise.config.wandb import SETTLED, STEP
+from gatewise.config.wandb import SETTLED, STEP, VARIABLES
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.runs.unsent import UNSENT, unsent
@@ -65,7 +65,7 @@ class RunLogger(WandbLogger):
         import wandb
 
         if self._begun is None:
-            with _settled_environment():
+            with _settled_environment(self.settings):
                 self._begun = wandb.init(**self.settings)
             self._begun.define_metric(STEP)
             self._begun.define_metric("*", step_metric=STEP, step_sync=True)
@@ -205,12 +205,20 @@ def make_logger(
 
 
 @contextlib.contextmanager
-def _settled_environment() -> Iterator[None]:
-    """Without the variables that the config's settings stand for: W&B would read them again."""
+def _settled_environment(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Without the variables that the config's settings stand for: W&B would read them again.
+
+    In a sweep of W&B's it reads some of them from there alone.
+    """
     hidden = {name: os.environ.pop(name) for name in SETTLED if name in os.environ}
+    if "WANDB_SWEEP_ID" in os.environ:
+        of_sweep = {VARIABLES[name]: settings[name] for name in ("id", "project", "entity")}
+        os.environ.update({name: value for name, value in of_sweep.items() if value})
     try:
         yield
     finally:
+        for name in SETTLED:
+            os.environ.pop(name, None)
         os.environ.update(hidden)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewise.config.wandb import STEP
+from gatewise.runs.unsent import BEGINNING
 
 _BLOCK, _HEADER, _FILE_HEADER = 32768, 7, 7
 _WHOLE, _FIRST, _LAST = 1, 2, 4
@@ -77,13 +78,14 @@ def _put(values: dict[str, Any], names: list[str], value: Any) -> None:
 def _records(content: bytes) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
-    if content and not content.startswith(b":W&B"):
+    messages: Any = wandb_internal_pb2  # its stubs depend on the version of protobuf
+    if not content.startswith(BEGINNING[: len(content)]):
         raise ValueError("it does not begin as one")
     message = b""
     for kind, piece in _pieces(content):
         message = piece if kind in (_WHOLE, _FIRST) else message + piece
         if kind in (_WHOLE, _LAST):
-            record = wandb_internal_pb2.Record()
+            record = messages.Record()
             record.ParseFromString(message)
             yield record
 

@@ -1,0 +1,99 @@
+"""Parts of a W&B run: what the files of the earlier ones hold, and how the next goes on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewise.runs.run import Run
+from gatewise.training.loggers import new_points
+from gatewise.training.wandb import RunLogger, finish, make_logger, start
+from gatewise.training.wandb_parts import Parts, read_parts
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+
+
+def begun(run: Run, mode: str = "min") -> RunLogger:
+    logger = make_logger(run)
+    assert logger is not None
+    start(logger, run)
+    logger.keep_best("val/loss", mode, None)
+    return logger
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_second_part_goes_on_after_the_first(run: Run) -> None:
+    first = begun(run)
+    for step in range(300):
+        first.log_metrics({"step/loss": step / 2, "epoch": 0}, step)
+    first.log_metrics({"val/loss": 0.25, "epoch": 0}, 299)
+    finish([first], 0)
+    folder = run.folder / "wandb"
+    parts = read_parts(folder)
+    assert (parts.rows, parts.last["step/loss"], parts.last["val/loss"]) == (301, 299, 299)
+    assert parts.summary["val/loss"] == {"min": 0.25}
+
+    second = begun(run)
+    assert second.experiment.step == 301
+    for step in range(290, 302):  # the steps since its last checkpoint are taken again
+        second.log_metrics({"step/loss": step / 2, "epoch": 0}, step)
+    assert second.experiment.step == 303
+    finish([second], 0)
+    assert read_parts(folder).rows == 303
+    assert read_parts(folder).last["step/loss"] == 301
+
+    # Of a file that was cut off, what came before the cut; of another's, nothing.
+    (path, _) = sorted(folder.glob("offline-run-*/*.wandb"))
+    for other in folder.glob("offline-run-*/*.wandb"):
+        content = other.read_bytes()
+        if other != path:
+            other.write_bytes(b"")
+    content = path.read_bytes()
+    before = -1
+    for size in [0, 3, 7, 8, 13, 14, *range(20, len(content), 997), len(content)]:
+        path.write_bytes(content[:size])
+        rows = read_parts(folder).rows
+        assert rows >= before
+        before = rows
+    assert before == 301
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="not a file of W&B's"):
+        read_parts(folder)
+
+
+def test_where_there_is_none() -> None:
+    assert read_parts(Path("/nowhere")) == Parts()
+
+
+def test_a_logger_that_fails_is_left_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def log(self, _: dict[str, Any]) -> None:
+            raise BrokenPipeError("wandb-core is gone")
+
+    monkeypatch.setattr(RunLogger, "experiment", Broken())
+    logger = make_logger(run)
+    assert logger is not None
+    for step in range(3):
+        logger.log_metrics({"val/loss": 1.0}, step)
+    assert caplog.messages == ["W&B has failed, training goes on without it (wandb-core is gone)"]
+
+
+def test_each_point_is_new_once() -> None:
+    last: dict[str, int] = {}
+    assert new_points({"loss": 1.0, "epoch": 0}, 3, last) == {"loss": 1.0, "epoch": 0}
+    assert new_points({"loss": 2.0, "epoch": 0, "lr": 0.1}, 3, last) == {"lr": 0.1}
+    assert new_points({"loss": 2.0}, 2, last) == {}
+    assert new_points({"loss": 2.0, "epoch": 1}, 4, last) == {"loss": 2.0, "epoch": 1}
+    assert new_points({"own": 1}, None, last) == {"own": 1}
+    assert last == {"loss": 4, "epoch": 4, "lr": 3}
