@@ -60,10 +60,16 @@ def test_a_number_is_the_nearest_float(value):
 TABLES = {
     "thousands": ('t,x\n1,"1,000.5"\n2,"2,000"\n', {"thousands": "comma"}, [1000.5, 2000.0]),
     "indian groups": ('t,x\n1,"1,00,000"\n2,5\n', {"thousands": "comma"}, [100000.0, 5.0]),
-    "german": ("t;x\n1;1.000,5\n2;2,5\n", {"separator": "semicolon", "decimal": "comma", "thousands": "point"},
-               [1000.5, 2.5]),
-    "french": ("t;x\n1;1 000,5\n2;2\u202f000\n", {"separator": "semicolon", "decimal": "comma", "thousands": "space"},
-               [1000.5, 2000.0]),
+    "german": (
+        "t;x\n1;1.000,5\n2;2,5\n",
+        {"separator": "semicolon", "decimal": "comma", "thousands": "point"},
+        [1000.5, 2.5],
+    ),
+    "french": (
+        "t;x\n1;1 000,5\n2;2\u202f000\n",
+        {"separator": "semicolon", "decimal": "comma", "thousands": "space"},
+        [1000.5, 2000.0],
+    ),
     "swiss": ("t,x\n1,1'000.5\n2,2\u2019000\n", {"thousands": "apostrophe"}, [1000.5, 2000.0]),
     "tabs": ("t\tx\n1\t2\n2\t3\n", {"separator": "tab"}, [2.0, 3.0]),
     "pipes": ("t|x\n1|2\n2|3\n", {"separator": "pipe"}, [2.0, 3.0]),
@@ -74,7 +80,7 @@ TABLES = {
     "commas at the end": ("t,x\n1,2,\n2,3,\n", {}, [2.0, 3.0]),
     "row numbers, saved twice": ("Unnamed: 0,,t,x\n0,0,1,2\n1,1,2,3\n", {}, [2.0, 3.0]),
     "blank lines": ("\nt,x\n\n1,2\n\n2,3\n\n", {}, [2.0, 3.0]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("content", "style", "values"), TABLES.values(), ids=TABLES)

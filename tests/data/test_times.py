@@ -1,4 +1,4 @@
-"""Times as text: read as they were written, or refused with the setting that decides; never read otherwise."""
+"""Times as text: read as they were written, or refused with the setting that decides."""
 
 import warnings
 
@@ -14,12 +14,49 @@ from gatewise.data.series.style import CsvStyle, Reading
 from gatewise.data.series.times import _has_day_and_month_first, parse_times, possible_formats, write_times
 
 FORMATS = [
-    "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m-%d-%Y", "%Y%m%d", "%d%m%Y", "%Y-%m", "%Y%m",
-    "%Y.%m", "%m/%Y", "%m.%Y", "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%y%m%d", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y",
-    "%b %Y", "%B %Y", "%b %d, %Y", "%b-%y", "%Y%j", "%YQ%q", "Q%q %Y", "%Y-Q%q", "%Y%q", "%G-W%V", "%G%V",
-    "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p", "%Y%m%d%H", "%Y%m%d%H%M",
-    "%-m/%-d/%Y", "%-d.%-m.%Y %-H:%M", "epoch_s", "epoch_ms", "%H:%M",
-]  # fmt: skip
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d.%m.%Y",
+    "%m-%d-%Y",
+    "%Y%m%d",
+    "%d%m%Y",
+    "%Y-%m",
+    "%Y%m",
+    "%Y.%m",
+    "%m/%Y",
+    "%m.%Y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%y/%m/%d",
+    "%y%m%d",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%d %B %Y",
+    "%b %Y",
+    "%B %Y",
+    "%b %d, %Y",
+    "%b-%y",
+    "%Y%j",
+    "%YQ%q",
+    "Q%q %Y",
+    "%Y-Q%q",
+    "%Y%q",
+    "%G-W%V",
+    "%G%V",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%m/%d/%Y %I:%M %p",
+    "%Y%m%d%H",
+    "%Y%m%d%H%M",
+    "%-m/%-d/%Y",
+    "%-d.%-m.%Y %-H:%M",
+    "epoch_s",
+    "epoch_ms",
+    "%H:%M",
+]
 STEPS = ["D", "MS", "ME", "QS", "W-MON", "h", "15min", "YS", "B"]
 
 
@@ -119,21 +156,39 @@ READ = {
     "seconds": ([str(10**9 + 3600 * n) for n in range(9)], {}, "number", str(10**9 + 3600 * 9)),
     "months in seconds": (
         [str(int(day.timestamp())) for day in pd.date_range("2020-01-01", periods=12, freq="MS")],
-        {"time_format": "epoch_s"}, "epoch_s", "1609459200",  # 2021-01-01, by date -u +%s
+        {"time_format": "epoch_s"},
+        "epoch_s",
+        "1609459200",  # 2021-01-01, by date -u +%s
     ),
     "UTC": (dates("%Y-%m-%dT%H:00:00Z", step="h"), {}, "%Y-%m-%dT%H:%M:%S%z", "2020-01-01T20:00:00Z"),
     "an offset": (dates("%Y-%m-%d %H:00+05:30", step="h"), {}, "%Y-%m-%d %H:%M%z", "2020-01-01 20:00+05:30"),
     "midnight without its time": (
-        ["2020-01-01", "2020-01-01 12:00", "2020-01-02"], {}, "ISO8601", "2020-01-02 12:00:00",
+        ["2020-01-01", "2020-01-01 12:00", "2020-01-02"],
+        {},
+        "ISO8601",
+        "2020-01-02 12:00:00",
     ),
-    "half days": (dates("%m/%d/%Y %I:%M %p", "2020-01-20", step="12h"), {}, "%m/%d/%Y %I:%M %p", "01/30/2020 12:00 AM"),
+    "half days": (
+        dates("%m/%d/%Y %I:%M %p", "2020-01-20", step="12h"),
+        {},
+        "%m/%d/%Y %I:%M %p",
+        "01/30/2020 12:00 AM",
+    ),
     "two-digit years that one order fits": (dates("%d/%m/%y", "2019-12-20", 40), {}, "%d/%m/%y", "29/01/20"),
     "tenths": (["0.1", "0.2", "0.3"], {}, "number", "0.4"),
     "one month lacks": (
-        [d for d in dates("%Y-%m-%d", step="MS") if d != "2020-05-01"], {}, "%Y-%m-%d", "2021-09-01",
+        [d for d in dates("%Y-%m-%d", step="MS") if d != "2020-05-01"],
+        {},
+        "%Y-%m-%d",
+        "2021-09-01",
     ),
-    "a holiday lacks": ([d for d in dates("%Y-%m-%d", step="B") if d[-2:] != "15"], {}, "%Y-%m-%d", "2020-01-29"),
-}  # fmt: skip
+    "a holiday lacks": (
+        [d for d in dates("%Y-%m-%d", step="B") if d[-2:] != "15"],
+        {},
+        "%Y-%m-%d",
+        "2020-01-29",
+    ),
+}
 
 
 @pytest.mark.parametrize(("cells", "style", "time_format", "following"), READ.values(), ids=READ)
@@ -153,9 +208,17 @@ def test_offsets_that_change_are_read_in_utc(tmp_path, caplog):
 
 BERLIN = pd.date_range("2024-10-26 22:00", periods=8, freq="h", tz="Europe/Berlin")
 REFUSED = {
-    "day or month": (dates("%d/%m/%Y", rows=9), {}, [":3", "'02/01/2020'", "data.day_first=true or data.day_first"]),
+    "day or month": (
+        dates("%d/%m/%Y", rows=9),
+        {},
+        [":3", "'02/01/2020'", "data.day_first=true or data.day_first"],
+    ),
     "equal day and month": (["01/01/2020", "02/02/2020", "03/03/2020"], {}, ["data.day_first=true"]),
-    "year and month": (dates("%Y%m", step="MS"), {}, [":2", "'data.time_format=%Y%m'", "'data.time_format=number'"]),
+    "year and month": (
+        dates("%Y%m", step="MS"),
+        {},
+        [":2", "'data.time_format=%Y%m'", "'data.time_format=number'"],
+    ),
     "year and week": (dates("%G%V", step="W"), {}, ["'data.time_format=%G%V'", "number"]),
     "six digits": (dates("%y%m%d"), {}, ["'data.time_format=%y%m%d'", "number"]),
     "day of the year": (dates("%Y%j"), {}, ["'data.time_format=%Y%j'", "number"]),
@@ -163,17 +226,33 @@ REFUSED = {
     "decimal month": (dates("%Y.%m", step="MS"), {}, ["'data.time_format=%Y.%m'", "number"]),
     "hours in digits": (dates("%Y%m%d%H", step="h"), {}, ["'data.time_format=%Y%m%d%H'", "number"]),
     "months in seconds": (
-        [str(int(day.timestamp())) for day in pd.date_range("2020-01-01", periods=9, freq="MS")], {}, ["epoch_s"],
+        [str(int(day.timestamp())) for day in pd.date_range("2020-01-01", periods=9, freq="MS")],
+        {},
+        ["epoch_s"],
     ),
     "two-digit years": (dates("%d/%m/%y", "2001-02-03", 5), {}, ["%d/%m/%y'", "%m/%d/%y'", "%y/%m/%d'"]),
     "month and a number": (["Jan-10", "Feb-10", "Mar-10"], {}, [":2", "'Jan-10'", "data.time_format"]),
     "time of day": (["00:00", "00:01"], {}, [":2", "time of day", "data.time_format=%H:%M"]),
-    "not the day first": (dates("%m/%d/%Y"), {"day_first": True}, [":14", "'01/13/2020'", "data.day_first=false"]),
-    "another format": (["01.02.2020", "02.02.2020"], {"time_format": "%d/%m/%Y"}, [":2", "'01.02.2020'", "%d/%m/%Y"]),
-    "no such day": (["2023-02-27", "2023-02-28", "2023-02-29"], {}, [":4", "'2023-02-29'", "no date of the calendar"]),
+    "not the day first": (
+        dates("%m/%d/%Y"),
+        {"day_first": True},
+        [":14", "'01/13/2020'", "data.day_first=false"],
+    ),
+    "another format": (
+        ["01.02.2020", "02.02.2020"],
+        {"time_format": "%d/%m/%Y"},
+        [":2", "'01.02.2020'", "%d/%m/%Y"],
+    ),
+    "no such day": (
+        ["2023-02-27", "2023-02-28", "2023-02-29"],
+        {},
+        [":4", "'2023-02-29'", "no date of the calendar"],
+    ),
     "two forms": (["2023-02-27", "28/02/2023"], {}, [":3", "'28/02/2023'", "like the others"]),
     "one without an offset": (
-        ["2024-01-01 00:00:00+01:00", "2024-01-01 01:00:00", "2024-01-01 02:00:00+01:00"], {}, [":3", "like the others"],
+        ["2024-01-01 00:00:00+01:00", "2024-01-01 01:00:00", "2024-01-01 02:00:00+01:00"],
+        {},
+        [":3", "like the others"],
     ),
     "clocks going back": ([f"{t:%Y-%m-%d %H:%M}" for t in BERLIN], {}, [":7", "appears twice", "in UTC"]),
     "infinite": (["1", "2", "inf"], {}, [":4", "'inf'"]),
@@ -183,7 +262,7 @@ REFUSED = {
     "backwards": (dates("%Y-%m-%d")[::-1], {}, [":3", "comes after", "sort"]),
     "other digits": (["٢٠٢٠-٠١-٠١", "٢٠٢٠-٠١-٠٢"], {}, [":2", "not a time that can be read"]),
     "words": (["a", "b"], {}, [":2", "'a'", "data.time_format", "data.time_column"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("cells", "style", "bits"), REFUSED.values(), ids=REFUSED)
@@ -213,11 +292,26 @@ def test_a_prediction_reads_times_as_its_run_does(tmp_path):
 @pytest.mark.parametrize(
     ("step", "lookback", "season"),
     [
-        ("h", 96, 24), ("3h", 96, 8), ("D", 96, 7), ("B", 96, 5), ("MS", 132, 12), ("ME", 24, 12), ("QS-OCT", 8, 4),
-        ("W-SUN", 96, 52), ("min", 1500, 1440), ("min", 96, 60), ("15min", 96, 96), ("s", 96, 60), ("YS-JAN", 96, 1),
-        ("1 month on day 15", 96, 12), ("3 months on day 15", 96, 4), ("MS", 6, 1), ("5h", 96, 1), (None, 96, 1),
+        ("h", 96, 24),
+        ("3h", 96, 8),
+        ("D", 96, 7),
+        ("B", 96, 5),
+        ("MS", 132, 12),
+        ("ME", 24, 12),
+        ("QS-OCT", 8, 4),
+        ("W-SUN", 96, 52),
+        ("min", 1500, 1440),
+        ("min", 96, 60),
+        ("15min", 96, 96),
+        ("s", 96, 60),
+        ("YS-JAN", 96, 1),
+        ("1 month on day 15", 96, 12),
+        ("3 months on day 15", 96, 4),
+        ("MS", 6, 1),
+        ("5h", 96, 1),
+        (None, 96, 1),
     ],
-)  # fmt: skip
+)
 def test_the_season_of_a_step(step, lookback, season):
     assert season_of(step, lookback) == season
 
