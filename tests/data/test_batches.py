@@ -129,7 +129,7 @@ def test_facts_survive_json_and_give_the_same_data_again(kind, speakers):
     for ours, theirs in zip(
         next(iter(first.test_dataloader())), next(iter(again.test_dataloader())), strict=True
     ):
-        assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else np.array_equal(ours, theirs)
+        assert np.array_equal(ours, theirs)  # the times of a series are text
 
 
 @pytest.mark.parametrize("kind", ["features", "series", "text"])

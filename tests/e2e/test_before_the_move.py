@@ -66,7 +66,8 @@ def test_a_finished_run_scores_as_it_did(place: Place, kind: str) -> None:
     for name, value in was["test"].items():
         assert scores["test"][name] == pytest.approx(value, rel=1e-6), name
     for name, values in was["baselines"].items():
-        assert scores["baselines"][name] == pytest.approx(values, rel=1e-6)
+        for metric, value in values.items():
+            assert scores["baselines"][name][metric] == pytest.approx(value, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.nn import Recurrent
-from gatewise.tasks.forecasting import Forecasting
+from gatewise.tasks.forecasting import Forecasting, number_format
 
 COLUMNS = ("load", "wind", "sun")
 MEAN, STD = (10.0, -2.0, 300.0), (2.0, 0.5, 40.0)
@@ -120,6 +120,21 @@ def test_errors_are_over_all_values_of_the_epoch(targets, season, there, trainer
     with torch.no_grad():
         model = np.concatenate([task(batch.inputs).numpy() for batch in batches])
     (found,) = trainer().test(task, loader(batches), verbose=False)
+    std = np.array([STD[COLUMNS.index(name)] for name in targets])
+    for prefix, forecast in {
+        "test": model,
+        "baseline/last value": np.concatenate([naive(facts, b.inputs, 1) for b in batches]),
+    }.items():
+        # Each target's in its own units, by numpy in float64.
+        error = (forecast.astype(np.float64) - truth) * std
+        for place, target in enumerate(targets):
+            mse = np.square(error[..., place]).mean()
+            own = {"mse": mse, "rmse": np.sqrt(mse), "mae": np.abs(error[..., place]).mean()}
+            reported = task.report()["forecasts"]["errors"][target]
+            answer = "this run" if prefix == "test" else "last value"
+            assert reported[answer] == pytest.approx(own, rel=1e-12)
+            for metric, value in own.items():
+                assert float(found[f"{prefix}/{target}/{metric}"]) == pytest.approx(value, rel=1e-12)
     expect(found, "test", model)
     expect(found, "baseline/last value", np.concatenate([naive(facts, b.inputs, 1) for b in batches]))
     assert ("baseline/last season/mse" in found) == there
@@ -183,3 +198,26 @@ def test_loss_that_does_not_exist():
         ValueError, match=r"^loss='rmse' is unknown \(did you mean 'mse'\?\); choose one of: mse, mae$"
     ):
         make_task(make_facts(), loss="rmse")
+
+
+def test_targets_to_picture_are_checked_before_training():
+    with pytest.raises(ValueError, match=r"task.pictured: 'sum' is no target \(did you mean 'sun'\?\)"):
+        make_task(make_facts(), pictured=["sum"])
+    assert make_task(make_facts(), pictured=["sun", "load"]).pictured == ("sun", "load")
+    assert make_task(make_facts()).pictured == ("load",)
+
+
+@pytest.mark.parametrize(
+    ("values", "spread", "shown"),
+    [
+        ([10_000_000.0091, 10_000_000.0206], 0.02, ["10000000.00910", "10000000.02060"]),
+        ([87.4312, 3.0], 45.0, ["87.43", "3.00"]),
+        ([22516.3, 0.0], 3000.0, ["22516", "0"]),
+        ([1234567.0], 1e6, ["1234567"]),
+        ([1.5e-15, -2e-16], 1e-15, ["1.5e-15", "-2e-16"]),
+        ([3.25e20, 0.0], 1e20, ["3.25e+20", "0"]),
+    ],
+)
+def test_numbers_are_shown_to_a_thousandth_of_their_spread(values, spread, shown):
+    form = number_format(np.array(values), spread)
+    assert [form.format(value) for value in values] == shown

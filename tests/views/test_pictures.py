@@ -258,6 +258,23 @@ def test_a_long_past_is_cut(lookback, horizon, shown, tmp_path, figures):
     assert seen[0] == (1 - shown, lookback - shown)
 
 
+def test_forecasts_show_the_chosen_targets_over_their_dates(tmp_path, figures, size):
+    times = [f"2024-01-{day:02}" for day in range(1, 6)]
+    data = {"windows": [{**window(3), "times": times}] * 3, "targets": ["a", "b"], "pictured": ["b", "a"]}
+    forecasts.draw(data, tmp_path / "f.png", "mine")
+    (figure,) = figures
+    assert figure.get_suptitle() == "mine: b, a in 3 test windows"
+    assert size(tmp_path / "f.png") == (1512, 768)  # a row of three for each target
+    assert [axes.get_ylabel() for axes in figure.axes] == ["b"] * 3 + ["a"] * 3
+    for axes in figure.axes:
+        assert lines(axes)["seen"][-1] == (0, 1002 if axes.get_ylabel() == "b" else 2)
+        # Steps -2 to 2 are the first to the fifth of January; for ten letters, three have room.
+        labels = dict(
+            zip(axes.get_xticks(), [label.get_text() for label in axes.get_xticklabels()], strict=True)
+        )
+        assert labels == {-2: "2024-01-01", 0: "2024-01-03", 2: "2024-01-05"}
+
+
 REPORTS = {
     "classification": (
         {"confusion_matrix": {"classes": ["a", "b"], "counts": [[1, 0], [1, 2]]}},

@@ -70,7 +70,9 @@ def parse_times(cells: Sequence[str], time_format: str) -> pd.Index:
         return numbers
     if time_format in EPOCHS:
         nothing = np.iinfo(np.int64).min  # numpy's NaT
-        whole = [int(cell) if re.fullmatch(r"-?[0-9]{1,19}", cell) else nothing for cell in cells]
+        whole = [
+            int(cell) if re.fullmatch(r"-?[0-9]{1,18}|[1-8][0-9]{18}", cell) else nothing for cell in cells
+        ]
         return pd.DatetimeIndex(np.array(whole, dtype=np.int64).view(f"datetime64[{EPOCHS[time_format]}]"))
     if time_format == ISO:
         fits = text.str.fullmatch(_ISO_CELL)
@@ -139,10 +141,8 @@ def _different(read: dict[str, pd.Index]) -> dict[str, pd.Index]:
 def _formats_of(cell: str) -> list[str]:
     """The formats that the shape of a cell allows."""
     formats = [f for f in _date_formats(cell) if parse_times([cell], f).notna().all()]
-    if re.fullmatch("[0-9]{9,10}|[0-9]{13}|[0-9]{16}|[0-9]{19}", cell):
-        formats.append(
-            {9: "epoch_s", 10: "epoch_s", 13: "epoch_ms", 16: "epoch_us"}.get(len(cell), "epoch_ns")
-        )
+    if re.fullmatch("[0-9]{9,10}|[0-9]{12,13}|[0-9]{15,16}|[0-9]{18,19}", cell):
+        formats.append(list(EPOCHS)[(len(cell) - 9) // 3])
     if NUMERIC.fullmatch(cell):
         formats.append(NUMBER)
     if formats:
@@ -181,14 +181,17 @@ def _date_formats(cell: str) -> list[str]:
 
 def _has_day_and_month_first(time_format: str) -> bool:
     """Whether day, month and year are numbers whose order ``day_first`` decides."""
-    return re.match(r"%d[^%]?%m|%m[^%]?%d|%y[^%]%m[^%]%d", time_format) is not None
+    plain = time_format.replace("%-", "%")
+    return re.match(r"%d[^%]?%m|%m[^%]?%d|%y[^%]%m[^%]%d", plain) is not None
 
 
 def _numbers(text: pd.Series) -> pd.Series:
     """Whole numbers as int64 where all are, else float64; NaN for a cell that is no finite number."""
     fits = text.str.fullmatch(NUMERIC)
-    if fits.all() and text.str.fullmatch(r"[+-]?[0-9]{1,18}").all():
-        return text.map(int).astype("int64")
+    if fits.all() and text.str.fullmatch(r"[+-]?[0-9]{1,19}").all():
+        whole = text.map(int)
+        if whole.abs().max() < 2**63:
+            return whole.astype("int64")
     numbers = pd.Series([float(cell) if fit else np.nan for cell, fit in zip(text, fits, strict=True)])
     return numbers.where(np.isfinite(numbers))
 
