@@ -29,7 +29,7 @@ def check_local(loader: ConfigLoader) -> None:
         path = folder / LOCAL
         if not path.parent.is_dir():
             continue
-        others = sorted(name for name in os.listdir(path.parent) if name.endswith((".yaml", ".yml")))
+        others = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml"))
         shown = place(path, 1).rpartition(":")[0]
         if os.path.lexists(path):
             if not path.exists():
@@ -122,7 +122,7 @@ def _located(
 ) -> str | None:
     key = match[0] if (match := _KEY.match(message)) else None
     given = [text.lstrip("+~").partition("=")[0] for text in overrides]
-    if key is None or any(name == key or key.startswith(f"{name}.") and "." in name for name in given):
+    if key is None or any(name == key or (key.startswith(f"{name}.") and "." in name) for name in given):
         return None
     if not users_folders(loader):
         return None

@@ -89,7 +89,9 @@ def _above(lines: list[str], line: int) -> list[str]:
 def _beside(lines: list[str], value: yaml.Node) -> str:
     mark = value.end_mark
     rest = lines[mark.line][mark.column :].strip() if mark.line < len(lines) else ""
-    return rest.lstrip("#").strip() if rest.startswith("#") and not isinstance(value, yaml.MappingNode) else ""
+    return (
+        rest.lstrip("#").strip() if rest.startswith("#") and not isinstance(value, yaml.MappingNode) else ""
+    )
 
 
 def _choices(root: yaml.MappingNode, own_group: str) -> Iterator[Choice]:

@@ -41,7 +41,9 @@ def stand_alone(verb: str, environment: MutableMapping[str, str] = os.environ) -
             )
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
             if not environment[name].isdecimal():
-                raise ValueError(f"{name}={environment[name]}: torchrun sets a whole number; unset {TORCHRUN}")
+                raise ValueError(
+                    f"{name}={environment[name]}: torchrun sets a whole number; unset {TORCHRUN}"
+                )
         return
     for name, program in _SIZES.items():
         count = environment.get(name, "1")
