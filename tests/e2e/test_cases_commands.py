@@ -1,4 +1,4 @@
-"""Names, resumes, the user's config files, streams and printed commands: inputs that were once answered wrongly."""
+"""Names, resumes, config files of the user's, streams and printed commands that were once answered wrongly."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ REFUSED = {
     "no batch": ("trainer.limit_train_batches=1e-6", "leaves none of the 3 training batches"),
     "precision": ("trainer.precision=17", "trainer: Precision 17 is invalid"),
     "nothing kept": ("+trainer.fast_dev_run=3", "trainer.fast_dev_run: keeps no metrics"),
-    "monitor": ("callbacks.best_checkpoint.monitor=val/nope", "could not find the monitored key"),
+    "monitor": (
+        "callbacks.early_stopping={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/nope}",
+        "Early stopping conditioned on metric `val/nope`",
+    ),
     "start": ("resume_from=bst", "resume_from='bst' is unknown"),
 }
 

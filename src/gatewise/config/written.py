@@ -1,4 +1,4 @@
-"""Config files as they are written: the line of every key, the comment beside it, and the choices they make."""
+"""Config files as they are written: the line and comment of every key, and the choices they make."""
 
 from __future__ import annotations
 
