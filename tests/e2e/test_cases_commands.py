@@ -294,15 +294,12 @@ def test_help_shows_the_comments_of_conf(place: Place) -> None:
         assert all(line in [shown.strip() for shown in out.splitlines()] for line in lines)
 
 
-PACKAGE = {
-    "own/__init__.py": "",
-    "own/data.py": (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8"),
-}
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def own_package(place: Place) -> None:
     """The kind of data and the task of the README, in a package and without what is optional."""
-    text = PACKAGE["own/data.py"].split("## Your own data and task\n")[1]
+    text = README.split("## Your own data and task\n")[1]
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
     data, task = (next(b for b in blocks if f"class {name}(" in b) for name in ("LetterFacts", "Regression"))
     without = re.sub(r"\n    def save_example.*?(?=\n    (?:def|@)|\nclass |\Z)", "\n", data, flags=re.S)
@@ -312,7 +309,11 @@ def own_package(place: Place) -> None:
     write(
         place, "strings.csv", "text,value\n" + "".join(f"{'ab' * (n % 4 + 1)}c,{n % 4}\n" for n in range(60))
     )
-    write(place, "conf/data/strings.yaml", "_target_: own.letters.LetterStrings\nfile: strings.csv\n")
+    write(
+        place,
+        "conf/data/strings.yaml",
+        "_target_: own.letters.LetterStrings\nfile: strings.csv\nbatch_size: 8\nseed: 1\n",
+    )
     write(
         place, "conf/task/number.yaml", "_target_: own.regression.Regression\nmonitor: val/mse\nmode: min\n"
     )

@@ -62,7 +62,9 @@ def check_written(
         at = file.written.path
         if file.written.kind != "mapping":
             what = "a list" if file.written.kind == "sequence" else "a word"
-            raise SettingError(f"{place(at, 1)}: must hold settings (key: value), got {what}")
+            raise SettingError(
+                f"{place(at, file.written.start)}: must hold settings (key: value), got {what}"
+            )
         for inside, line in file.written.lines.items():
             key = file.key(inside)
             if (problem := _problem(key, file.written.values[inside], known, config, texts)) is not None:

@@ -26,7 +26,7 @@ def open_standard_streams() -> None:
 class _Outlasting(io.FileIO):
     """A file that goes on as ``/dev/null`` where its reader leaves (``| head``)."""
 
-    def write(self, data):  # type: ignore[no-untyped-def, override]
+    def write(self, data):  # type: ignore[no-untyped-def]
         try:
             return super().write(data)
         except BrokenPipeError:
