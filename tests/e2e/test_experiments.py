@@ -83,6 +83,11 @@ class Trained:
     experiment: str
     screen: str
 
+    @property
+    def name(self) -> str:
+        """What its runs are called: a file of the user's own shows."""
+        return f"{self.experiment}/mine" if self.experiment.endswith(("/files", "/csv")) else self.experiment
+
     def inputs(self, work: Path, run: Path) -> list[tuple[str, int]]:
         names = {
             "{work}": str(work),
@@ -117,7 +122,7 @@ PICTURES = {"speech": ["confusion_matrix.png"], "series": ["forecasts.png"], "te
 
 def test_the_run_directory_is_whole(trained: Trained) -> None:
     folder = trained.run.folder
-    assert folder.parent == trained.place.folder / "runs" / trained.experiment
+    assert folder.parent == trained.place.folder / "runs" / trained.name
     assert [name for name in WHOLE if not (folder / name).is_file()] == []
     for name in PICTURES[trained.experiment.split("/")[0]]:
         assert (folder / "plots" / name).is_file()
@@ -135,7 +140,7 @@ def test_its_files_agree(trained: Trained) -> None:
     run = trained.run
     summary, rows = run.summary(), read_metrics(run.metrics_file)
     assert read_json(run.folder / "status.json")["state"] == "done"
-    assert (summary["name"], summary["id"], summary["seed"]) == (trained.experiment, run.id, 1)
+    assert (summary["name"], summary["id"], summary["seed"]) == (trained.name, run.id, 1)
     assert [row["epoch"] for row in rows] == [1]
     assert summary["final"] == rows[-1]
     assert summary["best"][run.config().task.monitor] == rows[0][run.config().task.monitor]

@@ -59,7 +59,7 @@ def test_a_model_trains(place: Place, experiment: str, model: str) -> None:
 def test_zoneout_of_each_state_from_the_command_line(place: Place) -> None:
     run = place.train("debug=one_batch", "model.zoneout={h: 0.05, c: 0.5}", "callbacks.learning_curves=null")
     assert run.config().model.zoneout == {"h": 0.05, "c": 0.5}
-    assert place("evaluate", "run=last").code == 0
+    assert place("evaluate", f"run={run.folder}").code == 0
 
 
 # Beside what test_bad_input.py has.
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_evaluate_and_predict_is_one_line(
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("trained") / "work")
     write_user_files(place.folder)
-    place.train("debug=one_batch")
+    place.train("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_test_batches=1")
     return place
 
 

@@ -193,7 +193,7 @@ def _config_of_one(composition: Composition, overrides: list[str]) -> DictConfig
 
 
 def _config_to_resume(composition: Composition, overrides: list[str]) -> DictConfig:
-    """Where the run lies that is to be resumed; the other overrides are about its config, and none of this."""
+    """The config that says where the run to resume lies; the other overrides are about the run's config."""
     finding = [text for text in overrides if is_ignored(text)]
     config = composition.loader.load_configuration(composition.config_name, finding, RunMode.RUN)
     if config.hydra.mode is None:

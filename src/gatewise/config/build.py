@@ -220,6 +220,11 @@ def _wrong_settings(error: TypeError, place: str, node: Any, objects: dict[str, 
         near = closest(unexpected[1], [known for known in parameters if known not in objects])
         return f"{place}.{unexpected[1]}: no such setting of {name}{suggestion(near)}"
     lacking = re.search(r"missing \d+ required .*?arguments?: '(\w+)'", str(error))
-    if lacking is not None and lacking[1] in parameters and lacking[1] not in {*node, *objects}:
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if (
+        lacking is not None
+        and (lacking[1] in parameters or passes_on)
+        and lacking[1] not in {*node, *objects}
+    ):
         return f"{place}.{lacking[1]}: {name} needs a value, e.g. {place}.{lacking[1]}=..."
     return None

@@ -190,13 +190,13 @@ def _no_such_choice(error: MissingConfigException, composition: Composition | No
             listed = f" Choices: {', '.join(choices)}" if choices else ""
             return f"{key}={choice}: no such choice{near}{listed}"
     for written in users_files(composition.loader):
-        for choice in written.choices:
-            if join(choice.group, choice.name) == missing:
-                choices = composition.choices(choice.group)
-                near = suggestion(closest(choice.name, choices)) or "."
+        for made in written.choices:
+            if join(made.group, made.name) == missing:
+                choices = composition.choices(made.group)
+                near = suggestion(closest(made.name, choices)) or "."
                 listed = f" Choices: {', '.join(choices)}" if choices else ""
-                where = place(written.path, choice.line)
-                return f"{where}: {choice.group}={choice.name}: no such choice{near}{listed}"
+                where = place(written.path, made.line)
+                return f"{where}: {made.group}={made.name}: no such choice{near}{listed}"
     # Named in the defaults list of a file of Gatewise's: Hydra's first line says which.
     return first_line(error).rstrip(".")
 
@@ -257,10 +257,10 @@ def _composition_error(error: HydraException, composition: Composition | None) -
                 continue
             if written.kind != "mapping":
                 what = "a list" if written.kind == "sequence" else "a word"
-                return f"{place(written.path, 1)}: must hold settings (key: value), got {what}"
-            key = re.search(r"full_key: (\S+)", message)
-            line = next((n for name, n in written.lines.items() if key and key[1].endswith(name)), 1)
-            return f"{place(written.path, line)}: {lines[1] if len(lines) > 1 else message}"
+                return f"{place(written.path, written.start)}: must hold settings (key: value), got {what}"
+            at = re.search(r"full_key: (\S+)", message)
+            number = next((n for name, n in written.lines.items() if at and at[1].endswith(name)), 1)
+            return f"{place(written.path, number)}: {lines[1] if len(lines) > 1 else message}"
     if match := re.match(r"You must specify '([^']+)'", message):
         return f"{match[1]}: a choice is required, e.g. {match[1]}={(lines[2:] or ['...'])[0]}. " + (
             f"Choices: {', '.join(lines[2:])}"

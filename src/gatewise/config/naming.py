@@ -1,4 +1,4 @@
-"""How a run is called where the user gives it no name: by its experiment, or its task and data, and its files."""
+"""The name of a run that the user gives none: its experiment, or its task and data, and its files."""
 
 from __future__ import annotations
 

@@ -85,9 +85,10 @@ def check_resumable(run: Run, config: DictConfig, source: object) -> None:
         # A training that was killed as its first epoch ended has a row, and no checkpoint yet.
         if others or len(rows) > 1 or (rows and run.state() in ("done", "pruned")):
             way = "resume_from=best goes on from the best checkpoint, without the epochs after it"
+            way = way if others else "start a new run"
             raise ValueError(
                 f"resume={run.folder}: {run.checkpoints.name}/last.ckpt is missing, and training from the "
-                f"start would drop the {len(rows)} epochs of metrics.csv: {way if others else 'start a new run'}"
+                f"start would drop the {len(rows)} epochs of metrics.csv: {way}"
             )
     most, done = config.trainer.get("max_epochs"), int(rows[-1]["epoch"]) if rows else 0
     if source == "last" and isinstance(most, int) and -1 < most < done:

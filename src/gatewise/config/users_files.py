@@ -29,7 +29,7 @@ def check_local(loader: ConfigLoader) -> None:
         path = folder / LOCAL
         if not path.parent.is_dir():
             continue
-        others = sorted(name for name in os.listdir(path.parent) if name.endswith((".yaml", ".yml")))
+        others = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml"))
         shown = place(path, 1).rpartition(":")[0]
         if os.path.lexists(path):
             if not path.exists():
@@ -62,7 +62,9 @@ def check_written(
         at = file.written.path
         if file.written.kind != "mapping":
             what = "a list" if file.written.kind == "sequence" else "a word"
-            raise SettingError(f"{place(at, 1)}: must hold settings (key: value), got {what}")
+            raise SettingError(
+                f"{place(at, file.written.start)}: must hold settings (key: value), got {what}"
+            )
         for inside, line in file.written.lines.items():
             key = file.key(inside)
             if (problem := _problem(key, file.written.values[inside], known, config, texts)) is not None:
@@ -122,7 +124,7 @@ def _located(
 ) -> str | None:
     key = match[0] if (match := _KEY.match(message)) else None
     given = [text.lstrip("+~").partition("=")[0] for text in overrides]
-    if key is None or any(name == key or key.startswith(f"{name}.") and "." in name for name in given):
+    if key is None or any(name == key or (key.startswith(f"{name}.") and "." in name) for name in given):
         return None
     if not users_folders(loader):
         return None

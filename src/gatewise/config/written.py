@@ -1,4 +1,4 @@
-"""Config files as they are written: the line of every key, the comment beside it, and the choices they make."""
+"""Config files as they are written: the line and comment of every key, and the choices they make."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
+
+_KINDS = {type(None): "mapping", yaml.MappingNode: "mapping", yaml.SequenceNode: "sequence"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Written:
     path: Path
     kind: str = "mapping"
     """``mapping``, or what stands in its place: ``sequence`` or ``scalar``."""
+    start: int = 1
+    """The line on which it begins, behind its comments."""
     values: dict[str, Any] = field(default_factory=dict)
     """By dotted key every value, as text; None for null and a mapping's own dictionary."""
     lines: dict[str, int] = field(default_factory=dict)
@@ -50,12 +54,16 @@ def read_written(path: Path, folder: Path) -> Written:
 def _read(path: Path, folder: Path, changed: int) -> Written:  # noqa: ARG001
     text = path.read_text(encoding="utf-8")
     root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    written = Written(path, "mapping" if root is None else root.id)
+    written = Written(path, _KINDS.get(type(root), "scalar"), _line(root))
     if isinstance(root, yaml.MappingNode):
         _enter(root, "", text.splitlines(), written)
         group = path.relative_to(folder).parent.as_posix()
         written.choices = list(_choices(root, "" if group == "." else group))
     return written
+
+
+def _line(root: yaml.Node | None) -> int:
+    return 1 if root is None else root.start_mark.line + 1
 
 
 def _enter(node: yaml.MappingNode, prefix: str, lines: list[str], written: Written) -> None:

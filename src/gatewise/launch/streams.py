@@ -18,15 +18,15 @@ def open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
     if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8")
     if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8")
 
 
 class _Outlasting(io.FileIO):
     """A file that goes on as ``/dev/null`` where its reader leaves (``| head``)."""
 
-    def write(self, data):  # type: ignore[no-untyped-def, override]
+    def write(self, data):  # type: ignore[no-untyped-def]
         try:
             return super().write(data)
         except BrokenPipeError:

@@ -68,9 +68,9 @@ class Run:
     ) -> Run:
         """Make a directory ``runs_dir/name/<date_time_unique>`` with the resolved config.
 
-        Afterwards ``runs_dir/last`` points to it, where ``is_last``. If ``folder`` is given, that is the directory; it may have
-        files of a killed process in it. Raises ValueError for a name that is not a folder below ``runs_dir``,
-        OSError if it cannot be written.
+        Afterwards ``runs_dir/last`` points to it, where ``is_last``. If ``folder`` is given, that is the
+        directory; it may have files of a killed process in it. Raises ValueError for a name that is not a
+        folder below ``runs_dir``, OSError if it cannot be written.
         """
         run = cls(folder or new_folder(runs_dir, name))
         run.folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
@@ -85,6 +88,15 @@ def stored_config(run: Run) -> DictConfig:
     return config
 
 
+def _searched() -> str:
+    """Where modules of the user's own are looked for."""
+    own = [place or str(Path.cwd()) for place in sys.path if "-packages" not in place]
+    own = [
+        place for place in own if not place.startswith((sys.prefix, sys.base_prefix)) and Path(place).is_dir()
+    ]
+    return ", ".join(["the installed packages", *dict.fromkeys(own)])
+
+
 def _check_part(key: str, target: str, run: Run) -> None:
     """Raise ValueError where a target is not one of the classes an experiment is made of; calls nothing."""
     if target == "gatewise.training.wandb.make_logger":
@@ -93,8 +105,8 @@ def _check_part(key: str, target: str, run: Run) -> None:
         part = locate(target)
     except Exception as error:
         raise ValueError(
-            f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}; is its folder on "
-            f"PYTHONPATH?"
+            f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}; looked in "
+            f"{_searched()}: give the command in the folder that holds it and conf/, or add it to PYTHONPATH"
         ) from error
     if not (isinstance(part, type) and issubclass(part, PARTS)):
         raise ValueError(not_a_part(key, target, run.folder))

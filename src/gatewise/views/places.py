@@ -11,7 +11,13 @@ from pathlib import Path
 
 def command(*words: str) -> str:
     """A command line of this program that a shell reads as these words."""
-    return " ".join([program(), *map(shlex.quote, words)])
+    return " ".join([program(), *map(_quoted, words)])
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, with the quotes of ``key=value`` around the value."""
+    key, equals, value = word.partition("=")
+    return f"{key}={shlex.quote(value)}" if equals and shlex.quote(key) == key else shlex.quote(word)
 
 
 def setting(key: str, value: Path | str) -> str:
