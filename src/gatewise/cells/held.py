@@ -24,7 +24,7 @@ def check_declarations(cell: Cell, hidden_size: int) -> None:
     """
     check_holds_nothing(cell)
     name = type(cell.innermost).__name__
-    own = cell.own_parameters(hidden_size)
+    own = asked(cell, "own_parameters", hidden_size)
     if not isinstance(own, Mapping):
         raise ValueError(f"{name}.own_parameters must return a dict of tensors, got {type(own).__name__}")
     for key, value in own.items():
@@ -35,7 +35,7 @@ def check_declarations(cell: Cell, hidden_size: int) -> None:
             raise ValueError(
                 f"{name}.own_parameters: {key} must be a tensor of floating-point numbers, got {given}"
             )
-    biases = cell.initial_bias()
+    biases = asked(cell, "initial_bias")
     if not isinstance(biases, Mapping):
         raise ValueError(f"{name}.initial_bias must return a dict of numbers, got {type(biases).__name__}")
     for gate in biases:
@@ -43,6 +43,23 @@ def check_declarations(cell: Cell, hidden_size: int) -> None:
             raise ValueError(
                 f"{name}.initial_bias: there is no gate {gate!r}; the gates are {', '.join(cell.gates)}"
             )
+
+
+def asked(cell: Cell, method: str, *arguments: Any) -> Any:
+    """What the method returns. Raises ValueError, one line, where one of the user's fails."""
+    try:
+        return getattr(cell, method)(*arguments)
+    except Exception as error:
+        kind = type(cell.innermost)
+        if kind.__module__.startswith("gatewise.cells."):
+            raise
+        hint = ""
+        if isinstance(error, AttributeError) and error.obj is cell.innermost and "__init__" in vars(kind):
+            hint = "; does its __init__ call super().__init__()?"
+        message = " ".join(str(error).split())
+        raise ValueError(
+            f"{kind.__name__}.{method} failed: {type(error).__name__}: {message}{hint}"
+        ) from error
 
 
 def check_holds_nothing(cell: Cell) -> None:

@@ -68,32 +68,38 @@ def run(engine: str, request: Request) -> Result:
             continue
         if engine == "auto":
             _log_once(f"engine=auto: {name} runs on the {candidate} engine")
+        if request.recompute and candidate != "native":
+            _log_once(f"recompute=True does nothing: {name} runs on the {candidate} engine")
         return result
     return loop.run(request)
 
 
 def check_cell(engine: str, cell: Cell, hidden_size: int) -> None:
-    """Raise ValueError for a cell that :func:`run` would refuse; warn of one that only the loop can run."""
+    """Raise ValueError for a cell that :func:`run` would refuse on this engine."""
     try:
         objection = loop_only(cell, hidden_size)
     except ValueError:
         if torch.accelerator.is_available():
             return  # The step may be written for a device, which only a request names.
         raise
-    if objection is not None:
-        _runs_in_loop(engine, cell, objection)
+    _check_engine(engine, cell, objection)
 
 
-def _runs_in_loop(engine: str, cell: Cell, objection: LoopOnly) -> None:
-    line = f"{step_of(cell)} {objection.what}, so that only the loop engine runs it right"
-    if engine not in ("auto", "loop"):
+def _check_engine(engine: str, cell: Cell, objection: LoopOnly | None) -> None:
+    if objection is not None and engine not in ("auto", "loop"):
         raise ValueError(
-            f"engine={engine}: {line}: choose engine=auto or loop; for every engine, {objection.instead}"
+            f"engine={engine}: {step_of(cell)} {objection.what}, which only the loop engine runs right: "
+            f"choose engine=auto or loop; for every engine, {objection.instead}"
         )
+
+
+def _warn_of_loop(cell: Cell, objection: LoopOnly) -> None:
+    """Say once for each class that it runs in the loop. Where the loop was asked for, nobody has to."""
     kind = type(cell.innermost)
-    if engine == "auto" and kind not in _warned:
+    if kind not in _warned:
         _warned.add(kind)
-        _log.warning("engine=auto: %s, which is slower; for every engine, %s", line, objection.instead)
+        line = "engine=auto: %s %s: it runs on the loop engine, which is slower; for every engine, %s"
+        _log.warning(line, step_of(cell), objection.what, objection.instead)
 
 
 def _outside_compiled_code(function: Callable[[str, Request], T]) -> Callable[[str, Request], T]:
@@ -116,8 +122,9 @@ def _outside_compiled_code(function: Callable[[str, Request], T]) -> Callable[[s
 def _any_engine(engine: str, request: Request) -> bool:
     """Whether every engine may run the cell, as far as its step tells. Raises ValueError as ``run`` does."""
     objection = loop_only(request.cell, request.hidden_size, request.x.dtype, request.x.device)
+    _check_engine(engine, request.cell, objection)
     if objection is not None:
-        _runs_in_loop(engine, request.cell, objection)
+        _warn_of_loop(request.cell, objection)
     return objection is None
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
+from gatewise.cells.noise import draw as draw_noise
 from gatewise.engine import loop
 from gatewise.engine.aside import aside
 from gatewise.engine.contract import is_shipped
@@ -55,7 +56,6 @@ def _request(
 
     batch_sizes = tuple(sum(length > step for length in lengths) for step in range(lengths[0]))
     rows, features, sizes = sum(lengths), 2, cell.state_sizes(hidden_size)
-    blocks = [cell.draw_noise(name, torch.empty(rows, hidden_size, dtype=dtype), True) for name in cell.noise]
     weights = Weights(
         normal(len(cell.gates) * hidden_size, features),
         normal(len(cell.recurrent) * hidden_size, sizes[0]) / sizes[0] ** 0.5,
@@ -64,8 +64,9 @@ def _request(
         None if cell.projection_size is None else normal(sizes[0], hidden_size) / hidden_size**0.5,
     )
     state = tuple(normal(len(lengths), size) for size in sizes)
-    noise = torch.cat(blocks, dim=1) if blocks else None
-    return Request(cell, weights, normal(rows, features), batch_sizes, state, noise=noise)
+    x = normal(rows, features)
+    noise = draw_noise(cell, rows, hidden_size, x)
+    return Request(cell, weights, x, batch_sizes, state, noise=noise)
 
 
 def _results(run: Callable[[Request], Result], request: Request) -> list[Tensor]:

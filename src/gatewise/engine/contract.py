@@ -8,6 +8,7 @@ import sysconfig
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -53,8 +54,21 @@ def raise_again(cell: Cell, error: Exception) -> NoReturn:
     outside = [(file, number) for file, number in frames if not file.startswith(own)]
     name = f"{type(cell.innermost).__name__}.step"
     where = f"{name} ({_place(*outside[-1])})" if outside else step_of(cell)
-    message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    message = _unknown_name(cell, error) or " ".join(str(error).split())
     raise ValueError(f"{where} failed: {type(error).__name__}: {message}".rstrip(": ")) from error
+
+
+def _unknown_name(cell: Cell, error: Exception) -> str | None:
+    """What ``a``, ``r``, ``s`` or ``p`` has instead of the name that was asked of it."""
+    if not isinstance(error, AttributeError):
+        return None
+    arguments = {cell.Gates: "a", cell.Recurrent: "r", cell.State: "s", SimpleNamespace: "p"}
+    asked: Any = error.obj
+    argument = arguments.get(type(asked))
+    if argument is None:
+        return None
+    names = tuple(vars(asked)) if argument == "p" else asked._fields
+    return f"{argument} has no {error.name}" + (f"; it has {', '.join(names)}" if names else "; it is empty")
 
 
 def check_result(cell: Cell, result: Any, hidden_size: int, a: Tensor, same_dtype: bool = True) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.cells.held import check_holds_nothing
+from gatewise.cells.noise import draw as draw_noise
 from gatewise.engine.aside import aside
 from gatewise.engine.contract import check_result, is_shipped, raise_again, step_of
 from gatewise.engine.watch import Snapshot, Watch
@@ -95,11 +96,9 @@ class _Point:
             scale = torch.logspace(-0.3, 0.9, rows, dtype=torch.float64)[:, None]
             return (values * scale).to(device, dtype)
 
-        noise = [
-            cell.draw_noise(name, torch.empty(rows, hidden_size, dtype=dtype, device=device), True)
-            for name in cell.noise
-        ]
-        a = torch.cat([normal(rows, len(cell.gates) * hidden_size), *noise], dim=1)
+        a = normal(rows, len(cell.gates) * hidden_size)
+        noise = draw_noise(cell, rows, hidden_size, a)
+        a = a if noise is None else torch.cat([a, noise], dim=1)
         r = normal(rows, len(cell.recurrent) * hidden_size)
         state = [normal(rows, size) for size in cell.state_sizes(hidden_size)]
         return cls(cell, a, r, state, own_values(cell, hidden_size, dtype, device))

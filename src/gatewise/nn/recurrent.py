@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
 from gatewise.cells.held import check_declarations
+from gatewise.cells.noise import draw as draw_noise
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request
@@ -212,15 +213,16 @@ class Recurrent(nn.Module):
                 index = layer * self.num_directions + direction
                 weights = self._layer(index).weights()
                 dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
+                cell = self._run_cells[self.training]
                 request = Request(
-                    self._run_cells[self.training],
+                    cell,
                     weights._replace(hidden=dropped),
                     x,
                     packing.batch_sizes,
                     initial[index],
                     reverse=direction == 1,
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
-                    noise=self._noise(x),
+                    noise=draw_noise(cell, len(x), self.hidden_size, x, self.training),
                     return_gates=return_gates,
                     recompute=self.recompute,
                 )
@@ -272,20 +274,6 @@ class Recurrent(nn.Module):
         if not self.training or p == 0:
             return None
         return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
-
-    def _noise(self, x: Tensor) -> Tensor | None:
-        """[N, K·H]: the K blocks of the cell's noise, or None where it has none."""
-        cell, shape = self._run_cells[self.training], (len(x), self.hidden_size)
-        blocks = []
-        for name in cell.noise:
-            block = cell.draw_noise(name, x.new_empty(shape), self.training)
-            if not isinstance(block, Tensor) or block.shape != shape:
-                got = list(block.shape) if isinstance(block, Tensor) else type(block).__name__
-                raise ValueError(
-                    f"{self.cell_name}.draw_noise({name!r}) must return {list(shape)}, got {got}"
-                )
-            blocks.append(block)
-        return torch.cat(blocks, dim=1) if blocks else None
 
     def _drop_input(self, x: Tensor, packing: Packing) -> Tensor:
         mask = self._mask(self.input_dropout, (packing.batch, x.shape[1]), x)
