@@ -83,7 +83,8 @@ class Cell(ABC):
         ``a`` holds one [B, H] tensor per gate (``a.f``), ``r`` one per gate of ``recurrent``, ``s`` one per
         state (``s.c``), ``p`` the cell's own parameters (``p.name``). Returns the new state, in the order of
         ``states``, and the gates for ``return_gates``, by name, each [B, H]. Use only element-wise torch
-        operations and reductions along the features, so that every engine can run it.
+        operations and reductions along the features, so that every engine can run it, and compute the same
+        from the same arguments at every call: random numbers come from ``noise``, what lasts from ``states``.
         """
 
     def initial_bias(self) -> Mapping[str, float]:

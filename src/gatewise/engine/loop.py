@@ -21,9 +21,9 @@ def run(request: Request) -> Result:
         a = torch.cat([a, request.noise.to(a.dtype)], dim=1)
     own = SimpleNamespace(**weights.own)
     state = request.state
-    autocast = (
-        torch.is_autocast_enabled(a.device.type) if torch.amp.is_autocast_available(a.device.type) else False
-    )
+    kind = a.device.type
+    # Under autocast a state may be of another dtype than the input's part.
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     outputs: list[Tensor] = []
     history: list[dict[str, Tensor]] = []
     for rows, alive in step_slices(request.batch_sizes, request.reverse):
