@@ -20,6 +20,7 @@ from gatewise.cells.held import check_holds_nothing
 from gatewise.cells.noise import draw as draw_noise
 from gatewise.engine.aside import aside
 from gatewise.engine.contract import check_result, is_shipped, raise_again, step_of
+from gatewise.engine.torch_internals import writes
 from gatewise.engine.watch import Snapshot, Watch
 
 _NOISE = "name what it draws in Cell.noise and read it from `a`"
@@ -230,4 +231,4 @@ def _copy(cell: Cell) -> Cell:
 
 
 def _versions(value: Tensor | list[Tensor]) -> list[int]:
-    return [tensor._version for tensor in (value if isinstance(value, list) else [value])]
+    return [writes(tensor) for tensor in (value if isinstance(value, list) else [value])]

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def in_torch_func() -> bool:
@@ -31,6 +32,14 @@ def dynamo_is_loaded() -> bool:
     from those Dynamo enters the functions they call.
     """
     return "torch._dynamo" in sys.modules
+
+
+def writes(tensor: Tensor) -> int:
+    """How many times something was written into the tensor's memory; 0 where nothing counts.
+
+    Autograd counts for itself, and has no public name for it.
+    """
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def watching(note: Callable[[Any], None]) -> AbstractContextManager[Any]:

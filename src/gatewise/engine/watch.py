@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gatewise.cells import Cell
-from gatewise.engine.torch_internals import watching
+from gatewise.engine.torch_internals import watching, writes
 
 _READS = {"item", "tolist", "numpy", "data_ptr", "untyped_storage", "storage", "register_hook"}
 _READS |= {"__bool__", "__float__", "__int__", "__index__", "__complex__", "__contains__", "__array__"}
@@ -95,7 +95,7 @@ class Snapshot:
             return kind, repr(value)
         self._kept.append(value)
         if isinstance(value, Tensor):
-            return id(value), None if value.is_inference() else value._version
+            return id(value), writes(value)
         if isinstance(value, torch.Generator):
             return id(value), value.get_state().numpy().tobytes()
         if isinstance(value, random.Random):
