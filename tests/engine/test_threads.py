@@ -46,6 +46,7 @@ def test_threads_share_every_step(cell, reverse, recompute, H, three_threads, mo
     problem = Problem.draw(
         cell, [9, 9, 7, 4, 4, 1, 0], H=H, masked=True, reverse=reverse, recompute=recompute
     )
+    problem.results("native")  # compiles a cell and tries it out
     together = []
     forward = call.Call.forward
 

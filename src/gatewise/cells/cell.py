@@ -34,7 +34,7 @@ class Cell(ABC):
     recurrent: ClassVar[tuple[str, ...]]
     """Names of the gates that have a recurrent product W h, in the order of ``gates``; default: all."""
     noise: ClassVar[tuple[str, ...]] = ()
-    """Names of random blocks that follow the gates in ``a``, drawn again for each step."""
+    """Names of random blocks that ``step`` reads beside the gates (``a.name``); ``draw_noise`` fills them."""
     projection_size: int | None = None
     """Features of the hidden state if it is projected; ``step`` must then not read ``s.h``."""
 
@@ -45,6 +45,10 @@ class Cell(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_constructor(cls)
+        for kind in {"gates", "states", "recurrent", "noise"} & cls.__dict__.keys():
+            names = cls.__dict__[kind]
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise TypeError(f"{cls.__name__}: {kind} = {names!r} must be a tuple of names, as in ('h',)")
         if "step" in cls.__dict__ and not (getattr(cls, "gates", ()) and getattr(cls, "states", ())):
             raise TypeError(f"{cls.__name__} must name its gates and states: gates = (...), states = (...)")
         if {"gates", "noise"} & cls.__dict__.keys():
@@ -79,7 +83,8 @@ class Cell(ABC):
         ``a`` holds one [B, H] tensor per gate (``a.f``), ``r`` one per gate of ``recurrent``, ``s`` one per
         state (``s.c``), ``p`` the cell's own parameters (``p.name``). Returns the new state, in the order of
         ``states``, and the gates for ``return_gates``, by name, each [B, H]. Use only element-wise torch
-        operations and reductions along the features, so that every engine can run it.
+        operations and reductions along the features, so that every engine can run it, and compute the same
+        from the same arguments at every call: random numbers come from ``noise``, what lasts from ``states``.
         """
 
     def initial_bias(self) -> Mapping[str, float]:
@@ -92,6 +97,18 @@ class Cell(ABC):
         Those named ``bias…`` stay zero and untrained in a layer without biases.
         """
         return {}
+
+    def draw_noise(self, name: str, block: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        """The values of one name of ``noise`` for all steps of a batch, in ``block`` [N, H], which is empty.
+
+        Here standard normal ones in training and 0 in evaluation. Gradients do not reach them.
+        """
+        return block.normal_() if training else block.zero_()
+
+    @property
+    def innermost(self) -> Cell:
+        """The cell whose equations these are: itself, unless it runs another one."""
+        return self
 
     def state_sizes(self, hidden_size: int) -> tuple[int, ...]:
         """Number of features of each state: H, but P for a projected hidden state."""

@@ -45,13 +45,15 @@ def zoneout(cell: Cell, probabilities: Mapping[str, float], training: bool) -> C
     arXiv:1606.01305, where, as here, an LSTM's new h comes from the c before zoneout.
     """
 
+    count = len(cell.gates) + len(cell.noise)
+
     class Zoneout(Cell):
         gates, recurrent, states = cell.gates, cell.recurrent, cell.states
-        noise = tuple(f"keep_{state}" for state in probabilities) if training else ()
+        noise = (*cell.noise, *(f"keep_{state}" for state in probabilities if training))
         projection_size = cell.projection_size
 
         def step(self, a: Any, r: Any, s: Any, p: Any) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-            after, gates_of_step = cell.step(cell.Gates(*a[: len(cell.gates)]), r, s, p)
+            after, gates_of_step = cell.step(cell.Gates(*a[:count]), r, s, p)
             kept = []
             for state, old, new in zip(cell.states, s, after, strict=True):
                 if state not in probabilities:
@@ -67,6 +69,15 @@ def zoneout(cell: Cell, probabilities: Mapping[str, float], training: bool) -> C
 
         def own_parameters(self, hidden_size: int) -> dict[str, Tensor]:
             return cell.own_parameters(hidden_size)
+
+        def draw_noise(self, name: str, block: Tensor, training: bool) -> Tensor:
+            if name in cell.noise:
+                return cell.draw_noise(name, block, training)
+            return block.bernoulli_(probabilities[name.removeprefix("keep_")])
+
+        @property
+        def innermost(self) -> Cell:
+            return cell.innermost
 
         def __reduce__(self) -> tuple[Any, ...]:
             return zoneout, (cell, probabilities, training)

@@ -218,7 +218,8 @@ def _wrong_settings(error: TypeError, place: str, node: Any, objects: dict[str, 
     unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if unexpected is not None and unexpected[1] in node and unexpected[1] not in objects:
         near = closest(unexpected[1], [known for known in parameters if known not in objects])
-        return f"{place}.{unexpected[1]}: no such setting of {name}{suggestion(near)}"
+        hint = suggestion(near) or f"; where a preset sets it, leave it out with ~{place}.{unexpected[1]}"
+        return f"{place}.{unexpected[1]}: no such setting of {name}{hint}"
     lacking = re.search(r"missing \d+ required .*?arguments?: '(\w+)'", str(error))
     passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if (

@@ -10,16 +10,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 
+from gatewise.cells import Cell
 from gatewise.engine import function, loop, native, torch_nn
+from gatewise.engine.contract import step_of
+from gatewise.engine.examine import LoopOnly, loop_only
 from gatewise.engine.packing import Packing
 from gatewise.engine.request import Request, Result, Unsupported, Weights
 from gatewise.engine.torch_internals import dynamo_is_loaded, in_torch_func
 
-__all__ = ["ENGINES", "Packing", "Request", "Result", "Weights", "run"]
+__all__ = ["ENGINES", "Packing", "Request", "Result", "Weights", "check_cell", "run"]
 
 EngineName = Literal["auto", "native", "torch", "function", "loop"]
 ENGINES = get_args(EngineName)
@@ -27,6 +30,9 @@ ENGINES = get_args(EngineName)
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
+_warned: set[type[Cell]] = set()
+
+T = TypeVar("T")
 
 _RUN = {"native": native.run, "torch": torch_nn.run, "function": function.run}
 # Which engines to try, in this order. The loop can run every cell and comes last.
@@ -43,11 +49,14 @@ def run(engine: str, request: Request) -> Result:
     """Run a request on the named engine; ``auto`` picks the fastest engine that can run it.
 
     Where an engine cannot run it another one does, and the log says once which could not and why. Raises
-    ValueError where the shapes of two tensors do not fit together.
+    ValueError where the shapes of two tensors do not fit together, where the cell's step is not what a step
+    has to be, and where only the loop can run it as it is written but another engine is named.
     """
     request.check_shapes()
     # torch.func (vmap, jvp, per-sample gradients) looks inside operations; only the loop lets it.
     candidates = () if in_torch_func() else _CANDIDATES[engine]
+    if candidates and not _any_engine(engine, request):
+        return loop.run(request)
     name = type(request.cell).__name__
     for candidate in candidates:
         try:
@@ -59,16 +68,46 @@ def run(engine: str, request: Request) -> Result:
             continue
         if engine == "auto":
             _log_once(f"engine=auto: {name} runs on the {candidate} engine")
+        if request.recompute and candidate != "native":
+            _log_once(f"recompute=True does nothing: {name} runs on the {candidate} engine")
         return result
     return loop.run(request)
 
 
-def _outside_compiled_code(function: Callable[[str, Request], Result]) -> Callable[[str, Request], Result]:
+def check_cell(engine: str, cell: Cell, hidden_size: int) -> None:
+    """Raise ValueError for a cell that :func:`run` would refuse on this engine."""
+    try:
+        objection = loop_only(cell, hidden_size)
+    except ValueError:
+        if torch.accelerator.is_available():
+            return  # The step may be written for a device, which only a request names.
+        raise
+    _check_engine(engine, cell, objection)
+
+
+def _check_engine(engine: str, cell: Cell, objection: LoopOnly | None) -> None:
+    if objection is not None and engine not in ("auto", "loop"):
+        raise ValueError(
+            f"engine={engine}: {step_of(cell)} {objection.what}, which only the loop engine runs right: "
+            f"choose engine=auto or loop; for every engine, {objection.instead}"
+        )
+
+
+def _warn_of_loop(cell: Cell, objection: LoopOnly) -> None:
+    """Say once for each class that it runs in the loop. Where the loop was asked for, nobody has to."""
+    kind = type(cell.innermost)
+    if kind not in _warned:
+        _warned.add(kind)
+        line = "engine=auto: %s %s: it runs on the loop engine, which is slower; for every engine, %s"
+        _log.warning(line, step_of(cell), objection.what, objection.instead)
+
+
+def _outside_compiled_code(function: Callable[[str, Request], T]) -> Callable[[str, Request], T]:
     """A function that ``torch.compile`` calls without tracing it."""
-    disabled: Callable[[str, Request], Result] | None = None
+    disabled: Callable[[str, Request], T] | None = None
 
     @wraps(function)
-    def call(engine: str, request: Request) -> Result:
+    def call(engine: str, request: Request) -> T:
         nonlocal disabled
         if not dynamo_is_loaded():
             return function(engine, request)
@@ -77,6 +116,16 @@ def _outside_compiled_code(function: Callable[[str, Request], Result]) -> Callab
         return disabled(engine, request)
 
     return call
+
+
+@_outside_compiled_code
+def _any_engine(engine: str, request: Request) -> bool:
+    """Whether every engine may run the cell, as far as its step tells. Raises ValueError as ``run`` does."""
+    objection = loop_only(request.cell, request.hidden_size, request.x.dtype, request.x.device)
+    _check_engine(engine, request.cell, objection)
+    if objection is not None:
+        _warn_of_loop(request.cell, objection)
+    return objection is None
 
 
 @_outside_compiled_code

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gatewise.cells import Cell
+from gatewise.engine.agreement import agrees_with_loop
+from gatewise.engine.contract import raise_again
 from gatewise.engine.packing import step_slices
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
@@ -27,8 +29,15 @@ def run(request: Request) -> Result:
     """Run the request, without gates. Raises Unsupported where another engine has to run it."""
     if request.return_gates:
         raise Unsupported("gates to return")
-    if not supports(request.cell):
-        raise Unsupported("a step that mixes features")
+    reason = _reason(request.cell, request.hidden_size)
+    if reason is not None:
+        raise Unsupported(reason)
+    if not agrees_with_loop(_run, request.cell, request.hidden_size, torch.float64):
+        raise Unsupported("a step with other results here than in the loop")
+    return _run(request)
+
+
+def _run(request: Request) -> Result:
     outputs, *final = _Sequence.apply(request.settings, *request.tensors())
     return Result(outputs, tuple(final), {})
 
@@ -52,9 +61,12 @@ class _Sequence(torch.autograd.Function):
             before = state if full else tuple(s[:alive] for s in state)
             h = before[0] if state_mask is None else before[0] * state_mask[:alive]
             r = F.linear(h, weights.hidden)
-            after, _ = cell.step(
-                cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(before), own
-            )
+            try:
+                after, _ = cell.step(
+                    cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(before), own
+                )
+            except Exception as error:
+                raise_again(cell, error)
             if weights.projection is not None:
                 after = (F.linear(after[0], weights.projection), *after[1:])
             history.append(before)
@@ -109,12 +121,15 @@ def _backward(
         r_all = F.linear(masked_h, weights.hidden).detach().requires_grad_()
         s_all = [s.detach().requires_grad_() for s in before]
         own = {name: value.detach().requires_grad_() for name, value in weights.own.items()}
-        after, _ = cell.step(
-            cell.split_gates(a_all),
-            cell.split_recurrent(r_all),
-            cell.name_state(s_all),
-            SimpleNamespace(**own),
-        )
+        try:
+            after, _ = cell.step(
+                cell.split_gates(a_all),
+                cell.split_recurrent(r_all),
+                cell.name_state(s_all),
+                SimpleNamespace(**own),
+            )
+        except Exception as error:
+            raise_again(cell, error)
     # For each input (r, then the states before) and each new state: the derivative of the new state by the
     # input, [N, blocks, H] with r's gate blocks side by side, or None where it does not depend on it.
     by_new = [_grad([new], [r_all, *s_all], [torch.ones_like(new)], retain_graph=True) for new in after]
@@ -185,48 +200,73 @@ def _through(derivatives: list[Tensor | None], rows: slice, incoming: list[Tenso
     return None if total is None else total.flatten(1)
 
 
-_supported: WeakKeyDictionary[Cell, bool] = WeakKeyDictionary()
+_reasons: WeakKeyDictionary[Cell, dict[int, str | None]] = WeakKeyDictionary()
 
 
-def supports(cell: Cell) -> bool:
+def supports(cell: Cell, hidden_size: int = 3) -> bool:
     """Whether each feature of the new state depends on the same row and feature of r and the old state only.
 
     This holds for cells of element-wise operations; a layer norm over r or the state mixes features. The
-    answer comes from differentiating ``step`` once at an arbitrary point.
+    input's part ``a`` may be mixed within a row. The answer comes from differentiating ``step`` once at an
+    arbitrary point.
     """
-    if cell not in _supported:
-        _supported[cell] = _probe(cell)
-    return _supported[cell]
+    return _reason(cell, hidden_size) is None
+
+
+def _reason(cell: Cell, hidden_size: int) -> str | None:
+    """Why this engine cannot run the cell, found once for each."""
+    by_size = _reasons.setdefault(cell, {})
+    if hidden_size not in by_size:
+        try:
+            by_size[hidden_size] = _probe(cell, hidden_size)
+        except RuntimeError:  # it has constants of another dtype or device, for one
+            by_size[hidden_size] = "a step that does not run in float64 on the CPU"
+    return by_size[hidden_size]
 
 
 @torch.enable_grad()
-def _probe(cell: Cell, rows: int = 2, features: int = 3) -> bool:
+def _probe(cell: Cell, features: int, rows: int = 2) -> str | None:
     def point(blocks: int, offset: float) -> Tensor:
         values = torch.arange(rows * blocks * features, dtype=torch.float64).add(offset).sin()
         return values.view(rows, -1).requires_grad_()
 
-    # With a noise of 0 zoneout keeps nothing, so that the whole step counts.
-    noise = torch.zeros(rows, len(cell.noise) * features, dtype=torch.float64)
-    a, r = torch.cat([point(len(cell.gates), 0.1), noise], dim=1), point(len(cell.recurrent), 0.7)
+    gates, r = point(len(cell.gates), 0.1), point(len(cell.recurrent), 0.7)
     state = [point(1, 1.3 + k) for k in range(len(cell.states))]
     # Other values than the starting ones: a matrix of zeros mixes features only once it is trained.
     own = {
         name: torch.arange(value.numel(), dtype=torch.float64).sin().mul(0.4).add(1).view_as(value)
         for name, value in cell.own_parameters(features).items()
     }
-    with torch.autocast("cpu", enabled=False):
-        after, _ = cell.step(
-            cell.split_gates(a), cell.split_recurrent(r), cell.name_state(state), SimpleNamespace(**own)
-        )
-    for new in after:
-        for feature in range(features):
-            one = torch.zeros_like(new)
-            one[0, feature] = 1
-            for derivative in _grad([new], [r, *state], [one], retain_graph=True):
-                if derivative is None:
-                    continue
-                blocks = derivative.view(rows, -1, features).clone()
-                blocks[0, :, feature] = 0
-                if bool(blocks.any()):
-                    return False
-    return True
+    # With a noise of 0 zoneout keeps nothing, so that the whole step counts; as a factor, a noise of 1 does.
+    for noise in (0.0, 1.0) if cell.noise else (0.0,):
+        blocks = torch.full((rows, len(cell.noise) * features), noise, dtype=torch.float64)
+        a = torch.cat([gates, blocks], dim=1)
+        with torch.autocast("cpu", enabled=False):
+            after, _ = cell.step(
+                cell.split_gates(a), cell.split_recurrent(r), cell.name_state(state), SimpleNamespace(**own)
+            )
+        if any(_mixes(new, gates, [r, *state]) for new in after):
+            return "a step that mixes features"
+    return None
+
+
+def _mixes(new: Tensor, a: Tensor, others: list[Tensor]) -> bool:
+    """Whether ``new`` [B, H] depends on another row of any of these, or another feature of the ``others``.
+
+    Two places differ in a bit of their number. So the gradient of all places with the bit set, or of all
+    without, must be zero everywhere else.
+    """
+    rows, features = new.shape
+    row_of = torch.arange(rows)[:, None].expand(rows, features)
+    feature_of = torch.arange(features).expand(rows, features)
+    weights = torch.arange(1.0, new.numel() + 1, dtype=new.dtype).cos().view_as(new)
+    for number, inputs in ((row_of, [a, *others]), (feature_of, others)):
+        for bit in range((int(number.max())).bit_length()):
+            for mask in ((number >> bit) % 2 == 1, (number >> bit) % 2 == 0):
+                for derivative in _grad([new], inputs, [weights * mask], retain_graph=True):
+                    if derivative is None:
+                        continue
+                    outside = derivative.view(rows, -1, features).masked_select(~mask[:, None])
+                    if bool(outside.any()):
+                        return True
+    return False

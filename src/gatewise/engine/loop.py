@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gatewise.engine.contract import check_result, raise_again
 from gatewise.engine.packing import step_slices
 from gatewise.engine.request import Request, Result
 
@@ -20,15 +21,23 @@ def run(request: Request) -> Result:
         a = torch.cat([a, request.noise.to(a.dtype)], dim=1)
     own = SimpleNamespace(**weights.own)
     state = request.state
+    kind = a.device.type
+    # Under autocast a state may be of another dtype than the input's part.
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     outputs: list[Tensor] = []
     history: list[dict[str, Tensor]] = []
     for rows, alive in step_slices(request.batch_sizes, request.reverse):
         before = [s[:alive] for s in state]
         h = before[0] if state_mask is None else before[0] * state_mask[:alive]
         r = F.linear(h, weights.hidden)
-        after, gates = cell.step(
-            cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(before), own
-        )
+        of_step = (cell.split_gates(a[rows]), cell.split_recurrent(r), cell.name_state(before), own)
+        try:
+            result = cell.step(*of_step)
+        except Exception as error:
+            raise_again(cell, error)
+        if not outputs:
+            check_result(cell, result, request.hidden_size, a[rows], not autocast)
+        after, gates = result
         if weights.projection is not None:
             after = (F.linear(after[0], weights.projection), *after[1:])
         outputs.append(after[0])

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def in_torch_func() -> bool:
@@ -30,6 +32,34 @@ def dynamo_is_loaded() -> bool:
     from those Dynamo enters the functions they call.
     """
     return "torch._dynamo" in sys.modules
+
+
+def writes(tensor: Tensor) -> int:
+    """How many times something was written into the tensor's memory; 0 where nothing counts.
+
+    Autograd counts for itself, and has no public name for it.
+    """
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def watching(note: Callable[[Any], None]) -> AbstractContextManager[Any]:
+    """A context in which every operation (aten's, with its overload) is given to ``note`` before it runs.
+
+    The module of TorchDispatchMode is private, although torch documents the class. Its default is to import
+    Dynamo, which takes seconds, so that compiled code does not look inside of it.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watching(TorchDispatchMode):
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            note(func)
+            return func(*args, **(kwargs or {}))
+
+    return Watching()
 
 
 def make_fx() -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -13,6 +13,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
+from gatewise.cells.held import check_declarations
+from gatewise.cells.noise import draw as draw_noise
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request
@@ -68,14 +70,12 @@ class Recurrent(nn.Module):
         if cell is not None and not isinstance(cell, Cell):
             raise ValueError(f"cell must be a gatewise.cells.Cell, got {cell!r}")
         self.cell = cell if cell is not None else LSTM()
+        check_declarations(self.cell, hidden_size)
+        engines.check_cell(engine, self.cell, hidden_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.input_dropout, self.state_dropout = dropout, input_dropout, state_dropout
         self.weight_dropout = weight_dropout
-        for name in ("state_dropout", "weight_dropout"):
-            if getattr(self, name) and not self.cell.recurrent:
-                message = "%s=%s does nothing: %r has no recurrent product"
-                _log.warning(message, name, getattr(self, name), self.cell)
         self.zoneout = zoneout_probabilities(self.cell, zoneout)
         # The cell that the engine runs, in evaluation and in training.
         self._run_cells = (self.cell, self.cell)
@@ -83,6 +83,8 @@ class Recurrent(nn.Module):
             evaluated, trained = (zoned_out(self.cell, self.zoneout, training) for training in (False, True))
             self._run_cells = (evaluated, trained)
         self.engine, self.recompute = engine, recompute
+        for line in self._without_effect():
+            _log.warning(line)
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
         self.output_size = self.num_directions * self.state_sizes[0]
@@ -99,6 +101,24 @@ class Recurrent(nn.Module):
             for layer in range(num_layers)
             for _ in range(self.num_directions)
         )
+
+    def _without_effect(self) -> Iterator[str]:
+        """A line for each setting that does nothing beside the others."""
+        if self.dropout and self.num_layers == 1:
+            yield f"dropout={self.dropout} does nothing: it acts between layers, and num_layers is 1"
+        for name in ("state_dropout", "weight_dropout"):
+            if getattr(self, name) and not self.cell.recurrent:
+                yield f"{name}={getattr(self, name)} does nothing: {self.cell!r} has no recurrent product"
+        if self.recompute and self.engine not in ("auto", "native"):
+            yield f"recompute=True does nothing: only engine=native recomputes, and it is {self.engine}"
+        biases = {gate: value for gate, value in self.cell.initial_bias().items() if value}
+        if biases and not self.bias and biases != _default_biases(self.cell):
+            yield f"the starting biases {biases} of {self.cell!r} do nothing: bias is False"
+
+    @property
+    def cell_name(self) -> str:
+        """Name of the class with the equations, such as ``LSTM``."""
+        return type(self.cell.innermost).__name__
 
     def _layer(self, index: int) -> Layer:
         return cast(Layer, self.layers[index])
@@ -193,15 +213,16 @@ class Recurrent(nn.Module):
                 index = layer * self.num_directions + direction
                 weights = self._layer(index).weights()
                 dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
+                cell = self._run_cells[self.training]
                 request = Request(
-                    self._run_cells[self.training],
+                    cell,
                     weights._replace(hidden=dropped),
                     x,
                     packing.batch_sizes,
                     initial[index],
                     reverse=direction == 1,
                     state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
-                    noise=self._noise(x),
+                    noise=draw_noise(cell, len(x), self.hidden_size, x, self.training),
                     return_gates=return_gates,
                     recompute=self.recompute,
                 )
@@ -253,13 +274,6 @@ class Recurrent(nn.Module):
         if not self.training or p == 0:
             return None
         return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
-
-    def _noise(self, x: Tensor) -> Tensor | None:
-        """[N, K·H]: for each of the K states with zoneout, 1 where a step keeps the old value."""
-        if not self.training or not self.zoneout:
-            return None
-        shape = (len(x), self.hidden_size)
-        return torch.cat([x.new_empty(shape).bernoulli_(p) for p in self.zoneout.values()], dim=1)
 
     def _drop_input(self, x: Tensor, packing: Packing) -> Tensor:
         mask = self._mask(self.input_dropout, (packing.batch, x.shape[1]), x)
@@ -341,6 +355,14 @@ class Recurrent(nn.Module):
             self._layer(index).load_torch(
                 {kind: getattr(module, f"{kind}_{suffix}").detach() for kind in kinds}
             )
+
+
+def _default_biases(cell: Cell) -> dict[str, float] | None:
+    """Starting biases of a cell of this class without settings; None where it needs some."""
+    try:
+        return {gate: value for gate, value in type(cell)().initial_bias().items() if value}
+    except TypeError:
+        return None
 
 
 def _cell_of(module: nn.RNNBase) -> Cell:

@@ -117,8 +117,10 @@ def check_settings(target: str, values: Mapping[str, Any], key: str) -> None:
         return
     unknown = [n for n in values if not (n.startswith("_") or n in declaration.parameters)]
     if unknown and not declaration.is_open:
-        near = suggestion(closest(unknown[0], declaration.parameters))
-        raise ValueError(f"{key}.{unknown[0]}: no such setting of {declaration.definition.name}{near}")
+        place = f"{key}.{unknown[0]}"
+        hint = suggestion(closest(unknown[0], declaration.parameters))
+        hint = hint or f"; where a preset sets it, leave it out with ~{place}"
+        raise ValueError(f"{place}: no such setting of {declaration.definition.name}{hint}")
     _apply(declaration.checks, values, key)
     try:
         apply_rules(declaration.rules, values)

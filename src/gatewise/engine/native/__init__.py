@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewise.cells import Cell
+from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.native import memory
 from gatewise.engine.native.call import Call
 from gatewise.engine.native.kernel import Kernel, kernel_for
@@ -25,7 +27,7 @@ def run(request: Request) -> Result:
     Raises Unsupported where another engine has to run the request.
     """
     tensors = request.tensors()
-    kernel = kernel_for(request, tensors)
+    kernel = kernel_for(request, tensors, _agrees)
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need
     # gradients even under no_grad.
     differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
@@ -35,6 +37,14 @@ def run(request: Request) -> Result:
     count = len(request.state)
     names = (*kernel.trace.gate_names, *request.cell.states) if request.return_gates else ()
     return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+
+
+def _agrees(kernel: Kernel, cell: Cell, hidden_size: int, dtype: torch.dtype) -> bool:
+    def run_kernel(request: Request) -> Result:
+        outputs, *final = _Sequence.apply(request.settings, kernel, True, *request.tensors())
+        return Result(outputs, tuple(final), {})
+
+    return agrees_with_loop(run_kernel, cell, hidden_size, dtype)
 
 
 class _Sequence(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -35,8 +35,14 @@ _kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsuppo
 _libraries: dict[str, ctypes.CDLL] = {}
 
 
-def kernel_for(request: Request, tensors: Iterable[Tensor | None]) -> Kernel:
-    """The compiled cell for a request and its tensors. Raises Unsupported where another engine has to run."""
+Agrees = Callable[[Kernel, Cell, int, torch.dtype], bool]
+
+
+def kernel_for(request: Request, tensors: Iterable[Tensor | None], agrees: Agrees) -> Kernel:
+    """The compiled cell for a request and its tensors. Raises Unsupported where another engine has to run.
+
+    ``agrees`` says whether a new kernel has the loop's results.
+    """
     dtype = request.x.dtype
     for tensor in tensors:
         if tensor is None:
@@ -53,7 +59,7 @@ def kernel_for(request: Request, tensors: Iterable[Tensor | None]) -> Kernel:
     key = (request.hidden_size, dtype)
     if key not in by_key:
         try:
-            by_key[key] = _compile(request.cell, *key)
+            by_key[key] = _compile(request.cell, *key, agrees)
         except Unsupported as reason:
             by_key[key] = reason
     kernel = by_key[key]
@@ -62,34 +68,44 @@ def kernel_for(request: Request, tensors: Iterable[Tensor | None]) -> Kernel:
     return kernel
 
 
-def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Kernel:
+def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -> Kernel:
     # The products compile while the cell is traced, and then its two directions at once. Tracing in another
     # thread also keeps the caller's modes and hooks (those of checkpointing, for one) out of it.
     with ThreadPoolExecutor(2) as pool:
         compiling = pool.submit(_library, products_source(dtype))
-        cell_trace = pool.submit(_trace, cell, hidden_size, dtype).result()
+        cell_trace, kept_as = pool.submit(_trace, cell, hidden_size, dtype).result()
         forward, backward = pool.map(_library, source(cell, cell_trace, hidden_size, dtype))
         products = compiling.result()
     names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
     addresses = [ctypes.cast(getattr(products, name), ctypes.c_void_p).value or 0 for name in names]
-    return Kernel(cell_trace, forward.gw_forward, backward.gw_backward, tuple(addresses))
+    kernel = Kernel(cell_trace, forward.gw_forward, backward.gw_backward, tuple(addresses))
+    # A trace that is kept has been through this.
+    if kept_as != _FROM_CACHE and not agrees(kernel, cell, hidden_size, dtype):
+        raise Unsupported("a step with other results here than in the loop")
+    if kept_as not in (None, _FROM_CACHE):
+        store_text(kept_as, to_json(cell_trace))
+    return kernel
 
 
-def _trace(cell: Cell, hidden_size: int, dtype: torch.dtype) -> Trace:
-    """The cell's trace, from the cache where it is there: tracing takes a second of imports."""
+_FROM_CACHE = "the cache"
+
+
+def _trace(cell: Cell, hidden_size: int, dtype: torch.dtype) -> tuple[Trace, str | None]:
+    """The cell's trace, from the cache where it is there: tracing takes a second of imports.
+
+    With it the name to keep it under: None where it cannot be kept.
+    """
     digest = fingerprint(cell)
     if digest is None:
-        return trace(cell, hidden_size, dtype)
+        return trace(cell, hidden_size, dtype), None
     key = hashlib.sha256(f"{digest} {hidden_size} {dtype}".encode()).hexdigest()[:40]
     text = load_text(key)
     if text is not None:
         try:
-            return from_json(text)
+            return from_json(text), _FROM_CACHE
         except ValueError:  # written by another version
             pass
-    cell_trace = trace(cell, hidden_size, dtype)
-    store_text(key, to_json(cell_trace))
-    return cell_trace
+    return trace(cell, hidden_size, dtype), key
 
 
 def _library(text: str) -> ctypes.CDLL:

@@ -129,7 +129,7 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
     except Exception as error:
         raise Unsupported(f"a step that cannot be traced ({type(error).__name__})") from error
     names = [f"{kind}{i}" for kind, group in zip("arspzg", groups, strict=True) for i in range(len(group))]
-    reader = _Reader(rows, hidden_size)
+    reader = _Reader(rows, hidden_size, dtype)
     outputs = reader.read(graph, names)
     if cell.projection_size is not None and any("s0" in op.args for op in reader.operations.values()):
         raise Unsupported("a projected hidden state that its step reads")
@@ -152,8 +152,8 @@ def _plain_autograd() -> Iterator[None]:
 class _Reader:
     """Turns a graph of tensor operations into operations on rows."""
 
-    def __init__(self, rows: int, hidden_size: int) -> None:
-        self.rows, self.hidden_size = rows, hidden_size
+    def __init__(self, rows: int, hidden_size: int, dtype: torch.dtype) -> None:
+        self.rows, self.hidden_size, self.dtype = rows, hidden_size, dtype
         # One number per feature (of each row, or of all rows), one per row, or one in all.
         self.shapes = (
             (rows, hidden_size),
@@ -205,7 +205,7 @@ class _Reader:
         if name in SAME:
             if node.args[0] in self.summed:
                 self.summed.add(node)
-            return args[0]
+            return self._converted(args[0], node, result.dtype) if name == "_to_copy.default" else args[0]
         if name in ("clamp.default", "clamp.Tensor"):
             return self._clamp(args)
         if name == "pow.Tensor_Scalar" and isinstance(args[0], str):
@@ -234,6 +234,17 @@ class _Reader:
             else:
                 raise Unsupported(f"the operation {name} with {arg!r}")
         return self._add(OPERATIONS[name], *operands)
+
+    def _converted(self, value: str | float, node: Any, dtype: torch.dtype) -> str | float:
+        """A value in another dtype. All are computed in one, which must hold the other's numbers as well."""
+        before = node.args[0].meta["val"].dtype
+        if dtype == torch.bool and before != torch.bool:
+            return self._add("ne", value, 0.0)
+        if before.is_floating_point and not dtype.is_floating_point:
+            return self._add("trunc", value)
+        if dtype.is_floating_point and before.is_floating_point and dtype.itemsize < self.dtype.itemsize:
+            raise Unsupported(f"numbers of {dtype}")
+        return value
 
     def _clamp(self, args: list[Any]) -> str | float:
         value: str | float = args[0]
