@@ -55,7 +55,7 @@ def fit_and_test(
     try:
         if trainer.is_global_zero:
             run.save_facts(data.facts)
-            cells = sorted({type(m.cell).__name__ for m in task.modules() if isinstance(m, Recurrent)})
+            cells = sorted({m.cell_name for m in task.modules() if isinstance(m, Recurrent)})
             screen.print_head(run, config, data.describe(), cells)
             logged.begin(trainer.loggers, run, config, task)
         with _graceful_stop(trainer, stop):

@@ -63,7 +63,7 @@ def _layers(module: nn.Module) -> Iterator[tuple[str, str, list[nn.Module]]]:
             ours = list(module.layers[layer * directions : (layer + 1) * directions])
             outputs = f"{directions} × " if directions == 2 else ""
             sizes = f"{inputs:,} → {outputs}{module.output_size // directions:,}"
-            yield f"{type(module.cell).__name__}{number}{both}", sizes, ours
+            yield f"{module.cell_name}{number}{both}", sizes, ours
         return
     yield type(module).__name__, _sizes(module), [module]
 
