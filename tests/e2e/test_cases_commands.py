@@ -1,4 +1,4 @@
-"""Names, resumes, config files of the user's, streams and printed commands that were once answered wrongly."""
+"""Names, resumes, a user's config files, streams and printed commands that were once answered wrongly."""
 
 from __future__ import annotations
 
@@ -304,6 +304,7 @@ def own_package(place: Place) -> None:
     data, task = (next(b for b in blocks if f"class {name}(" in b) for name in ("LetterFacts", "Regression"))
     without = re.sub(r"\n    def save_example.*?(?=\n    (?:def|@)|\nclass |\Z)", "\n", data, flags=re.S)
     write(place, "own/__init__.py", "")
+    write(place, "scatter.py", next(block for block in blocks if "def draw(" in block))
     write(place, "own/letters.py", without)
     write(place, "own/regression.py", task.replace("from letters", "from own.letters"))
     write(

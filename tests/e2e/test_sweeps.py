@@ -233,7 +233,7 @@ def test_where_all_fail_there_is_one_clear_message(place: Place) -> None:
     assert result.code == 1
     assert result.err.splitlines()[-1].startswith(
         "gatewise: error: all 2 trials failed, the first one: model.hidden_size must be a whole number of "
-        "at least 1, got 0 (all reasons: sweeps/speech/japanese_vowels/"
+        "at least 1, got 0 (all reasons: sweeps/debug/speech/japanese_vowels/"
     )
     assert read_json(last(place) / "summary.json")["best"] == []
 
