@@ -169,7 +169,7 @@ OFFSETS = st.sampled_from([0.0, -1e7, 1e9, 1e12])
 
 @given(offset=OFFSETS, spread=st.floats(1e-3, 1e3), data=st.data())
 def test_what_is_scaled_comes_back(offset, spread, data):
-    """To a millionth of the standard deviation, however far from zero: float64 has 16 digits."""
+    """To a millionth of the standard deviation, however far from zero."""
     numbers_ = data.draw(st.lists(st.floats(-1, 1), min_size=4, max_size=20, unique=True))
     values = offset + spread * np.array(numbers_)
     mean, std = values.mean(), values.std()

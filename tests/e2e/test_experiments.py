@@ -173,6 +173,8 @@ def test_evaluate_on_the_validation_split_gives_the_best_epochs(trained: Trained
     scores = read_json(trained.place.folder / "again.json")["validation"]
     best = trained.run.summary()["best"]
     assert scores
+    # Errors of a single target, as in wave/mae, are of an evaluation alone.
+    scores = {name: value for name, value in scores.items() if "/" not in name}
     assert scores == {name: pytest.approx(best[f"val/{name}"], rel=1e-6) for name in scores}
 
 

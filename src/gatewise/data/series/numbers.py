@@ -19,18 +19,21 @@ def numbers(cells: pd.Series, decimal: str, thousands: str | None) -> NDArray[np
     """Cells as float64, correctly rounded; NaN for one that is no finite number as it is written."""
     mark = re.escape(CHARACTERS[decimal])
     plain = rf"[+-]?([0-9]+({mark}[0-9]*)?|{mark}[0-9]+)([eE][+-]?[0-9]+)?"
-    fits = cells.str.fullmatch(plain)
-    text = cells
+    fits = [re.compile(plain).fullmatch]
+    text: list[str] = cells.tolist()
+    gap = None
     if thousands is not None:
         gap = "[ \u00a0\u2009\u202f]" if thousands == "space" else re.escape(CHARACTERS[thousands])
         gap = "['\u2019]" if thousands == "apostrophe" else gap
         # Groups of three, and in India of two before the last.
         grouped = rf"[+-]?[0-9]{{1,3}}({gap}[0-9]{{2,3}})*{gap}[0-9]{{3}}({mark}[0-9]*)?"
-        fits = fits | cells.str.fullmatch(grouped)
-        text = text.str.replace(gap, "", regex=True)
+        fits.append(re.compile(grouped).fullmatch)
+    is_number = [any(fit(cell) for fit in fits) for cell in text] if gap else list(map(fits[0], text))
+    if gap:
+        text = [re.sub(gap, "", cell) for cell in text]
     if decimal != "point":
-        text = text.str.replace(CHARACTERS[decimal], ".", regex=False)
-    values = np.array([float(cell) if fit else np.nan for cell, fit in zip(text, fits, strict=True)])
+        text = [cell.replace(CHARACTERS[decimal], ".") for cell in text]
+    values = np.array([float(cell) if fit else np.nan for cell, fit in zip(text, is_number, strict=True)])
     values[~np.isfinite(values)] = np.nan
     return values
 
