@@ -50,15 +50,20 @@ def test_a_grid_leaves_a_run_per_training_and_a_table(place: Place) -> None:
 
     runs = [run_of(place, row) for row in table(place, "runs")]
     assert sorted(run.folder for run in runs) == place.runs()
+    epochs: list[tuple[int, int]] = []
     for run, (model, layers), value in zip(runs, points, values, strict=True):
         assert run.choices()["model"] == model
         assert (run.config().model.num_layers, run.state()) == (int(layers), "done")
         # How the sweep went about it is nothing of the run's.
         assert "sweep" not in run.config()
-        assert min(row["val/loss"] for row in read_metrics(run.metrics_file)) == value
+        losses = [row["val/loss"] for row in read_metrics(run.metrics_file)]
+        assert min(losses) == value
+        epochs.append((1 + losses.index(value), len(losses)))
+    assert [(int(row["best_epoch"]), int(row["epochs"])) for row in table(place, "runs")] == epochs
 
     best = read_json(last(place) / "summary.json")["best"][0]
     assert best["values"] == {"val/loss": min(values)}
+    assert best["best_epochs"] == [epochs[values.index(min(values))][0]]
     assert f"Best run       {os.path.relpath(best['runs'][0], place.folder)}" in result.out
     assert {path.name for path in (last(place) / "plots").iterdir()} == {
         "trials.png",

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import ListConfig
 from optuna.trial import FrozenTrial
 
-from gatewise.runs.config_files import read_yaml
+from gatewise.runs.config_files import read_composition
 from gatewise.sweeps.folder import Sweep
 from gatewise.sweeps.jobs import DONE, PRUNED, Job
 from gatewise.views.places import short
@@ -35,8 +34,10 @@ class Remains:
                 self._add(sweep, path)
 
     def _add(self, sweep: Sweep, path: Path) -> None:
-        listed = read_yaml(path)
-        texts: list[str] = [str(text) for text in listed] if isinstance(listed, ListConfig) else []
+        try:
+            texts = read_composition(path).overrides
+        except ValueError:
+            return  # damaged
         jobs = [text for text in texts if text.startswith(JOB)]
         if not jobs or not (path.parent / "config.yaml").is_file():
             return

@@ -74,7 +74,7 @@ def _trials(results: Sequence[Configuration], name: str, plan: Plan, title: str)
     settings = short_names(list(plan.space.swept))
     texts = {c.number: f"{label(c.params, settings)}  ({c.number})".strip() for c in results}
     # Room for the longest name, at 8 points.
-    width = 4.5 + 0.075 * max(map(len, texts.values()), default=0) if named else 7.0
+    width = 5.0 + 0.075 * max(map(len, texts.values()), default=0) if named else 10.0
     figure, axes = _axes(width, max(2.2, 1.2 + 0.26 * len(results)) if named else 4.0, title)
     places = {c.number: index if named else c.number for index, c in enumerate(results)}
     done = [c for c in results if c.state == "done"]
@@ -103,6 +103,8 @@ def _trials(results: Sequence[Configuration], name: str, plan: Plan, title: str)
     best = [index for index, c in enumerate(done) if c.rank == 1]
     front = len(plan.directions) > 1
     marked = "on the front" if front else "best"
+    if not named and not front and best:
+        marked = f"best: {texts[done[best[0]].number]}"
     _plot(axes, named, [at[i] for i in best], means[best], "o", color=BEST, markersize=6, label=marked)
     if plan.sampler is not None and not front and len(done) > 1:
         so_far = (np.minimum if plan.directions[0] == "minimize" else np.maximum).accumulate(means)
@@ -124,10 +126,6 @@ def _trials(results: Sequence[Configuration], name: str, plan: Plan, title: str)
     else:
         axes.set(xlabel="trial", ylabel=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for i in best[:3]:
-            axes.annotate(
-                texts[done[i].number], (at[i], means[i]), (0, -12), textcoords="offset points", fontsize=7
-            )
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
@@ -250,18 +248,20 @@ def _front(done: Sequence[Configuration], names: Sequence[str], plan: Plan, titl
     """The first two objectives against each other; those that nothing beats in every objective stand out."""
     if not done:
         return None
-    figure, axes = _axes(5.6, 4.6, title)
+    figure, axes = _axes(9.6, 4.6, title)
     points = np.array([[c.mean(0), c.mean(1)] for c in done], dtype=float)
     best = np.array([c.rank == 1 for c in done])
     axes.plot(*points[~best].T, "o", color=MUTED, markersize=4, label="beaten by another")
     front = points[best][points[best][:, 0].argsort()]
     axes.plot(*front.T, "o-", color=BEST, markersize=5, linewidth=1, label="beaten by none")
-    short = short_names(list(plan.space.swept)) if best.sum() <= MOST_LABELS else {}
-    for c, (x, y) in zip(done, points, strict=True):
-        if c.rank == 1:
-            text = f"{label(c.params, short)}  ({c.number})" if short else str(c.number)
-            axes.annotate(text, (x, y), (4, 4), textcoords="offset points", fontsize=7)
+    short = short_names(list(plan.space.swept))
+    listed = [c for c in sorted(done, key=lambda c: c.mean() or 0.0) if c.rank == 1]
+    for c in listed:
+        place = (c.mean(0) or 0.0, c.mean(1) or 0.0)
+        axes.annotate(str(c.number), place, (4, 4), textcoords="offset points", fontsize=7)
+    for c in listed[:MOST_NAMED]:
+        axes.plot([], [], linestyle="none", label=f"{c.number}: {label(c.params, short)}")
     axes.set(xlabel=f"{names[0]} ({plan.directions[0]})", ylabel=f"{names[1]} ({plan.directions[1]})")
     _fit_outliers(axes, points[:, 1])
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -184,7 +184,9 @@ def _print_table(
     for name in names:
         table.add_column(Text(f"{name} ± s.e." if several else name), justify="right", style="bold")
     once = [c for c in results if c.same_as is None]
-    rows = [*ranked, *(c for c in once if c.rank is None)][:SHOWN]
+    # A front is shown whole.
+    shown = max(SHOWN, len(ranked)) if front else SHOWN
+    rows = [*ranked, *(c for c in once if c.rank is None)][:shown]
     notes = [_note(c) for c in rows]
     if any(notes):
         table.add_column("", style="dim")
@@ -197,8 +199,8 @@ def _print_table(
     console = plain_console(soft_wrap=True)
     console.print()
     plain_console().print(table)
-    if len(once) > SHOWN:
-        console.print(f"{len(once) - SHOWN} more in {short(sweep.folder)}/trials.csv")
+    if len(once) > shown:
+        console.print(f"{len(once) - shown} more in {short(sweep.folder)}/trials.csv")
     for line in _remarks(plan, results):
         console.print(line)
     if not front and len(ranked) > 1:

@@ -73,7 +73,9 @@ def sweep(
         if config.sweep.resume is not None:
             remains = _what_remains(folder, Path(config.paths.runs_dir))
         copy = folder.config_copy()
-        if copy is not None:
+        if copy is None:
+            _say(f"{short(folder.configs)} is missing: the sweep goes on with the config files of now")
+        else:
             training: Any = task  # of gatewise.sweeps.jobs.Training
             loader = stack.enter_context(training.composing_from(copy))
             given = copy.overrides([*config.hydra.overrides.hydra, *config.hydra.overrides.task], plan.config)

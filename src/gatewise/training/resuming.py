@@ -102,8 +102,10 @@ class Before:
 
     def refusal(self, error: Exception) -> str | None:
         """The line about what goes wrong as the checkpoint is restored; None where something else did."""
-        has_best = (self._run.checkpoints / "best.ckpt").is_file() and not self._replaced
-        way = "; resume_from=best goes on from the best one" if has_best else ""
+        way = ""
+        with contextlib.suppress(ValueError):  # there is none
+            if not self._replaced and self._run.checkpoint("best") != self._last:
+                way = "; resume_from=best goes on from the best one"
         if isinstance(error, ValueError) and str(error).startswith(str(self._last)):
             return f"{error}{way}"
         if (line := lightnings_refusal(error)) is not None and not isinstance(error, TypeError):
