@@ -63,7 +63,8 @@ FILES = {
     "ts empty": (SPEECH, "", ["bad.ts", "no sequence"]),
     "ts too large": (
         SPEECH,
-        HEAD + "".join(f"{value},0:3,4:{label}\n" for label in "ab" for value in ("-3e38", *["3e38"] * 9)),
+        HEAD
+        + "".join(f"{value},0:3,4:{label}\n" for label in "ab" for value in ("-1.7e308", *["1.7e308"] * 9)),
         ["bad.ts:", "feature 1", "too large to scale"],
     ),
     "ts folder": (SPEECH, None, ["data.train_file=bad.ts is a folder"]),
