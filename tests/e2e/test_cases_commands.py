@@ -113,7 +113,7 @@ def test_a_missing_last_checkpoint_is_said_and_best_is_a_way_out(done: Place) ->
     later = best["epoch"] + 1
     assert done("train", "resume=last", "trainer.max_epochs=4", "resume_from=best").code == 0
     rows = read_metrics(run.metrics_file)
-    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[0] == epochs[0]
     assert f"Resumed from the best checkpoint, best.ckpt, after {later} epoch" in run.log_file.read_text()
     assert run.state() == "done"
@@ -126,7 +126,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(done: Pla
         path.unlink()
     run.set_status("interrupted")
     done.ok("train", "resume=last")
-    assert [row["epoch"] for row in read_metrics(run.metrics_file)] == [0, 1]
+    assert [row["epoch"] for row in read_metrics(run.metrics_file)] == [1, 2]
 
 
 ALONE = """

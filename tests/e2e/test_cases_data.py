@@ -267,6 +267,6 @@ def test_data_of_ones_own_without_an_example(place: Place, monkeypatch: pytest.M
         "empty": "its test split gives no batch: no example is in it",
     }.items():
         line = place(*OWN_TRAIN, "data=mine", f"data.fault={fault}").line()
-        assert line.startswith("gatewise: error: data._target_=own_noise.Mine: ")
+        assert line.startswith("gatewise: error: conf/data/mine.yaml:1: data._target_=own_noise.Mine: ")
         assert said in line
     assert len(place.runs()) == before

@@ -87,7 +87,7 @@ def test_wandb_offline_resume(resumed: tuple[Place, Run]) -> None:
     assert summary[monitor] == {run.config().task.mode: pytest.approx(best)}
     assert summary["parameters"] == run.summary()["parameters"]
     assert summary["plots/confusion_matrix"]["_type"] == "image-file"
-    assert begun["displayName"] == "speech/files bilstm seed 1"
+    assert begun["displayName"] == "speech/files/mine bilstm seed 1"
 
 
 def test_tensorboard_resume(resumed: tuple[Place, Run]) -> None:
@@ -224,7 +224,7 @@ def test_text_from_outside_is_never_markup(own: Place, monkeypatch: pytest.Monke
     assert "written to o[red].csv" in result.out
     result = own("train", *SHORT, *settings, "+callbacks.ends._target_=terminating.Terminates")
     assert result.code == 143
-    assert f"train resume=runs/x[/y]/{own.last().id}\n" in result.out
+    assert f"train 'resume=runs/x[/y]/{own.last().id}'\n" in result.out
     assert own.last().state() == "interrupted"
 
 
@@ -240,7 +240,7 @@ def test_a_trial_is_named_after_its_sweep(own: Place) -> None:
     )
     sweep = (own.folder / "sweeps" / "last").resolve()
     settings = [Run(folder).config().logger.wandb for folder in own.runs()]
-    assert {node.group for node in settings} == {f"speech/files/{sweep.name}"}
+    assert {node.group for node in settings} == {f"speech/files/mine/{sweep.name}"}
     assert {(node.name, node.job_type, *node.tags) for node in settings} == {
-        (f"speech/files bilstm seed 1 trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
+        (f"speech/files/mine bilstm seed 1 trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
     }

@@ -70,8 +70,11 @@ def _name(loader: ConfigLoader, config: DictConfig, config_name: str | None) -> 
             name = "/".join(_choice(group, chosen[group], deciding) for group in DECISIVE)
         stem = _files(loader, config, preset)
         name = name if stem is None else f"{name}/{stem}"
-    apart = chosen.get("debug") and isinstance(name, str) and PurePath(name).parts[:1] != (DEBUG,)
-    return f"{DEBUG}/{name}" if apart else name
+    if not chosen.get("debug") or not isinstance(name, str):
+        return name
+    parts = PurePath(name).parts
+    # A name that cannot be is refused later, as it was given.
+    return name if ".." in parts or parts[:1] in ((DEBUG,), ("/",)) else f"{DEBUG}/{name}"
 
 
 def _file(loader: ConfigLoader, path: str) -> DictConfig:
