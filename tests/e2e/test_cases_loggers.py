@@ -224,7 +224,7 @@ def test_text_from_outside_is_never_markup(own: Place, monkeypatch: pytest.Monke
     assert "written to o[red].csv" in result.out
     result = own("train", *SHORT, *settings, "+callbacks.ends._target_=terminating.Terminates")
     assert result.code == 143
-    assert f"train 'resume=runs/x[/y]/{own.last().id}'\n" in result.out
+    assert f"train resume='runs/x[/y]/{own.last().id}'\n" in result.out
     assert own.last().state() == "interrupted"
 
 
