@@ -101,7 +101,7 @@ def test_a_front_is_shown_whole_and_has_no_best(sweep: Sweep, capsys: pytest.Cap
             ["launcher=ray", "sweep=tpe"],
             "train +hydra.launcher.ray.init.num_cpus=2 launcher=ray x=a",
         ),
-        ([], ["name='a b'"], """train 'name='"'"'a b'"'"'' x=a"""),
+        ([], ["name='a b'"], """train name=''"'"'a b'"'"'' x=a"""),
     ],
 )
 def test_the_command_to_train_again_keeps_the_launcher(
