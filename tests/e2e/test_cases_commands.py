@@ -48,6 +48,7 @@ def write(place: Place, name: str, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.slow
 def test_a_run_is_filed_under_what_it_is(series: Place) -> None:
     sunspots = ["data.max_rows=600", "data.lookback=12", "model.hidden_size=2", "logger=none", "test=false"]
     series.ok("train", "task=forecasting", "data=sunspots", "trainer.max_epochs=1", *sunspots)
@@ -138,6 +139,7 @@ print(codes, main(["predict", "run=last", "input=mine.csv", "output=out.csv"]), 
 """
 
 
+@pytest.mark.slow
 def test_one_process_of_srun_does_the_whole_work(series: Place) -> None:
     said = {
         **{"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine"},
@@ -180,6 +182,7 @@ LOCAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conf/local/default.yaml", "conf/experiment/mine.yaml"])
 def test_what_is_wrong_in_a_users_file_is_said_with_its_line(series: Place, name: str) -> None:
     mine = [] if "local" in name else ["experiment=mine", "task=forecasting", "data=csv"]
@@ -227,6 +230,7 @@ NAMES = {
 }
 
 
+@pytest.mark.slow
 def test_long_name(series: Place) -> None:
     for name, line in NAMES.items():
         result = series("train", *SERIES, f"name='{name}'", "trainer.max_epochs=1", "test=false")
@@ -250,6 +254,7 @@ def gatewise(place: Place, tail: str, *argv: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 def test_stdout_closed(series: Place) -> None:
     result = gatewise(series, ">&- 2>&-", "train", *SERIES, "trainer.max_epochs=1")
     assert (result.returncode, result.stderr, series.last().state()) == (0, "", "done")
@@ -320,6 +325,7 @@ def own_package(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_facts_of_a_users_package(place: Place) -> None:
     own_package(place)
     argv = ["task=number", "data=strings", "logger=none", "model.hidden_size=4", "model=gru"]

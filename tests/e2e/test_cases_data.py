@@ -108,6 +108,7 @@ def test_ts_nul_and_text_that_is_none(place: Place) -> None:
     assert not (place.folder / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_characters(place: Place) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
     (place.folder / "my.txt").write_text("The Cafe\u0301 at THE King.\n" * 200)
@@ -237,6 +238,7 @@ class Mine(SequenceDataModule):
 OWN_TRAIN = ("train", "logger=none", "experiment=speech/files", "model.hidden_size=4", "trainer.max_epochs=1")
 
 
+@pytest.mark.slow
 def test_data_of_ones_own_without_an_example(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (place.folder / "conf" / "data").mkdir(parents=True)
     (place.folder / "own_noise.py").write_text(OWN)

@@ -82,6 +82,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 def test_a_journal_that_is_lost_is_taken_back_from_the_runs(searched: Place) -> None:
     journal, runs = last(searched) / "study.journal", searched.runs()
     lines, tables = (
@@ -104,6 +105,7 @@ def test_a_journal_that_is_lost_is_taken_back_from_the_runs(searched: Place) -> 
     assert b"nonsense" in (last(searched) / "study.journal.damaged").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taken_back_is_not_trained_again_unasked(searched: Place) -> None:
     folder = last(searched)
     gone = Run((folder / table(searched, "runs")[1]["run"]).resolve()).folder
@@ -193,6 +195,7 @@ def test_ctrl_c_cancels_the_jobs_of_slurm(
     assert "Interrupted. Go on with: " in result.out
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_folder_has_spaces_says_how_to_go_on(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
