@@ -1,20 +1,16 @@
 """Labelled feature sequences: formats and batches."""
 
 import dataclasses
-import statistics
 import zipfile
 from collections import Counter
-from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gatewise.data.files import installed_file
 from gatewise.data.sequences import FeatureSequences
-from gatewise.data.sequences.formats import LabelledSequences, read_sequences
+from gatewise.data.sequences.formats import read_sequences
 from gatewise.kinds.kind import IGNORED
 
 HEADER = "@problemName toy\n@timeStamps false\n@dimensions 2\n@classLabel true a b\n@data\n"
@@ -165,7 +161,7 @@ TS_MISTAKES = {
 def test_mistakes_in_ts_rows_are_named(tmp_path, row, bits):
     path = tmp_path / "bad.ts"
     path.write_text(HEADER + row + "\n")
-    _fails_with(lambda: read_sequences(path), ["bad.ts", *bits])
+    fails_with(lambda: read_sequences(path), ["bad.ts", *bits])
 
 
 FILE_MISTAKES = {
@@ -184,7 +180,7 @@ FILE_MISTAKES = {
 @pytest.mark.parametrize(("name", "content", "bits"), FILE_MISTAKES.values(), ids=FILE_MISTAKES)
 def test_unreadable_files_are_named(tmp_path, name, content, bits):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    _fails_with(lambda: read_sequences(tmp_path / name), [name, *bits])
+    fails_with(lambda: read_sequences(tmp_path / name), [name, *bits])
 
 
 LYING_HEADERS = {
@@ -202,7 +198,7 @@ LYING_HEADERS = {
 @pytest.mark.parametrize(("text", "bits"), LYING_HEADERS.values(), ids=LYING_HEADERS)
 def test_headers_that_say_something_else_than_the_data(tmp_path, text, bits):
     (tmp_path / "x.ts").write_text(text)
-    _fails_with(lambda: read_sequences(tmp_path / "x.ts"), bits)
+    fails_with(lambda: read_sequences(tmp_path / "x.ts"), bits)
 
 
 NPZ_MISTAKES = {
@@ -225,41 +221,39 @@ NPZ_MISTAKES = {
 @pytest.mark.parametrize(("arrays", "bits"), NPZ_MISTAKES.values(), ids=NPZ_MISTAKES)
 def test_mistakes_in_npz_files_are_named(tmp_path, arrays, bits):
     np.savez(tmp_path / "bad.npz", **arrays)
-    _fails_with(lambda: read_sequences(tmp_path / "bad.npz"), ["bad.npz", *bits])
+    fails_with(lambda: read_sequences(tmp_path / "bad.npz"), ["bad.npz", *bits])
 
 
 def test_a_test_label_unknown_to_training_is_named(tmp_path):
     np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 1)), labels=["yes", "no"] * 10)
     np.savez(tmp_path / "test.npz", sequences=np.ones((2, 3, 1)), labels=["yes", "yess"])
     module = FeatureSequences("train.npz", "test.npz", folders=[tmp_path])
-    _fails_with(module.setup, ["test.npz: sequence 1", "'yess'", "did you mean 'yes'"])
+    fails_with(module.setup, ["test.npz: sequence 1", "'yess'", "did you mean 'yes'"])
 
 
 def test_training_data_needs_labels(tmp_path):
     np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 1)))
-    _fails_with(FeatureSequences("train.npz", folders=[tmp_path]).setup, ["data.train_file", "no labels"])
+    fails_with(FeatureSequences("train.npz", folders=[tmp_path]).setup, ["data.train_file", "no labels"])
     (tmp_path / "train.ts").write_text(HEADER + "1:2:a\n3:4:?\n")
-    _fails_with(FeatureSequences("train.ts", folders=[tmp_path]).setup, ["train.ts:7", "'?'"])
+    fails_with(FeatureSequences("train.ts", folders=[tmp_path]).setup, ["train.ts:7", "'?'"])
 
 
 def test_classes_too_small_to_split_are_reported(tmp_path):
     np.savez(tmp_path / "train.npz", sequences=np.ones((2, 3, 1)), labels=[1, 2])
     module = FeatureSequences("train.npz", "train.npz", folders=[tmp_path])
-    _fails_with(module.setup, ["data.validation_fraction=0.2", "2 sequences", "data.validation_file"])
+    fails_with(module.setup, ["data.validation_fraction=0.2", "2 sequences", "data.validation_file"])
 
 
 def test_a_feature_size_other_than_in_training_names_both(module, tmp_path):
     np.save(tmp_path / "one.npy", np.zeros((6, 13)))
-    _fails_with(
-        lambda: FeatureSequences.read_input(tmp_path / "one.npy", module.facts), ["13 features", "12"]
-    )
+    fails_with(lambda: FeatureSequences.read_input(tmp_path / "one.npy", module.facts), ["13 features", "12"])
     np.savez(tmp_path / "train.npz", sequences=np.ones((20, 3, 2)), labels=["1", "2"] * 10)
     other = FeatureSequences("train.npz", folders=[tmp_path])
     other.facts = dataclasses.replace(module.facts)
-    _fails_with(other.setup, ["2 features", "12"])
+    fails_with(other.setup, ["2 features", "12"])
 
 
-def _fails_with(call, bits):
+def fails_with(call, bits):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     message = str(caught.value)
@@ -268,139 +262,8 @@ def _fails_with(call, bits):
         assert bit in message, message
 
 
-def _write(path, sequences, labels):
+def write(path, sequences, labels):
     np.savez(path, values=np.concatenate(sequences), lengths=[len(s) for s in sequences], labels=labels)
-
-
-# Offset and spread of a feature; float32 has no digit left of the first two, and squares of the last three
-# leave the range of float64.
-SCALES = [(1e8, 1.0), (1e12, 1e-2), (0.0, 1.0), (-3e5, 1e-9), (0.0, 1e-200), (1e300, 1e299), (0.0, 1e-30)]
-
-
-@pytest.mark.parametrize(("offset", "spread"), SCALES)
-def test_the_scaler_is_numpys_in_float64(offset, spread, tmp_path):
-    draw = np.random.default_rng(0)
-    sequences = [offset + spread * draw.normal(size=(5, 1)) for _ in range(20)]
-    _write(tmp_path / "train.npz", sequences, ["a", "b"] * 10)
-    module = FeatureSequences(*["train.npz"] * 3, folders=[tmp_path])
-    module.setup()
-    frames = np.concatenate(sequences)
-    # Exact, as Python's own statistics are computed in fractions; the mean is rounded to float64.
-    exact = [statistics.mean(map(Fraction, frames[:, 0])), statistics.pstdev(frames[:, 0])]
-    rounding = np.finfo(np.float64).eps * abs(offset)
-    assert module.facts.mean[0] == pytest.approx(float(exact[0]), rel=1e-15, abs=1e-12 * spread)
-    assert module.facts.std[0] == pytest.approx(exact[1], rel=1e-12 + (rounding / spread) ** 2)
-    wanted = ((frames - module.facts.mean[0]) / module.facts.std[0]).astype(np.float32)
-    np.testing.assert_array_equal(module.train_data.frames.numpy(), wanted)
-    assert module.train_data.frames.std() == pytest.approx(1, rel=0.02)
-    again = FeatureSequences.read_input(tmp_path / "train.npz", module.facts).batch
-    np.testing.assert_array_equal(again.inputs.numpy().reshape(-1, 1), wanted)
-    # The example for a prediction has the digits of the file.
-    example = np.load(module.save_example(tmp_path))
-    assert np.abs(example - sequences[0]).max() <= 1e-6 * spread + 2 * rounding
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64", "uint8", "int32", ">f8"])
-def test_numbers_of_any_type_are_read_exactly(dtype, tmp_path):
-    values = np.arange(24).reshape(2, 4, 3).astype(dtype)
-    if dtype == "int64":
-        values += 2**52  # even, so that float32 would merge sixteen million neighbours
-    np.savez(tmp_path / "a.npz", sequences=values)
-    np.save(tmp_path / "a.npy", values)
-    for name in ("a.npz", "a.npy"):
-        read = read_sequences(tmp_path / name).sequences
-        assert read[1].dtype == np.float64
-        assert read[1].tolist() == values[1].tolist()
-
-
-def test_a_text_file_keeps_every_digit(tmp_path):
-    draw = np.random.default_rng(1)
-    values = 1e8 + draw.normal(size=6)
-    (tmp_path / "a.ts").write_text("@data\n" + ",".join(map(repr, values.tolist())) + "\n")
-    assert read_sequences(tmp_path / "a.ts").sequences[0][:, 0].tolist() == values.tolist()
-
-
-@pytest.mark.parametrize("value", [0.0, 7.1, 1e8, -1e-9, 1e300])
-def test_a_constant_feature_is_centred_and_said(value, tmp_path):
-    draw = np.random.default_rng(0)
-    sequences = [np.column_stack([draw.normal(size=4), np.full(4, value)]) for _ in range(20)]
-    _write(tmp_path / "a.npz", sequences, ["x", "y"] * 10)
-    module = FeatureSequences("a.npz", folders=[tmp_path])
-    module.setup()
-    assert module.facts.std[1] == 1.0
-    assert module.train_data.frames[:, 1].abs().max() <= 1e-15 * abs(value)
-    assert module.describe()["constant features"] == "2: centred only"
-
-
-def test_numbers_too_large_for_the_network_are_named(tmp_path):
-    sequences = [np.full((3, 1), 1e39) for _ in range(20)]
-    _write(tmp_path / "a.npz", sequences, ["x", "y"] * 10)
-    module = FeatureSequences("a.npz", folders=[tmp_path], scale=False)
-    _fails_with(module.setup, ["a.npz: sequence", "feature 1 holds numbers too large to scale"])
-
-
-@given(
-    st.lists(st.integers(1, 40), min_size=2, max_size=12),
-    st.floats(0.02, 0.6),
-    st.floats(0.02, 0.38),
-    st.integers(0, 5),
-)
-def test_shares_are_of_the_whole_and_every_class_keeps_one_to_train_on(counts, validation, test, seed):
-    module = FeatureSequences("x.ts", validation_fraction=validation, test_fraction=test, seed=seed)
-    labels = np.repeat([f"{i:02}" for i in range(len(counts))], counts)
-    data = LabelledSequences(
-        [np.ones((1, 1))] * len(labels), labels.tolist(), [str(i) for i in range(len(labels))]
-    )
-    try:
-        parts = module._parts(data, None, None)
-    except ValueError as error:
-        assert "leaves none" in str(error)  # noqa: PT017
-        wanted = [round(share * len(labels)) for share in (validation, test)]
-        assert 0 in wanted or sum(counts) - len(counts) <= sum(wanted)
-        return
-    train, *held_out = parts
-    assert sorted(int(place) for part in parts for place in part.places) == list(range(len(labels)))
-    assert set(train.labels) == set(labels)
-    for part, share in zip(held_out, (validation, test), strict=True):
-        assert len(part.labels) <= round(share * len(labels))
-        for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
-            assert part.labels.count(label) <= share * count + 1
-    if min(counts) * (1 - validation - test) >= 3:  # nothing has to be left for the training
-        sizes = [len(part.labels) for part in held_out]
-        assert sizes == [round(share * len(labels)) for share in (validation, test)]
-
-
-# (sequences of each class, shares of validation and test): the same in scikit-learn's train_test_split with
-# stratify, where the shares give whole numbers.
-SPLITS = [([20, 20], 0.2, 0.2), ([10, 30, 60], 0.1, 0.3), ([50, 50, 50], 0.4, 0.4), ([5, 10], 0.2, 0.4)]
-
-
-@pytest.mark.parametrize(("counts", "validation", "test"), SPLITS)
-def test_parts_are_as_large_as_those_of_an_independent_split(counts, validation, test):
-    model_selection = pytest.importorskip("sklearn.model_selection")
-    labels = np.repeat([f"class {i}" for i in range(len(counts))], counts)
-    sequences, places = [np.ones((1, 1))] * len(labels), [str(i) for i in range(len(labels))]
-    module = FeatureSequences("x.ts", validation_fraction=validation, test_fraction=test)
-    train, *held_out = module._parts(LabelledSequences(sequences, labels.tolist(), places), None, None)
-    size = round(test * len(labels))
-    rest, theirs = model_selection.train_test_split(labels, test_size=size, stratify=labels)
-    size = round(validation * len(labels))
-    rest, validated = model_selection.train_test_split(rest, test_size=size, stratify=rest)
-    for ours, expected in zip((train, *held_out), (rest, validated, theirs), strict=True):
-        assert Counter(ours.labels) == Counter(expected.tolist())
-
-
-@pytest.mark.parametrize(
-    ("given", "sizes"),
-    [({}, (24, 8, 8)), ({"test_file": "a.npz"}, (32, 8, 40)), ({"validation_file": "a.npz"}, (32, 40, 8))],
-)
-def test_a_part_with_a_file_of_its_own_takes_nothing(given, sizes, tmp_path):
-    np.savez(
-        tmp_path / "a.npz", sequences=np.random.default_rng(0).normal(size=(40, 3, 1)), labels=["a", "b"] * 20
-    )
-    module = FeatureSequences("a.npz", **given, folders=[tmp_path])
-    module.setup()
-    assert tuple(len(d) for d in (module.train_data, module.validation_data, module.test_data)) == sizes
 
 
 LABELS = {
@@ -417,7 +280,7 @@ LABELS = {
 @pytest.mark.parametrize(("labels", "bits"), LABELS.values(), ids=LABELS)
 def test_labels_that_cannot_be_told_apart(labels, bits, tmp_path):
     np.savez(tmp_path / "a.npz", sequences=np.ones((20, 3, 1)), labels=labels)
-    _fails_with(FeatureSequences("a.npz", folders=[tmp_path]).setup, bits)
+    fails_with(FeatureSequences("a.npz", folders=[tmp_path]).setup, bits)
 
 
 def test_a_class_that_is_nowhere_else_is_said(tmp_path):
@@ -432,12 +295,12 @@ def test_a_class_that_is_nowhere_else_is_said(tmp_path):
     assert described["batch"] == "all training sequences at once (data.batch_size=32)"
     for part in ("validation_file", "test_file"):
         other = FeatureSequences("a.npz", folders=[tmp_path], **{part: "b.npz"})
-        _fails_with(other.setup, ["b.npz: sequence 1", "'d'", "a, b, c"])
+        fails_with(other.setup, ["b.npz: sequence 1", "'d'", "a, b, c"])
 
 
 def test_a_file_of_one_class_is_evaluated(module, tmp_path, raw):
     of_one = [s for s, label in zip(raw.sequences, raw.labels, strict=True) if label == "3"]
-    _write(tmp_path / "one.npz", of_one, ["3"] * len(of_one))
+    write(tmp_path / "one.npz", of_one, ["3"] * len(of_one))
     other = FeatureSequences("none.ts", str(tmp_path / "one.npz"))
     other.facts = module.facts
     other.setup("test")
@@ -446,10 +309,10 @@ def test_a_file_of_one_class_is_evaluated(module, tmp_path, raw):
 
 def test_files_that_are_no_arrays_are_named(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00\x06\x00{'a':\n")
-    _fails_with(lambda: read_sequences(tmp_path / "a.npy"), ["a.npy cannot be read"])
+    fails_with(lambda: read_sequences(tmp_path / "a.npy"), ["a.npy cannot be read"])
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("sequences", "text")
-    _fails_with(lambda: read_sequences(tmp_path / "b.npz"), ["b.npz: sequences is no array"])
+    fails_with(lambda: read_sequences(tmp_path / "b.npz"), ["b.npz: sequences is no array"])
 
 
 def test_scalers_of_before_agree_up_to_float32_and_no_further(module):
