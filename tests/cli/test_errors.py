@@ -55,6 +55,7 @@ COMPOSITION = [
     (["gru"], "gru: settings are written key=value; did you mean model=gru?"),
     (["modle"], "modle: settings are written key=value; did you mean model=...?"),
     (["seed=1,2"], "seed=1,2: a list is written seed=[1,2]; add -m to sweep over the values"),
+    (["model=lstmm", "seed=1,2"], "model=lstmm: no such choice; did you mean lstm? Choices: gru, lstm"),
     (["seed=range(3)"], "seed=range(3): add -m to sweep over the values"),
     (["~modle"], "~modle: there is nothing to remove; did you mean model?"),
     (["~model=gru"], "~model=gru: there is nothing to remove"),

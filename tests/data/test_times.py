@@ -153,6 +153,7 @@ READ = {
     "days of the year": (dates("%Y%j", "2020-12-20"), {"time_format": "%Y%j"}, "%Y%j", "2021009"),
     "year and month": (dates("%Y%m", step="MS"), {"time_format": "%Y%m"}, "%Y%m", "202109"),
     "a number by setting": (["202011", "202012"], {"time_format": "number"}, "number", "202013"),
+    "years that months could be": ([str(year) for year in range(2001, 2013)], {}, "number", "2013"),
     "seconds": ([str(10**9 + 3600 * n) for n in range(9)], {}, "number", str(10**9 + 3600 * 9)),
     "months in seconds": (
         [str(int(day.timestamp())) for day in pd.date_range("2020-01-01", periods=12, freq="MS")],
@@ -218,6 +219,11 @@ REFUSED = {
         dates("%Y%m", step="MS"),
         {},
         [":2", "'data.time_format=%Y%m'", "'data.time_format=number'"],
+    ),
+    "two digits of the year and month": (
+        dates("%y%m", rows=30, step="MS"),
+        {},
+        ["'data.time_format=%y%m'", "'data.time_format=number'"],
     ),
     "year and week": (dates("%G%V", step="W"), {}, ["'data.time_format=%G%V'", "number"]),
     "six digits": (dates("%y%m%d"), {}, ["'data.time_format=%y%m%d'", "number"]),

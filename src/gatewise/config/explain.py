@@ -201,6 +201,21 @@ def _no_such_choice(error: MissingConfigException, composition: Composition | No
     return first_line(error).rstrip(".")
 
 
+def _misspelt_choice(composition: Composition | None) -> str | None:
+    """The line about the first ``group=word`` that is none: without -m, Hydra names a list first."""
+    if composition is None:
+        return None
+    groups = composition.groups()
+    for override in composition.overrides:
+        group, _, value = override.partition("=")
+        if group in groups and re.fullmatch(r"[\w/-]+", value) and value != "null":
+            choices = composition.choices(group)
+            if value not in choices:
+                near = suggestion(closest(value, choices)) or "."
+                return f"{group}={value}: no such choice{near} Choices: {', '.join(choices)}"
+    return None
+
+
 def _no_choice(message: str, composition: Composition) -> str:
     """The line about ``group=null`` and ``group=3``."""
     groups = composition.groups()
@@ -267,8 +282,12 @@ def _composition_error(error: HydraException, composition: Composition | None) -
         )
     if match := re.match(r"Ambiguous value for argument '([^=]*)=(.*)'$", lines[0] if lines else ""):
         key, values = match[1], match[2]
+        if misspelt := _misspelt_choice(composition):
+            return misspelt
         return f"{key}={values}: a list is written {key}=[{values}]; add -m to sweep over the values"
     if match := re.match(r"Sweep parameters '(.*)' requires", message):
+        if misspelt := _misspelt_choice(composition):
+            return misspelt
         return f"{match[1]}: add -m to sweep over the values"
     if match := re.match(r"Could not delete (?:from config\. )?'(.+)'( does not exist|\. No match)", message):
         names = [] if composition is None else [*composition.settings(match[1]), *composition.groups()]

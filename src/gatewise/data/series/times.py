@@ -47,6 +47,7 @@ _DATES: list[tuple[str, tuple[str, ...]]] = [
     (r"(19|20)[0-9]{5}", ("%Y%j",)),
     (r"[0-9]{6}", ("%Y%m", "%G%V", "%y%m%d")),
     (r"(19|20)[0-9]{2}[1-4]", ("%Y%q",)),
+    (r"[0-9]{2}(0[1-9]|1[0-2])", ("%y%m",)),
 ]
 _CLOCK = re.compile(
     r"(?P<date>.*?[0-9A-Za-z])(?P<gap>[T ])(?P<clock>[0-9]{1,2}:[0-9]{2}(?P<seconds>:[0-9]{2})?)"
@@ -120,8 +121,8 @@ def possible_formats(cells: Sequence[str], day_first: bool | None) -> dict[str, 
     rising = {f: times for f, times in whole.items() if times.is_monotonic_increasing and times.is_unique}
     left = rising or whole
     if NUMBER in left and _has_constant_step(left[NUMBER]):
-        # As seconds since 1970 they would go on in the same way.
-        left = {f: times for f, times in left.items() if f not in EPOCHS}
+        # As seconds since 1970 they would go on in the same way, and 2001 to 2012 are years, not 2020.
+        left = {f: times for f, times in left.items() if f not in EPOCHS and f != "%y%m"}
     if "%Y%m%d" in left or any(f.startswith("%Y%m%d%H%M") for f in left):
         left.pop(NUMBER, None)
     return {_as_written(f, cells, times): times for f, times in _different(left).items()}
