@@ -56,8 +56,8 @@ def print_answer(answer: Answer) -> None:
 
 
 def _score(value: float) -> str:
-    """Four decimals; four digits of a value that has none of them."""
-    return f"{value:.4g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+    """Four decimals; four digits of a value below a hundredth."""
+    return f"{value:.4g}" if 0 < abs(value) < 0.01 else f"{value:.4f}"
 
 
 def _cell(value: Any, style: str | None) -> str:
