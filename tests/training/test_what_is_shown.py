@@ -71,7 +71,7 @@ def test_the_bar_is_drawn_by_the_training_alone(monkeypatch):
     threads = []
 
     class Count(pl.Callback):
-        def on_train_batch_end(self, *args):
+        def on_train_batch_end(self, *args):  # noqa: ARG002
             threads.extend(type(thread).__module__ for thread in threading.enumerate())
 
     trained(EpochBar(), Count())
