@@ -214,7 +214,7 @@ def _check_environment(environment: Mapping[str, str]) -> None:
             try:
                 wandb.Settings().update_from_env_vars({name: value})
             except ValueError as error:
-                details = getattr(error, "errors", list)()
+                details: list[dict[str, Any]] = getattr(error, "errors", list)()
                 reason = details[0]["msg"] if details else first_line(error)
                 raise ValueError(
                     f"{name}={value}: W&B does not take it ({reason}); correct or unset it"
