@@ -202,6 +202,10 @@ def test_a_local_file_that_is_not_read_is_said(series: Place) -> None:
     (series.folder / "conf/local/default.yml").unlink()
     (series.folder / "conf/local/default.yaml").write_bytes(b"seed: 3\nname: \xff\n")
     assert "conf/local/default.yaml:2: not UTF-8" in series("train", *SERIES).line()
+    for other in ("5\n", "trainer\n", "null\n", "2020-01-01\n"):
+        write(series, "conf/local/default.yaml", other)
+        line = series("train", *SERIES, "trainer.max_epochs=1").line()
+        assert "conf/local/default.yaml:1: must hold settings (key: value), got a word" in line, other
     (series.folder / "conf/local/default.yaml").unlink()
     (series.folder / "conf/local/default.yaml").mkdir()
     assert "conf/local/default.yaml: is no file" in series("train", *SERIES).line()

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,12 @@ def test_nan_weights(place: Place) -> None:
             assert "best.ckpt: its weights head.bias are not all numbers" in result.line()
             assert "checkpoint=last" in result.line()
     assert not (place.folder / "out.csv").exists()
+    shutil.copy(path, run.checkpoints / "last.ckpt")
+    before = (run.folder / "config.yaml").read_bytes()
+    line = place("train", "resume=last", "trainer.max_epochs=2").line()
+    assert "last.ckpt: its weights head.bias are not all numbers" in line
+    assert (run.folder / "config.yaml").read_bytes() == before
+    assert run.state() == "done"
 
 
 def evaluate_one_class(place: Place, run: Run) -> None:

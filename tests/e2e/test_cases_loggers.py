@@ -244,3 +244,15 @@ def test_a_trial_is_named_after_its_sweep(own: Place) -> None:
     assert {(node.name, node.job_type, *node.tags) for node in settings} == {
         (f"speech/files/mine bilstm seed 1 trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
     }
+
+
+def test_a_resume_without_a_test_leaves_no_test_of_other_weights(place: Place) -> None:
+    write_sequences(place.folder)
+    place.ok("train", *ARGV, "logger=none", "trainer.max_epochs=1")
+    run = place.last()
+    shown = [run.folder / "test_report.json", run.plots / "confusion_matrix.png"]
+    assert all(path.is_file() for path in shown)
+    result = place.ok("train", "resume=last", "trainer.max_epochs=2", "test=false")
+    assert not any(path.exists() for path in shown)
+    assert "confusion_matrix" not in result.out
+    assert run.summary()["test"] == {}

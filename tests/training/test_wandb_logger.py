@@ -21,6 +21,22 @@ def test_a_mode_that_does_not_exist(mode, run):
         make_logger(run, mode=mode)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("WANDB_BASE_URL", "nowhere", "Input should be a valid URL"),
+        ("WANDB_SILENT", "perhaps", "Input should be a valid boolean"),
+        ("WANDB_INIT_TIMEOUT", "abc", "Input should be a valid number"),
+        ("WANDB_CONSOLE", "foo", "Input should be 'auto'"),
+    ],
+)
+def test_a_variable_that_wandb_does_not_take(variable, value, why, run, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"^{variable}={value}: W&B does not take it .{why}.*unset it$"):
+        make_logger(run)
+    assert make_logger(run, mode="disabled") is None
+
+
 def test_finish_without_a_wandb_logger_does_nothing(monkeypatch):
     monkeypatch.setattr(wandb, "finish", lambda **_: pytest.fail("nothing to finish"))
     finish([object()], 1)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 from functools import partial
 
 import pytest
@@ -61,6 +62,21 @@ def test_the_bar_counts_epochs_from_one_and_leaves_nothing(monkeypatch):
         assert shown in text
     assert "epoch 0" not in text
     assert left_on_screen(text) == []
+
+
+def test_the_bar_is_drawn_by_the_training_alone(monkeypatch):
+    """A thread that draws while a line is logged leaves a part of the bar between the lines."""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "Progress", partial(progress.Progress, console=terminal))
+    threads = []
+
+    class Count(pl.Callback):
+        def on_train_batch_end(self, *args):  # noqa: ARG002
+            threads.extend(type(thread).__module__ for thread in threading.enumerate())
+
+    trained(EpochBar(), Count())
+    assert threads
+    assert not [name for name in threads if name.startswith("rich")]
 
 
 def test_a_bar_that_is_disabled_writes_nothing(capsys):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from gatewise.config.written import Used, place, used_files, users_folders
+from gatewise.config.written import Used, Written, place, read_written, used_files, users_folders
 from gatewise.settings import SettingError, closest, suggestion
 
 LOCAL = "local/default.yaml"
@@ -21,7 +22,7 @@ _KEY = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 
 
 def check_local(loader: ConfigLoader) -> None:
-    """Raise ValueError where there is a file of the user's own defaults that is not read.
+    """Raise ValueError where a file of the user's own defaults is not read, or holds no settings.
 
     Hydra leaves out what it cannot find: a folder of that name, another suffix, a link to nothing.
     """
@@ -36,11 +37,21 @@ def check_local(loader: ConfigLoader) -> None:
                 raise SettingError(f"{shown}: is a link to a file that is not there")
             if not path.is_file():
                 raise SettingError(f"{shown}: is no file; the settings of every training go there")
+            with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):  # Hydra says what is wrong
+                _check_mapping(read_written(path, folder))
         elif others:
             raise SettingError(
                 f"{place(path.parent / others[0], 1).rpartition(':')[0]}: is not read: the settings of every "
                 f"training go into {shown}"
             )
+
+
+def _check_mapping(written: Written) -> None:
+    if written.kind != "mapping":
+        what = "a list" if written.kind == "sequence" else "a word"
+        raise SettingError(
+            f"{place(written.path, written.start)}: must hold settings (key: value), got {what}"
+        )
 
 
 def check_written(
@@ -60,11 +71,7 @@ def check_written(
         if not file.is_users:
             continue
         at = file.written.path
-        if file.written.kind != "mapping":
-            what = "a list" if file.written.kind == "sequence" else "a word"
-            raise SettingError(
-                f"{place(at, file.written.start)}: must hold settings (key: value), got {what}"
-            )
+        _check_mapping(file.written)
         for inside, line in file.written.lines.items():
             key = file.key(inside)
             if (problem := _problem(key, file.written.values[inside], known, config, texts)) is not None:

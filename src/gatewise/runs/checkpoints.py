@@ -40,6 +40,15 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     return checkpoint
 
 
+def check_finite(path: Path, weights: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the checkpoint at ``path``, where its ``weights`` are NaN or infinite."""
+    import torch
+
+    for name, values in weights.items():
+        if isinstance(values, torch.Tensor) and not bool(torch.isfinite(values).all()):
+            raise unusable(path, f"its weights {name} are not all numbers (NaN or infinite)")
+
+
 def best_path(last: Path) -> Path | None:
     """The checkpoint that was the best when ``last`` was written, as its callback says; None for none.
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
-from gatewise.runs.files import write_json
+from gatewise.runs.files import read_json_object, write_json
 from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
@@ -113,6 +113,15 @@ class LearningCurves(pl.Callback):
             epochs = read_metrics(self.run.metrics_file)
             within = read_validations(self.run.validations_file)
             learning_curves(epochs, path, task.monitor, task.mode, self.run.title, within)
+
+
+def forget_test(run: Run) -> None:
+    """Remove what an earlier test showed, which was one of other weights."""
+    path = run.folder / "test_report.json"
+    if path.is_file():
+        for name in read_json_object(path):
+            (run.plots / f"{name}.png").unlink(missing_ok=True)
+        path.unlink()
 
 
 class ResultTable(pl.Callback):

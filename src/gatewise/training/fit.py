@@ -17,14 +17,14 @@ from pytorch_lightning.callbacks import EarlyStopping, Timer
 from gatewise.data.module import SequenceDataModule
 from gatewise.launch.signals import Stop
 from gatewise.nn import Recurrent
-from gatewise.runs.checkpoints import read_checkpoint
+from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 from gatewise.training import logged, wandb
 from gatewise.training.checkpoints import chosen
-from gatewise.training.display import ResultTable, how_it_ended, where_it_goes_on
+from gatewise.training.display import ResultTable, forget_test, how_it_ended, where_it_goes_on
 from gatewise.training.epochs import StopTogether
 from gatewise.training.lightning_internals import logged_steps, set_logged_steps
 from gatewise.training.loggers import MetricsFile
@@ -74,6 +74,8 @@ def fit_and_test(
                 ),
             )
             metrics = dict(trainer.callback_metrics)
+        elif trainer.is_global_zero:
+            forget_test(run)
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
             example = data.save_example(run.folder)
@@ -88,6 +90,9 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     """Train to the end, from the last checkpoint where there is one; returns the training's seconds."""
     last = run.checkpoints / "last.ckpt"
     checkpoint = read_checkpoint(last) if last.is_file() else None
+    if checkpoint is not None:
+        stored = checkpoint["state_dict"]
+        check_finite(last, {name: stored.get(name) for name, _ in task.named_parameters()})
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))

@@ -20,7 +20,7 @@ from gatewise.config.origins import check_origins, not_a_part, targets
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
-from gatewise.runs.checkpoints import read_checkpoint, unusable
+from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.run import Run
 from gatewise.settings import first_line
 from gatewise.tasks import Task
@@ -154,7 +154,5 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
             f"{path}: its weights are not those of this run's config (another version of Gatewise, or an "
             f"edited config.yaml): {first_line(error)}"
         ) from error
-    for name, weights in task.named_parameters():
-        if not bool(torch.isfinite(weights).all()):
-            raise unusable(path, f"its weights {name} are not all numbers (NaN or infinite)")
+    check_finite(path, dict(task.named_parameters()))
     return task.eval()

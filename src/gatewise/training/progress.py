@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+_EVERY_SECONDS = 0.125
 
 
 class EpochBar(ProgressBar):
@@ -22,6 +25,7 @@ class EpochBar(ProgressBar):
         self._bar: Progress | None = None
         self._training: TaskID | None = None
         self._evaluation: TaskID | None = None
+        self._refreshed = 0.0
 
     def enable(self) -> None:
         """Show it, as in rank 0."""
@@ -61,6 +65,7 @@ class EpochBar(ProgressBar):
         loss = trainer.progress_bar_metrics.get("step/loss")
         shown = "" if loss is None else f"loss {float(loss):.4g}"
         self._bar.update(self._training, completed=batch_idx + 1, shown=shown)
+        self._refresh()
 
     # ---- validation and test
 
@@ -84,6 +89,7 @@ class EpochBar(ProgressBar):
     def _advance_evaluation(self) -> None:
         if self._bar is not None and self._evaluation is not None:
             self._bar.advance(self._evaluation)
+            self._refresh()
 
     # ---- beginning and ending
 
@@ -119,11 +125,18 @@ class EpochBar(ProgressBar):
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[shown]}"),
                 transient=True,
-                refresh_per_second=8,
+                # A thread of rich's own that draws while a line is logged leaves a part of the bar behind.
+                auto_refresh=False,
             )
             self._bar.start()
         total = float(batches) if batches != float("inf") else None
         return self._bar.add_task(name, total=total, shown="")
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if self._bar is not None and now - self._refreshed >= _EVERY_SECONDS:
+            self._refreshed = now
+            self._bar.refresh()
 
     def _remove(self, begun: TaskID | None) -> None:
         if self._bar is not None and begun is not None:

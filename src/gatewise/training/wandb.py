@@ -175,12 +175,13 @@ def make_logger(
 ) -> RunLogger | None:
     """A logger that writes to the run's directory under the run's own id; None where it is disabled.
 
-    Raises ValueError for a mode that does not exist.
+    Raises ValueError for a mode that does not exist, or a variable of the environment that W&B does not take.
     """
     if mode == "disabled":
         return None
     import wandb  # a third of a second that a run without it need not wait
 
+    _check_environment(os.environ)
     return RunLogger(
         name=name or run.id,
         id=id or run.id,
@@ -197,11 +198,27 @@ def make_logger(
         settings=wandb.Settings(
             silent=True,
             console="off",
-            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", PATIENCE_SECONDS)),
+            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or PATIENCE_SECONDS),
             finish_timeout=PATIENCE_SECONDS,
             finish_timeout_raises=True,
         ),
     )
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ValueError, naming the variable, for what W&B would stumble over when the run begins."""
+    import wandb
+
+    for name, value in environment.items():
+        if name.startswith("WANDB_") and name not in SETTLED:
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+            except ValueError as error:
+                details: list[dict[str, Any]] = getattr(error, "errors", list)()
+                reason = details[0]["msg"] if details else first_line(error)
+                raise ValueError(
+                    f"{name}={value}: W&B does not take it ({reason}); correct or unset it"
+                ) from None
 
 
 @contextlib.contextmanager
