@@ -56,6 +56,7 @@ def test_duplicate_draws(place: Place) -> None:
     assert line in again.out
 
 
+@pytest.mark.slow
 def test_values_that_a_grid_lists_twice(place: Place) -> None:
     result = place.ok("train", "-m", *TINY, "optimizer.lr=0.01,1e-2,0.02,0.01")
     assert "optimizer.lr: 0.01 is listed more than once and tried once" in result.out

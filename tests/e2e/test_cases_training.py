@@ -46,7 +46,16 @@ KEPT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", KEPT.values(), ids=KEPT)
+QUICK = {"checkpoint_filename", "save_top_k", "rare validations"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, settings in KEPT.items()
+    ],
+)
 def test_the_tested_weights_are_the_best_whatever_their_file_is_called(
     two: Place, settings: list[str]
 ) -> None:

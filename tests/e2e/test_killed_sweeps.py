@@ -119,6 +119,7 @@ def test_a_second_process_is_refused(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_the_config_files_that_it_was_started_with(tmp_path: Path) -> None:
     place = Place(tmp_path / "work")
     conf = {

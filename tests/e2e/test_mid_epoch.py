@@ -94,7 +94,6 @@ CASES = {
 
 QUICK = {
     "speech, in the middle",
-    "series, in the middle",
     "text, in a validation in mid-epoch",
 }
 
@@ -139,6 +138,7 @@ def same(run: Run, expected: Run) -> None:
         assert (found["epoch"], found["global_step"]) == (wanted["epoch"], wanted["global_step"])
 
 
+@pytest.mark.slow
 def test_loggers_hear_of_an_epoch_that_was_stopped_in_its_validation(tmp_path: Path) -> None:
     place = Place(tmp_path / "work")
     heard = tmp_path / "heard.jsonl"
