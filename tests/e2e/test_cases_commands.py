@@ -354,3 +354,10 @@ first = main(["train", *sys.argv[1:], "trainer.max_epochs=1"])
 codes = [first, main(evaluate), main(["predict", "run=last", "input=abab"])]
 print([*codes, main(["train", "resume=last", "trainer.max_epochs=2"])], file=sys.stderr)
 """
+
+
+def test_resume_from_of_no_run_is_refused(place: Place) -> None:
+    assert place("train", "resume_from=best").line() == (
+        "gatewise: error: resume_from=best: say of which run, with resume=DIR"
+    )
+    assert place.runs() == []

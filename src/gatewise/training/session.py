@@ -84,6 +84,8 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
         # The other settings of a sweep are no part of one training's config.
         job = (config.pop("sweep", None) or {}).get("job")
     asked = config.resume is not None
+    if not asked and config.get("resume_from", "last") != "last":
+        raise ValueError(f"resume_from={config.resume_from}: say of which run, with resume=DIR")
     folder = None if job is None else Path(job.run)
     if folder is not None and (folder / "config.yaml").is_file():
         config.resume = str(folder)
