@@ -306,3 +306,18 @@ def test_a_picture_of_ones_own_is_drawn_by_its_module(tmp_path, monkeypatch):
         ("shelf.lanes.png", "mine 1"),
         ("forks.png", "mine 2"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([1e5, *(3.0 - 0.1 * e for e in range(20))], "log"),  # all but the first in a 50,000th of the axis
+        ([3.0 - 0.1 * e for e in range(20)], "linear"),
+        ([1e5, *(0.1 * e for e in range(20))], "linear"),  # zero has no logarithm
+        ([1e5, 1.0], "linear"),  # too few to be a curve
+        ([2.0] * 20, "linear"),
+    ],
+)
+def test_an_axis_is_logarithmic_where_a_linear_one_hides_the_curve(values, scale, tmp_path, figures):
+    draw([{"epoch": e, "val/loss": v} for e, v in enumerate(values, 1)], tmp_path, "val/loss", "min")
+    assert figures[0].axes[0].get_yscale() == scale
