@@ -89,6 +89,18 @@ def test_the_tested_weights_are_the_best_whatever_their_file_is_called(
     assert run.checkpoint("best").samefile(run.checkpoints / run.summary()["best_checkpoint"])
 
 
+def test_the_best_by_a_metric_of_single_steps(two: Place) -> None:
+    """Which ``metrics.csv`` does not have."""
+    by = ["callbacks.best_checkpoint.monitor=step/loss", "trainer.log_every_n_steps=1"]
+    module = "import pytorch_lightning as pl\n\n\nclass Keep(pl.Callback):\n"
+    module += "    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):\n"
+    module += "        task.log('step/loss', outputs['loss'], batch_size=1)\n"
+    (two.folder / "conf").mkdir()
+    (two.folder / "keep.py").write_text(module)
+    _, said = train(two, "trainer.max_epochs=2", *by, "+callbacks.keep._target_=keep.Keep")
+    assert "test results of the best weights by step/loss" in said
+
+
 @pytest.mark.parametrize("none", ["~callbacks.best_checkpoint", "callbacks.best_checkpoint.save_top_k=0"])
 def test_where_no_best_is_kept_the_table_says_so(two: Place, none: str) -> None:
     run, said = train(two, "trainer.max_epochs=2", none)

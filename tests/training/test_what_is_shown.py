@@ -128,7 +128,7 @@ def test_an_early_stop_is_said_with_its_reason():
     trainer, _, _ = trained(stopping, epochs=9)  # the loss falls
     best = float(trainer.early_stopping_callback.best_score)
     assert how_it_ended(trainer, 75.4, "best weights: epoch 1 of 3") == [
-        f"Stopped early, after epoch 3: val/loss has not improved on {best:.4g} for 2 validations",
+        f"Stopped early, after epoch 3: val/loss has not improved on {best:.4g}, 2 times in a row",
         "Trained 3 epochs, 9 steps in 1 min 15 s; what is tested and kept are the best weights: epoch 1 of 3",
     ]
 

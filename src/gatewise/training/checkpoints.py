@@ -47,8 +47,10 @@ def chosen(trainer: pl.Trainer, run: Run) -> Chosen:
     if path is None or not path.is_file():
         return Chosen(None, f"last weights: no checkpoint was kept by {callback.monitor}")
     best = best_row(rows, callback.monitor, callback.mode)
-    found = f": epoch {int(best['epoch'])} {epochs}, {callback.monitor} {best[callback.monitor]:.4g}"
-    return Chosen(path, f"best weights{found if best else ''}")
+    if not best:  # a metric of single steps, of which metrics.csv has none
+        return Chosen(path, f"best weights by {callback.monitor}")
+    found = f"epoch {int(best['epoch'])} {epochs}, {callback.monitor} {best[callback.monitor]:.4g}"
+    return Chosen(path, f"best weights: {found}")
 
 
 def _kept_by_monitor(trainer: pl.Trainer) -> list[ModelCheckpoint]:

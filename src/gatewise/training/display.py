@@ -50,7 +50,7 @@ def how_it_ended(trainer: pl.Trainer, seconds: float | None, weights: str) -> li
 def _reason(stopping: EarlyStopping) -> str:
     if stopping.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
         best = float(stopping.best_score)
-        return f"{stopping.monitor} has not improved on {best:.4g} for {stopping.patience} validations"
+        return f"{stopping.monitor} has not improved on {best:.4g}, {stopping.patience} times in a row"
     return " ".join(str(stopping.stopping_reason_message).split())
 
 
