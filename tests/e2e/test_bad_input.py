@@ -298,8 +298,19 @@ OTHER_VERBS = [
 ]
 
 
-def test_what_is_known_without_torch_does_not_wait_for_it(place: Place) -> None:
-    cases = [*((["train", *argv], line) for argv, line in BEFORE_TORCH), *OTHER_VERBS]
+WITHOUT_TORCH = [*((["train", *argv], line) for argv, line in BEFORE_TORCH), *OTHER_VERBS]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(WITHOUT_TORCH[::3], id="some"),
+        pytest.param([*WITHOUT_TORCH[1::3], *WITHOUT_TORCH[2::3]], id="others", marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_known_without_torch_does_not_wait_for_it(
+    place: Place, cases: list[tuple[list[str], str]]
+) -> None:
     # All in one process, which would have imported torch for any of them.
     code = (
         "import json, sys; from gatewise.cli.main import main;"

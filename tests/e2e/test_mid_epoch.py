@@ -94,7 +94,6 @@ CASES = {
 
 QUICK = {
     "speech, in the middle",
-    "text, in a validation in mid-epoch",
 }
 
 

@@ -141,6 +141,7 @@ def test_a_search_for_two_objectives(place: Place) -> None:
     assert (last(place) / "plots" / "front.png").is_file()
 
 
+@pytest.mark.slow  # a sweep that is killed and one that is not, with one job and two, are compared elsewhere
 def test_a_search_side_by_side_is_the_one_one_after_the_other(tmp_path: Path) -> None:
     # A warm-up of one epoch lets the pruner stop trainings of three.
     argv = ["sweep=tpe", *SEARCH, "trainer.max_epochs=3", "sweep.pruner.n_startup_trials=2"]
