@@ -307,6 +307,26 @@ class InClass(Two):
         return (tanh(a.n + r.n), a.o), {}
 
 
+OF_THE_FILE = nn.Linear(3, 3)
+
+
+def beside(x):
+    return OF_THE_FILE(x)
+
+
+class OfTheFile(Two):
+    def step(self, a, r, s, p):
+        return (beside(tanh(a.n + r.n)), a.o), {}
+
+
+def around(weight):
+    class Around(Two):
+        def step(self, a, r, s, p):
+            return (weight * tanh(a.n + r.n), a.o), {}
+
+    return Around()
+
+
 HOLDING = {
     "module": (Held(nn.Linear(2, 2)), r"Held holds a Linear \(a module\) in self\.thing"),
     "module without weights": (Held(nn.Tanh()), r"a Tanh \(a module\) in self\.thing"),
@@ -319,5 +339,10 @@ HOLDING = {
     "object": (Held(Helper()), r"a Parameter in self\.thing\.weight"),
     "method": (Held(nn.Linear(2, 2).forward), r"a Linear \(a module\) in self\.thing"),
     "partial": (Held(functools.partial(F.linear, weight=torch.ones(3, 3))), r"in self\.thing"),
+    "module of the file": (OfTheFile(), r"OfTheFile\.step uses OF_THE_FILE, a Linear \(a module\), which no"),
+    "parameter around": (
+        around(nn.Parameter(torch.ones(3))),
+        r"Around\.step uses weight, a Parameter, which",
+    ),
     "class attribute": (InClass(), r"InClass holds a Parameter in InClass\.weight"),
 }

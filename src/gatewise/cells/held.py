@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -65,7 +66,8 @@ def asked(cell: Cell, method: str, *arguments: Any) -> Any:
 def check_holds_nothing(cell: Cell) -> None:
     """Raise ValueError for a tensor, Parameter or module among the cell's attributes, or inside of one.
 
-    A layer trains what ``own_parameters`` returns. What a cell holds would stay as it was, and on its device.
+    A layer trains what ``own_parameters`` returns. What a cell holds would stay as it was, and on its device;
+    so would a Parameter or module of the file around it that ``step`` uses.
     """
     cell = cell.innermost
     kind = type(cell)
@@ -78,6 +80,23 @@ def check_holds_nothing(cell: Cell) -> None:
                     f"device: use own_parameters (starting values by name, which step reads as p.name)"
                     + (", and functions such as torch.tanh" if what.endswith("(a module)") else "")
                 )
+    for name, what in _used_from_outside(kind.step, 3):
+        raise ValueError(
+            f"{kind.__name__}.step uses {name}, {what}, which no layer trains, saves or moves to its device: "
+            f"use own_parameters (starting values by name, which step reads as p.name)"
+        )
+
+
+def _used_from_outside(function: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """Name and kind of what a function, and those of its file that it calls, use of what could be trained."""
+    if not isinstance(function, FunctionType) or not depth:
+        return
+    used = inspect.getclosurevars(function)
+    for name, value in {**used.globals, **used.nonlocals}.items():
+        if isinstance(value, FunctionType) and value.__module__ == function.__module__:
+            yield from _used_from_outside(value, depth - 1)
+        elif isinstance(value, nn.Module) or (isinstance(value, Tensor) and value.requires_grad):
+            yield next((name, what) for _, what in _held(value, name, 1))
 
 
 def _held(value: Any, place: str, depth: int) -> Iterator[tuple[str, str]]:
