@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +210,23 @@ def test_a_local_file_that_is_not_read_is_said(series: Place) -> None:
     (series.folder / "conf/local/default.yaml").unlink()
     (series.folder / "conf/local/default.yaml").mkdir()
     assert "conf/local/default.yaml: is no file" in series("train", *SERIES).line()
+
+
+def test_settings_beside_the_place_of_local_ones_are_said(series: Place) -> None:
+    goes = ": the settings of every training go into conf/local/default.yaml"
+    conf = series.folder / "conf"
+    for name in ("local.yaml", "local.yml", "locale/default.yaml", "Local/default.yaml"):
+        write(series, f"conf/{name}", "seed: 3\n")
+        line = series("train", *SERIES).line()
+        assert line.endswith(f"conf/{name.partition('/')[0]}: is not read{goes}"), line
+        shutil.rmtree(conf)
+    conf.mkdir()
+    (conf / "local").write_text("seed: 3\n")
+    assert series("train", *SERIES).line().endswith(f"conf/local: is no folder{goes}")
+    (conf / "local").unlink()
+    (conf / "local").symlink_to("nowhere")
+    line = series("train", *SERIES).line()
+    assert line.endswith(f"conf/local: is a link to a folder that is not there{goes}")
 
 
 def test_what_a_users_file_may_say_is_left_alone(series: Place) -> None:

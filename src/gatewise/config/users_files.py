@@ -28,6 +28,10 @@ def check_local(loader: ConfigLoader) -> None:
     """
     for folder in users_folders(loader):
         path = folder / LOCAL
+        for misplaced, problem in _meant_as_local(folder):
+            shown = place(misplaced, 1).rpartition(":")[0]
+            goal = place(path, 1).rpartition(":")[0]
+            raise SettingError(f"{shown}: {problem}: the settings of every training go into {goal}")
         if not path.parent.is_dir():
             continue
         others = sorted(p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml"))
@@ -44,6 +48,19 @@ def check_local(loader: ConfigLoader) -> None:
                 f"{place(path.parent / others[0], 1).rpartition(':')[0]}: is not read: the settings of every "
                 f"training go into {shown}"
             )
+
+
+def _meant_as_local(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What stands where the folder of :data:`LOCAL` should, or beside it under a name like its own."""
+    local = folder / Path(LOCAL).parent
+    if os.path.lexists(local) and not local.is_dir():
+        yield local, "is a link to a folder that is not there" if local.is_symlink() else "is no folder"
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in (".yaml", ".yml") and path.stem == local.name:
+            yield path, "is not read"
+        like_it = path.is_dir() and path.name != local.name and closest(path.name.lower(), [local.name])
+        if like_it and (path / "default.yaml").exists() and not local.exists():
+            yield path, "is not read"
 
 
 def _check_mapping(written: Written) -> None:
