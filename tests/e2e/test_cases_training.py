@@ -9,7 +9,7 @@ import pytest
 import torch
 from workplace import Place, read_json
 
-from gatewise.runs.metrics import read_metrics
+from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 
 FILES = [
@@ -87,6 +87,17 @@ def test_the_tested_weights_are_the_best_whatever_their_file_is_called(
     assert again == pytest.approx(tested, rel=1e-6)
     run.set_status("interrupted")  # as if stopped: what is best is known all the same
     assert run.checkpoint("best").samefile(run.checkpoints / run.summary()["best_checkpoint"])
+
+
+def test_the_best_of_the_validations_within_epochs(two: Place) -> None:
+    every = ["data.batch_size=4", "trainer.val_check_interval=2", "optimizer.lr=0.3", "trainer.max_epochs=4"]
+    run, said = train(two, *every, "callbacks.best_checkpoint.save_on_train_epoch_end=false")
+    best = min(read_validations(run.validations_file), key=lambda row: row["val/loss"])
+    assert best["epochs"] % 1, "the best is that of an epoch's end: nothing would be shown"
+    words = f"best weights: epoch {best['epochs']:g} of 4, val/loss {best['val/loss']:.4g}"
+    assert f"test results of the {words}" in said
+    assert run.summary()["best"]["val/loss"] == best["val/loss"]
+    assert torch.load(run.checkpoint("best"), weights_only=True)["global_step"] == best["step"] + 1
 
 
 def test_the_best_by_a_metric_of_single_steps(two: Place) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 
 from gatewise.runs.checkpoints import best_path, read_checkpoint, unusable
 from gatewise.runs.files import replacing
-from gatewise.runs.metrics import read_metrics
+from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 
@@ -31,6 +32,10 @@ class Chosen:
     path: Path | None
     """The best checkpoint; None where the training keeps none, and the last weights are taken."""
     words: str
+    monitor: str | None = None
+    """The metric that they are the best by."""
+    row: dict[str, float] = field(default_factory=dict)
+    """What was measured of them; of a validation within an epoch, ``epoch`` is a fraction."""
 
 
 def chosen(trainer: pl.Trainer, run: Run) -> Chosen:
@@ -46,11 +51,24 @@ def chosen(trainer: pl.Trainer, run: Run) -> Chosen:
         path = best_path(last)  # this process has trained nothing: the training had stopped before
     if path is None or not path.is_file():
         return Chosen(None, f"last weights: no checkpoint was kept by {callback.monitor}")
-    best = best_row(rows, callback.monitor, callback.mode)
-    if not best:  # a metric of single steps, of which metrics.csv has none
-        return Chosen(path, f"best weights by {callback.monitor}")
-    found = f"epoch {int(best['epoch'])} {epochs}, {callback.monitor} {best[callback.monitor]:.4g}"
-    return Chosen(path, f"best weights: {found}")
+    row = _measured(run, callback, rows)
+    if not row:  # a metric of single steps, which no file has
+        return Chosen(path, f"best weights by {callback.monitor}", callback.monitor)
+    found = f"epoch {row['epoch']:g} {epochs}, {callback.monitor} {row[callback.monitor]:.4g}"
+    return Chosen(path, f"best weights: {found}", callback.monitor, row)
+
+
+def _measured(run: Run, callback: ModelCheckpoint, rows: list[dict[str, float]]) -> dict[str, float]:
+    """The row of the validation that chose the best weights: at an epoch's end, or else within one."""
+    assert callback.monitor is not None
+    best, score = best_row(rows, callback.monitor, callback.mode), callback.best_model_score
+    within = [{**row, "epoch": row["epochs"]} for row in read_validations(run.validations_file)]
+    if score is None:
+        return best if not within else {}
+    for row in [best, *within]:
+        if math.isclose(row.get(callback.monitor, math.nan), float(score), rel_tol=1e-6):
+            return row
+    return {}
 
 
 def _kept_by_monitor(trainer: pl.Trainer) -> list[ModelCheckpoint]:

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,7 +22,7 @@ from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
 from gatewise.training import logged, wandb
-from gatewise.training.checkpoints import chosen
+from gatewise.training.checkpoints import Chosen, chosen
 from gatewise.training.display import ResultTable, forget_test, how_it_ended, where_it_goes_on
 from gatewise.training.epochs import StopTogether
 from gatewise.training.lightning_internals import logged_steps, set_logged_steps
@@ -79,7 +78,7 @@ def fit_and_test(
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
             example = data.save_example(run.folder)
-            _summarise(run, config, trainer, task, metrics, seconds, example, best.path)
+            _summarise(run, config, trainer, task, metrics, seconds, example, best)
             logged.end(trainer.loggers, run, config, run.summary(), logged_steps(trainer))
         exit_code = 0
     finally:
@@ -164,9 +163,10 @@ def _summarise(
     metrics: dict[str, Any],
     seconds: dict[str, float],
     example: str,
-    best: Path | None,
+    best: Chosen,
 ) -> None:
     rows = read_metrics(run.metrics_file)
+    row = best.row if best.monitor == task.monitor else {}
     test, baselines = split_metrics(metrics)
     run.save_summary(
         {
@@ -176,8 +176,8 @@ def _summarise(
             "choices": run.choices(),
             "monitor": task.monitor,
             "mode": task.mode,
-            "best": best_row(rows, task.monitor, task.mode),
-            "best_checkpoint": None if best is None else os.path.relpath(best, run.checkpoints),
+            "best": row or best_row(rows, task.monitor, task.mode),
+            "best_checkpoint": None if best.path is None else os.path.relpath(best.path, run.checkpoints),
             "final": rows[-1] if rows else {},
             "test": test,
             "baselines": baselines,
