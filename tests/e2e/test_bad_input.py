@@ -277,7 +277,7 @@ BEFORE_TORCH = [
     ),
     (
         ["wandb.mode=offlin"],
-        "logger.wandb.mode='offlin' is unknown (did you mean 'offline'?); choose one of: offline, online",
+        "wandb.mode='offlin' is unknown (did you mean 'offline'?); choose one of: offline, online",
     ),
     (["threads=0"], "threads must be a whole number of at least 1 or null, got 0"),
     (["name=../x"], "name must be a folder such as text/mine, got '../x'"),

@@ -321,6 +321,15 @@ def test_help_shows_the_comments_of_conf(place: Place) -> None:
         assert all(line in [shown.strip() for shown in out.splitlines()] for line in lines)
 
 
+def test_help_shows_the_answer_settings_of_the_run(place: Place) -> None:
+    settings = ["experiment=text/files", "data.files=[some.txt]", "trainer.max_epochs=1", "task.length=7"]
+    (place.folder / "some.txt").write_text("the dog sees the cat\n" * 60)
+    run = place.train(*settings, "wandb.mode=disabled").folder
+    out = place.ok("predict", "--help", f"run={run}").out
+    assert "  length: 7\n" in out
+    assert "  temperature: 0.0\n" in out
+
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 

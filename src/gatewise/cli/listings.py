@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import string
+from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.options import options_help
+from gatewise.config.check import settings_of_answer
 from gatewise.config.explain import Composition, all_groups
 from gatewise.config.written import comments, used_files, with_comments
 from gatewise.settings import SettingError
@@ -22,9 +24,12 @@ def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], res
     composition = Composition(loader, config_name, overrides)
     groups = sorted({group.partition("@")[0] for group in config.hydra.runtime.choices})
     choices = {group: composition.choices(group) for group in groups if not group.startswith("hydra/")}
-    settings = OmegaConf.to_yaml(_without_hydra(config), resolve=resolve)
-    settings = with_comments(settings, comments(used_files(loader, config_name, overrides)))
-    print(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=settings))
+    settings = _without_hydra(config)
+    if config_name == "predict" and not settings.task:
+        settings.task = settings_of_answer(str(settings.run), Path(settings.paths.runs_dir))
+    text = OmegaConf.to_yaml(settings, resolve=resolve)
+    text = with_comments(text, comments(used_files(loader, config_name, overrides)))
+    print(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=text))
 
 
 def print_hydra_help(loader: ConfigLoader, overrides: list[str]) -> None:

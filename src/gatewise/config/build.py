@@ -19,6 +19,8 @@ from gatewise.config.explain import required
 from gatewise.settings import SettingError, closest, first_line, suggestion
 from gatewise.settings.declared import check_settings, located
 
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
 
 def build(node: DictConfig, key: str, **objects: Any) -> Any:
     """The object that ``node`` (found at ``key`` in the config) describes, called with ``objects`` as well.
@@ -86,7 +88,16 @@ def _check_settings(node: DictConfig, key: str) -> None:
     try:
         check_settings(target_of(node), values, key)
     except ValueError as error:
-        raise SettingError(str(error)) from None
+        raise SettingError(_by_its_own_name(str(error), node, key)) from None
+
+
+def _by_its_own_name(message: str, node: DictConfig, key: str) -> str:
+    """The message about a setting that refers to another (``mode: ${wandb.mode}``), naming that one."""
+    for name, written in _as_written(node).items():
+        other = _REFERENCE.fullmatch(written) if isinstance(written, str) else None
+        if other is not None and re.match(rf"{re.escape(key)}\.{re.escape(name)}(?![\w.])", message):
+            return other[1] + message[len(f"{key}.{name}") :]
+    return message
 
 
 def given(node: DictConfig) -> dict[str, Any]:

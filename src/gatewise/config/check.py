@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -79,14 +80,26 @@ def check_prediction(config: DictConfig) -> None:
 
 def _check_answer(settings: Mapping[str, Any], target: str) -> None:
     """Raise SettingError for a setting that is none of the task's answer, or that it cannot take."""
-    task = declared(target)
-    allowed = () if task is None else task.attribute("answer_settings") or ()
+    allowed = _answer_settings(target)
     for name in settings:
         if name not in allowed:
             near = suggestion(closest(name, allowed))
             listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
             raise SettingError(f"task.{name}: no such setting of a prediction{near or '.'}{listed}")
     _check_given(settings, target, "task")
+
+
+def _answer_settings(target: str) -> tuple[str, ...]:
+    task = declared(target)
+    return () if task is None else task.attribute("answer_settings") or ()
+
+
+def settings_of_answer(run: str, runs_dir: Path) -> dict[str, Any]:
+    """The settings of a run's task that change its answers, as trained; none where there is no such run."""
+    with contextlib.suppress(ValueError, OSError):
+        task = Run.open(run, runs_dir).config().task
+        return {name: task[name] for name in _answer_settings(target_of(task)) if name in task}
+    return {}
 
 
 def _check_given(settings: Mapping[Any, Any], target: str, key: str) -> None:
