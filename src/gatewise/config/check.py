@@ -153,13 +153,21 @@ def _check_fit(config: DictConfig, choices: Mapping[str, str | None]) -> None:
     takes = None if task is None else task.attribute("facts_type")
     gives = None if data is None else data.attribute("facts_type")
     if isinstance(takes, Definition) and isinstance(gives, Definition) and not gives.is_subclass_of(takes):
-        raise ValueError(misfit(choices, takes.attribute("summary"), gives.attribute("summary")))
+        took, given_kind = (
+            (str(k.attribute("summary")), f"{k.module.name}.{k.name}") for k in (takes, gives)
+        )
+        raise ValueError(misfit(choices, took, given_kind))
 
 
-def misfit(choices: Mapping[str, str | None], takes: str, gives: str) -> str:
-    """The line about a task that takes another kind of data than it is given."""
+def misfit(choices: Mapping[str, str | None], takes: tuple[str, str], gives: tuple[str, str]) -> str:
+    """The line about a task that takes another kind of data than it is given.
+
+    Of each kind: how it describes itself, and its class, which is named where both use the same words.
+    """
+    alike = takes[0] == gives[0]
+    taken, given_kind = (f"{words} ({name})" if alike else words for words, name in (takes, gives))
     return (
-        f"task={choices.get('task')} takes {takes}, but data={choices.get('data')} gives {gives}: "
+        f"task={choices.get('task')} takes {taken}, but data={choices.get('data')} gives {given_kind}: "
         f"choose a task or data that fit, or an experiment=... that has both"
     )
 

@@ -121,7 +121,8 @@ def make_task(
     """
     takes = _facts_type(class_of(config.task, "task"), Task, "task")
     if not isinstance(facts, takes):
-        raise ValueError(misfit(choices, takes.summary, facts.summary))
+        took, given_kind = ((k.summary, f"{k.__module__}.{k.__qualname__}") for k in (takes, type(facts)))
+        raise ValueError(misfit(choices, took, given_kind))
     optimizer, scheduler = (config.optimizer, config.get("scheduler")) if training else (None, None)
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
     if optimizer is not None:
