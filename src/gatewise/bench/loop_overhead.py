@@ -19,7 +19,7 @@ from gatewise.runs.run import Run
 from gatewise.tasks import Task
 from gatewise.training.prepare import prepare
 from gatewise.training.trainer import make_trainer
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 
 ROUNDS = 9
 
@@ -43,7 +43,8 @@ def bench_training(config: DictConfig) -> float:
         lightning.append(_lightning_epoch(config, data, task))
     steps = len(data.train_dataloader())
     ratios = [ours / theirs for ours, theirs in zip(lightning, bare, strict=True)]
-    table = Table(title=f"{config.name}: {steps} training steps, {ROUNDS} rounds", title_justify="left")
+    title = cell(f"{config.name}: {steps} training steps, {ROUNDS} rounds")
+    table = Table(title=title, title_justify="left")
     for column in ("loop", "median ms per step", "fastest", "slowest"):
         table.add_column(column, justify="left" if column == "loop" else "right")
     for name, times in (("bare PyTorch", bare), ("Lightning", lightning)):

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from gatewise.settings import SettingError, UsageError, first_line
+from gatewise.settings import SettingError, UsageError, first_line, lines, one_line
 
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
@@ -48,7 +48,7 @@ def guarded(work: Callable[[], int]) -> int:
 def report(error: BaseException, where: str = "") -> int:
     """Print ``error`` on stderr, after ``where`` (such as the job of a sweep), and return the exit code."""
     if os.environ.get("GATEWISE_TRACEBACK") == "1":
-        traceback.print_exception(error)
+        _say_traceback(error)
     if isinstance(error, KeyboardInterrupt):
         name = f" by {error}" if str(error) else ""
         _say(f"gatewise: interrupted{name}")
@@ -58,7 +58,7 @@ def report(error: BaseException, where: str = "") -> int:
         _say(f"gatewise: error: {where}{line}")
         return USAGE if isinstance(error, UsageError) else 1
     if os.environ.get("GATEWISE_TRACEBACK") != "1":
-        traceback.print_exception(error)
+        _say_traceback(error)
     place = _own_frame(error)
     summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     if place is not None and not place.startswith(_PACKAGE):
@@ -99,9 +99,12 @@ def reason(error: BaseException) -> str:
 
 def _say(line: str) -> None:
     """Print one line on stderr; what would move the cursor, or begin a second line, is shown as text."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     with contextlib.suppress(BrokenPipeError):
-        print(shown, file=sys.stderr, flush=True)
+        print(one_line(line), file=sys.stderr, flush=True)
+
+
+def _say_traceback(error: BaseException) -> None:
+    print(lines("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def _raised_by_gatewise(error: ValueError) -> bool:

@@ -17,7 +17,7 @@ from gatewise.runs.summary import split_metrics
 from gatewise.training.parts import load_task, make_data, stored_config
 from gatewise.views import screen
 from gatewise.views.places import short
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 from gatewise.views.tables import print_results
 
 
@@ -58,7 +58,7 @@ def main(config: DictConfig) -> dict[str, float]:
             raise ValueError(
                 f"{short(run.folder)}: {name} is {value}: nothing in the {config.split} split counts"
             )
-    plain_console(soft_wrap=True).print(f"{short(run.folder)}  checkpoint {config.checkpoint}")
+    plain_console(soft_wrap=True).print(cell(f"{short(run.folder)}  checkpoint {config.checkpoint}"))
     print_results(metrics, config.split, task.meanings())
     if output is not None:
         scores, baselines = split_metrics(metrics)

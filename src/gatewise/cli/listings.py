@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import string
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,7 +17,7 @@ from gatewise.cli.options import options_help
 from gatewise.config.check import settings_of_answer
 from gatewise.config.explain import Composition, all_groups
 from gatewise.config.written import comments, used_files, with_comments
-from gatewise.settings import SettingError
+from gatewise.settings import SettingError, lines, one_line
 
 
 def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], resolve: bool) -> None:
@@ -29,7 +31,7 @@ def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], res
         settings.task = settings_of_answer(str(settings.run), Path(settings.paths.runs_dir))
     text = OmegaConf.to_yaml(settings, resolve=resolve)
     text = with_comments(text, comments(used_files(loader, config_name, overrides)))
-    print(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=text))
+    _print_text(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=text))
 
 
 def print_hydra_help(loader: ConfigLoader, overrides: list[str]) -> None:
@@ -38,7 +40,9 @@ def print_hydra_help(loader: ConfigLoader, overrides: list[str]) -> None:
     groups = sorted(all_groups(loader, "hydra"))
     choices = {group: sorted(loader.get_group_options(group)) for group in groups}
     settings = OmegaConf.to_yaml(_hydra_alone(config))
-    print(_filled(config.hydra.hydra_help.template, HYDRA_CONFIG_GROUPS=_lines(choices), CONFIG=settings))
+    _print_text(
+        _filled(config.hydra.hydra_help.template, HYDRA_CONFIG_GROUPS=_lines(choices), CONFIG=settings)
+    )
 
 
 def print_config(
@@ -63,12 +67,24 @@ def print_config(
         if part is nothing:
             raise SettingError(f"--package {section}: there is no such setting in the config")
     if not OmegaConf.is_config(part):
-        print("null" if part is None else part)
+        print("null" if part is None else one_line(str(part)))
         return
     if resolve:
         OmegaConf.resolve(part)
-    header = "" if part is wanted else f"# @package {section}\n"
-    print(f"{header}{OmegaConf.to_yaml(part)}", end="")
+    header = "" if part is wanted else f"# @package {one_line(str(section))}\n"
+    print(f"{header}{_yaml(part)}", end="")
+
+
+def _print_text(text: str) -> None:
+    print(lines(text))
+
+
+def _yaml(part: Any) -> str:
+    """A config as YAML; where it has what is not printable, in YAML's own escapes."""
+    text: str = OmegaConf.to_yaml(part)
+    if text.replace("\n", "").isprintable():
+        return text
+    return yaml.dump(OmegaConf.to_container(part), allow_unicode=False, sort_keys=False)
 
 
 def _composed(loader: ConfigLoader, config_name: str | None, overrides: list[str]) -> DictConfig:
@@ -85,7 +101,9 @@ def _filled(template: str, **texts: str) -> str:
 
 
 def _lines(choices: dict[str, list[str]]) -> str:
-    return "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items() if names)
+    return "".join(
+        f"{one_line(group)}: {one_line(', '.join(names))}\n" for group, names in choices.items() if names
+    )
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

@@ -14,6 +14,7 @@ from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
 from gatewise.launch.streams import open_standard_streams, outlast_readers
 from gatewise.settings import UsageError, closest, suggestion
+from gatewise.settings.shown import show_warnings_as_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -89,6 +90,7 @@ def help_text() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (default: that of the process) and return its exit code."""
     open_standard_streams()
+    show_warnings_as_text()
     words = sys.argv[1:] if argv is None else argv
     return guarded(lambda: _dispatch(words))
 

@@ -15,7 +15,7 @@ from gatewise.runs.files import write_text
 from gatewise.runs.run import Run
 from gatewise.training.parts import load_task, stored_config
 from gatewise.views import screen
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 from gatewise.views.tables import print_answer
 
 
@@ -37,5 +37,5 @@ def main(config: DictConfig) -> pd.DataFrame:
     print_answer(answer)
     if output is not None:
         write_text(output, answer.table.to_csv(index=False, lineterminator="\n"))
-        plain_console(soft_wrap=True).print(f"written to {output}")
+        plain_console(soft_wrap=True).print(cell(f"written to {output}"))
     return answer.table

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from gatewise.config.wandb import SETTLED
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
-from gatewise.settings import whole_number
+from gatewise.settings import one_line, whole_number
 from gatewise.views.places import short
 
 ALL = "all"
@@ -44,11 +44,11 @@ def main(config: DictConfig) -> int:
         except (OSError, ValueError) as error:
             if config.run != ALL:
                 raise
-            print(f"left out: {error}", flush=True)
+            print(one_line(f"left out: {error}"), flush=True)
             damaged.append(run.folder)
             continue
         if training:
-            print(f"{run.folder}: is being trained, left out", flush=True)
+            print(one_line(f"{run.folder}: is being trained, left out"), flush=True)
         elif parts:
             folders.append(parts)
     if folders:

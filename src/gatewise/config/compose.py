@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.config import hydra_internals
 from gatewise.config.explain import Composition, explain
 from gatewise.config.naming import NamingLoader
-from gatewise.settings import SettingError, UsageError
+from gatewise.settings import SettingError, UsageError, one_line
 
 PACKAGE = "pkg://"
 """What the name of a package begins with where a folder may stand as well."""
@@ -95,7 +95,7 @@ def _warn_of_shadowed(user: Path) -> None:
         name = path.relative_to(user)
         if len(name.parts) > 1 and (of_gatewise / name).is_file():
             print(
-                f"gatewise: conf/{name} is not used: Gatewise has one of that name; rename it",
+                f"gatewise: conf/{one_line(str(name))} is not used: Gatewise has one of that name; rename it",
                 file=sys.stderr,
             )
 

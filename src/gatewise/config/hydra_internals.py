@@ -6,11 +6,15 @@ Hydra may rename them in any release. ``pyproject.toml`` allows the minor versio
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
+
+from gatewise.settings import lines
 
 USED = {
     "run": "runs one job with the callbacks of hydra.callbacks, which no public function makes",
@@ -52,7 +56,9 @@ def multirun(config_name: str, task: TaskFunction, overrides: list[str]) -> None
 
 def show_info(about: str, config_name: str, overrides: list[str]) -> None:
     """Print what ``--info`` lists: the defaults tree, the search path, the plugins."""
-    _hydra().show_info(about, config_name=config_name, overrides=overrides)
+    with redirect_stdout(io.StringIO()) as shown:
+        _hydra().show_info(about, config_name=config_name, overrides=overrides)
+    print(lines(shown.getvalue()), end="")
 
 
 def _hydra() -> Any:

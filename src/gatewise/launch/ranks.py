@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.runs.run import Run
+from gatewise.settings import one_line
 
 PATIENCE_SECONDS = 60
 PLACE_IN_GROUP = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")
@@ -161,7 +162,7 @@ def _watch(run: Run, others: list[subprocess.Popen[bytes]], ended: threading.Eve
                     return
                 failure = _failure(rank, process, run)
                 run.set_status("failed", failure)
-                print(f"gatewise: error: {failure}", file=sys.stderr, flush=True)
+                print(f"gatewise: error: {one_line(failure)}", file=sys.stderr, flush=True)
                 for other in others:
                     other.kill()
                 os._exit(1)

@@ -7,6 +7,7 @@ from gatewise.settings.checks import choice, flag, names, optional, split_fracti
 from gatewise.settings.errors import SettingError, UsageError, first_line
 from gatewise.settings.nearest import closest, did_you_mean, nearest, suggestion
 from gatewise.settings.rules import check_constructor, checked, rule
+from gatewise.settings.shown import lines, one_line
 from gatewise.settings.values import (
     AtLeast,
     Checked,
@@ -48,8 +49,10 @@ __all__ = [
     "did_you_mean",
     "first_line",
     "flag",
+    "lines",
     "names",
     "nearest",
+    "one_line",
     "optional",
     "rule",
     "split_fractions",

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gatewise.settings import one_line
+
 LONGEST = 28
 """Characters of a value."""
 
@@ -23,7 +25,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 def value_text(value: Any) -> str:
     """A value of a setting, for the screen and for pictures."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
@@ -37,5 +39,7 @@ def cut(text: str, longest: int = LONGEST) -> str:
 def label(params: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """What one configuration was, as in ``model=gru lr=0.01``."""
     return "  ".join(
-        f"{cut(names[key])}={cut(value_text(value))}" for key, value in params.items() if key in names
+        f"{cut(one_line(names[key]))}={cut(value_text(value))}"
+        for key, value in params.items()
+        if key in names
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,13 +18,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.settings import one_line
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, Job, Outcome
 from gatewise.sweeps.labels import value_text
 from gatewise.sweeps.ranking import Configuration, configurations
 from gatewise.sweeps.report import counted, measured
-from gatewise.views.places import program, short
-from gatewise.views.plain import plain_console
+from gatewise.views.places import program, quoted, short
+from gatewise.views.plain import cell, plain_console
 
 
 class Overview:
@@ -66,9 +66,11 @@ class Overview:
         seeds = f" × {len(self._plan.seeds)} seeds" if len(self._plan.seeds) > 1 else ""
         again = f", {ended} of them ended before" if ended else ""
         count = counted(self._plan.trials, "trial")
-        of = f" of {', '.join(self._plan.space.swept)}" if self._plan.space.swept else ""
+        of = f" of {one_line(', '.join(self._plan.space.swept))}" if self._plan.space.swept else ""
         self._console.print(
-            Text.assemble(("Sweep", "bold"), f" {short(self._sweep.folder)}: {count}{seeds}{of}{again}")
+            Text.assemble(
+                ("Sweep", "bold"), f" {one_line(short(self._sweep.folder))}: {count}{seeds}{of}{again}"
+            )
         )
 
     def job_ended(self, job: Job, outcome: Outcome) -> None:
@@ -79,9 +81,9 @@ class Overview:
             varied = [text for text in job.overrides if text not in self._plan.space.fixed][:-1]
             line = f"gatewise: error: trial {job.trial} ({', '.join(varied)}): {outcome.reason}"
             if self._live is not None:
-                self._console.print(line)
+                self.say(line)
             else:
-                print(line, file=sys.stderr, flush=True)
+                print(one_line(line), file=sys.stderr, flush=True)
 
     def trial_ended(self, number: int, results: list[Configuration]) -> None:
         """Take note of a trial, and where there is no terminal print its line."""
@@ -95,18 +97,18 @@ class Overview:
         params = "  ".join(f"{key}={value_text(value)}" for key, value in c.params.items())
         again = "" if c.same_as is None else f"  as trial {c.same_as}, not trained again"
         line = f"trial {c.number}  {params}  {c.state}  {value}{again}  [{self._progress()}]"
-        self._console.print(line)
+        self.say(line)
 
     def say(self, line: str) -> None:
         """Print a line above those that stay."""
-        self._console.print(line)
+        self._console.print(cell(line))
 
     def interrupted(self) -> None:
         """Say how to go on."""
         if self._live is not None:
             self._live.stop()
         again = f"{program()} train {_resume(short(self._sweep.folder))}"
-        self._console.print(f"Interrupted. Go on with: {again}")
+        self.say(f"Interrupted. Go on with: {again}")
 
     def _progress(self) -> str:
         ended = sum(c.state != "running" for c in self._results)
@@ -134,15 +136,15 @@ class Overview:
         best = front[0]
         values = ", ".join(measured(best, i) for i in range(len(self._plan.directions)))
         params = "  ".join(f"{key}={value_text(value)}" for key, value in best.params.items())
-        return Group(grid, Text(f"best so far: {values}  (trial {best.number}: {params})"))
+        return Group(grid, cell(f"best so far: {values}  (trial {best.number}: {params})"))
 
 
 def _resume(folder: str) -> str:
     """The setting that goes on with a sweep, as Hydra and the shell take it."""
     with contextlib.suppress(HydraException):
         if OverridesParser.create().parse_override(f"sweep.resume={folder}").value() == folder:
-            return shlex.quote(f"sweep.resume={folder}")
-    return shlex.quote(f"sweep.resume={QuotedString(folder, Quote.single).with_quotes()}")
+            return quoted(f"sweep.resume={folder}")
+    return quoted(f"sweep.resume={QuotedString(folder, Quote.single).with_quotes()}")
 
 
 def _duration(seconds: float) -> str:

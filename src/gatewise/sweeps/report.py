@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.files import write_json, write_text
+from gatewise.settings import one_line
 from gatewise.sweeps import plots
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.importance import Shares, importance
@@ -28,7 +29,7 @@ from gatewise.sweeps.ranking import (
     ranking,
 )
 from gatewise.views.places import command, short
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 
 SHOWN, REASONS, AGAIN = 20, 3, 5
 """Rows of the table on the screen, reasons of failures, and commands of a front; the files have all."""
@@ -180,9 +181,9 @@ def _print_table(
     for column in (["front"] if front else ["rank"]) + ["trial"]:
         table.add_column(column, justify="right")
     for key in plan.space.swept:
-        table.add_column(Text(key), overflow="fold")
+        table.add_column(cell(key), overflow="fold")
     for name in names:
-        table.add_column(Text(f"{name} ± s.e." if several else name), justify="right", style="bold")
+        table.add_column(cell(f"{name} ± s.e." if several else name), justify="right", style="bold")
     once = [c for c in results if c.same_as is None]
     # A front is shown whole.
     shown = max(SHOWN, len(ranked)) if front else SHOWN
@@ -200,9 +201,9 @@ def _print_table(
     console.print()
     plain_console().print(table)
     if len(once) > shown:
-        console.print(f"{len(once) - shown} more in {short(sweep.folder)}/trials.csv")
+        console.print(f"{len(once) - shown} more in {one_line(short(sweep.folder))}/trials.csv")
     for line in _remarks(plan, results):
-        console.print(line)
+        console.print(cell(line))
     if not front and len(ranked) > 1:
         console.print(verdict(plan, ranked))
 
@@ -246,16 +247,16 @@ def _print_places(
     pictures: Sequence[Path],
 ) -> None:
     console = plain_console(soft_wrap=True)
-    console.print(Text.assemble("\nSweep          ", (short(sweep.folder), "bold")))
+    console.print(Text.assemble("\nSweep          ", (one_line(short(sweep.folder)), "bold")))
     front = [c for c in ranked if c.rank == 1]
     if len(names) == 1:
         best = front[0]
         for run, outcome in zip(best.runs, best.outcomes, strict=False):
-            console.print(f"Best run       {_run_text(run, outcome)}")
+            console.print(cell(f"Best run       {_run_text(run, outcome)}"))
     for picture in pictures:
-        console.print(f"Picture        {short(picture)}")
+        console.print(cell(f"Picture        {short(picture)}"))
     if len(names) == 1:
-        console.print(f"Train it again {train_again(plan, best)}")
+        console.print(cell(f"Train it again {train_again(plan, best)}"))
         return
     console.print(
         f"\n{counted(len(front), 'configuration')} on the front: none is better in every objective, so which "
@@ -263,12 +264,12 @@ def _print_places(
     )
     for c in front[:AGAIN]:
         values = ", ".join(f"{name} {measured(c, index)}" for index, name in enumerate(names))
-        console.print(f"\nTrial {c.number}: {values}")
+        console.print(f"\nTrial {c.number}: {one_line(values)}")
         for run, outcome in zip(c.runs, c.outcomes, strict=False):
-            console.print(f"  Run            {_run_text(run, outcome)}")
-        console.print(f"  Train it again {train_again(plan, c)}")
+            console.print(cell(f"  Run            {_run_text(run, outcome)}"))
+        console.print(cell(f"  Train it again {train_again(plan, c)}"))
     if len(front) > AGAIN:
-        console.print(f"\n{len(front) - AGAIN} more in {short(sweep.folder)}/summary.json")
+        console.print(f"\n{len(front) - AGAIN} more in {one_line(short(sweep.folder))}/summary.json")
 
 
 def _run_text(run: str, outcome: dict[str, Any]) -> str:

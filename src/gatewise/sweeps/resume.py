@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from gatewise.sweeps.folder import Sweep
 from gatewise.views.places import short
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 
 CHANGEABLE = ("sweep.jobs", "sweep.retries", "sweep.trials", "hydra.mode")
 """Settings that say how a sweep runs, not what it is; a search may be given more trials."""
@@ -40,7 +40,8 @@ def warn_of_edited(differing: list[Path], sweep: Sweep) -> None:
         return
     first = ", ".join(short(path) for path in differing[:3])
     more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-    plain_console(soft_wrap=True).print(
+    line = (
         f"Config files are not what they were: {first}{more}. The sweep goes on with its own, in "
         f"{short(sweep.configs)}"
     )
+    plain_console(soft_wrap=True).print(cell(line))

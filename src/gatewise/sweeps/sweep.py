@@ -30,8 +30,8 @@ from gatewise.sweeps.slurm import SlurmJobs
 from gatewise.sweeps.space import SEED, read_space
 from gatewise.sweeps.wandb_sweep import write_wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
-from gatewise.views.places import short
-from gatewise.views.plain import plain_console
+from gatewise.views.places import quoted, short
+from gatewise.views.plain import cell, plain_console
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -125,9 +125,10 @@ def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
     settings = config.get("wandb") or {}
     project = wandb.project(settings.get("project"), os.environ)
     address = "/".join(filter(None, (wandb.entity(settings.get("entity"), os.environ), project)))
-    console.print(f"Written: {short(path)}. On a machine that is logged in to W&B:")
-    console.print(f"  wandb sweep --project {project} {short(path)}")
-    console.print(f"  wandb agent {address}/ID     # with the ID it prints; on as many machines as you like")
+    console.print(cell(f"Written: {short(path)}. On a machine that is logged in to W&B:"))
+    console.print(f"  wandb sweep --project {quoted(project)} {quoted(short(path))}")
+    agent = quoted(f"{address}/ID")
+    console.print(f"  wandb agent {agent}     # with the ID it prints; on as many machines as you like")
     return []
 
 
@@ -169,7 +170,7 @@ def make_plan(
 
 
 def _say(line: str) -> None:
-    plain_console(soft_wrap=True).print(line)
+    plain_console(soft_wrap=True).print(cell(line))
 
 
 def _overrides(config: DictConfig) -> list[str]:

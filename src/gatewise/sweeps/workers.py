@@ -21,6 +21,7 @@ from hydra.core.utils import JobReturn, JobStatus, env_override
 from hydra.plugins.launcher import Launcher
 
 from gatewise.launch.devices import share
+from gatewise.settings import one_line
 from gatewise.sweeps.jobs import FAILED, KILLED, Job, Outcome, Training, carry_out, outcome
 from gatewise.sweeps.slurm import SlurmJobs
 
@@ -102,7 +103,7 @@ class ByLauncher:
         except Exception as failure:
             # One job that the cluster lost may take the launcher's whole answer with it.
             failed = f"the launcher failed: {type(failure).__name__}: {failure}"
-            print(f"gatewise: {failed}", file=sys.stderr, flush=True)
+            print(f"gatewise: {one_line(failed)}", file=sys.stderr, flush=True)
         self._launched += len(batch)
         for job, reason in zip(batch, reasons, strict=True):
             begun = (job.run / "config.yaml").is_file()

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from rich.table import Table
-from rich.text import Text
 from torch import nn
 from torchmetrics import Metric
 
 from gatewise.nn import Recurrent
 from gatewise.tasks.scores import SplitScores
 from gatewise.views import screen
+from gatewise.views.plain import cell
 
 
 class ModelTable(pl.Callback):
@@ -39,7 +39,7 @@ def model_table(task: nn.Module) -> Table:
             new = sum(count for key, count in own.items() if key not in counted)
             shown = f"{new:,}" if new or not own else "shared"
             counted |= own.keys()
-            table.add_row(Text(part if index == 0 else ""), Text(kind), Text(sizes), shown)
+            table.add_row(cell(part if index == 0 else ""), cell(kind), cell(sizes), shown)
     parameters = list(task.parameters())
     table.add_section()
     frozen = sum(p.numel() for p in parameters if not p.requires_grad)

@@ -35,7 +35,7 @@ from gatewise.training.resuming import Before, lightnings_refusal, trainer_of
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
 from gatewise.views.places import command, setting, short
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 
 _log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _resume(
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
-        plain_console(soft_wrap=True).print(message)
+        plain_console(soft_wrap=True).print(cell(message))
         return best_value(run)
     warn_of_environment(config, os.environ)
     data, task = prepare(config, run.choices(), job)
@@ -224,7 +224,7 @@ def _train(
                 stop.launcher()  # and starts it again elsewhere
             run.set_status("interrupted", f"stopped by {stop.name or 'the user'}")
             again = command("train", setting("resume", run.folder))
-            plain_console(soft_wrap=True).print(f"Interrupted. Go on with: {again}")
+            plain_console(soft_wrap=True).print(cell(f"Interrupted. Go on with: {again}"))
             if stop.name is not None:
                 raise Stopped(stop.name) from None
             raise

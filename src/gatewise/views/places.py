@@ -17,7 +17,23 @@ def command(*words: str) -> str:
 def _quoted(word: str) -> str:
     """A word for a shell, with the quotes of ``key=value`` around the value."""
     key, equals, value = word.partition("=")
-    return f"{key}={shlex.quote(value)}" if equals and shlex.quote(key) == key else shlex.quote(word)
+    return f"{key}={quoted(value)}" if equals and shlex.quote(key) == key else quoted(word)
+
+
+def quoted(word: str) -> str:
+    """A word for bash or zsh, in which what is not printable is written out."""
+    return shlex.quote(word) if word.isprintable() else f"$'{''.join(map(_ansi_c, word))}'"
+
+
+def _ansi_c(character: str) -> str:
+    code = ord(character)
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def setting(key: str, value: Path | str) -> str:
@@ -31,7 +47,7 @@ def program() -> str:
     if called.name != "gatewise":
         return "python -m gatewise"
     on_path = shutil.which("gatewise")
-    return "gatewise" if on_path and Path(on_path).samefile(called) else shlex.quote(short(called))
+    return "gatewise" if on_path and Path(on_path).samefile(called) else quoted(short(called))
 
 
 def short(path: Path) -> str:

@@ -16,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.runs.run import Run
+from gatewise.settings import lines as shown_lines
+from gatewise.settings import one_line
 from gatewise.views.places import command, setting, short
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 
 # Lightning's advice that does not apply here: batches are sliced from memory, runs may be short, the logged
 # metrics of an epoch are already reduced over all processes, and a cluster's jobs do not need srun.
@@ -54,6 +56,18 @@ def quiet() -> None:
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
 
 
+class _AsText(logging.Formatter):
+    """Shows what is not printable; a message of Gatewise's own is one line, others may have several."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_lines(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        own = record.name.partition(".")[0] == "gatewise" and not getattr(record, "on_screen", False)
+        record.message = one_line(record.message) if own else shown_lines(record.message)
+        return super().formatMessage(record)
+
+
 class _Screen(logging.StreamHandler):
     """Writes to the current standard output, which a progress bar may have replaced."""
 
@@ -73,7 +87,7 @@ def show(*shown: RenderableType) -> None:
         text = io.StringIO()
         wide = plain_console(file=text, width=120, soft_wrap=isinstance(each, Text))
         wide.print(each)
-        lines = [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
+        lines = [line.rstrip() for line in text.getvalue().rstrip().split("\n")]
         if lines:
             _log.info("%s", "\n".join(lines if len(lines) == 1 else ["", *lines]), extra={"on_screen": True})
 
@@ -82,9 +96,9 @@ def show(*shown: RenderableType) -> None:
 def logged_to(path: Path) -> Iterator[None]:
     """Log to the screen and, with times, to a run's ``log.txt``, including Python's warnings."""
     to_file = logging.FileHandler(path, encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_file.setFormatter(_AsText("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_screen = _Screen()
-    to_screen.setFormatter(logging.Formatter("%(message)s"))
+    to_screen.setFormatter(_AsText("%(message)s"))
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.INFO)
@@ -105,6 +119,7 @@ def logged_to(path: Path) -> Iterator[None]:
 def warnings_on_screen() -> Iterator[None]:
     """Show Gatewise's warnings on the screen during a prediction or an evaluation."""
     screen = _Screen()
+    screen.setFormatter(_AsText())
     screen.setLevel(logging.WARNING)
     logger = logging.getLogger("gatewise")
     logger.addHandler(screen)
@@ -119,19 +134,20 @@ def print_head(run: Run, config: DictConfig, data: Mapping[str, str | int], cell
     choices = {group: str(choice) for group, choice in run.choices().items()}
     choices["model"] += f" ({', '.join(cells)})" if cells else ""
     parts = [f"{group}={choices[group]}" for group in ("task", "data", "model", "optimizer", "trainer")]
-    head = "  ".join([str(config.name), *parts, f"seed={config.seed}"])
+    name = one_line(str(config.name))
+    head = "  ".join([name, *map(one_line, parts), f"seed={config.seed}"])
     table = Table.grid(padding=(0, 2))
-    for name, value in data.items():
-        table.add_row(Text(name, "dim"), Text(f"{value:,}" if isinstance(value, int) else str(value)))
+    for key, value in data.items():
+        table.add_row(cell(key, "dim"), cell(f"{value:,}" if isinstance(value, int) else value))
     title = Text(head)
-    title.stylize("bold", 0, len(str(config.name)))
+    title.stylize("bold", 0, len(name))
     show(title, table)
 
 
 def print_places(run: Run) -> None:
     """Print the paths of the run directory and its pictures, and how to upload offline W&B data."""
-    show(Text(""), Text.assemble("Run directory  ", (short(run.folder), "bold")))
-    show(*(Text(f"Picture        {short(picture)}") for picture in sorted(run.plots.glob("*.png"))))
+    show(Text(""), Text.assemble("Run directory  ", (one_line(short(run.folder)), "bold")))
+    show(*(cell(f"Picture        {short(picture)}") for picture in sorted(run.plots.glob("*.png"))))
     if any((run.folder / "wandb").glob("offline-run-*")):
         upload = command("sync", setting("run", run.folder))
         show(Text(f"W&B, offline   upload with: {upload}"))

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
-from rich.text import Text
 
 from gatewise.runs.summary import split_metrics
-from gatewise.views.plain import plain_console
+from gatewise.views.plain import cell, plain_console
 from gatewise.views.screen import show
 
 if TYPE_CHECKING:
@@ -27,26 +26,26 @@ def print_results(
     """
     test, baselines = split_metrics(metrics)
     title = f"{split} results" + (f" of the {weights}" if weights else "")
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=cell(title), title_justify="left")
     table.add_column("metric")
     table.add_column("this run", justify="right", style="bold")
     for baseline in baselines:
-        table.add_column(Text(baseline), justify="right")
+        table.add_column(cell(baseline), justify="right")
     table.add_column("meaning", style="dim")
     for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # the loss comes last
         others = [_score(scores[name]) if name in scores else "" for scores in baselines.values()]
-        table.add_row(Text(name), _score(value), *others, meanings.get(name, ""))
+        table.add_row(cell(name), _score(value), *others, cell(meanings.get(name, "")))
     show(table)
 
 
 def print_answer(answer: Answer) -> None:
     """Print a prediction; of a long one, only the first rows."""
-    table = Table(title=Text(answer.title), title_justify="left")
+    table = Table(title=cell(answer.title), title_justify="left")
     frame = answer.table.drop(columns=list(answer.file_only))
     for name in frame.columns:
-        table.add_column(Text(str(name)))
+        table.add_column(cell(name))
     for _, row in frame.head(MAX_ROWS).iterrows():
-        table.add_row(*(Text(_cell(value, answer.formats.get(str(name)))) for name, value in row.items()))
+        table.add_row(*(cell(_cell(value, answer.formats.get(str(name)))) for name, value in row.items()))
     console = plain_console()
     console.print(table)
     if len(frame) > MAX_ROWS:

@@ -1,10 +1,11 @@
-"""From C source to functions in this process: the compiler, and the cache on disk."""
+"""From C source to functions in this process, by the compiler or from the cache."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import platform
 import shlex
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gatewise.engine.native.cache import cached, store
 from gatewise.engine.request import Unsupported
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -41,18 +43,17 @@ def load(source: str) -> ctypes.CDLL:
     """
     compiler = _compiler()
     key = hashlib.sha256("\0".join((source, *compiler, *FLAGS, _machine())).encode()).hexdigest()[:40]
-    folder = _cache_folder()
-    if folder is not None and _cached(folder / f"{key}.so") is not None:
+    content = cached(f"{key}.so")
+    if content is not None:
         try:
-            return ctypes.CDLL(str(folder / f"{key}.so"))
+            return _loaded(content)
         except OSError:  # made by another system that shares the home directory
             pass
     try:
         with tempfile.TemporaryDirectory(prefix="gatewise-") as temporary:
             command = (*compiler, *FLAGS, *_native_flags(compiler))
             compiled = _compile(source, command, Path(temporary))
-            if folder is not None:
-                _store(compiled.read_bytes(), folder / f"{key}.so")
+            store(f"{key}.so", compiled.read_bytes())
             # Loaded from a folder that nobody else can write; an open library outlives its file.
             return ctypes.CDLL(str(compiled))
     except OSError as error:  # a full disk, or one that is mounted noexec
@@ -61,16 +62,35 @@ def load(source: str) -> ctypes.CDLL:
 
 def load_text(key: str) -> str | None:
     """The text that :func:`store_text` put into the cache, or None where it is missing or damaged."""
-    folder = _cache_folder()
-    content = None if folder is None else _cached(folder / f"{key}.json")
+    content = cached(f"{key}.json")
     return None if content is None else content.decode(errors="replace")
 
 
 def store_text(key: str, text: str) -> None:
     """Put a text into the cache. Where that fails, the next process does without it."""
-    folder = _cache_folder()
-    if folder is not None:
-        _store(text.encode(), folder / f"{key}.json")
+    store(f"{key}.json", text.encode())
+
+
+_counted = itertools.count(1)
+
+
+def _loaded(content: bytes) -> ctypes.CDLL:
+    """A library of these bytes, whatever has become of the file that they were read from."""
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
+        handle = os.memfd_create("gatewise")
+        try:
+            with open(handle, "wb", closefd=False) as file:
+                file.write(content)
+            # A name of its own: the loader takes a name that it had before for the library of before.
+            return ctypes.CDLL(f"/proc/self/{'./' * next(_counted)}fd/{handle}")
+        except OSError:  # where memory must not be run, a file may be
+            pass
+        finally:
+            os.close(handle)
+    with tempfile.TemporaryDirectory(prefix="gatewise-") as temporary:
+        library = Path(temporary, "sequence.so")
+        library.write_bytes(content)
+        return ctypes.CDLL(str(library))
 
 
 def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:
@@ -126,43 +146,3 @@ def _machine() -> str:
     except OSError:
         features = platform.processor()
     return f"{sys.platform} {platform.machine()} {features}"
-
-
-def _cache_folder() -> Path | None:
-    """A folder that only this user can write, or None: code is loaded from it."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        folder = Path(home).expanduser() / "gatewise" / "engine"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        state = folder.stat()
-    except (OSError, RuntimeError):  # RuntimeError where the home directory is unknown
-        return None
-    is_owner = not hasattr(os, "getuid") or state.st_uid == os.getuid()
-    return folder if is_owner and not state.st_mode & 0o022 else None
-
-
-def _cached(path: Path) -> bytes | None:
-    """The content of a file in the cache, or None where it is missing or damaged."""
-    try:
-        expected = path.with_name(path.name + ".sha256").read_text(encoding="utf-8").strip()
-        content = path.read_bytes()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return content if hashlib.sha256(content).hexdigest() == expected else None
-
-
-def _store(content: bytes, path: Path) -> None:
-    """Put a file into the cache, complete or not at all."""
-    digest = hashlib.sha256(content).hexdigest() + "\n"
-    try:
-        for target, data in ((path, content), (path.with_name(path.name + ".sha256"), digest.encode())):
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                Path(name).replace(target)
-            except OSError:
-                Path(name).unlink()
-                raise
-    except OSError:
-        return

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from gatewise.settings import one_line
 from gatewise.views.pictures.figure import write_picture
 
 NUMBERED = 30
@@ -51,6 +52,6 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
 
 
 def _short(name: str) -> str:
-    """A class name without what matplotlib takes for mathematics, and cut if it is long."""
-    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-    return name.replace("$", r"\$")
+    """A class name in one line, and cut if it is long."""
+    name = one_line(str(name))
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

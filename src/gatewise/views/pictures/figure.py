@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from gatewise.runs.files import replacing
+from gatewise.settings import lines
 
 TRAIN, VALIDATION, TRUTH, MODEL = "#7f7f7f", "#1f77b4", "#333333", "#d95f02"
 
@@ -21,6 +22,8 @@ def write_picture(path: Path, figure: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.set_dpi(120)
     for text in figure.findobj(Text):
+        # Else matplotlib warns that its font lacks them.
+        text.set_text(lines(text.get_text()))
         # Names come from users, who mean dollars; matplotlib's own formulas are the ticks of log axes.
         if "$" in text.get_text() and r"\mathdefault" not in text.get_text():
             text.set_parse_math(False)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from gatewise.settings import one_line
 from gatewise.views.pictures.figure import MODEL, TRAIN, TRUTH, panels, write_picture
 
 
@@ -21,7 +22,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
     pictured = data.get("pictured") or targets[:1]
     what = "a test window" if len(windows) == 1 else f"{len(windows)} test windows"
     columns = min(2, len(windows)) if len(pictured) == 1 else len(windows)
-    heading = f"{title}: {', '.join(pictured)} in {what}"
+    heading = f"{title}: {one_line(', '.join(pictured))} in {what}"
     if len(heading) > 50 * columns:
         heading = heading.replace(f"{title}: ", f"{title}\n", 1)
     figure = panels(len(windows) * len(pictured), heading, columns=columns)
@@ -36,7 +37,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
         axes.plot(np.r_[0, future], np.r_[seen[-1], truth], color=TRUTH, label="truth")
         axes.plot(np.r_[0, future], np.r_[seen[-1], forecast], "--", color=MODEL, label="forecast")
         axes.axvline(0, color="0.85", linewidth=1, zorder=0)
-        axes.set(xlabel="steps from the forecast's start", ylabel=target)
+        axes.set(xlabel="steps from the forecast's start", ylabel=one_line(target))
         if window.get("times"):
             _label(axes, window["times"][-len(seen) - len(truth) :], 1 - len(seen))
     figure.axes[0].legend(frameon=False, fontsize=8)
