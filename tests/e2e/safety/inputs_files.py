@@ -19,10 +19,11 @@ from harness import Input
 from inputs_settings import FAST, SERIES, SPEECH, TEXT
 
 PLAIN = [
-    *(0, -1, 1.5, 10**9, 10**20, -(2**63), float("nan"), float("inf"), 1e308, True, None, "", "abc"),
-    *([], [1], [[1], ["a"]], {}, {"a": 1}, {"_target_": "os.getcwd"}, "\x1b[31mred", "a\nb", "\u202eabc"),
-    *("../../../elsewhere/new", "../../../elsewhere/precious.txt", "/nonexistent/x", "~nobody1/x", "/dev/null"),
-    *("${oc.env:HOME}", "${no.such}", "y" * 300, "é", ["a", "a"], ["x"] * 100, [float("nan")] * 3, [10**30]),
+    *(0, -1, 1.5, 10**9, 10**20, -(2**63), float("nan"), float("inf"), 1e308, True, None, "", "abc", []),
+    *([1], [[1], ["a"]], {}, {"a": 1}, {"_target_": "os.getcwd"}, "\x1b[31mred", "a\nb", "\u202eabc"),
+    *("../../../elsewhere/new", "../../../elsewhere/precious.txt", "/nonexistent/x", "~nobody1/x"),
+    *("/dev/null", "${oc.env:HOME}", "${no.such}", "y" * 300, "é", ["a", "a"], ["x"] * 100),
+    *([float("nan")] * 3, [10**30]),
 ]
 """Values that stand in a file of a run in the place of others."""
 
@@ -75,6 +76,7 @@ def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+_ELSEWHERE = "../../../elsewhere"
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "emptied": _replaced(b""),
     "cut": _edited(lambda content: content[: len(content) // 2]),
@@ -101,9 +103,9 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "a FIFO": _fifo,
     "a link to itself": lambda path: _linked(path.name)(path),
     "a link to nothing": _linked("no/such/file"),
-    "a link to somebody's": _linked(os.path.join("..", "..", "..", "elsewhere", "precious.txt")),
-    "a link to a new file": _linked(os.path.join("..", "..", "..", "elsewhere", "new")),
-    "a link to a folder": _linked(os.path.join("..", "..", "..", "elsewhere")),
+    "a link to somebody's": _linked(f"{_ELSEWHERE}/precious.txt"),
+    "a link to a new file": _linked(f"{_ELSEWHERE}/new"),
+    "a link to a folder": _linked(_ELSEWHERE),
     "a link to no end": _linked("/dev/zero"),
     "a link to a device": _linked("/dev/null"),
 }
@@ -128,7 +130,9 @@ def of_run_files() -> Iterator[Input]:
     """Each file of a run with each damage, for each verb that opens runs."""
     for name in RUN_FILES:
         for damage, spoil in DAMAGE.items():
-            if name in ("checkpoints", "plots") and not damage.startswith(("missing", "a f", "a F", "a link")):
+            if name in ("checkpoints", "plots") and not damage.startswith(
+                ("missing", "a f", "a F", "a link")
+            ):
                 continue
             for verb, argv in VERBS.items():
                 read = name == f"checkpoints/{_READ_BY[verb]}.ckpt"
@@ -224,7 +228,7 @@ def _best(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return replace
 
 
-_ELSEWHERE = "../elsewhere/deep/model.ckpt"
+_THEIRS = "../elsewhere/deep/model.ckpt"
 CHECKPOINTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no mapping": lambda _: [1, 2],
     "a tensor": lambda _: torch.zeros(3),
@@ -257,18 +261,22 @@ CHECKPOINTS: dict[str, Callable[[dict[str, Any]], Any]] = {
             "negative": _set(key, -5),
         }.items()
     },
-    "best elsewhere": _best("best_model_path", _ELSEWHERE),
+    "best elsewhere": _best("best_model_path", _THEIRS),
     "best a number": _best("best_model_path", 5),
-    "best ones elsewhere": _best("best_k_models", {_ELSEWHERE: torch.tensor(0.5)}),
+    "best ones elsewhere": _best("best_k_models", {_THEIRS: torch.tensor(0.5)}),
     "best ones a list": _best("best_k_models", [1]),
     "best score text": _best("best_model_score", "abc"),
     "folder elsewhere": _best("dirpath", "../elsewhere/deep"),
     "counter text": _best("wait_count", "abc"),
 }
 _NO_WEIGHTS = (
-    *("no mapping", "a tensor", "nothing in it", "no weight", "one weight more", "an escape code as name"),
-    *("weights transposed", "weights cut", "weights of text", "weights of None", "weights of nan"),
-    *(f"state_dict {what}" for what in ("missing", "None", "text", "a list", "a mapping", "huge", "negative")),
+    *("no mapping", "a tensor", "nothing in it", "no weight", "one weight more"),
+    *("an escape code as name", "weights transposed", "weights cut", "weights of text"),
+    *("weights of None", "weights of nan"),
+    *(
+        f"state_dict {what}"
+        for what in ("missing", "None", "text", "a list", "a mapping", "huge", "negative")
+    ),
 )
 
 
@@ -384,5 +392,3 @@ def of_data_files() -> Iterator[Input]:
                     codes=(1,),
                     may_begin=True,
                 )
-
-

@@ -32,6 +32,8 @@ FLAGS = (
     "-w",
 )
 COMPILE_SECONDS = 120
+PREPROCESS_SECONDS = 30
+"""For an empty file."""
 
 
 def load(source: str) -> ctypes.CDLL:
@@ -59,6 +61,11 @@ def load(source: str) -> ctypes.CDLL:
         raise Unsupported(f"compiled code that cannot be written or loaded ({error})") from error
 
 
+def check_compiler() -> None:
+    """Raise Unsupported, with the reason, where nothing can be compiled here."""
+    load("int gw_compiles(void) { return 1; }\n")
+
+
 def load_text(key: str) -> str | None:
     """The text that :func:`store_text` put into the cache, or None where it is missing or damaged."""
     folder = _cache_folder()
@@ -78,7 +85,14 @@ def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:
     path.write_text(source, encoding="utf-8")
     words = [*command, "-o", str(library), str(path), "-lm"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_SECONDS,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise Unsupported(f"a C compiler that cannot be run ({error})") from error
     if done.returncode != 0 or not library.is_file():
@@ -93,8 +107,12 @@ def _compiler() -> tuple[str, ...]:
 
     Raises Unsupported where there is none.
     """
-    if os.environ.get("CC"):
-        return tuple(shlex.split(os.environ["CC"]))
+    given = os.environ.get("CC", "")
+    if given.strip():
+        try:
+            return tuple(shlex.split(given))
+        except ValueError as error:
+            raise Unsupported(f"a C compiler that cannot be read (CC={given}: {error})") from error
     for name in COMPILERS:
         path = shutil.which(name)
         if path is not None:
@@ -108,7 +126,10 @@ def _native_flags(compiler: tuple[str, ...]) -> tuple[str, ...]:
     for flags in (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",)):
         try:
             done = subprocess.run(
-                [*compiler, *flags, "-x", "c", "-E", os.devnull], capture_output=True, timeout=COMPILE_SECONDS
+                [*compiler, *flags, "-x", "c", "-E", os.devnull],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PREPROCESS_SECONDS,
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unsupported(f"a C compiler that cannot be run ({error})") from error
