@@ -17,7 +17,6 @@ import resource
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -350,9 +349,3 @@ def _as_python_starts() -> None:
     warnings.resetwarnings()
     for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
         warnings.simplefilter("ignore", category)
-
-
-def started(argv: Iterable[str], folder: Path) -> None:
-    """Run a command that prepares a ground; it has to work."""
-    words = [sys.executable, "-m", "gatewise", *argv]
-    subprocess.run(words, cwd=folder, check=True, capture_output=True)
