@@ -74,7 +74,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
                 wandb.Settings().update_from_env_vars({name: value})
                 if name.endswith("_DIR"):
                     Path(value).expanduser()
-            except (ValueError, RuntimeError) as error:
+            except (ValueError, RuntimeError, wandb.Error) as error:
                 details: list[dict[str, Any]] = getattr(error, "errors", list)()
                 reason = details[0]["msg"] if details else first_line(error)
                 shown = name if _SECRET.search(name) else f"{name}={value}"

@@ -35,6 +35,8 @@ _SET_CHILD_SUBREAPER = 36
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _STATES = {"done", "failed", "interrupted", "pruned"}
 _CACHES = ("home/.cache", "home/.config")
+# Made by torch as it is imported.
+_TORCHS = "tmp/torchinductor_"
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def _write_bystanders(place: Path) -> None:
 def _is_own(name: str) -> bool:
     """Whether a new file is where a command writes by itself: a run or sweep that it makes, and caches."""
     own = ("work/runs", "work/sweeps", *_CACHES)
-    return name.startswith(tuple(f"{folder}/" for folder in own)) or name in own
+    return name.startswith((_TORCHS, *(f"{folder}/" for folder in own))) or name in own
 
 
 def _runs_of(given: Input, work: Path) -> list[Path]:

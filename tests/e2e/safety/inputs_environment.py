@@ -39,7 +39,10 @@ STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
         f"{_PIPE}gatewise train --help | true",
         {"right": "refused", "codes": (_STOPPED,), "lines": (0,)},
     ),
-    "true, completion": (f"{_PIPE}gatewise completion bash | true", {"codes": (_STOPPED,), "lines": (0,)}),
+    "true, completion": (
+        f"{_PIPE}gatewise completion bash | true",
+        {"right": "refused", "codes": (_STOPPED,), "lines": (0,)},
+    ),
     "true, evaluate": (
         f"{_PIPE}gatewise evaluate run=runs/r | true",
         {"right": "refused", "codes": (_STOPPED,), "lines": (0,)},

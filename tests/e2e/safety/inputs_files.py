@@ -21,7 +21,7 @@ from inputs_settings import FAST, SERIES, SPEECH, TEXT
 PLAIN = [
     *(0, -1, 1.5, 10**9, 10**20, -(2**63), float("nan"), float("inf"), 1e308, True, None, "", "abc", []),
     *([1], [[1], ["a"]], {}, {"a": 1}, {"_target_": "os.getcwd"}, "\x1b[31mred", "a\nb", "\u202eabc"),
-    *("../../../elsewhere/new", "../../../elsewhere/precious.txt", "/nonexistent/x", "~nobody1/x"),
+    *("../../../elsewhere/new", "../../../elsewhere/precious.txt", "/proc/nonexistent/x", "~nobody1/x"),
     *("/dev/null", "${oc.env:HOME}", "${no.such}", "y" * 300, "é", ["a", "a"], ["x"] * 100),
     *([float("nan")] * 3, [10**30]),
 ]

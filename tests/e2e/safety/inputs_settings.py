@@ -56,7 +56,7 @@ NONSENSE = {
     "right to left": "'\u202eabc'",
     "markup": "'[/b][red]:bar:'",
     "up": "../../../elsewhere/new",
-    "absolute": "/nonexistent/deep/x",
+    "absolute": "/proc/nonexistent/x",
     "nobody's home": "~nobody1/x",
     "a device": "/dev/null",
     "the environment": "${oc.env:HOME}",
@@ -128,7 +128,7 @@ _SWEEPS = (
     *("seed=range(1,1000000000)", "seed=range(1,0)", "seed=choice()", "seed=[1,2],abc", "seed=tag(x,1)"),
     *("optimizer.lr=interval(1,0)", "optimizer.lr=interval(nan,1)"),
     *("optimizer.lr=tag(log,interval(0,1))", "model=glob(nosuch*)", "name='\x1b[31m',x"),
-    *("seed=1,2 seed=3,4", "sweep.wandb_file=/nonexistent/x.yaml"),
+    *("seed=1,2 seed=3,4", "sweep.wandb_file=/dev/null/x.yaml"),
 )
 
 
@@ -141,7 +141,7 @@ def of_sweeps() -> list[Input]:
 _COMMANDS = (
     *([], ["nosuch"], ["\x1b[31mx"], ["x\ny"], ["train", "nosuch"], ["train", "--nosuch"]),
     *(["train", "="], ["train", "=="], ["train", "a=b=c"], ["train", "+"], ["train", "~"]),
-    *(["train", "++a.b"], ["train", ""], ["train", "seed"], ["train", "seed=1", "seed=2"]),
+    *(["train", "++a.b"], ["train", ""], ["train", "seed"], ["train", "seed=1", "seed=2", "--cfg", "job"]),
     *(["train", "seed="], ["train", "seed={"], ["train", "seed=[1,2"], ["train", "--multirun=x"]),
     *(["train", "--config-path"], ["train", "--cfg"], ["train", "--cfg", "nosuch"]),
     *(["train", "--config-name", "nosuch"], ["train", "--config-dir", "/dev/null"]),
@@ -153,7 +153,7 @@ _COMMANDS = (
     *(["evaluate", "run=mine.ts"], ["evaluate", "run=/dev/null"], ["evaluate", "run=a\nb"]),
     *(["evaluate", f"run={'y' * 5000}"], ["evaluate", "run=runs/r", "split=nosuch"]),
     *(["evaluate", "run=runs/r", "checkpoint=nosuch"], ["evaluate", "run=runs/r", "accelerator=nosuch"]),
-    *(["evaluate", "run=runs/r", "output=/nonexistent/x"], ["evaluate", "run=runs/r", "output=."]),
+    *(["evaluate", "run=runs/r", "output=/dev/null/x"], ["evaluate", "run=runs/r", "output=."]),
     *(["evaluate", "run=runs/r", "data.nosuch=1"], ["evaluate", "run=runs/r", "data.test_file=nosuch"]),
     *(["evaluate", "-m", "run=runs/r,nosuch"], ["predict"], ["predict", "run=runs/r"]),
     *(["predict", "run=runs/r", "input=nosuch.ts"], ["predict", "run=runs/r", "input="]),
@@ -171,14 +171,14 @@ _COMMANDS = (
     *(["train", "resume=runs/r", "model.hidden_size=8"], ["train", "resume=runs/r", "nosuch=1"]),
     *(["train", "resume=a\nb"], ["train", f"resume={'y' * 5000}"], ["train", "resume=mine.ts"]),
 )
-_PRINTS_HELP = ([], ["bench"])
+_MAY_WORK = ([], ["bench"], ["completion"], ["train", "seed=1", "seed=2", "--cfg", "job"])
 
 
 def of_commands() -> list[Input]:
     """Command lines that cannot be meant."""
     inputs = []
     for words in _COMMANDS:
-        right = "either" if words in _PRINTS_HELP else "refused"
+        right = "either" if words in _MAY_WORK else "refused"
         inputs.append(Input(f"command {' '.join(words)[:60]!r}", tuple(words), right=right))
     return inputs
 

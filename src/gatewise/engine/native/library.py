@@ -96,8 +96,9 @@ def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:
     except (OSError, subprocess.SubprocessError) as error:
         raise Unsupported(f"a C compiler that cannot be run ({error})") from error
     if done.returncode != 0 or not library.is_file():
-        reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-        raise Unsupported(f"code that {command[0]} does not compile ({reason.strip()})")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = next((line for line in lines if "error" in line), lines[0] if lines else "without a word")
+        raise Unsupported(f"code that {command[0]} does not compile ({reason[:200]})")
     return library
 
 
