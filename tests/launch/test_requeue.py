@@ -76,3 +76,13 @@ def test_a_run_that_is_gone_is_begun_anew(job, folder):
 def test_outside_of_slurm_nothing_is_written(job, folder, tmp_path):
     job({}, "seed=1").begin(folder)
     assert not (tmp_path / "runs" / ".jobs").exists()
+
+
+@pytest.mark.parametrize("number", ["../../../x", "a/b", "7_2", "a\nb\x1b[31m", "9" * 300])
+def test_its_file_lies_among_those_of_jobs(number, job, folder, tmp_path):
+    begun = {"SLURM_JOB_ID": number, "SLURM_RESTART_COUNT": "1"}
+    job(begun, "seed=1").begin(folder)
+    assert job(begun, "seed=1").begun() == folder
+    (file,) = (tmp_path / "runs" / ".jobs").iterdir()
+    assert file.is_file()
+    assert file.name.isprintable()

@@ -7,7 +7,6 @@ adds the traceback to any of them.
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import errno
 import os
@@ -16,17 +15,25 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from gatewise.launch.streams import say, stdout_error
 from gatewise.settings import SettingError, UsageError, first_line, lines, one_line
 
 USAGE, BUG, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
 
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP)
+_OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY),
+    *(errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP),
+)
+"""What files and limits of a machine answer, and no fault of a program."""
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 # Raised by torch and Lightning for what only the user can mend; by name, as importing them takes seconds.
 _BY_NAME = {"OutOfMemoryError", "MisconfigurationException"}
 # In the messages of torch, for CPUs and GPUs.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
+# Of the linker, as a library is imported, and of Python, where `ulimit` allows no more.
+_OVER_A_LIMIT = ("failed to map segment", "cannot allocate memory", "can't start new thread")
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -37,18 +44,26 @@ def guarded(work: Callable[[], int]) -> int:
         return code
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-    except BrokenPipeError as error:
-        if not _reader_is_gone():
-            return report(error)
-        return BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            of_stdout = stdout_error()
+            if of_stdout is not None and of_stdout.errno == error.errno:
+                return code_of_stdout(of_stdout)
         return report(error)
+
+
+def code_of_stdout(error: OSError) -> int:
+    """The exit code of a command that could not print what it is for; a line says why, but for ``| head``."""
+    if error.errno == errno.EPIPE:
+        return BROKEN_PIPE
+    say(f"gatewise: error: stdout: {error.strerror}: not everything could be printed")
+    return 1
 
 
 def report(error: BaseException, where: str = "") -> int:
     """Print ``error`` on stderr, after ``where`` (such as the job of a sweep), and return the exit code."""
     if os.environ.get("GATEWISE_TRACEBACK") == "1":
-        _say_traceback(error)
+        _print_traceback(error)
     if isinstance(error, KeyboardInterrupt):
         name = f" by {error}" if str(error) else ""
         _say(f"gatewise: interrupted{name}")
@@ -58,7 +73,7 @@ def report(error: BaseException, where: str = "") -> int:
         _say(f"gatewise: error: {where}{line}")
         return USAGE if isinstance(error, UsageError) else 1
     if os.environ.get("GATEWISE_TRACEBACK") != "1":
-        _say_traceback(error)
+        _print_traceback(error)
     place = _own_frame(error)
     summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[0]
     if place is not None and not place.startswith(_PACKAGE):
@@ -78,13 +93,15 @@ def user_line(error: BaseException) -> str | None:
         return explain(error)
     if isinstance(error, ValueError):
         return str(error) if _raised_by_gatewise(error) else None
-    if isinstance(error, _PATH_ERRORS) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+    if isinstance(error, _PATH_ERRORS) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE):
         names_file = error.filename is not None and error.strerror
         name = str(error.filename)
         name = name if len(name) <= 400 else f"{name[:60]}... ({len(name)} characters)"
         return f"{name}: {error.strerror}" if names_file else error.strerror or str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("gatewise"):
         return str(error)
+    if isinstance(error, (ImportError, RuntimeError)) and any(s in str(error).lower() for s in _OVER_A_LIMIT):
+        return f"{first_line(error)}: more memory or processes than this machine or its limits (ulimit) allow"
     if isinstance(error, MemoryError) or type(error).__name__ in _BY_NAME:
         return first_line(error) or "out of memory"
     return None
@@ -99,12 +116,11 @@ def reason(error: BaseException) -> str:
 
 def _say(line: str) -> None:
     """Print one line on stderr; what would move the cursor, or begin a second line, is shown as text."""
-    with contextlib.suppress(BrokenPipeError):
-        print(one_line(line), file=sys.stderr, flush=True)
+    say(one_line(line))
 
 
-def _say_traceback(error: BaseException) -> None:
-    print(lines("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+def _print_traceback(error: BaseException) -> None:
+    say(lines("".join(traceback.format_exception(error)).rstrip()))
 
 
 def _raised_by_gatewise(error: ValueError) -> bool:
@@ -146,19 +162,3 @@ def _is_installed(file: str) -> bool:
 
     paths = sysconfig.get_paths()
     return "-packages" in file or file.startswith((paths["stdlib"], paths["platstdlib"], sys.prefix, "<"))
-
-
-def _reader_is_gone() -> bool:
-    """Whether stdout's reader (``| head``) has left; what is still to be written then goes nowhere."""
-    import select
-
-    try:
-        stdout = sys.stdout.fileno()
-        poll = select.poll()
-    except (OSError, AttributeError):  # No file behind stdout, or no poll on this system.
-        return False
-    poll.register(stdout, 0)
-    if not poll.poll(0):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
-    return True

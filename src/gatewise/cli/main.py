@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import sys
 from functools import partial
 from importlib import import_module
@@ -9,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise import __version__
 from gatewise.cli.completion import main as complete
-from gatewise.cli.errors import guarded
+from gatewise.cli.errors import code_of_stdout, guarded
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
-from gatewise.launch.streams import open_standard_streams, outlast_readers
+from gatewise.launch.signals import end_before_limit
+from gatewise.launch.streams import open_standard_streams, outlast_readers, say, stdout_error
+from gatewise.launch.surroundings import settle_surroundings
 from gatewise.settings import UsageError, closest, suggestion
 from gatewise.settings.shown import show_warnings_as_text
 
@@ -32,6 +36,8 @@ class Verb(NamedTuple):
     """Function of ``gatewise.config.check`` that finds what is wrong before ``module`` is imported."""
     as_typed: tuple[str, ...] = ()
     """Settings whose value is text of the user's, with the commas and quotes it may have."""
+    keeps: bool = False
+    """Whether what it prints is less than what it does, and not worth to fail for."""
     open_sections: tuple[str, ...] = ()
     """Sections that take any setting, which Hydra wants to be written with a ``+``."""
 
@@ -43,6 +49,7 @@ VERBS: dict[str, Verb] = {
         "train a model and keep the run in a directory",
         "check_training",
         as_typed=("resume", "sweep.resume"),
+        keeps=True,
     ),
     "evaluate": Verb(
         "gatewise.cli.evaluate",
@@ -65,6 +72,7 @@ VERBS: dict[str, Verb] = {
         "sync",
         "upload the W&B data of runs that were trained offline",
         as_typed=("run",),
+        keeps=True,
     ),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
     "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
@@ -109,15 +117,32 @@ def _dispatch(words: list[str]) -> int:
         raise UsageError(f"{name}: no such verb{near} (gatewise --help lists them)")
     if name == "completion":
         return complete(rest, {name: verb.config for name, verb in VERBS.items()})
+    stand_alone(name)
+    for line in settle_surroundings():
+        say(f"gatewise: {line}")
     if verb.config is None:
-        stand_alone(name)
         return int(import_module(verb.module).main(rest))
     from gatewise.cli.verb import run_verb
 
-    stand_alone(name)
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
     rest = [f"++{word}" if word.partition(".")[0] in verb.open_sections else word for word in rest]
-    return run_verb(verb.config, rest, partial(_run, verb))
+    code = run_verb(verb.config, rest, partial(_run, verb))
+    lost = stdout_error()
+    if code != 0 or lost is None:
+        return code
+    return _code_of_lost_lines(lost, verb.keeps or any(word.startswith("output=") for word in rest))
+
+
+def _code_of_lost_lines(lost: OSError, keeps: bool) -> int:
+    """The exit code of a verb that worked, but not all of whose lines could be printed.
+
+    Where it ``keeps`` what it is for in files, nothing else is lost.
+    """
+    if not keeps:
+        return code_of_stdout(lost)
+    if lost.errno != errno.EPIPE:
+        say(f"gatewise: stdout: {lost.strerror}: all was done, but not all of its lines could be printed")
+    return 0
 
 
 def _quoted(word: str) -> str:
@@ -133,7 +158,9 @@ def _quoted(word: str) -> str:
 def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
         getattr(import_module("gatewise.config.check"), verb.check)(config)
-    # The work is not lost where `| head` has read enough.
+    # The work is not lost where `| head` has read enough, nor where a library cannot log.
     outlast_readers()
+    logging.raiseExceptions = False
+    end_before_limit()
     # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
     return import_to_stay(verb.module).main(config)

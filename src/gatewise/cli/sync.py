@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import wandb
 from omegaconf import DictConfig
 
-from gatewise.config.wandb import SETTLED
+from gatewise.config.wandb import SETTLED, check_environment
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
 from gatewise.settings import one_line, whole_number
@@ -52,6 +52,7 @@ def main(config: DictConfig) -> int:
         elif parts:
             folders.append(parts)
     if folders:
+        check_environment(os.environ)
         _check_connection(wandb.setup().settings.base_url)
         _upload(folders, jobs, config.project, config.entity)
     else:
@@ -76,11 +77,11 @@ def _is_run(folder: Path) -> bool:
 
 def _check_connection(url: str) -> None:
     """Raise ValueError where nothing answers at ``url``: wandb itself would try for hours."""
-    address = urlsplit(url)
-    port = address.port or (443 if address.scheme == "https" else 80)
     try:
+        address = urlsplit(url)
+        port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname or "", port), PATIENCE_SECONDS).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError for what is no host's name or port
         raise ValueError(
             f"W&B at {url} cannot be reached ({error}): nothing was uploaded; try again when it can, or set "
             f"WANDB_BASE_URL"

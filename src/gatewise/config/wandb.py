@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from gatewise.settings import choice, words
+from gatewise.settings import choice, first_line, words
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ _EARLIER_MODES = {"dryrun": "offline", "run": "online"}
 _YES = ("true", "1", "yes", "y", "on", "t")
 _LONGEST = 128
 """Characters that W&B allows in a name."""
+_SECRET = re.compile("KEY|TOKEN|PASSWORD|SECRET")
+"""Variables whose value is not shown."""
 _FORBIDDEN = {"project": "/\\#?%:", "id": ":;,#?/'\\"}
 
 
@@ -59,6 +62,23 @@ class Trial:
         folder, parent = Path(job.folder), Path(sweeps_dir).resolve()
         inside = folder.is_relative_to(parent) and len(str(folder.relative_to(parent))) <= _LONGEST
         return cls(str(folder.relative_to(parent)) if inside else folder.name, int(job.trial))
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ValueError, naming the variable, for what W&B would stumble over when it begins."""
+    import wandb
+
+    for name, value in environment.items():
+        if name.startswith("WANDB_") and name not in SETTLED:
+            try:
+                wandb.Settings().update_from_env_vars({name: value})
+                if name.endswith("_DIR"):
+                    Path(value).expanduser()
+            except (ValueError, RuntimeError, wandb.Error) as error:
+                details: list[dict[str, Any]] = getattr(error, "errors", list)()
+                reason = details[0]["msg"] if details else first_line(error)
+                shown = name if _SECRET.search(name) else f"{name}={value}"
+                raise ValueError(f"{shown}: W&B does not take it ({reason}); correct or unset it") from None
 
 
 def settle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 _PLACES = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE"),
@@ -22,6 +22,7 @@ _SIZES = {
 }
 """The number of processes that a program starts at once, each with the same command."""
 TORCHRUN = "TORCHELASTIC_RUN_ID"
+_MOST_PROCESSES = 10**6
 _OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -32,18 +33,14 @@ def stand_alone(verb: str, environment: MutableMapping[str, str] = os.environ) -
     environment. Raises ValueError where torchrun seems to have started it and says only half of it.
     """
     if verb == "train" and TORCHRUN in environment:
-        missing = [name for name in _OF_TORCHRUN if name not in environment]
+        missing = [name for name in _OF_TORCHRUN if not environment.get(name)]
         if missing:
             raise ValueError(
                 f"{TORCHRUN} is set, as torchrun sets it, but {', '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not: start the training with torchrun, or unset "
                 f"{TORCHRUN}"
             )
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
-            if not environment[name].isdecimal():
-                raise ValueError(
-                    f"{name}={environment[name]}: torchrun sets a whole number; unset {TORCHRUN}"
-                )
+        _check_torchruns(environment)
         return
     for name, program in _SIZES.items():
         count = environment.get(name, "1")
@@ -56,3 +53,25 @@ def stand_alone(verb: str, environment: MutableMapping[str, str] = os.environ) -
             break
     for name in _PLACES:
         environment.pop(name, None)
+
+
+def _check_torchruns(environment: Mapping[str, str]) -> None:
+    """Raise ValueError for numbers that torchrun would not have set."""
+    for name, least, most in (
+        ("WORLD_SIZE", 1, _MOST_PROCESSES),
+        ("RANK", 0, _MOST_PROCESSES),
+        ("LOCAL_RANK", 0, _MOST_PROCESSES),
+        ("LOCAL_WORLD_SIZE", 1, _MOST_PROCESSES),
+        ("GROUP_WORLD_SIZE", 1, _MOST_PROCESSES),
+        ("MASTER_PORT", 1, 65535),
+    ):
+        value = environment.get(name, str(least))
+        if not (value.isascii() and value.isdecimal() and len(value) < 10 and least <= int(value) <= most):
+            raise ValueError(
+                f"{name}={value}: torchrun sets a whole number from {least} to {most}; unset {TORCHRUN}"
+            )
+    if int(environment["RANK"]) >= int(environment["WORLD_SIZE"]):
+        raise ValueError(
+            f"RANK={environment['RANK']}: torchrun counts its WORLD_SIZE={environment['WORLD_SIZE']} "
+            f"processes from 0; unset {TORCHRUN}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,9 @@ class Job:
         self.is_again = self._of_torchrun or environment.get("SLURM_RESTART_COUNT", "0") != "0"
         words = [str(Path.cwd()), group if self._of_torchrun else slurm or "", *overrides]
         digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
-        name = f"torchrun-{digest}" if self._of_torchrun else f"slurm-{slurm}-{digest}"
+        # A number, or 7_2 in an array; whatever it is, a file's name.
+        shown = re.sub(r"[^\w-]", "_", slurm or "", flags=re.ASCII)[:40]
+        name = f"torchrun-{digest}" if self._of_torchrun else f"slurm-{shown}-{digest}"
         self._file = runs_dir / FOLDER / name if self._of_torchrun or slurm else None
 
     def begun(self) -> Path | None:

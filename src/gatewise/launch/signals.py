@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import resource
 import signal
 import threading
 import time
@@ -12,8 +13,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol
 
-# What systems and schedulers send before they kill: kill, systemd, Kubernetes and scancel; SLURM's --signal.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+# What systems and schedulers send before they kill: kill, systemd, Kubernetes and scancel; SLURM's --signal;
+# a limit of CPU seconds.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGXCPU)
 LAUNCHERS_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 """Those that a launcher (submitit) may have its own handler for, which ends the process."""
 
@@ -29,6 +31,29 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.exit_code = 128 + signal.Signals[name]
+
+
+def end_before_limit() -> None:
+    """From now on, end with an error where the CPU seconds of ``ulimit -t`` run out, shortly before a kill.
+
+    A training that :func:`stoppable` runs ends its step first.
+    """
+    if signal.getsignal(signal.SIGXCPU) != signal.SIG_DFL or not _is_main_thread():
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard != resource.RLIM_INFINITY:
+        before = max(1, hard - min(max(1, hard // 4), int(PATIENCE_SECONDS)))
+        soft = before if soft == resource.RLIM_INFINITY else min(soft, before)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    signal.signal(signal.SIGXCPU, _out_of_time)
+
+
+def _out_of_time(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise Stopped(signal.Signals(number).name)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class Training(Protocol):
@@ -111,14 +136,15 @@ def stoppable() -> Iterator[Stop]:
     """
     stop = Stop()
     before: dict[signal.Signals, Handler | int | None] = {}
-    if threading.current_thread() is threading.main_thread():
+    if _is_main_thread():
         for number in (*SIGNALS, *LAUNCHERS_SIGNALS, signal.SIGINT):
             existing = signal.getsignal(number)
             default = signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler
             # That of a sweep, which this training is a part of.
             is_a_stops = isinstance(getattr(existing, "__self__", None), Stop)
             handler: Handler | None = None
-            if (existing == default and number != signal.SIGUSR2) or is_a_stops:
+            is_free = existing in (default, _out_of_time) and number != signal.SIGUSR2
+            if is_free or is_a_stops:
                 handler = stop.handle
             elif number in LAUNCHERS_SIGNALS and callable(existing):
                 handler = functools.partial(stop.hand_on, existing)

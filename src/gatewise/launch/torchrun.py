@@ -22,6 +22,9 @@ PATIENCE_SECONDS = 600
 """How long processes wait for each other: rank 0 has data to read. A tenth of it for its folder to be seen
 elsewhere, and for the others to hear that there is nothing to train."""
 
+STORE_SECONDS = 5
+"""How long torchrun's own store may take to answer."""
+
 
 class Torchrun:
     """The place of this process among those that torchrun has started."""
@@ -35,6 +38,7 @@ class Torchrun:
             raise ValueError(
                 "torchrun keeps no store for its processes: unset TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
             )
+        _check_store(os.environ["MASTER_ADDR"], _port())
         # Imported here: a misspelt setting must not wait for torch.
         from torch.distributed import PrefixStore
 
@@ -108,6 +112,22 @@ class Torchrun:
 
 def _port() -> int:
     return int(os.environ["MASTER_PORT"])
+
+
+def _check_store(address: str, port: int) -> None:
+    """Raise ValueError where nothing answers: torchrun's store is there before its processes are."""
+    end = time.monotonic() + STORE_SECONDS
+    while True:
+        try:
+            socket.create_connection((address, port), STORE_SECONDS).close()
+            return
+        except (OSError, ValueError) as error:  # ValueError for what is no host's name
+            if time.monotonic() > end or not isinstance(error, ConnectionError):
+                raise ValueError(
+                    f"MASTER_ADDR={address}, MASTER_PORT={port}: the store of torchrun does not answer "
+                    f"({error}); unset TORCHELASTIC_RUN_ID where torchrun has not started this process"
+                ) from None
+        time.sleep(0.2)
 
 
 def _store(address: str, port: int, is_master: bool = False) -> Any:

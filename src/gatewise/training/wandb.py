@@ -19,7 +19,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
-from gatewise.config.wandb import SETTLED, STEP, VARIABLES
+from gatewise.config.wandb import SETTLED, STEP, VARIABLES, check_environment
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.runs.unsent import UNSENT, unsent
@@ -181,7 +181,7 @@ def make_logger(
         return None
     import wandb  # a third of a second that a run without it need not wait
 
-    _check_environment(os.environ)
+    check_environment(os.environ)
     return RunLogger(
         name=name or run.id,
         id=id or run.id,
@@ -203,22 +203,6 @@ def make_logger(
             finish_timeout_raises=True,
         ),
     )
-
-
-def _check_environment(environment: Mapping[str, str]) -> None:
-    """Raise ValueError, naming the variable, for what W&B would stumble over when the run begins."""
-    import wandb
-
-    for name, value in environment.items():
-        if name.startswith("WANDB_") and name not in SETTLED:
-            try:
-                wandb.Settings().update_from_env_vars({name: value})
-            except ValueError as error:
-                details: list[dict[str, Any]] = getattr(error, "errors", list)()
-                reason = details[0]["msg"] if details else first_line(error)
-                raise ValueError(
-                    f"{name}={value}: W&B does not take it ({reason}); correct or unset it"
-                ) from None
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ FLAGS = (
     "-w",
 )
 COMPILE_SECONDS = 120
+PREPROCESS_SECONDS = 30
+"""For an empty file."""
 
 
 def load(source: str) -> ctypes.CDLL:
@@ -58,6 +60,11 @@ def load(source: str) -> ctypes.CDLL:
             return ctypes.CDLL(str(compiled))
     except OSError as error:  # a full disk, or one that is mounted noexec
         raise Unsupported(f"compiled code that cannot be written or loaded ({error})") from error
+
+
+def check_compiler() -> None:
+    """Raise Unsupported, with the reason, where nothing can be compiled here."""
+    load("int gw_compiles(void) { return 1; }\n")
 
 
 def load_text(key: str) -> str | None:
@@ -98,12 +105,20 @@ def _compile(source: str, command: tuple[str, ...], folder: Path) -> Path:
     path.write_text(source, encoding="utf-8")
     words = [*command, "-o", str(library), str(path), "-lm"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_SECONDS,
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise Unsupported(f"a C compiler that cannot be run ({error})") from error
     if done.returncode != 0 or not library.is_file():
-        reason = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:200])
-        raise Unsupported(f"code that {command[0]} does not compile ({reason.strip()})")
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = next((line for line in lines if "error" in line), lines[0] if lines else "without a word")
+        raise Unsupported(f"code that {command[0]} does not compile ({reason[:200]})")
     return library
 
 
@@ -113,8 +128,12 @@ def _compiler() -> tuple[str, ...]:
 
     Raises Unsupported where there is none.
     """
-    if os.environ.get("CC"):
-        return tuple(shlex.split(os.environ["CC"]))
+    given = os.environ.get("CC", "")
+    if given.strip():
+        try:
+            return tuple(shlex.split(given))
+        except ValueError as error:
+            raise Unsupported(f"a C compiler that cannot be read (CC={given}: {error})") from error
     for name in COMPILERS:
         path = shutil.which(name)
         if path is not None:
@@ -128,7 +147,10 @@ def _native_flags(compiler: tuple[str, ...]) -> tuple[str, ...]:
     for flags in (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",)):
         try:
             done = subprocess.run(
-                [*compiler, *flags, "-x", "c", "-E", os.devnull], capture_output=True, timeout=COMPILE_SECONDS
+                [*compiler, *flags, "-x", "c", "-E", os.devnull],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PREPROCESS_SECONDS,
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unsupported(f"a C compiler that cannot be run ({error})") from error
