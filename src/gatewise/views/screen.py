@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +16,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.runs.inside import open_in_place
 from gatewise.runs.run import Run
 from gatewise.views.places import command, setting, short
 from gatewise.views.plain import plain_console
@@ -81,7 +83,8 @@ def show(*shown: RenderableType) -> None:
 @contextlib.contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Log to the screen and, with times, to a run's ``log.txt``, including Python's warnings."""
-    to_file = logging.FileHandler(path, encoding="utf-8")
+    stream = os.fdopen(open_in_place(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
+    to_file = logging.StreamHandler(stream)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_screen = _Screen()
     to_screen.setFormatter(logging.Formatter("%(message)s"))
@@ -99,6 +102,7 @@ def logged_to(path: Path) -> Iterator[None]:
         root.removeHandler(to_screen)
         root.setLevel(before)
         to_file.close()
+        stream.close()
 
 
 @contextlib.contextmanager
