@@ -30,7 +30,8 @@ def check_places(folder: Path, config: DictConfig, given: Collection[str], own: 
     another config of their ``own`` says too, may be anywhere.
     """
     for key, value in _texts(config):
-        if not _leads_out(key, value, folder) or any(f"{key}.".startswith(f"{name}.") for name in given):
+        above = f"{key.replace('[', '.')}."
+        if not _leads_out(key, value, folder) or any(above.startswith(f"{name}.") for name in given):
             continue
         if own is not None and OmegaConf.select(own, key) == value:
             continue

@@ -133,8 +133,10 @@ class PathsInside(pl.Callback):
 
     def _settle(self, state: dict[str, Any], here: str) -> None:
         there = state.get("dirpath")
-        if isinstance(there, str) and Path(there).name == Path(here).name:
-            state.update({key: _moved(value, there, here) for key, value in state.items()})
+        moved = {Path(folder).name: folder for folder in (str(self.checkpoints), here)}
+        if isinstance(there, str) and Path(there).name in moved:
+            now = moved[Path(there).name]
+            state.update({key: _moved(value, there, now) for key, value in state.items()})
         best = state.get("best_k_models")
         single = [state.get(f"{name}_model_path") or "" for name in ("best", "kth_best", "last")]
         paths = [*single, *(best if isinstance(best, dict) else [None])]
@@ -142,6 +144,7 @@ class PathsInside(pl.Callback):
         if outside:
             _log.warning("the checkpoint's best weights are forgotten: %s is not in %s", outside[0], here)
             state.update(
+                dirpath=here,
                 best_model_path="",
                 best_model_score=None,
                 best_k_models={},
