@@ -186,6 +186,13 @@ def test_refused(name: str, tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("given", [True, ["a", "b"], {"a": "b"}, ["x"] * 1000])
+def test_what_is_no_name_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match="output must be the name of a file, got ") as caught:
+        find_output("output", given, CSV)
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_what_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "x.csv").touch(0o400)

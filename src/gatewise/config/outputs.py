@@ -94,7 +94,7 @@ class Output:
                 os.set_blocking(handle, True)
                 return handle
             except OSError as error:
-                if error.errno != errno.ENXIO:
+                if error.errno != errno.ENXIO or not self.path.is_fifo():
                     raise
                 if time.monotonic() > end:
                     raise ValueError(f"{self.setting}: nobody reads it: start its reader first") from None
@@ -112,6 +112,8 @@ def find_output(key: str, given: object, takes: Collection[str]) -> Output | Non
     if given is None:
         return None
     text = str(given)
+    if isinstance(given, bool) or not isinstance(given, (str, int, float, Path)):
+        raise ValueError(f"{key} must be the name of a file, got {_short(text)}")
     setting = f"{key}={_short(text)}"
     path = Path("/dev/stdout" if text == SCREEN else os.path.expanduser(text))  # noqa: PTH111 - ~nobody
     output = Output(setting, path)
@@ -134,7 +136,7 @@ def find_output(key: str, given: object, takes: Collection[str]) -> Output | Non
     elif path.name in FILES_OF_A_RUN and (path.parent / "overrides.yaml").is_file():
         raise ValueError(f"{setting}: is a file of a run directory's own: name another")
     if output.suffix in FORMATS and output.suffix not in takes:
-        formats = " or ".join(suffix[1:].upper() for suffix in takes)
+        formats = " or ".join(suffix[1:].upper() for suffix in takes if suffix != ".yml")
         while path.suffix.lower() in FORMATS:
             path = path.with_suffix("")
         raise ValueError(

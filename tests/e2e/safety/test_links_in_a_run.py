@@ -84,7 +84,7 @@ ATTACKS: dict[str, Callable[[Path], None]] = {
 }
 
 
-QUICK = (".lock", "log.txt", "status.json", "checkpoints", "wandb", "plots/learning_curves.png")
+QUICK = (".lock", "log.txt", "checkpoints", "plots/learning_curves.png")
 
 
 @pytest.mark.parametrize(
