@@ -142,3 +142,17 @@ def test_a_search_ends_where_there_is_no_other_configuration(tmp_path: Path, tri
     if trials == 50:
         assert len(workers.trained) == 4
         assert rows(sweep)[-1].get("same as trial", "") == ""
+
+
+@pytest.mark.parametrize("place", ["mine", "runs/../mine", "runs/mine/../../mine"])
+def test_a_journal_that_names_another_folder_is_refused(place: str, tmp_path: Path) -> None:
+    """The training would write its files among the user's."""
+    plan = make_plan({"size": ["1", "2"]}, trials=2)
+    sweep = new_sweep(tmp_path / "sweep")
+    with pytest.raises(KilledError):
+        carry_out(sweep, plan, Pretended(1, kill_after=0))
+    text = sweep.journal.read_text()
+    (begun,) = {run for trial in sweep.trials() for run in trial.user_attrs["runs"]}
+    sweep.journal.write_text(text.replace(begun, str(sweep.folder / place)))
+    with pytest.raises(ValueError, match=r"study.journal: trial 0 names .*mine, which is no run directory"):
+        carry_out(sweep, plan, Pretended(1))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from gatewise.config.outputs import Output, find_output
 from gatewise.settings import UsageError, closest, suggestion
 from gatewise.views.plain import plain_console
 
@@ -66,6 +67,9 @@ def bench_engine(words: list[str]) -> int:
     memory, start = (_flag(key, settings[key]) for key in ("memory", "start"))
     path = _file(settings["file"])
     path.parent.mkdir(parents=True, exist_ok=True)
+    table, picture, first_steps = (
+        _output(name) for name in (path, path.with_suffix(".png"), path.with_name(f"{path.stem}_start.csv"))
+    )
     torch.set_num_threads(cases[0].threads)
     console = plain_console()
     if not console.is_terminal:  # wide enough for the tables
@@ -81,7 +85,7 @@ def bench_engine(words: list[str]) -> int:
                     progress(f"{case.cell} {case.size}: memory of {row.contender}")
                     row = row._replace(peak_mib=peak_of_step(case, row.contender))
                 rows.append(row)
-            report.write_csv(path, rows)  # now, so that an interrupted run keeps its measurements
+            table.write(report.csv_text(rows))  # now, so that an interrupted run keeps its measurements
             if not console.is_terminal:
                 console.print(f"{number} of {len(cases)}: {case.cell} {case.size}")
         # Once per cell, for its first size.
@@ -96,14 +100,13 @@ def bench_engine(words: list[str]) -> int:
     report.print_starts(console, starts)
     for line in bench.notes:
         console.print(line)
-    picture = path.with_suffix(".png")
-    report.draw_speeds(picture, rows)
-    written = [path, picture]
+    picture.write(report.draw_speeds(rows))
+    written = [table, picture]
     if starts:
-        written.insert(1, path.with_name(f"{path.stem}_start.csv"))
-        report.write_csv(written[1], starts)
+        written.insert(1, first_steps)
+        first_steps.write(report.csv_text(starts))
     for file in written:
-        console.print(f"wrote {file}", soft_wrap=True)
+        console.print(f"wrote {file.path}", soft_wrap=True)
     return 0
 
 
@@ -213,3 +216,9 @@ def _file(text: str) -> Path:
     if path.suffix != ".csv":
         raise UsageError(f"file={text}: give a name that ends in .csv; the picture is written beside it")
     return path
+
+
+def _output(path: Path) -> Output:
+    output = find_output("file", path, (path.suffix,))
+    assert output is not None
+    return output

@@ -6,7 +6,6 @@ import csv
 import io
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -17,7 +16,6 @@ from rich.text import Text
 from gatewise.bench.contenders import reference_of
 from gatewise.bench.process import Start
 from gatewise.bench.timing import Timing
-from gatewise.runs.files import write_text
 
 # Two equal contenders may differ by this much in a measurement.
 SLOWER = 0.95
@@ -102,17 +100,17 @@ def print_starts(console: Console, starts: Sequence[Start]) -> None:
     _print(console, "first training step of a fresh process", table)
 
 
-def write_csv(path: Path, rows: Sequence[Timing] | Sequence[Start]) -> None:
-    """Write rows with the names of their fields as header."""
+def csv_text(rows: Sequence[Timing] | Sequence[Start]) -> str:
+    """Rows with the names of their fields as header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0]._fields)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
-def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
-    """Bars: how many times as fast as the reference each contender is; a panel per cell and work."""
+def draw_speeds(rows: Sequence[Timing]) -> bytes:
+    """A PNG of bars: how many times as fast as the reference each contender is; a panel per cell and work."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -165,8 +163,10 @@ def draw_speeds(path: Path, rows: Sequence[Timing]) -> None:
                 panel.set_ylabel(f"times as fast as {reference_of(cell)}")
     handles = [plt.Rectangle((0, 0), 1, 1, color=f"C{k}") for k in range(len(names))]
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
     plt.close(figure)
+    return picture.getvalue()
 
 
 def _table(*columns: str) -> Table:

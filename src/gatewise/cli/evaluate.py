@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from gatewise.config.build import build
-from gatewise.config.check import output_path
-from gatewise.runs.files import write_json
+from gatewise.config.check import SCORES
+from gatewise.config.outputs import find_output
+from gatewise.runs.files import json_text
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
 from gatewise.training.parts import load_task, make_data, stored_config
@@ -26,7 +27,7 @@ def main(config: DictConfig) -> dict[str, float]:
 
     Vocabulary, classes and scaler are those of the training.
     """
-    output = output_path(config.output)
+    output = find_output("output", config.output, SCORES)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):
@@ -58,9 +59,10 @@ def main(config: DictConfig) -> dict[str, float]:
             raise ValueError(
                 f"{short(run.folder)}: {name} is {value}: nothing in the {config.split} split counts"
             )
-    plain_console(soft_wrap=True).print(cell(f"{short(run.folder)}  checkpoint {config.checkpoint}"))
-    print_results(metrics, config.split, task.meanings())
+    if output is None or not output.is_standard():  # else whoever reads it wants that alone
+        plain_console(soft_wrap=True).print(cell(f"{short(run.folder)}  checkpoint {config.checkpoint}"))
+        print_results(metrics, config.split, task.meanings())
     if output is not None:
         scores, baselines = split_metrics(metrics)
-        write_json(output, {"run": str(run.folder), config.split: scores, "baselines": baselines})
+        output.write(json_text({"run": str(run.folder), config.split: scores, "baselines": baselines}))
     return metrics

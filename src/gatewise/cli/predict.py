@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.config.build import class_of
-from gatewise.config.check import input_file, output_path, takes_words
+from gatewise.config.check import PREDICTIONS, input_file, takes_words
+from gatewise.config.outputs import Output, find_output
 from gatewise.data.module import SequenceDataModule
-from gatewise.runs.files import write_text
+from gatewise.runs.files import json_text
 from gatewise.runs.run import Run
 from gatewise.training.parts import load_task, stored_config
 from gatewise.views import screen
@@ -20,8 +23,8 @@ from gatewise.views.tables import print_answer
 
 
 def main(config: DictConfig) -> pd.DataFrame:
-    """Show, and with ``output`` write as CSV, what a run predicts for the input; returns the table."""
-    output = output_path(config.output)
+    """Show, and with ``output`` write as CSV or JSON, what a run predicts; returns the table."""
+    output = find_output("output", config.output, PREDICTIONS)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):
@@ -34,8 +37,25 @@ def main(config: DictConfig) -> pd.DataFrame:
         assert issubclass(data, SequenceDataModule)
         answer = task.answer(data.read_input(given, run.facts()))
     answer.check_finite()
+    if output is not None and output.is_standard():  # whoever reads it wants that alone
+        _write(output, answer.table)
+        return answer.table
     print_answer(answer)
     if output is not None:
-        write_text(output, answer.table.to_csv(index=False, lineterminator="\n"))
-        plain_console(soft_wrap=True).print(cell(f"written to {output}"))
+        _write(output, answer.table)
+        plain_console(soft_wrap=True).print(cell(f"written to {config.output}"))
     return answer.table
+
+
+def _write(output: Output, table: pd.DataFrame) -> None:
+    if output.suffix == ".json":
+        rows = table.astype(object).to_dict("records")
+        output.write(json_text([{str(name): _plain(value) for name, value in row.items()} for row in rows]))
+    else:
+        output.write(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it: what is no number, text or truth value (a time) as CSV has it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

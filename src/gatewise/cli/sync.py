@@ -14,6 +14,7 @@ import wandb
 from omegaconf import DictConfig
 
 from gatewise.config.wandb import SETTLED, check_environment
+from gatewise.runs.inside import check_inside
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
 from gatewise.settings import one_line, whole_number
@@ -38,6 +39,7 @@ def main(config: DictConfig) -> int:
     for run in runs:
         try:
             training = run.state() == "running"
+            check_inside(run.folder)  # what is sent is marked there
             parts = unsent(run)
             for folder in parts:
                 check_files(folder)

@@ -14,10 +14,12 @@ from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import check_node, given, target_of
 from gatewise.config.origins import check_origins
+from gatewise.config.outputs import find_output
 from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
+from gatewise.runs.inside import check_inside
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
 from gatewise.settings.declared import check_settings, declared, located
@@ -26,6 +28,8 @@ from gatewise.settings.syntax import Definition
 
 SPLITS = ("test", "validation")
 CHECKPOINTS = ("best", "last")
+SCORES, PREDICTIONS = (".json",), (".csv", ".json")
+"""Suffixes of the outputs of an evaluation and of a prediction."""
 SECTIONS = (
     *("task", "data", "model", "optimizer", "scheduler", "trainer"),
     *("callbacks", "logger", "paths", "wandb"),
@@ -44,8 +48,9 @@ def check_training(config: DictConfig) -> None:
         _check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
+    check_inside(run.folder)
     check_origins(run.config(), run.folder)
-    resumed = resumed_config(run, list(hydra.overrides.task))
+    resumed = resumed_config(run, list(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))
     if run.state() != "done" or resumed != run.config():
         _check_parts(resumed, run.choices())
@@ -60,6 +65,7 @@ def group_choices() -> dict[str, str | None]:
 def check_evaluation(config: DictConfig) -> None:
     """Raise ValueError for a split, checkpoint, output or run directory that there is not."""
     choice("split", config.split, SPLITS)
+    find_output("output", config.output, SCORES)
     data = _check_run(config).config().data
     declaration = declared(target_of(data))
     if declaration is not None and config.data:
@@ -73,9 +79,12 @@ def check_evaluation(config: DictConfig) -> None:
 
 def check_prediction(config: DictConfig) -> None:
     """Raise ValueError for an input, output or run directory that there is not, or a wrong setting."""
+    output = find_output("output", config.output, PREDICTIONS)
     trained = _check_run(config).config()
     _check_answer(given(config.task), target_of(trained.task))
-    input_file(str(config.input), takes_words(trained))
+    file = input_file(str(config.input), takes_words(trained))
+    if file is not None and output is not None and output.path.exists() and output.path.samefile(file):
+        raise ValueError(f"{output.setting}: is the input: name another file")
 
 
 def _check_answer(settings: Mapping[str, Any], target: str) -> None:
@@ -135,18 +144,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def output_path(output: object) -> Path | None:
-    """The file that ``output=`` names, or None; ValueError where it cannot be written there."""
-    if output is None:
-        return None
-    path = Path(os.path.expanduser(str(output)))  # noqa: PTH111 - Path.expanduser raises for ~nobody
-    if path.is_dir():
-        raise ValueError(f"output={output}: is a folder: name a file in it")
-    if not path.parent.is_dir():
-        raise ValueError(f"output={output}: there is no folder {path.parent}: make it first")
-    return path
-
-
 def _check_fit(config: DictConfig, choices: Mapping[str, str | None]) -> None:
     """Raise ValueError, naming both choices, where a task cannot use a DataModule's kind of data."""
     task, data = declared(target_of(config.task)), declared(target_of(config.data))
@@ -173,7 +170,6 @@ def misfit(choices: Mapping[str, str | None], takes: tuple[str, str], gives: tup
 
 
 def _check_run(config: DictConfig) -> Run:
-    output_path(config.output)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     check_origins(run.config(), run.folder)
     run.checkpoint(choice("checkpoint", config.checkpoint, CHECKPOINTS))

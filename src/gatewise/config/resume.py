@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.config.explain import KINDS, MAY_BE_WORDS, paths
+from gatewise.config.places import check_places
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.settings import choice, closest, first_line, suggestion, whole_number
@@ -25,20 +26,23 @@ SOURCES = ("last", "best")
 IGNORED = ("resume", "resume_from", "sweep", "hydra", "paths")
 
 
-def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
+def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None) -> DictConfig:
     """The run's config with the settings given with ``resume=``; nothing is written.
 
-    Those that it has already may be repeated.
+    Those that it has already may be repeated. ``own`` is what the user's command composes by itself.
 
-    Raises ValueError for one that would make it another training (``model=gru``, ``optimizer.lr=1``).
+    Raises ValueError for one that would make it another training (``model=gru``, ``optimizer.lr=1``), or
+    where the run's own would write outside of its directory.
     """
     config, before = run.config(), run.config()
     choices, repeated = run.choices(), run.overrides()
+    given = []
     for text, override in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
         key = override.key_or_group
         first = key.split(".")[0]
         if first in IGNORED:
             continue
+        given.append(key)
         fixed = key in choices or first not in CHANGEABLE
         # What cannot change, or is gone, is still as it was asked for.
         if text in repeated and (fixed or override.is_delete()):
@@ -68,6 +72,7 @@ def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
             raise ValueError(f"{text}: {first_line(error)}; leave it out, or start a new run") from None
         _tell_logger(config, key)
     _check_epochs(config, before)
+    check_places(run.folder, config, given, own)
     return config
 
 

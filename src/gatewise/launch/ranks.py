@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
 
+from gatewise.runs.inside import open_in_place
 from gatewise.runs.run import Run
 from gatewise.settings import one_line
 
@@ -92,7 +93,8 @@ def all_ranks(run: Run, count: int, module: str, pruned: bool = False) -> Iterat
     os.environ.update(place)
     try:
         for rank in range(1, count):
-            with (run.folder / f"log_rank{rank}.txt").open("ab") as log:
+            log_file = open_in_place(run.folder / f"log_rank{rank}.txt", os.O_WRONLY | os.O_APPEND)
+            with os.fdopen(log_file, "ab") as log:
                 command = [sys.executable, "-m", module, str(run.folder)]
                 command += ["pruned"] if pruned else []
                 environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}

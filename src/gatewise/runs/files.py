@@ -6,21 +6,26 @@ import contextlib
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_LONGEST_BEGINNING = 200
+"""Bytes of a file's name that its temporary one begins with; systems take 255."""
+
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, like: os.stat_result | None = None) -> Iterator[BinaryIO]:
     """Open a file to write, which replaces ``path`` atomically when the body ends without an error.
 
-    An OSError about it (disk full, no such folder) names ``path``.
+    It gets the mode and the owner of ``like``, where that is given. An OSError about it (disk full, no such
+    folder) names ``path``.
     """
-    prefix = f".{path.name}."
+    prefix = f".{os.fsdecode(os.fsencode(path.name)[:_LONGEST_BEGINNING])}."
     try:
-        with _replacing(path, prefix) as file:
+        with _replacing(path, prefix, like) as file:
             yield file
     except OSError as error:
         if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(prefix):
@@ -29,14 +34,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, prefix: str) -> Iterator[BinaryIO]:
+def _replacing(path: Path, prefix: str, like: os.stat_result | None) -> Iterator[BinaryIO]:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())  # as open() would
+        if like is not None and (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+            with contextlib.suppress(PermissionError):  # a group that one is not in
+                os.chown(temporary, like.st_uid, like.st_gid)
+        # As open() would make it, where there was none.
+        Path(temporary).chmod(0o666 & ~_umask() if like is None else stat.S_IMODE(like.st_mode))
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -57,7 +66,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as JSON, atomically; NaN and infinities become null, which every reader accepts."""
-    write_text(path, json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(values))
+
+
+def json_text(values: Any) -> str:
+    """Plain values as JSON; NaN and infinities become null, which every reader accepts."""
+    return json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from gatewise.runs.inside import open_in_place
+
 HEARTBEAT_SECONDS = 5.0
 """How often the holder touches the lock file, for file systems without locks between machines."""
 
@@ -36,8 +38,7 @@ def holding(path: Path, patience_seconds: float) -> Iterator[None]:
     and start time, and a process on another machine is watched for heartbeats. The clocks of two machines are
     never compared.
     """
-    path.touch()
-    with path.open("r+b") as file:
+    with os.fdopen(open_in_place(path, os.O_RDWR), "r+b") as file:
         locked = _take(file, path, patience_seconds)
         previous = _holder(file)
         if previous is not None and _is_alive(previous, path, locked):
@@ -65,7 +66,7 @@ def holding(path: Path, patience_seconds: float) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock file. Nothing is written: the run may be somebody else's."""
     try:
-        with path.open("rb") as file:
+        with _looked_at(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -79,6 +80,11 @@ def is_held(path: Path) -> bool:
     except OSError:  # no lock file, or no permission to read it: assume that nobody trains there
         pass
     return False
+
+
+def _looked_at(path: Path) -> IO[bytes]:
+    # Of a FIFO, without waiting for one that writes.
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def _take(file: IO[bytes], path: Path, patience_seconds: float) -> bool:
@@ -150,7 +156,7 @@ def _is_alive(holder: dict[str, Any], path: Path, locked: bool) -> bool:
     end = time.monotonic() + 3 * HEARTBEAT_SECONDS
     while time.monotonic() < end:
         time.sleep(HEARTBEAT_SECONDS / 5)
-        with path.open("rb") as file:  # opening it makes a network file system look again
+        with _looked_at(path) as file:  # opening it makes a network file system look again
             if os.fstat(file.fileno()).st_mtime_ns != before:
                 return True
     return False

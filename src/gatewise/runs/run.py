@@ -16,6 +16,8 @@ from gatewise.runs.checkpoints import best_path
 from gatewise.runs.code import commit_of
 from gatewise.runs.files import read_json_object, replacing, write_json
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
+from gatewise.runs.inside import check_inside
+from gatewise.runs.left_behind import FILES, remove_unfinished
 from gatewise.runs.lock import holding, is_held
 
 if TYPE_CHECKING:
@@ -218,9 +220,13 @@ class Run:
     def lock(self, patience_seconds: float = 1.0) -> Iterator[None]:
         """Hold the run for this process; raises ValueError, naming the other one, if another trains it.
 
-        A process that only checks the lock holds it for a moment, hence the patience.
+        Raises it too for what would have a write end outside of the directory. What a killed process had
+        begun to write is removed. A process that only checks the lock holds it for a moment, hence the
+        patience.
         """
+        check_inside(self.folder)
         with holding(self.folder / LOCK, patience_seconds):
+            remove_unfinished(self.folder, FILES)
             yield
 
     def summary(self) -> dict[str, Any]:

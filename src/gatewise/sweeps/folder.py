@@ -18,6 +18,8 @@ from gatewise.config.freeze import ConfigCopy, copy_configs
 from gatewise.runs.config_files import read_yaml
 from gatewise.runs.files import write_text
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
+from gatewise.runs.inside import check_inside
+from gatewise.runs.left_behind import FILES_OF_A_SWEEP, remove_unfinished
 from gatewise.runs.lock import holding
 from gatewise.runs.moved import with_todays_targets
 from gatewise.runs.run import LOCK
@@ -112,8 +114,13 @@ class Sweep:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the sweep for this process; raises ValueError where another one works on it."""
+        """Hold the sweep for this process; raises ValueError where another one works on it.
+
+        As :meth:`gatewise.runs.run.Run.lock`, it keeps writes inside and removes what was left unfinished.
+        """
+        check_inside(self.folder)
         with holding(self.folder / LOCK, patience_seconds=1.0):
+            remove_unfinished(self.folder, FILES_OF_A_SWEEP)
             yield
 
     def study(self, plan: Plan, storage: JournalStorage) -> optuna.Study:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig
 
 from gatewise.config.freeze import ConfigCopy
+from gatewise.runs.inside import open_in_place
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.settings import did_you_mean
@@ -145,7 +147,8 @@ def _empty_gpu_cache() -> None:
 @contextlib.contextmanager
 def _screen_to(path: Path) -> Iterator[None]:
     """Send what is printed to a file, as a job's would garble the overview."""
-    with path.open("a", encoding="utf-8") as file, contextlib.ExitStack() as stack:
+    opened = os.fdopen(open_in_place(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
+    with opened as file, contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(file))
         stack.enter_context(contextlib.redirect_stderr(file))
         yield

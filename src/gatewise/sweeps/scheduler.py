@@ -9,7 +9,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gatewise.runs.folders import free_folder
+from gatewise.runs.folders import free_folder, is_stamped
+from gatewise.runs.inside import is_inside
 from gatewise.sweeps import optuna_internals, search
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, KILLED, PRUNED, Job, Outcome, job_setting, outcome
@@ -181,6 +182,12 @@ class Scheduler:
         jobs: list[Job] = []
         for seed, path in zip(self.plan.seeds, runs, strict=True):
             run, prune = Path(path), self.plan.pruner is not None and not jobs
+            # The journal may have come from anywhere, and a training writes into the folder that it names.
+            if not (is_stamped(run) or is_inside(run, self._runs_dir)):
+                raise ValueError(
+                    f"{self.sweep.journal}: trial {number} names {run}, which is no run directory below "
+                    f"{self._runs_dir}: the file is damaged; remove it to take the trials from the runs"
+                )
             overrides = self._overrides(params)
             if seed is not None:
                 overrides.append(f"seed={seed}")

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 
 from gatewise import __version__
 from gatewise.config import wandb
+from gatewise.config.outputs import Output, find_output
 from gatewise.launch.signals import Stopped, stoppable
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import lost, report, search
@@ -28,7 +29,7 @@ from gatewise.sweeps.ranking import configurations
 from gatewise.sweeps.scheduler import Scheduler
 from gatewise.sweeps.slurm import SlurmJobs
 from gatewise.sweeps.space import SEED, read_space
-from gatewise.sweeps.wandb_sweep import write_wandb_sweep
+from gatewise.sweeps.wandb_sweep import wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
 from gatewise.views.places import quoted, short
 from gatewise.views.plain import cell, plain_console
@@ -56,10 +57,11 @@ def sweep(
         )
     sweeps_dir = Path(config.paths.sweeps_dir)
     if config.sweep.resume is None:
+        wandb_file = find_output("sweep.wandb_file", config.sweep.wandb_file, (".yaml", ".yml"))
         plan = make_plan(config, context, params, arguments)
         _check(plan, config, context, task)
-        if config.sweep.wandb_file is not None:
-            return _to_wandb(plan, config)
+        if wandb_file is not None:
+            return _to_wandb(plan, config, wandb_file)
         folder = Sweep.create(sweeps_dir, plan, config)
     else:
         folder = Sweep.open(config.sweep.resume, sweeps_dir)
@@ -116,11 +118,9 @@ def _with_trials(plan: Plan, trials: int) -> Plan:
     return replace(plan, trials=trials, overrides=[*others, f"sweep.trials={trials}"])
 
 
-def _to_wandb(plan: Plan, config: DictConfig) -> list[float | None]:
-    path = Path(str(config.sweep.wandb_file)).expanduser()
-    if not path.parent.is_dir():
-        raise ValueError(f"sweep.wandb_file={path}: there is no folder {path.parent}: make it first")
-    write_wandb_sweep(path, plan, config.task.monitor)
+def _to_wandb(plan: Plan, config: DictConfig, output: Output) -> list[float | None]:
+    output.write(wandb_sweep(plan, config.task.monitor))
+    path = output.path
     console = plain_console(soft_wrap=True)
     settings = config.get("wandb") or {}
     project = wandb.project(settings.get("project"), os.environ)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gatewise.runs.files import write_text
 from gatewise.sweeps.folder import Plan
 from gatewise.sweeps.space import SEED, Range
 from gatewise.views.places import program
@@ -17,8 +15,8 @@ WARM_UP = 3
 """Epochs before W&B may stop a training, where the pruner does not say."""
 
 
-def write_wandb_sweep(path: Path, plan: Plan, monitor: str) -> None:
-    """Write the YAML that ``wandb sweep`` takes.
+def wandb_sweep(plan: Plan, monitor: str) -> str:
+    """The YAML that ``wandb sweep`` takes.
 
     Raises ValueError for what W&B has no word for: several objectives, seeds in a search.
     """
@@ -46,7 +44,7 @@ def write_wandb_sweep(path: Path, plan: Plan, monitor: str) -> None:
     if plan.pruner is not None:
         warm_up = max(int(plan.pruner.get("n_warmup_steps", WARM_UP)), 1)
         values["early_terminate"] = {"type": "hyperband", "min_iter": warm_up}
-    write_text(path, yaml.safe_dump(values, sort_keys=False, width=1000))
+    return yaml.safe_dump(values, sort_keys=False, width=1000)
 
 
 def _method(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,12 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 
 from gatewise.runs.checkpoints import best_path, read_checkpoint, unusable
 from gatewise.runs.files import replacing
+from gatewise.runs.inside import is_inside
 from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
+
+_log = logging.getLogger(__name__)
 
 _LIGHTNING = "pytorch-lightning_version"
 
@@ -109,20 +113,67 @@ class WholeCheckpoints(TorchCheckpointIO):
         map_location: Any = "cpu",
         weights_only: bool | None = True,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """Read a checkpoint; what it says of its folder is made to hold where the run directory was moved.
+        """Read a checkpoint. Raises ValueError as :func:`read_checkpoint` does.
 
-        A ModelCheckpoint that finds itself elsewhere forgets which weights were the best. Raises ValueError
-        as :func:`read_checkpoint` does: plain values and tensors are read, whatever ``weights_only`` says.
+        Plain values and tensors are read, whatever ``weights_only`` says.
         """
         checkpoint = read_checkpoint(Path(path), map_location)
         if _LIGHTNING not in checkpoint:
             raise unusable(Path(path), f"not a checkpoint of Gatewise's (no {_LIGHTNING})")
-        here = Path(path).resolve().parent
-        for kind, state in checkpoint.get("callbacks", {}).items():
-            there = state.get("dirpath") if kind.startswith("ModelCheckpoint") else None
-            if there is not None and Path(there).name == here.name:
-                state.update({key: _moved(value, there, str(here)) for key, value in state.items()})
         return checkpoint
+
+
+class PathsInside(pl.Callback):
+    """Has each ModelCheckpoint go on with paths in the folder where it keeps checkpoints now, or with none.
+
+    Of a run directory that was moved these are paths there: else a ModelCheckpoint that finds itself
+    elsewhere forgets which weights were the best. Any other path may be one of a file that Lightning would
+    remove when there are better weights; a checkpoint may have come from anywhere.
+    """
+
+    def __init__(self, checkpoints: Path) -> None:
+        self.checkpoints = checkpoints
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        states = checkpoint.get("callbacks", {})
+        for key in [key for key in states if not isinstance(key, str)]:
+            del states[key]  # a class, by which Lightning looks for what old versions of it have kept
+        for callback in callbacks:
+            state = states.get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and isinstance(state, dict):
+                self._settle(state, str(callback.dirpath))
+
+    def _settle(self, state: dict[str, Any], here: str) -> None:
+        there = state.get("dirpath")
+        moved = {Path(folder).name: folder for folder in (str(self.checkpoints), here)}
+        if isinstance(there, str) and Path(there).name in moved:
+            now = moved[Path(there).name]
+            state.update({key: _moved(value, there, now) for key, value in state.items()})
+        best = state.get("best_k_models")
+        single = [state.get(f"{name}_model_path") or "" for name in ("best", "kth_best", "last")]
+        paths = [*single, *(best if isinstance(best, dict) else [None])]
+        outside = [path for path in paths if path != "" and not self._is_inside(path, here)]
+        if outside:
+            _log.warning("the checkpoint's best weights are forgotten: %s is not in %s", outside[0], here)
+            state.update(
+                dirpath=here,
+                best_model_path="",
+                best_model_score=None,
+                best_k_models={},
+                kth_best_model_path="",
+                last_model_path="",
+            )
+
+    def _is_inside(self, path: Any, here: str) -> bool:
+        if not isinstance(path, str) or ".." in Path(path).parts:
+            return False
+        return is_inside(Path(path), Path(here)) or is_inside(Path(path), self.checkpoints)
 
 
 def _moved(value: Any, there: str, here: str) -> Any:

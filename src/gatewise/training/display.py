@@ -119,7 +119,8 @@ def forget_test(run: Run) -> None:
     """Remove what an earlier test showed, which was one of other weights."""
     path = run.folder / "test_report.json"
     if path.is_file():
-        for name in read_json_object(path):
+        pictures = [picture.stem for picture in run.plots.glob("*.png")]
+        for name in set(read_json_object(path)).intersection(pictures):  # no other: a name may be ../../x
             (run.plots / f"{name}.png").unlink(missing_ok=True)
         path.unlink()
 

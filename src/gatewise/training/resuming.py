@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 
 from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.files import replacing
+from gatewise.runs.left_behind import LAST_BEFORE
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.settings import first_line
@@ -29,7 +30,7 @@ class Before:
         paths = [run.folder / name for name in _FILES]
         self._contents = {path: path.read_bytes() if path.is_file() else None for path in paths}
         self._last = run.checkpoints / "last.ckpt"
-        self._kept = run.checkpoints / ".last.ckpt.before"
+        self._kept = run.checkpoints / LAST_BEFORE
         self._had_last = self._last.is_file()
         self._replaced = False
         self._was_done = run.state() in ("done", "pruned")

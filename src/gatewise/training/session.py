@@ -100,7 +100,7 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
             source = config.get("resume_from", "last") if asked else "last"
             if requeued.is_again and (run.checkpoints / "last.ckpt").is_file():
                 source = "last"  # the one that it has written since
-            return _resume(run, overrides, job, asked, make_pruning, source, code)
+            return _resume(run, config, overrides, job, asked, make_pruning, source, code)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
     settle(config, choices, os.environ, Trial.of(job, config.paths.sweeps_dir))
@@ -135,6 +135,7 @@ def _code_of(sweep: str, folder: Path, runs_dir: Path) -> bytes | None:  # noqa:
 
 def _resume(
     run: Run,
+    own: DictConfig,
     overrides: list[str],
     job: DictConfig | None,
     asked: bool,
@@ -144,12 +145,14 @@ def _resume(
 ) -> float | None:
     """Resume a run whose lock is held from its checkpoint ``source``; a finished one only for more epochs.
 
+    ``own`` is the config that the user's command composes.
+
     Raises ValueError for a finished one that the user ``asked`` to resume. A sweep, or a job that a cluster
     restarted, finds it by itself and leaves it as it is. The run directory stays as it is where anything is
     refused, be it by Lightning before the first step.
     """
     stored = stored_config(run)
-    config = resumed_config(run, overrides)
+    config = resumed_config(run, overrides, own)
     check_resumable(run, config, source)
     if run.state() == "done" and not (config != stored and _epochs_left(run, config)):
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."

@@ -18,7 +18,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from gatewise.config.build import build, class_of
 from gatewise.runs.run import Run
-from gatewise.training.checkpoints import WholeCheckpoints
+from gatewise.training.checkpoints import PathsInside, WholeCheckpoints
 from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.training.lightning_internals import leave_signals_alone
 from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
@@ -43,6 +43,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     metrics = MetricsFile(run.metrics_file)
     always: list[Callback] = [
         MidEpochCheckpoint(run.checkpoints / "last.ckpt"),
+        PathsInside(run.checkpoints),
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from gatewise.config.wandb import SETTLED, STEP, VARIABLES, check_environment
+from gatewise.runs.left_behind import own_temporary_folder
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.runs.unsent import UNSENT, unsent
@@ -179,7 +181,10 @@ def make_logger(
     """
     if mode == "disabled":
         return None
-    import wandb  # a third of a second that a run without it need not wait
+    if "wandb" not in sys.modules:  # a third of a second that a run without it need not wait
+        with own_temporary_folder():
+            import wandb
+    import wandb
 
     check_environment(os.environ)
     return RunLogger(

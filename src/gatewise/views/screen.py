@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +16,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.runs.inside import open_in_place
 from gatewise.runs.run import Run
 from gatewise.settings import lines as shown_lines
 from gatewise.settings import one_line
@@ -95,7 +97,8 @@ def show(*shown: RenderableType) -> None:
 @contextlib.contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Log to the screen and, with times, to a run's ``log.txt``, including Python's warnings."""
-    to_file = logging.FileHandler(path, encoding="utf-8")
+    stream = os.fdopen(open_in_place(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
+    to_file = logging.StreamHandler(stream)
     to_file.setFormatter(_AsText("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_screen = _Screen()
     to_screen.setFormatter(_AsText("%(message)s"))
@@ -113,6 +116,7 @@ def logged_to(path: Path) -> Iterator[None]:
         root.removeHandler(to_screen)
         root.setLevel(before)
         to_file.close()
+        stream.close()
 
 
 @contextlib.contextmanager
