@@ -12,6 +12,7 @@ from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import guarded
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
+from gatewise.launch.own_code import leave_out_runs
 from gatewise.launch.streams import open_standard_streams, outlast_readers
 from gatewise.settings import UsageError, closest, suggestion
 
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (default: that of the process) and return its exit code."""
     open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
+    leave_out_runs(words)
     return guarded(lambda: _dispatch(words))
 
 

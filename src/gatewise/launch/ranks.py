@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
 
+from gatewise.launch.own_code import python
 from gatewise.runs.run import Run
 
 PATIENCE_SECONDS = 60
@@ -92,8 +93,7 @@ def all_ranks(run: Run, count: int, module: str, pruned: bool = False) -> Iterat
     try:
         for rank in range(1, count):
             with (run.folder / f"log_rank{rank}.txt").open("ab") as log:
-                command = [sys.executable, "-m", module, str(run.folder)]
-                command += ["pruned"] if pruned else []
+                command = python(module, str(run.folder), *(["pruned"] if pruned else []))
                 environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()
