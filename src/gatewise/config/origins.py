@@ -101,13 +101,21 @@ def _problem(target: str) -> str | None:
         return f"No module named {module!r}; looked in {searched()}: {_WAY}"
     run = run_around(path)
     if run is not None:
-        return f"{path} lies in the run directory {run}, and nothing of a run directory is run"
+        return _in_a_run(path, run)
     definition = find(target)
     if definition is None:
         return f"{module} defines no class {name}" if path.suffix == ".py" else ""
-    if any(f"{owner.module.name}.{owner.name}" in BASES.split() for owner in definition.ancestry()):
+    owners = list(definition.ancestry())
+    for owner in owners:
+        if (run := run_around(owner.module.path)) is not None:
+            return _in_a_run(owner.module.path, run)
+    if any(f"{owner.module.name}.{owner.name}" in BASES.split() for owner in owners):
         return None
-    return None if definition.has_unreadable_base() and _is_own(path) else ""
+    return None if definition.has_unreadable_base() and _is_own(definition.module.path) else ""
+
+
+def _in_a_run(path: Path, run: str) -> str:
+    return f"{path} lies in the run directory {run}, and nothing of a run directory is run"
 
 
 _WAY = "give the command in the folder that holds it and conf/, or add it to PYTHONPATH"

@@ -6,6 +6,7 @@ Importing torch takes seconds, and a ``_target_`` declares its settings in its s
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 from collections.abc import Iterator
 from contextlib import suppress
@@ -84,7 +85,14 @@ class Definition:
 
     def has_unreadable_base(self) -> bool:
         """Whether the source of a base class, of its own or of one of them, does not tell what it is."""
-        return any(len(owner.bases()) < len(getattr(owner.node, "bases", ())) for owner in self.ancestry())
+        written = (
+            (base, owner.module) for owner in self.ancestry() for base in getattr(owner.node, "bases", ())
+        )
+        return any(
+            _definition_of(base, module) is None
+            and not (isinstance(base, ast.Name) and hasattr(builtins, base.id))
+            for base, module in written
+        )
 
     def is_subclass_of(self, other: Definition) -> bool:
         """Whether it is ``other`` or a subclass of it."""
