@@ -95,12 +95,19 @@ class Stranger:
         path.write_text(text)
         return path
 
-    def __call__(self, *argv: str, at: str = ".", path: Sequence[str] = ()) -> Answer:
-        """What ``gatewise ARGV`` does, in the folder ``at``, with the entries ``path`` before all others."""
+    def __call__(
+        self, *argv: str, at: str = ".", path: Sequence[str] = (), programs: Path | None = None
+    ) -> Answer:
+        """What ``gatewise ARGV`` does, in the folder ``at``, with the entries ``path`` before all others.
+
+        ``programs`` is a folder of programs that comes before all others.
+        """
 
         def command() -> int:
             from gatewise.cli.main import main
 
+            if programs is not None:
+                os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
             return main([*argv])
 
         return self._forked(command, at, path)
