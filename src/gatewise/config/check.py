@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import check_node, given, target_of
-from gatewise.config.origins import check_origins
+from gatewise.config.origins import check_origins, check_servers
 from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
@@ -44,6 +44,7 @@ def check_training(config: DictConfig) -> None:
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_origins(run.config(), run.folder)
+    check_servers(run.config(), list(hydra.overrides.task), run.folder)
     resumed = resumed_config(run, list(hydra.overrides.task))
     check_resumable(run, resumed, config.get("resume_from"))
     if run.state() != "done" or resumed != run.config():

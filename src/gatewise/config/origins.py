@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gatewise.launch.own_code import refuse_imports_from
+from gatewise.runs.config_files import leaves
 from gatewise.runs.inside import run_around
 from gatewise.settings.syntax import find, module_path
 
@@ -22,6 +23,11 @@ _OF_LIBRARIES = re.compile(
     r"|pytorch_lightning\.((trainer|callbacks|loggers|profilers)\.(\w+\.)*[A-Z]\w*|Trainer)"
 )
 """Parts of Gatewise, torch and Lightning."""
+_OF_SWEEPS = re.compile(
+    r"optuna\.(samplers|pruners)\.[A-Z]\w*"
+    r"|hydra\._internal\.core_plugins\.\w+\.[A-Z]\w*|hydra_plugins\.(\w+\.)+[A-Z]\w*"
+)
+"""What a sweep is made of besides."""
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 BASES = """
 gatewise.cells.cell.Cell gatewise.nn.recurrent.Recurrent gatewise.tasks.task.Task
@@ -32,6 +38,10 @@ pytorch_lightning.trainer.trainer.Trainer pytorch_lightning.callbacks.callback.C
 pytorch_lightning.loggers.logger.Logger pytorch_lightning.profilers.profiler.Profiler
 """
 """What every part of an experiment derives from, named by the modules that define it."""
+
+
+_RUN_BY_HYDRA = ("hydra.callbacks", "hydra.job_logging", "hydra.hydra_logging", "hydra.job.env_set")
+"""Settings of Hydra's whose classes it makes, or that say what a process loads."""
 
 
 def check_origins(config: DictConfig, folder: Path) -> None:
@@ -48,21 +58,82 @@ def check_origins(config: DictConfig, folder: Path) -> None:
     ``folder`` is imported in this process, by whichever way.
     """
     refuse_imports_from(folder)
+    _check(config, folder / "config.yaml")
+
+
+def check_servers(config: DictConfig, overrides: Sequence[str], folder: Path) -> None:
+    """Raise ValueError where a stored config names a server that a logger of Lightning's would send to.
+
+    The user's keys go there with what is logged; the user names it again among ``overrides``.
+    """
+    given = {text.lstrip("+").partition("=")[0] for text in overrides}
+    for key, node in nodes(config):
+        if not str(node["_target_"]).startswith("pytorch_lightning.loggers."):
+            continue
+        for setting, value in leaves(node, key):
+            if isinstance(value, str) and "://" in value and setting not in given:
+                raise ValueError(
+                    f"{folder}/config.yaml: {setting}={value}: a run may not choose where your keys are sent: "
+                    f"give this setting on the command line"
+                )
+
+
+def check_sweep(config: DictConfig, now: DictConfig, folder: Path) -> None:
+    """As :func:`check_origins`, for what a sweep that is resumed from ``folder`` would be carried out with.
+
+    ``config`` is composed from the sweep's own files. By settings of its section ``hydra`` code is run as
+    well: they are to be as in ``now``, which the user's own files and command line compose.
+    """
+    refuse_imports_from(folder)
+    for key in _RUN_BY_HYDRA:
+        value, users = OmegaConf.select(config, key), OmegaConf.select(now, key)
+        if value and value != users:
+            raise ValueError(
+                f"{folder}: {key}={_plain(value)}: it may run code, and a sweep's directory may be a "
+                f"stranger's: give it again on the command line"
+            )
+    check_training(config, folder)
+
+
+def check_packages(overrides: Sequence[str], folder: Path) -> None:
+    """Raise ValueError where configs would be read from what is no installed package: it is imported."""
+    for text in overrides:
+        for name in re.findall(r"pkg://([^,'\"\]\s]*)", text):
+            path = module_path(name)
+            is_package = path is not None and path.name == "__init__.py" and run_around(path) is None
+            if not is_package or name.partition(".")[0] in sys.stdlib_module_names:
+                raise ValueError(
+                    f"{folder}: {text}: pkg://{name} is no package of configs: give it on the command line"
+                )
+
+
+def check_training(config: DictConfig, folder: Path) -> None:
+    """Raise ValueError where a training of a sweep that is resumed from ``folder`` is made of other parts."""
+    _check(config, folder / "sweep.yaml", of_sweep=True)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _check(config: DictConfig, place: Path, of_sweep: bool = False) -> None:
     for key, node in nodes(config):
         target = node["_target_"]
+        if of_sweep and isinstance(target, str) and _OF_SWEEPS.fullmatch(target):
+            continue
         problem = _problem(target) if isinstance(target, str) else ""
         if problem is None and "_args_" in node and _OF_LIBRARIES.fullmatch(target):
             problem = "takes its settings by their names, and no _args_"
         if problem is not None:
-            raise ValueError(not_a_part(key, str(target), folder, problem))
+            raise ValueError(not_a_part(key, str(target), place, problem))
 
 
-def not_a_part(key: str, target: str, folder: Path, problem: str = "") -> str:
+def not_a_part(key: str, target: str, place: Path, problem: str = "") -> str:
     """The line about a ``_target_`` that an experiment is not made of."""
     problem = problem or (
         "not a cell, task, DataModule, optimizer, callback or logger; a run directory may name nothing else"
     )
-    return f"{folder}/config.yaml: {key}._target_={target}: {problem}"
+    return f"{place}: {key}._target_={target}: {problem}"
 
 
 def nodes(config: DictConfig) -> Iterator[tuple[str, dict[Any, Any]]]:

@@ -94,7 +94,7 @@ def _check_part(key: str, target: str, run: Run) -> None:
     except Exception as error:
         raise ValueError(f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}") from error
     if not (isinstance(part, type) and issubclass(part, PARTS)):
-        raise ValueError(not_a_part(key, target, run.folder))
+        raise ValueError(not_a_part(key, target, run.folder / "config.yaml"))
 
 
 def make_task(

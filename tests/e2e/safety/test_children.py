@@ -79,6 +79,17 @@ def test_the_server_is_the_users(stranger: Stranger, monkeypatch: pytest.MonkeyP
     assert Path.cwd() == stranger.work / at
 
 
+def test_sync_follows_no_link_out_of_the_run(stranger: Stranger) -> None:
+    folder = stranger.write("runs/r/wandb/offline-run-1/run-1.wandb", ":W&B").parent
+    stranger.write("runs/r/.lock", "")
+    stranger.write("secret", "")
+    (folder / "files").mkdir()
+    (folder / "files" / "config.yaml").symlink_to("../../../../../secret")
+    answer = stranger("sync", "run=runs/r")
+    assert (answer.code, answer.out) == (1, "")
+    assert "files/config.yaml: is a link out of the run" in answer.line()
+
+
 @pytest.mark.slow
 def test_sync_runs_wandb_and_sends_to_the_users_server(stranger: Stranger) -> None:
     """``cd runs/r && python -m gatewise sync run=.``, with modules and settings of W&B's lying there."""

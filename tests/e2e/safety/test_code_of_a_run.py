@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning  # noqa: F401 - else each process would import it anew
+from omegaconf import OmegaConf
 from strangers import Stranger
 
 import gatewise.training.parts  # noqa: F401 - likewise
+from gatewise.config.origins import BASES as DEFINED
+from gatewise.config.origins import check_servers
+from gatewise.training.parts import PARTS as CLASSES
 
 VERBS = {
     "evaluate": ("evaluate", "run={}"),
@@ -241,6 +245,17 @@ def test_settings_by_their_place_are_none(stranger: Stranger) -> None:
     assert "no _args_" in stranger.check().line()
 
 
+def test_the_server_of_a_logger_is_the_users(stranger: Stranger) -> None:
+    """Its key would be sent there."""
+    settings = {"base_url": "http://of.a.stranger"}
+    logger = {"_target_": "pytorch_lightning.loggers.WandbLogger", "settings": settings}
+    config = OmegaConf.create({"logger": {"mine": logger}})
+    key = "logger.mine.settings.base_url"
+    with pytest.raises(ValueError, match=rf"{key}=http://of.a.stranger: a run may not choose where"):
+        check_servers(config, ["trainer.max_epochs=2"], stranger.run)
+    check_servers(config, [f"+{key}=http://of.a.stranger"], stranger.run)
+
+
 PLANTED = ("yaml.py", "omegaconf.py", "hydra/__init__.py", "torch.py", "argparse.py", "json.py", "antlr4.py")
 PLANTED += ("hydra_plugins/evil.py", "pandas.py", "sitecustomize.py", "click.py", "wandb.py", "csv.py")
 
@@ -273,6 +288,10 @@ def test_conf_of_a_run_is_not_read(stranger: Stranger) -> None:
     answer = stranger("train", "resume=.", at="runs/r")
     assert not stranger.pwned.exists()
     assert f"{stranger.run}/conf is not read: it lies in the run directory" in answer.err
+
+
+def test_what_parts_derive_from_is_what_is_checked_when_they_are_imported() -> None:
+    assert {f"{part.__module__}.{part.__qualname__}" for part in CLASSES} == set(DEFINED.split())
 
 
 OWN = """
