@@ -73,8 +73,8 @@ def check_servers(config: DictConfig, overrides: Sequence[str], folder: Path) ->
         for setting, value in leaves(node, key):
             if isinstance(value, str) and "://" in value and setting not in given:
                 raise ValueError(
-                    f"{folder}/config.yaml: {setting}={value}: a run may not choose where your keys are sent: "
-                    f"give this setting on the command line"
+                    f"{folder}/config.yaml: {setting}={value}: a run may not choose where your keys are "
+                    f"sent: give this setting on the command line"
                 )
 
 

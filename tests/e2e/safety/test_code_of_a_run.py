@@ -294,6 +294,15 @@ def test_what_parts_derive_from_is_what_is_checked_when_they_are_imported() -> N
     assert {f"{part.__module__}.{part.__qualname__}" for part in CLASSES} == set(DEFINED.split())
 
 
+def test_files_of_a_package_in_the_run_are_none_of_an_installed_one(stranger: Stranger) -> None:
+    stranger.write("runs/r/evil/__init__.py", stranger.evil)
+    stranger.config.data.package = "evil"
+    stranger.save()
+    answer = stranger("evaluate", "run=runs/r", "data.test_file=x.ts", path=[str(stranger.run)])
+    assert not stranger.pwned.exists()
+    assert "no package 'evil' is installed here" in answer.line()
+
+
 OWN = """
 from gatewise.cells import GRU
 from pytorch_lightning.callbacks import Callback
