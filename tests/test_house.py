@@ -33,6 +33,7 @@ BELOW: dict[str, set[str]] = {
     "bench": {"training", "views", "config", "runs", "tasks", "data", "nn", "engine", "cells", "settings"},
     "cli": {"bench", "sweeps", "training", "views", "config", "launch", "runs", "tasks", "data", "kinds"},
 }  # fmt: skip
+BELOW["bench"] |= {"launch"}
 BELOW["cli"] |= {"nn", "engine", "cells", "settings"}
 """What each room may import beside its own files."""
 

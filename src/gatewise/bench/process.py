@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatewise.bench.case import TORCH, TORCH_CELLS, Case, Size
+from gatewise.launch.own_code import python
 
 # Larger tensors are allocated from the system and returned to it, so that a process holds what its tensors
 # hold. Otherwise freed memory would stay with the process and hide a peak.
@@ -79,12 +80,12 @@ def start(case: Case, name: str, rounds: int) -> Start:
 
 
 def _ask(question: dict[str, Any], **environment: str) -> dict[str, float]:
-    words = [sys.executable, "-m", "gatewise.bench.process", json.dumps(question)]
+    words = python("gatewise.bench.process", json.dumps(question))
     done = subprocess.run(
         words, capture_output=True, text=True, env={**os.environ, **_ENVIRONMENT, **environment}
     )
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(words[1:])}\n{done.stderr}")
+        raise RuntimeError(f"gatewise.bench.process {words[-1]}\n{done.stderr}")
     answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

@@ -14,6 +14,7 @@ from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import code_of_stdout, guarded
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
+from gatewise.launch.own_code import leave_out_runs
 from gatewise.launch.signals import end_before_limit
 from gatewise.launch.streams import open_standard_streams, outlast_readers, say, stdout_error
 from gatewise.launch.surroundings import settle_surroundings
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     open_standard_streams()
     show_warnings_as_text()
     words = sys.argv[1:] if argv is None else argv
+    leave_out_runs(words)
     return guarded(lambda: _dispatch(words))
 
 

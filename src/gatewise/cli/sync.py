@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ import wandb
 from omegaconf import DictConfig
 
 from gatewise.config.wandb import SETTLED, check_environment
+from gatewise.launch.own_code import OutsideOfRuns, python
 from gatewise.runs.inside import check_inside
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
@@ -55,7 +55,9 @@ def main(config: DictConfig) -> int:
             folders.append(parts)
     if folders:
         check_environment(os.environ)
-        _check_connection(wandb.setup().settings.base_url)
+        with OutsideOfRuns():
+            server = wandb.setup().settings.base_url
+        _check_connection(server)
         _upload(folders, jobs, config.project, config.entity)
     else:
         print("Nothing to upload.")
@@ -103,8 +105,9 @@ def _upload(runs: list[list[Path]], jobs: int, project: str | None, entity: str 
     while runs:
         folders = [parts[0] for parts in runs]
         started = time.time()
-        command = [sys.executable, "-m", "wandb", "sync", *options, *map(str, folders)]
-        failed = subprocess.run(command, env=environment).returncode or failed
+        command = python("wandb", "sync", *options, *map(str, folders))
+        with OutsideOfRuns():
+            failed = subprocess.run(command, env=environment).returncode or failed
         for folder in folders:
             if failed == 0 or _is_sent(folder, started):
                 (folder / UNSENT).unlink(missing_ok=True)

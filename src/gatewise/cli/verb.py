@@ -6,7 +6,7 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from gatewise.config import hydra_internals
 from gatewise.config.compose import Folders, explained, folders, hydra_session, import_users_modules
 from gatewise.config.explain import Composition
 from gatewise.config.freeze import ConfigCopy
+from gatewise.config.origins import check_packages, check_sweep, check_training
 from gatewise.config.resume import is_ignored, resumes
 from gatewise.config.users_files import check_local, check_written, located
 from gatewise.settings import SettingError
@@ -84,6 +85,8 @@ class VerbJobs:
     """Exit codes by the id of the error that a job raised."""
     folder: Path = field(default_factory=Path.cwd)
     """Where the command was given, which relative paths start from."""
+    resumed: Path | None = None
+    """The directory of the sweep that is resumed, which may be a stranger's."""
 
     module = "gatewise.cli.forked"
     """What imports all that a sweep's processes need."""
@@ -112,7 +115,9 @@ class VerbJobs:
             ) from None
 
     def check(self, config: DictConfig, overrides: list[str]) -> None:
-        """Raise SettingError where a setting of a composed config is of the wrong type."""
+        """Raise ValueError where a setting of a composed config is of the wrong type, or a part is none."""
+        if self.resumed is not None:
+            check_training(config, self.resumed)
         if GlobalHydra.instance().is_initialized():  # else a launcher's process, and this has been done
             loader = GlobalHydra.instance().config_loader()
             if not (self.verb == "train" and resumes(overrides)):
@@ -135,6 +140,8 @@ class VerbJobs:
             with hydra_session(self.verb, self.where) as loader:
                 with explained(Composition(loader, self.config_name, given)):
                     config = loader.load_configuration(self.config_name, given, RunMode.RUN)
+                if self.resumed is not None:
+                    check_training(config, self.resumed)
                 HydraConfig.instance().set_config(config)
                 environment = config.hydra.job.env_set
                 with open_dict(config):
@@ -224,7 +231,7 @@ def _resumed_sweep(composition: Composition, overrides: list[str], jobs: VerbJob
 
     Hydra is started anew, on the config files of then.
     """
-    finding = [text for text in overrides if text.startswith(("sweep.resume=", "paths."))]
+    finding = [text for text in overrides if text.startswith(("sweep.resume=", "paths.", "hydra."))]
     config = composition.loader.load_configuration(
         composition.config_name, finding, RunMode.MULTIRUN, validate_sweep_overrides=False
     )
@@ -232,11 +239,16 @@ def _resumed_sweep(composition: Composition, overrides: list[str], jobs: VerbJob
     from gatewise.sweeps.resume import resumed_overrides, warn_of_edited
 
     sweep = Sweep.open(config.sweep.resume, Path(config.paths.sweeps_dir))
+    jobs.resumed = sweep.folder
     given = resumed_overrides(overrides, sweep)
     copy = sweep.config_copy()
-    if copy is None:
+    if copy is not None:
+        warn_of_edited(copy.differing(composition.loader), sweep)
+        given = copy.overrides(given, composition.config_name)
+    check_packages([text for text in given if text not in overrides], sweep.folder)
+    with nullcontext(composition.loader) if copy is None else jobs.composing_from(copy) as loader:
+        stored = loader.load_configuration(
+            composition.config_name, given, RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+        check_sweep(stored, config, sweep.folder)
         yield given
-        return
-    warn_of_edited(copy.differing(composition.loader), sweep)
-    with jobs.composing_from(copy):
-        yield copy.overrides(given, composition.config_name)

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import check_node, given, target_of
-from gatewise.config.origins import check_origins
+from gatewise.config.origins import check_origins, check_servers
 from gatewise.config.outputs import find_output
 from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
@@ -50,6 +50,7 @@ def check_training(config: DictConfig) -> None:
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_inside(run.folder)
     check_origins(run.config(), run.folder)
+    check_servers(run.config(), list(hydra.overrides.task), run.folder)
     resumed = resumed_config(run, list(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))
     if run.state() != "done" or resumed != run.config():

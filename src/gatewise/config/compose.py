@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.config import hydra_internals
 from gatewise.config.explain import Composition, explain
 from gatewise.config.naming import NamingLoader
+from gatewise.runs.around import run_around
 from gatewise.settings import SettingError, UsageError, one_line
 
 PACKAGE = "pkg://"
@@ -48,11 +49,14 @@ def conf_folder() -> Path:
 
 
 def user_folder() -> Path | None:
-    """``conf/`` of the working folder, or None where there is none or it is Gatewise's own."""
+    """``conf/`` of the working folder, or None where there is none that is the user's.
+
+    It may be Gatewise's own, or lie in a run directory, whose files are a stranger's.
+    """
     folder, of_gatewise = Path.cwd() / "conf", conf_folder()
     if not folder.is_dir() or (of_gatewise.is_dir() and folder.samefile(of_gatewise)):
         return None
-    return folder
+    return None if run_around(folder) is not None else folder
 
 
 def import_users_modules() -> None:
@@ -62,7 +66,7 @@ def import_users_modules() -> None:
     anywhere, and none of its files is run.
     """
     here = Path.cwd()
-    if user_folder() is not None and not (here / "overrides.yaml").is_file() and str(here) not in sys.path:
+    if user_folder() is not None and run_around(here) is None and str(here) not in sys.path:
         sys.path.append(str(here))
 
 
@@ -78,6 +82,13 @@ def folders(main: str | None = None, extra: str | None = None) -> Folders:
             raise UsageError(f"--config-dir {extra}: no such folder")
         others.append(("command-line", str(Path(extra).resolve())))
     user = user_folder()
+    inside = run_around(Path.cwd() / "conf")
+    if user is None and inside is not None and Path("conf").is_dir():
+        print(
+            f"gatewise: {Path.cwd() / 'conf'} is not read: it lies in the run directory {inside}, which may "
+            f"be a stranger's",
+            file=sys.stderr,
+        )
     if user is not None:
         _warn_of_shadowed(user)
         others.append(("working-folder", str(user)))

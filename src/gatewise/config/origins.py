@@ -1,46 +1,208 @@
-"""Where the classes that a stored config names come from."""
+"""Which code a stored config may have run: a run directory may have come from anywhere, and brings none."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
-from importlib.machinery import PathFinder
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gatewise.launch.own_code import refuse_imports_from
+from gatewise.runs.around import run_around
+from gatewise.runs.config_files import leaves
+from gatewise.settings.syntax import find, module_path
+
+_OF_LIBRARIES = re.compile(
+    r"gatewise\.(cells|nn|tasks|data|training)\.(\w+\.)*[A-Z]\w*"
+    r"|gatewise\.training\.wandb\.make_logger"
+    r"|torch\.optim\.(\w+\.)*[A-Z]\w*"
+    r"|pytorch_lightning\.((trainer|callbacks|loggers|profilers)\.(\w+\.)*[A-Z]\w*|Trainer)"
+)
+"""Parts of Gatewise, torch and Lightning."""
+_OF_SWEEPS = re.compile(
+    r"optuna\.(samplers|pruners)\.[A-Z]\w*"
+    r"|hydra\._internal\.core_plugins\.\w+\.[A-Z]\w*|hydra_plugins\.(\w+\.)+[A-Z]\w*"
+)
+"""What a sweep is made of besides."""
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+BASES = """
+gatewise.cells.cell.Cell gatewise.nn.recurrent.Recurrent gatewise.tasks.task.Task
+gatewise.data.module.SequenceDataModule
+torch.optim.optimizer.Optimizer torch.optim.lr_scheduler.LRScheduler
+torch.optim.lr_scheduler.ReduceLROnPlateau
+pytorch_lightning.trainer.trainer.Trainer pytorch_lightning.callbacks.callback.Callback
+pytorch_lightning.loggers.logger.Logger pytorch_lightning.profilers.profiler.Profiler
+"""
+"""What every part of an experiment derives from, named by the modules that define it."""
+
+
+_RUN_BY_HYDRA = ("hydra.callbacks", "hydra.job_logging", "hydra.hydra_logging", "hydra.job.env_set")
+"""Settings of Hydra's whose classes it makes, or that say what a process loads."""
+
 
 def check_origins(config: DictConfig, folder: Path) -> None:
-    """Raise ValueError where a stored config names a file of its run directory, or one of Python's.
+    """Raise ValueError where a ``_target_`` of the config stored in ``folder`` is no part that may be run.
 
-    A run directory may have come from anywhere, and what a ``_target_`` names is imported.
+    It is decided without importing anything, as importing a module runs it. A part is
+
+    - a class of Gatewise's, torch's or Lightning's by a list (``_OF_LIBRARIES``);
+    - any other class whose source, read and not run, derives from a class of ``BASES``: one of an installed
+      package, or of the user's own modules (in the working folder, on ``PYTHONPATH``, installed as editable).
+      Where a base class of a user's own is made in a way that the source does not tell, it is believed.
+
+    Whatever lies in a run directory, or is a link into one, is no part; and from now on nothing that lies in
+    ``folder`` is imported in this process, by whichever way.
     """
-    for key, target in targets(config):
-        package = target.partition(".")[0]
-        spec = None if package in sys.stdlib_module_names else PathFinder.find_spec(package)
-        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-        inside = any(place and Path(place).is_relative_to(folder) for place in places)
-        if package in sys.stdlib_module_names or inside:
-            raise ValueError(not_a_part(key, target, folder))
+    refuse_imports_from(folder)
+    _check(config, folder / "config.yaml")
 
 
-def not_a_part(key: str, target: str, folder: Path) -> str:
+def check_servers(config: DictConfig, overrides: Sequence[str], folder: Path) -> None:
+    """Raise ValueError where a stored config names a server that a logger of Lightning's would send to.
+
+    The user's keys go there with what is logged; the user names it again among ``overrides``.
+    """
+    given = {text.lstrip("+").partition("=")[0] for text in overrides}
+    for key, node in nodes(config):
+        if not str(node["_target_"]).startswith("pytorch_lightning.loggers."):
+            continue
+        for setting, value in leaves(node, key):
+            if isinstance(value, str) and "://" in value and setting not in given:
+                raise ValueError(
+                    f"{folder}/config.yaml: {setting}={value}: a run may not choose where your keys are "
+                    f"sent: give this setting on the command line"
+                )
+
+
+def check_sweep(config: DictConfig, now: DictConfig, folder: Path) -> None:
+    """As :func:`check_origins`, for what a sweep that is resumed from ``folder`` would be carried out with.
+
+    ``config`` is composed from the sweep's own files. By settings of its section ``hydra`` code is run as
+    well: they are to be as in ``now``, which the user's own files and command line compose.
+    """
+    refuse_imports_from(folder)
+    for key in _RUN_BY_HYDRA:
+        value, users = OmegaConf.select(config, key), OmegaConf.select(now, key)
+        if value and value != users:
+            raise ValueError(
+                f"{folder}: {key}={_plain(value)}: it may run code, and a sweep's directory may be a "
+                f"stranger's: give it again on the command line"
+            )
+    check_training(config, folder)
+
+
+def check_packages(overrides: Sequence[str], folder: Path) -> None:
+    """Raise ValueError where configs would be read from what is no installed package: it is imported."""
+    for text in overrides:
+        for name in re.findall(r"pkg://([^,'\"\]\s]*)", text):
+            path = module_path(name)
+            is_package = path is not None and path.name == "__init__.py" and run_around(path) is None
+            if not is_package or name.partition(".")[0] in sys.stdlib_module_names:
+                raise ValueError(
+                    f"{folder}: {text}: pkg://{name} is no package of configs: give it on the command line"
+                )
+
+
+def check_training(config: DictConfig, folder: Path) -> None:
+    """Raise ValueError where a training of a sweep that is resumed from ``folder`` is made of other parts."""
+    _check(config, folder / "sweep.yaml", of_sweep=True)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _check(config: DictConfig, place: Path, of_sweep: bool = False) -> None:
+    for key, node in nodes(config):
+        target = node["_target_"]
+        if of_sweep and isinstance(target, str) and _OF_SWEEPS.fullmatch(target):
+            continue
+        problem = _problem(target) if isinstance(target, str) else ""
+        if problem is None and "_args_" in node and _OF_LIBRARIES.fullmatch(target):
+            problem = "takes its settings by their names, and no _args_"
+        if problem is not None:
+            raise ValueError(not_a_part(key, str(target), place, problem))
+
+
+def not_a_part(key: str, target: str, place: Path, problem: str = "") -> str:
     """The line about a ``_target_`` that an experiment is not made of."""
-    return (
-        f"{folder}/config.yaml: {key}._target_={target}: not a cell, task, DataModule, optimizer, callback "
-        f"or logger; a run directory may name nothing else"
+    problem = problem or (
+        "not a cell, task, DataModule, optimizer, callback or logger; a run directory may name nothing else"
     )
+    return f"{place}: {key}._target_={target}: {problem}"
 
 
-def targets(config: DictConfig) -> Iterator[tuple[str, str]]:
-    """(key, ``_target_``) of every node of a config that has one."""
-    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
-    while nodes:
-        key, node = nodes.pop()
+def nodes(config: DictConfig) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """(key, node) of every node of a config that has a ``_target_``."""
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(config))]
+    while pending:
+        key, node = pending.pop()
         if isinstance(node, dict):
             if "_target_" in node:
-                yield key, str(node["_target_"])
-            nodes += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
+                yield key, node
+            pending += [(f"{key}.{name}".lstrip("."), child) for name, child in node.items()]
         elif isinstance(node, list):
-            nodes += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
+            pending += [(f"{key}[{index}]", child) for index, child in enumerate(node)]
+
+
+def _problem(target: str) -> str | None:
+    """Why a ``_target_`` may not be run; an empty text for what is plainly no part, None for a part."""
+    package = target.partition(".")[0]
+    module, _, name = target.rpartition(".")
+    if not _NAME.fullmatch(target) or ".__" in f".{target}" or package in sys.stdlib_module_names:
+        return ""
+    if _OF_LIBRARIES.fullmatch(target):
+        # Its module is one of the package's files, and not what one of them has imported.
+        return None if module_path(module) is not None else ""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError) as error:
+        return str(error)
+    if spec is None:
+        return f"No module named {package!r}; looked in {searched()}: {_WAY}"
+    path = module_path(module)
+    if path is None:
+        places = spec.submodule_search_locations or ()
+        if any(Path(place, *module.split(".")[1:]).exists() for place in places):
+            return ""
+        return f"No module named {module!r}; looked in {searched()}: {_WAY}"
+    run = run_around(path)
+    if run is not None:
+        return _in_a_run(path, run)
+    definition = find(target)
+    if definition is None:
+        return f"{module} defines no class {name}" if path.suffix == ".py" else ""
+    owners = list(definition.ancestry())
+    for owner in owners:
+        if (run := run_around(owner.module.path)) is not None:
+            return _in_a_run(owner.module.path, run)
+    if any(f"{owner.module.name}.{owner.name}" in BASES.split() for owner in owners):
+        return None
+    return None if definition.has_unreadable_base() and _is_own(definition.module.path) else ""
+
+
+def _in_a_run(path: Path, run: str) -> str:
+    return f"{path} lies in the run directory {run}, and nothing of a run directory is run"
+
+
+_WAY = "give the command in the folder that holds it and conf/, or add it to PYTHONPATH"
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is the user's own, and no part of Python or of an installed package."""
+    library = find_spec("os")
+    of_python = None if library is None or library.origin is None else Path(library.origin).parent
+    return "-packages" not in str(path) and (of_python is None or not path.is_relative_to(of_python))
+
+
+def searched() -> str:
+    """Where modules of the user's own are looked for."""
+    own = [place or str(Path.cwd()) for place in sys.path if "-packages" not in place]
+    own = [
+        place for place in own if not place.startswith((sys.prefix, sys.base_prefix)) and Path(place).is_dir()
+    ]
+    return ", ".join(["the installed packages", *dict.fromkeys(own)])

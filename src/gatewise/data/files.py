@@ -52,7 +52,10 @@ def installed_file(
     ``key`` the user's setting that names the file, and ``beside`` the folders that were searched before.
     Raises ValueError if the package or the file is missing.
     """
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except (ImportError, ValueError):  # it lies in a run directory, or is no module with a place
+        spec = None
     named = f"{key}={relative}: " if key else ""
     if spec is None or not spec.submodule_search_locations:
         if distribution is None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
 
+from gatewise.launch.own_code import python
 from gatewise.runs.inside import open_in_place
 from gatewise.runs.run import Run
 from gatewise.settings import one_line
@@ -95,8 +96,7 @@ def all_ranks(run: Run, count: int, module: str, pruned: bool = False) -> Iterat
         for rank in range(1, count):
             log_file = open_in_place(run.folder / f"log_rank{rank}.txt", os.O_WRONLY | os.O_APPEND)
             with os.fdopen(log_file, "ab") as log:
-                command = [sys.executable, "-m", module, str(run.folder)]
-                command += ["pruned"] if pruned else []
+                command = python(module, str(run.folder), *(["pruned"] if pruned else []))
                 environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()

@@ -41,7 +41,7 @@ def read_config(path: Path) -> DictConfig:
             f"{path}: not a Gatewise run's config (it has no {', '.join(missing)}); "
             f"name the directory of a run"
         )
-    for key, value in _leaves(OmegaConf.to_container(config)):
+    for key, value in leaves(OmegaConf.to_container(config)):
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{path}: {key}={value}: a stored config is resolved and has no interpolations")
     OmegaConf.set_struct(config, True)
@@ -96,13 +96,13 @@ def _parsed(text: str) -> Any:
     return OmegaConf.create(text)
 
 
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Every plain value of a config, with its key."""
     if isinstance(node, dict):
         for name, child in node.items():
-            yield from _leaves(child, f"{key}.{name}".lstrip("."))
+            yield from leaves(child, f"{key}.{name}".lstrip("."))
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from _leaves(child, f"{key}[{index}]")
+            yield from leaves(child, f"{key}[{index}]")
     else:
         yield key, node

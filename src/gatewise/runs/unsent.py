@@ -26,7 +26,13 @@ def unsent(run: Run) -> list[Path]:
 
 
 def check_files(folder: Path) -> None:
-    """Raise ValueError where a file of W&B's in a run's folder is something else: W&B would pass over it."""
+    """Raise ValueError where a file of W&B's in a run's folder is something else: W&B would pass over it.
+
+    And where a link leads out of the folder: W&B would upload what it leads to.
+    """
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{path}: is a link out of the run: remove it, or put the file in its place")
     for path in folder.glob("*.wandb"):
         with path.open("rb") as file:
             start = file.read(len(BEGINNING))

@@ -6,11 +6,13 @@ Importing torch takes seconds, and a ``_target_`` declares its settings in its s
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
@@ -74,11 +76,23 @@ class Definition:
         bases = [_definition_of(base, self.module) for base in getattr(self.node, "bases", ())]
         return [base for base in bases if base is not None]
 
-    def ancestry(self) -> Iterator[Definition]:
+    def ancestry(self, depth: int = 0) -> Iterator[Definition]:
         """The class itself, then its base classes, nearest first."""
         yield self
-        for base in self.bases():
-            yield from base.ancestry()
+        if depth < 50:  # else a name that stands for itself
+            for base in self.bases():
+                yield from base.ancestry(depth + 1)
+
+    def has_unreadable_base(self) -> bool:
+        """Whether the source of a base class, of its own or of one of them, does not tell what it is."""
+        written = (
+            (base, owner.module) for owner in self.ancestry() for base in getattr(owner.node, "bases", ())
+        )
+        return any(
+            _definition_of(base, module) is None
+            and not (isinstance(base, ast.Name) and hasattr(builtins, base.id))
+            for base, module in written
+        )
 
     def is_subclass_of(self, other: Definition) -> bool:
         """Whether it is ``other`` or a subclass of it."""
@@ -124,7 +138,7 @@ def find(target: str) -> Definition | None:
 @functools.lru_cache(maxsize=512)
 def find_module(name: str) -> Module | None:
     """The source of a module, found without importing its packages; None if it cannot be read."""
-    path = _locate(name)
+    path = module_path(name)
     if path is None or path.suffix != ".py":
         return None
     try:
@@ -133,10 +147,11 @@ def find_module(name: str) -> Module | None:
         return None
 
 
-def _locate(name: str) -> Path | None:
+def module_path(name: str) -> Path | None:
+    """The file of a module, found without importing its packages; None where there is none."""
     top, *rest = name.split(".")
     try:
-        spec = PathFinder.find_spec(top)
+        spec = find_spec(top) if top else None
     except (ImportError, ValueError):
         return None
     if spec is None:
@@ -168,6 +183,9 @@ def lookup(name: str, module: Module, depth: int = 0) -> Any:
             for alias in statement.names:
                 if (alias.asname or alias.name) == name:
                     return _imported(statement, alias.name, module, depth)
+                if alias.name == "*" and isinstance(statement, ast.ImportFrom):
+                    with suppress(Unreadable):
+                        return _imported(statement, name, module, depth)
     raise Unreadable(name)
 
 

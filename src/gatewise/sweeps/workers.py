@@ -21,6 +21,7 @@ from hydra.core.utils import JobReturn, JobStatus, env_override
 from hydra.plugins.launcher import Launcher
 
 from gatewise.launch.devices import share
+from gatewise.launch.own_code import OutsideOfRuns
 from gatewise.settings import one_line
 from gatewise.sweeps.jobs import FAILED, KILLED, Job, Outcome, Training, carry_out, outcome
 from gatewise.sweeps.slurm import SlurmJobs
@@ -153,7 +154,8 @@ class Pool:
         self._environments = [{**os.environ, **share(slot, size)} for slot in range(size)]
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([training.module])
-        with env_override(share(0, size)):  # OpenMP reads it once, in the server
+        # OpenMP reads its share once, in the server; Python looks for modules where the server starts first.
+        with env_override(share(0, size)), OutsideOfRuns():
             forkserver.ensure_running()
         self._slots: list[_Worker | None] = [None] * size
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
@@ -16,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gatewise.cells import Cell
 from gatewise.config.build import build, class_of, locate
 from gatewise.config.check import misfit
-from gatewise.config.origins import check_origins, not_a_part, targets
+from gatewise.config.origins import check_origins, nodes, not_a_part
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
@@ -83,18 +80,9 @@ def stored_config(run: Run) -> DictConfig:
     """
     config = run.config()
     check_origins(config, run.folder)
-    for key, target in targets(config):
-        _check_part(key, target, run)
+    for key, node in nodes(config):
+        _check_part(key, str(node["_target_"]), run)
     return config
-
-
-def _searched() -> str:
-    """Where modules of the user's own are looked for."""
-    own = [place or str(Path.cwd()) for place in sys.path if "-packages" not in place]
-    own = [
-        place for place in own if not place.startswith((sys.prefix, sys.base_prefix)) and Path(place).is_dir()
-    ]
-    return ", ".join(["the installed packages", *dict.fromkeys(own)])
 
 
 def _check_part(key: str, target: str, run: Run) -> None:
@@ -104,12 +92,9 @@ def _check_part(key: str, target: str, run: Run) -> None:
     try:
         part = locate(target)
     except Exception as error:
-        raise ValueError(
-            f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}; looked in "
-            f"{_searched()}: give the command in the folder that holds it and conf/, or add it to PYTHONPATH"
-        ) from error
+        raise ValueError(f"{run.folder}/config.yaml: {key}._target_={target}: {first_line(error)}") from error
     if not (isinstance(part, type) and issubclass(part, PARTS)):
-        raise ValueError(not_a_part(key, target, run.folder))
+        raise ValueError(not_a_part(key, target, run.folder / "config.yaml"))
 
 
 def make_task(

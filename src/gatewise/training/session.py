@@ -96,10 +96,10 @@ def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
         run = Run.open(config.resume, runs_dir, "resume")
         run.config()  # another program's folder is left as it is, without a lock file
         with run.lock():
-            code = _code(runs_dir, job)
             source = config.get("resume_from", "last") if asked else "last"
             if requeued.is_again and (run.checkpoints / "last.ckpt").is_file():
                 source = "last"  # the one that it has written since
+            code = functools.partial(_code, runs_dir, job)
             return _resume(run, config, overrides, job, asked, make_pruning, source, code)
     # Whatever is wrong with the settings or the data shows before there is a run directory.
     choices = group_choices()
@@ -141,7 +141,7 @@ def _resume(
     asked: bool,
     make_pruning: MakePruning,
     source: str,
-    code: bytes | None,
+    read_code: Callable[[], bytes | None],
 ) -> float | None:
     """Resume a run whose lock is held from its checkpoint ``source``; a finished one only for more epochs.
 
@@ -170,6 +170,8 @@ def _resume(
         )
     make_trainer(config, run)
     warn_of_schedule(config)
+    # Asked once all is checked: git reads, and may run, what the repository around this folder says.
+    code = read_code()
     before = Before(run)
     try:
         said = before.start_from_best() if source == "best" else None

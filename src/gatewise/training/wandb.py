@@ -21,6 +21,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from gatewise.config.wandb import SETTLED, STEP, VARIABLES, check_environment
+from gatewise.launch.own_code import OutsideOfRuns
+from gatewise.runs.code import is_users_repository
 from gatewise.runs.left_behind import own_temporary_folder
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
@@ -67,7 +69,7 @@ class RunLogger(WandbLogger):
         import wandb
 
         if self._begun is None:
-            with _settled_environment(self.settings):
+            with _settled_environment(self.settings), OutsideOfRuns():
                 self._begun = wandb.init(**self.settings)
             self._begun.define_metric(STEP)
             self._begun.define_metric("*", step_metric=STEP, step_sync=True)
@@ -187,6 +189,15 @@ def make_logger(
     import wandb
 
     check_environment(os.environ)
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or PATIENCE_SECONDS),
+        finish_timeout=PATIENCE_SECONDS,
+        finish_timeout_raises=True,
+    )
+    if not (is_users_repository(run.folder) and is_users_repository(Path.cwd())):
+        settings.disable_git = True
     return RunLogger(
         name=name or run.id,
         id=id or run.id,
@@ -200,13 +211,7 @@ def make_logger(
         mode=mode or "offline",
         # An offline run has no server to resume from; its parts meet under the id when they are synced.
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or PATIENCE_SECONDS),
-            finish_timeout=PATIENCE_SECONDS,
-            finish_timeout_raises=True,
-        ),
+        settings=settings,
     )
 
 
