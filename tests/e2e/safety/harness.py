@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import io
 import json
@@ -23,7 +24,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,8 @@ class Seen:
     left: list[str]
     """Command lines of processes that it left."""
     seconds: float
+    logs: Mapping[Path, int] = field(default_factory=dict)
+    """How long each log was before."""
 
 
 class Ground:
@@ -107,7 +110,8 @@ class Ground:
         if given.prepare is not None:
             given.prepare(work)
         before = snapshot(place)
-        seen = _run(given, place)
+        logs = {path: path.stat().st_size for path in _logs(work)}
+        seen = replace(_run(given, place), logs=logs)
         wrong = faults(given, seen, place, before)
         shutil.rmtree(place, ignore_errors=True)
         if not wrong:
@@ -123,7 +127,7 @@ def faults(given: Input, seen: Seen, place: Path, before: Mapping[str, str]) -> 
     work = place / "work"
     after = snapshot(place)
     new = sorted(after.keys() - before.keys())
-    logs = [path.read_text(errors="replace") for path in work.glob("runs/**/log*.txt") if path.is_file()]
+    logs = [_written(path, seen.logs.get(path, 0)) for path in _logs(work)]
     if any("Traceback (most recent call last)" in text for text in (seen.out, seen.err, *logs)):
         wrong.append("traceback")
     for where, text in (("stdout", seen.out), ("stderr", seen.err), ("log.txt", "\n".join(logs))):
@@ -186,6 +190,14 @@ def snapshot(place: Path) -> dict[str, str]:
     return found
 
 
+def _logs(work: Path) -> list[Path]:
+    return [path for path in work.glob("runs/**/log*.txt") if path.is_file() and not path.is_symlink()]
+
+
+def _written(log: Path, since: int) -> str:
+    return log.read_bytes()[since:].decode(errors="replace")
+
+
 def _write_bystanders(place: Path) -> None:
     """A home, a folder for temporary files, and somebody else's files."""
     for name in ("home", "tmp", "elsewhere/deep"):
@@ -236,6 +248,7 @@ def _run(given: Input, place: Path) -> Seen:
     started = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # else the new process copies all that is there, to look for garbage in it
     supervisor = os.fork()
     if supervisor == 0:
         try:
@@ -243,6 +256,7 @@ def _run(given: Input, place: Path) -> Seen:
         finally:
             os._exit(0)
     os.waitpid(supervisor, 0)
+    gc.unfreeze()
     told = json.loads(report.read_text())
     report.unlink()
     out, err = ((place / name).read_bytes().decode(errors="replace") for name in ("out", "err"))
