@@ -17,6 +17,7 @@ TRAIN = ("train", *SPEECH, *_FAST, "logger=none")
 WITH_WANDB = ("train", *SPEECH, *_FAST)
 _TRAIN = "gatewise " + " ".join(TRAIN)
 _WITH_WANDB = "gatewise " + " ".join(WITH_WANDB)
+_LONG = f"{_TRAIN} trainer.max_epochs=100000 callbacks.early_stopping.patience=100000"
 _MISSPELT = "gatewise train model=gruu"
 _PIPE = "set -o pipefail; "
 _STOPPED = 141
@@ -68,11 +69,11 @@ LIMITS: dict[str, tuple[str, dict[str, Any]]] = {
     "files of 20 kB": (f"ulimit -f 20; {_TRAIN}", _BEGINS),
     "files of 4 kB, W&B": (f"ulimit -f 4; {_WITH_WANDB}", _BEGINS),
     "CPU of 4 seconds": (
-        f"ulimit -t 4; {_TRAIN} trainer.max_epochs=100000",
+        f"ulimit -t 4; {_LONG}",
         {**_BEGINS, "right": "refused", "codes": (152,)},
     ),
     "CPU of 12 seconds": (
-        f"ulimit -t 12; {_TRAIN} trainer.max_epochs=100000",
+        f"ulimit -t 12; {_LONG}",
         {**_BEGINS, "right": "refused", "codes": (152,)},
     ),
     "memory of 100 MB": (f"ulimit -v 100000; {_TRAIN}", _BEGINS),

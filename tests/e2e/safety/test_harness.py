@@ -59,7 +59,7 @@ def _listed_failures(user: Place, folder: Path, inputs: Iterable[Input]) -> str:
     return count + "\n".join(failures)
 
 
-QUICK = {"settings": 6, "commands": 8, "run files": 8, "checkpoints": 4, "data files": 4}
+QUICK = {"settings": 4, "commands": 6, "run files": 6, "checkpoints": 3, "data files": 3}
 
 
 def test_a_sample(place: Place, tmp_path: Path) -> None:
