@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,14 @@ def of_environments() -> Iterator[Input]:
     yield Input(
         "native, CC=true", (*TRAIN, "model.engine=native"), environment={"CC": "true"}, right="refused"
     )
+    if os.getuid() == 0:
+        for words in (
+            TRAIN,
+            ("evaluate", "run=runs/r"),
+            ("predict", "run=runs/r", "input=mine.ts"),
+            ("sync",),
+        ):
+            yield Input(f"{words[0]} as nobody", words, right="works", nobody=True)
     for name, (variables, right) in WANDB.items():
         yield Input(name, WITH_WANDB, environment=variables, right=right)
     for url in ("nonsense", "http://", "http://x:99999999", "http://[", "http://a b", "http://127.0.0.1:9"):

@@ -136,7 +136,7 @@ def test_what_is_right_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.HANGS_AFTER", 0.3)
+    monkeypatch.setattr("harness.HANGS_AFTER", 0.1)
     (tmp_path / "template").mkdir()
     (failure,) = Ground(tmp_path, tmp_path / "template").tried(Input("hangs", shell="sleep 60"))
-    assert "still ran after 0.3 s" in failure
+    assert "still ran after" in failure
