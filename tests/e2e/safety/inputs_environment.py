@@ -196,4 +196,4 @@ def _offline_run(folder: Path) -> None:
     """A run that has something to send."""
     offline = folder / "runs/r/wandb/offline-run-20260101_000000-r"
     offline.mkdir(parents=True)
-    (offline / "run-r.wandb").write_bytes(b"")
+    (offline / "run-r.wandb").write_bytes(b":W&B\xe1\xbe\x00")
