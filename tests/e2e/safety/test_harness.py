@@ -18,7 +18,7 @@ from inputs_settings import FAST, KINDS, of_commands, of_drawn_commands, of_sett
 from workplace import Place, write_user_files
 
 KINDS_OF_INPUT: dict[str, Callable[[Place], Iterable[Input]]] = {
-    "settings": lambda place: of_settings(place, 420),
+    "settings": lambda place: of_settings(place, 340),
     "sweeps": lambda _: of_sweeps(),
     "commands": lambda _: of_commands(),
     "drawn commands": lambda _: of_drawn_commands(80),
@@ -69,7 +69,7 @@ def test_a_sample(place: Place, tmp_path: Path) -> None:
     inputs = []
     for name, count in QUICK.items():
         kind = (
-            KINDS_OF_INPUT[name](user) if name != "settings" else of_settings(user, 420, presets=["speech"])
+            KINDS_OF_INPUT[name](user) if name != "settings" else of_settings(user, 340, presets=["speech"])
         )
         short = [i for i in kind if i.argv[:1] != ("train",) or (i.right == "refused" and name == "settings")]
         inputs += draw.sample(short, count)
