@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import sys
 import pytest
 
 from gatewise import __version__
-from gatewise.cli.main import VERBS, help_text, main
+from gatewise.cli.main import VERBS, _code_of_lost_lines, help_text, main
 
 
 @pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])
@@ -82,3 +84,27 @@ def test_a_closed_pipe_is_no_error(command) -> None:
     result = command("gatewise train --cfg all | true; echo ${PIPESTATUS[0]}")
     assert result.stderr == ""
     assert result.stdout.strip() in ("0", "141")
+
+
+@pytest.mark.parametrize(
+    ("number", "keeps", "code", "said"),
+    [
+        (errno.EPIPE, False, 141, ""),
+        (errno.EPIPE, True, 0, ""),
+        (errno.ENOSPC, False, 1, "gatewise: error: stdout: No space left on device: not everything"),
+        (errno.ENOSPC, True, 0, "gatewise: stdout: No space left on device: all was done, but"),
+    ],
+)
+def test_lines_that_went_nowhere(
+    number: int, keeps: bool, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _code_of_lost_lines(OSError(number, os.strerror(number)), keeps) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize("words", ["--help", "train --help", "completion bash", "train --cfg all"])
+def test_a_full_disk_behind_stdout_is_one_line(command, words: str) -> None:
+    result = command(f"gatewise {words} > /dev/full")
+    assert (result.returncode, result.stdout) == (1, "")
+    line = "gatewise: error: stdout: No space left on device: not everything could be printed\n"
+    assert result.stderr == line

@@ -53,9 +53,9 @@ def test_a_line_that_cannot_be_said_ends_nothing(streams: str) -> None:
     assert bash("say('x' * 100_000)\nsay('y')", streams).returncode == 0
 
 
-def test_what_an_encoding_lacks_is_shown_by_its_number() -> None:
-    result = bash(
-        "sys.stdout.reconfigure(encoding='ascii', errors='strict')\nopen_standard_streams()\nprint('calmé')",
-        "",
-    )
-    assert (result.returncode, result.stdout) == (0, "calm\\xe9\n")
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_what_an_encoding_lacks_is_shown_by_its_number(errors: str) -> None:
+    setting = f"PYTHONIOENCODING=ascii:{errors} "
+    words = ["bash", "-c", f'{setting} "$0" -c "$1"', sys.executable, BEGIN + r"print('calm\xe9 \udcff')"]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "calm\\xe9 \\udcff\n")

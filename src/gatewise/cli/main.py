@@ -7,6 +7,7 @@ import logging
 import sys
 from functools import partial
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise import __version__
@@ -18,7 +19,7 @@ from gatewise.launch.own_code import leave_out_runs
 from gatewise.launch.signals import end_before_limit
 from gatewise.launch.streams import open_standard_streams, outlast_readers, say, stdout_error
 from gatewise.launch.surroundings import settle_surroundings
-from gatewise.settings import UsageError, closest, suggestion
+from gatewise.settings import UsageError, closest, first_line, suggestion
 from gatewise.settings.shown import show_warnings_as_text
 
 if TYPE_CHECKING:
@@ -165,4 +166,15 @@ def _run(verb: Verb, config: DictConfig) -> Any:
     logging.raiseExceptions = False
     end_before_limit()
     # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
-    return import_to_stay(verb.module).main(config)
+    return _imported(verb.module).main(config)
+
+
+def _imported(name: str) -> ModuleType:
+    """The module. Raises ValueError where a library refuses to be imported, by a variable that it reads."""
+    try:
+        return import_to_stay(name)
+    except ValueError as error:
+        raise ValueError(
+            f"a library cannot be imported ({first_line(error)}): see whether a variable of the environment "
+            f"sets it up, such as TORCH_LOGS; GATEWISE_TRACEBACK=1 shows which library it is"
+        ) from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -176,12 +177,31 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
             if config is not None:
                 _run_alone(jobs, overrides, config)
             else:
-                hydra_internals.multirun(jobs.config_name, jobs, overrides)
+                with redirect_stderr(_WithoutHydrasLine(sys.stderr)):
+                    hydra_internals.multirun(jobs.config_name, jobs, overrides)
         except Exception as error:
             if id(error) not in jobs.failures:
                 raise
             return jobs.failures[id(error)]
     return 0
+
+
+class _WithoutHydrasLine(io.TextIOBase):
+    """stderr without the line that Hydra writes about the first error, which has been reported."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return (
+            len(text) if text.startswith("Error executing job with overrides") else self._stream.write(text)
+        )
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 def _config_of_one(composition: Composition, overrides: list[str]) -> DictConfig | None:

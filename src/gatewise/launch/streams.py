@@ -59,7 +59,8 @@ def _standard(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
         # As Python has it under PYTHONUNBUFFERED.
         raw if stream.write_through else io.BufferedWriter(raw),
         encoding=stream.encoding,
-        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
+        # `strict` fails, and so does what Python chooses in the C locale.
+        errors="backslashreplace" if stream.errors in ("strict", "surrogateescape") else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gatewise.data.module import SequenceDataModule
-from gatewise.engine.native.library import check_compiler
-from gatewise.engine.request import Unsupported
 from gatewise.launch.ranks import number_of_processes
+from gatewise.nn.compiled import check_engine
 from gatewise.tasks import Task
 from gatewise.training.first_batch import check_first_batches
 from gatewise.training.parts import make_data, make_task
@@ -25,7 +24,8 @@ def prepare(
     Raises ValueError for settings, devices or data that cannot be used.
     """
     number_of_processes(config.trainer)
-    _check_engine(config)
+    if config.trainer.get("accelerator") == "cpu":
+        check_engine(OmegaConf.select(config, "model.engine"))
     screen.quiet()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -36,22 +36,6 @@ def prepare(
     task = make_task(config, data.facts, choices)
     check_first_batches(data, task)
     return data, task
-
-
-def _check_engine(config: DictConfig) -> None:
-    """Raise ValueError where the native engine is asked for and nothing can be compiled.
-
-    Whoever evaluates the run elsewhere has another engine do it.
-    """
-    if config.model.get("engine") != "native" or config.trainer.get("accelerator") != "cpu":
-        return
-    try:
-        check_compiler()
-    except Unsupported as reason:
-        raise ValueError(
-            f"model.engine=native: {reason}: install a C compiler or name one with CC, or choose "
-            f"model.engine=auto"
-        ) from None
 
 
 def _check_batches(trainer: DictConfig, data: SequenceDataModule) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import io
 import json
@@ -23,12 +24,16 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 HANGS_AFTER = 100
-"""Seconds; what is tried takes one or two, and up to ten in a process that imports torch itself."""
+"""Seconds; what is tried takes one or two."""
+FRESH_TAKES = 4
+"""Times as long is waited for a new process, which imports torch, and has perhaps several commands."""
+NOBODY = 12345
+"""The number of a user that no system knows."""
 MEMORY = 24 << 30
 """Bytes of addresses that a command may ask for: one that asks for more is told so, and not the machine."""
 _SET_CHILD_SUBREAPER = 36
@@ -51,6 +56,8 @@ class Input:
     """What is done to the working folder first."""
     environment: Mapping[str, str | None] = field(default_factory=dict)
     """Variables; None takes one away. With them, and with ``shell``, a new process runs the command."""
+    nobody: bool = False
+    """Whether a user runs it who has neither a home nor a name; only root can try that."""
     codes: tuple[int, ...] = (1, 2)
     """Exit codes that are right where the input is refused."""
     may_begin: bool = False
@@ -74,6 +81,8 @@ class Seen:
     left: list[str]
     """Command lines of processes that it left."""
     seconds: float
+    logs: Mapping[Path, int] = field(default_factory=dict)
+    """How long each log was before."""
 
 
 class Ground:
@@ -107,7 +116,8 @@ class Ground:
         if given.prepare is not None:
             given.prepare(work)
         before = snapshot(place)
-        seen = _run(given, place)
+        logs = {path: path.stat().st_size for path in _logs(work)}
+        seen = replace(_run(given, place), logs=logs)
         wrong = faults(given, seen, place, before)
         shutil.rmtree(place, ignore_errors=True)
         if not wrong:
@@ -123,7 +133,7 @@ def faults(given: Input, seen: Seen, place: Path, before: Mapping[str, str]) -> 
     work = place / "work"
     after = snapshot(place)
     new = sorted(after.keys() - before.keys())
-    logs = [path.read_text(errors="replace") for path in work.glob("runs/**/log*.txt") if path.is_file()]
+    logs = [_written(path, seen.logs.get(path, 0)) for path in _logs(work)]
     if any("Traceback (most recent call last)" in text for text in (seen.out, seen.err, *logs)):
         wrong.append("traceback")
     for where, text in (("stdout", seen.out), ("stderr", seen.err), ("log.txt", "\n".join(logs))):
@@ -132,7 +142,7 @@ def faults(given: Input, seen: Seen, place: Path, before: Mapping[str, str]) -> 
     if seen.left:
         wrong.append(f"left {len(seen.left)} processes: {_short(seen.left[0], 80)}")
     if seen.code is None:
-        return [*wrong, f"still ran after {HANGS_AFTER} s"]
+        return [*wrong, f"still ran after {seen.seconds:.0f} s"]
     refused = seen.code != 0
     if not refused and given.right == "refused":
         wrong.append("exit 0")
@@ -186,6 +196,14 @@ def snapshot(place: Path) -> dict[str, str]:
     return found
 
 
+def _logs(work: Path) -> list[Path]:
+    return [path for path in work.glob("runs/**/log*.txt") if path.is_file() and not path.is_symlink()]
+
+
+def _written(log: Path, since: int) -> str:
+    return log.read_bytes()[since:].decode(errors="replace")
+
+
 def _write_bystanders(place: Path) -> None:
     """A home, a folder for temporary files, and somebody else's files."""
     for name in ("home", "tmp", "elsewhere/deep"):
@@ -236,6 +254,7 @@ def _run(given: Input, place: Path) -> Seen:
     started = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # else the new process copies all that is there, to look for garbage in it
     supervisor = os.fork()
     if supervisor == 0:
         try:
@@ -243,6 +262,7 @@ def _run(given: Input, place: Path) -> Seen:
         finally:
             os._exit(0)
     os.waitpid(supervisor, 0)
+    gc.unfreeze()
     told = json.loads(report.read_text())
     report.unlink()
     out, err = ((place / name).read_bytes().decode(errors="replace") for name in ("out", "err"))
@@ -257,7 +277,7 @@ def _supervise(given: Input, place: Path, report: Path) -> None:
     worker = os.fork()
     if worker == 0:
         _work(given, place)
-    end = time.monotonic() + HANGS_AFTER
+    end = time.monotonic() + HANGS_AFTER * (FRESH_TAKES if given.is_fresh else 1)
     code: int | None = None
     pause = 0.002
     while time.monotonic() < end:
@@ -313,6 +333,8 @@ def _work(given: Input, place: Path) -> None:
             del os.environ[name]
         if given.is_fresh:
             _exec(given)
+        if given.nobody:
+            _become_nobody(place)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         tempfile.tempdir = None
@@ -339,6 +361,17 @@ def _exec(given: Input) -> None:
         else ["/bin/bash", "-c", program + given.shell]
     )
     os.execve(words[0], words, clean)
+
+
+def _become_nobody(place: Path) -> None:
+    for folder, _, files in os.walk(place / "work"):
+        for path in (Path(folder), *(Path(folder) / name for name in files)):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME", "TMPDIR"):
+        os.environ.pop(name, None)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
 
 
 def _as_python_starts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ TRAIN = ("train", *SPEECH, *_FAST, "logger=none")
 WITH_WANDB = ("train", *SPEECH, *_FAST)
 _TRAIN = "gatewise " + " ".join(TRAIN)
 _WITH_WANDB = "gatewise " + " ".join(WITH_WANDB)
+_LONG = f"{_TRAIN} trainer.max_epochs=100000 callbacks.early_stopping.patience=100000"
 _MISSPELT = "gatewise train model=gruu"
 _PIPE = "set -o pipefail; "
 _STOPPED = 141
@@ -68,11 +70,11 @@ LIMITS: dict[str, tuple[str, dict[str, Any]]] = {
     "files of 20 kB": (f"ulimit -f 20; {_TRAIN}", _BEGINS),
     "files of 4 kB, W&B": (f"ulimit -f 4; {_WITH_WANDB}", _BEGINS),
     "CPU of 4 seconds": (
-        f"ulimit -t 4; {_TRAIN} trainer.max_epochs=100000",
+        f"ulimit -t 4; {_LONG}",
         {**_BEGINS, "right": "refused", "codes": (152,)},
     ),
     "CPU of 12 seconds": (
-        f"ulimit -t 12; {_TRAIN} trainer.max_epochs=100000",
+        f"ulimit -t 12; {_LONG}",
         {**_BEGINS, "right": "refused", "codes": (152,)},
     ),
     "memory of 100 MB": (f"ulimit -v 100000; {_TRAIN}", _BEGINS),
@@ -165,6 +167,14 @@ def of_environments() -> Iterator[Input]:
     yield Input(
         "native, CC=true", (*TRAIN, "model.engine=native"), environment={"CC": "true"}, right="refused"
     )
+    if os.getuid() == 0:
+        for words in (
+            TRAIN,
+            ("evaluate", "run=runs/r"),
+            ("predict", "run=runs/r", "input=mine.ts"),
+            ("sync",),
+        ):
+            yield Input(f"{words[0]} as nobody", words, right="works", nobody=True)
     for name, (variables, right) in WANDB.items():
         yield Input(name, WITH_WANDB, environment=variables, right=right)
     for url in ("nonsense", "http://", "http://x:99999999", "http://[", "http://a b", "http://127.0.0.1:9"):
@@ -186,4 +196,4 @@ def _offline_run(folder: Path) -> None:
     """A run that has something to send."""
     offline = folder / "runs/r/wandb/offline-run-20260101_000000-r"
     offline.mkdir(parents=True)
-    (offline / "run-r.wandb").write_bytes(b"")
+    (offline / "run-r.wandb").write_bytes(b":W&B\xe1\xbe\x00")

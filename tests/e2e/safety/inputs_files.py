@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -123,18 +124,20 @@ RUN_FILES = (
     *("config.yaml", "overrides.yaml", "facts.json", "status.json", "summary.json", "metrics.csv", "log.txt"),
     *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints", "plots", ".lock", "test_report.json"),
 )
-_NEEDED = ("config.yaml", "facts.json", "overrides.yaml")
+_BY_EVERY_VERB = ("config.yaml", "facts.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt")
 
 
 def of_run_files() -> Iterator[Input]:
-    """Each file of a run with each damage, for each verb that opens runs."""
+    """Each file of a run with each damage; those that every verb reads for each verb, others in turn."""
+    turns = itertools.cycle(("resume", "evaluate", "resume", "predict"))
     for name in RUN_FILES:
         for damage, spoil in DAMAGE.items():
             if name in ("checkpoints", "plots") and not damage.startswith(
                 ("missing", "a f", "a F", "a link")
             ):
                 continue
-            for verb, argv in VERBS.items():
+            for verb in VERBS if name in _BY_EVERY_VERB else (next(turns),):
+                argv = VERBS[verb]
                 read = name == f"checkpoints/{_READ_BY[verb]}.ckpt"
                 lost = read and not damage.startswith("a link to somebody's")
                 yield Input(
@@ -376,19 +379,18 @@ def _write_arrays(path: Path, changed: dict[str, Any]) -> None:
 
 
 def of_data_files() -> Iterator[Input]:
-    """Files of data with every damage, to train on and to predict of."""
+    """Files of data with every damage, to train on or to predict of in turn."""
     for kind, (name, *commands) in _DATA.items():
         spoils = dict(DAMAGE)
         if kind != "npz":
             spoils.update({what: _of_lines(change) for what, change in _LINES.items()})
         else:
             spoils.update({what: partial(_write_arrays, changed=each) for what, each in _ARRAYS.items()})
-        for what, spoil in spoils.items():
-            for argv in commands:
-                yield Input(
-                    f"{argv[0]} {name}: {what}",
-                    argv,
-                    prepare=partial(_spoilt, name=name, spoil=spoil),
-                    codes=(1,),
-                    may_begin=True,
-                )
+        for (what, spoil), argv in zip(spoils.items(), itertools.cycle(commands), strict=False):
+            yield Input(
+                f"{argv[0]} {name}: {what}",
+                argv,
+                prepare=partial(_spoilt, name=name, spoil=spoil),
+                codes=(1,),
+                may_begin=True,
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -87,12 +87,14 @@ def leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, config
 
 
-def of_settings(place: Place, count: int, seed: int = 0) -> list[Input]:
+def of_settings(
+    place: Place, count: int, seed: int = 0, presets: Iterable[str] = tuple(PRESETS)
+) -> list[Input]:
     """``count`` of all combinations of a setting of conf/ with a nonsense, every setting alike often."""
     draw = random.Random(seed)
     by_setting = []
     seen: set[str] = set()
-    for preset in PRESETS.values():
+    for preset in (PRESETS[name] for name in presets):
         config = yaml.safe_load(place("train", *FAST, *preset, "--cfg", "job").out)
         for key, default in leaves(config):
             if key in seen or key.startswith("trainer.max_time"):

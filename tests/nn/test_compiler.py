@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
 
 from gatewise.engine.native import library
 from gatewise.engine.request import Unsupported
-from gatewise.training.prepare import _check_engine
+from gatewise.nn.compiled import check_engine
 
 COMPILERS = ("gcc '", '"', "nonexistent", "true", "/", "cat", "gcc -E", "/dev/null", "cat -")
 
@@ -25,10 +24,6 @@ def _looked_up_anew(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[None]
     library._compiler.cache_clear()
 
 
-def config(engine: str, accelerator: str = "cpu") -> OmegaConf:
-    return OmegaConf.create({"model": {"engine": engine}, "trainer": {"accelerator": accelerator}})
-
-
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_a_compiler_that_is_none(compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", compiler)
@@ -39,20 +34,20 @@ def test_a_compiler_that_is_none(compiler: str, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(
         ValueError, match=r"^model.engine=native: .*: install a C compiler or name one with CC"
     ):
-        _check_engine(config("native"))
-    _check_engine(config("auto"))
-    _check_engine(config("native", "gpu"))
+        check_engine("native")
+    check_engine("auto")
+    check_engine(None)
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(library, "shutil", SimpleNamespace(which=lambda _: None))
     with pytest.raises(ValueError, match="no C compiler"):
-        _check_engine(config("native"))
+        check_engine("native")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("compiler", ["", "  ", "cc", "cc -g"])
 def test_one_that_compiles(compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", compiler)
-    _check_engine(config("native"))
+    check_engine("native")
