@@ -17,6 +17,7 @@ from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
+from gatewise.runs.opened import check_history_of, check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
 from gatewise.settings.declared import check_settings, declared, located
@@ -43,7 +44,8 @@ def check_training(config: DictConfig) -> None:
         _check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
-    check_origins(run.config(), run.folder)
+    check_origins(check_settings_of(run), run.folder)
+    check_history_of(run)
     resumed = resumed_config(run, list(hydra.overrides.task))
     check_resumable(run, resumed, config.get("resume_from"))
     if run.state() != "done" or resumed != run.config():
@@ -154,7 +156,7 @@ def misfit(choices: Mapping[str, str | None], takes: str, gives: str) -> str:
 def _check_run(config: DictConfig) -> Run:
     output_path(config.output)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
-    check_origins(run.config(), run.folder)
+    check_origins(check_settings_of(run), run.folder)
     run.checkpoint(choice("checkpoint", config.checkpoint, CHECKPOINTS))
     return run
 

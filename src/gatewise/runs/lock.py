@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from gatewise.runs.reading import opened
+
 HEARTBEAT_SECONDS = 5.0
 """How often the holder touches the lock file, for file systems without locks between machines."""
 
@@ -37,6 +39,8 @@ def holding(path: Path, patience_seconds: float) -> Iterator[None]:
     never compared.
     """
     path.touch()
+    with opened(path):  # a FIFO in its place is named
+        pass
     with path.open("r+b") as file:
         locked = _take(file, path, patience_seconds)
         previous = _holder(file)
@@ -65,7 +69,7 @@ def holding(path: Path, patience_seconds: float) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether a process holds the lock file. Nothing is written: the run may be somebody else's."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -76,7 +80,7 @@ def is_held(path: Path) -> bool:
                 holder = _holder(file)
                 # A process on another machine would have to be watched; assume that it runs.
                 return holder is not None and (holder["host"] != socket.gethostname() or _runs(holder))
-    except OSError:  # no lock file, or no permission to read it: assume that nobody trains there
+    except (OSError, ValueError):  # none, no permission to read it, no file: assume that nobody trains there
         pass
     return False
 
@@ -130,7 +134,7 @@ def _holder(file: IO[bytes]) -> dict[str, Any] | None:
     """The holder that the file names; None if there is none or the text is incomplete."""
     try:
         holder = json.loads(os.pread(file.fileno(), _LENGTH, 0))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     complete = isinstance(holder, dict) and {"host", "pid", "started", "since"} <= holder.keys()
     return holder if complete and isinstance(holder["pid"], int) else None

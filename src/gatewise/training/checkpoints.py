@@ -16,6 +16,7 @@ from gatewise.runs.checkpoints import best_path, read_checkpoint, unusable
 from gatewise.runs.files import replacing
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
+from gatewise.runs.seal import seal
 from gatewise.runs.summary import best_row
 
 _LIGHTNING = "pytorch-lightning_version"
@@ -62,7 +63,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside the old one, then puts it in its place.
 
     Lightning's own way writes it in the system's temporary folder; where that is another file system, putting
-    it in place is a copy, which a crash cuts short.
+    it in place is a copy, which a crash cuts short. The file holds its own checksum.
     """
 
     def save_checkpoint(
@@ -81,7 +82,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with replacing(path) as file:
-            file.write(content.getbuffer())
+            for part in seal(content.getbuffer()):
+                file.write(part)
         if storage_options == AND_STOP:
             raise KeyboardInterrupt
 
