@@ -24,7 +24,7 @@ WRITTEN: dict[str, tuple[str | None, ...]] = {
 _FREQUENCY = re.compile(
     r"[1-9]\d{0,3} months? on day ([1-9]|[12]\d|3[01])"
     r"|([1-9]\d{0,15})?(B?[AYQM]|B?[AYQM][SE]|C?BM[SE]?|SM[SE]?|L?WOM|[WDBCHTSLUN]|C?BH|c?bh|h|min|s|ms|us|ns)"
-    r"(-[A-Z0-9]{3,5})?"
+    r"(-[A-Z0-9]{1,5})?"
 )
 _LONGEST_FORMAT = 200
 

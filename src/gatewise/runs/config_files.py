@@ -69,7 +69,8 @@ def read_composition(path: Path) -> Composition:
     for text in overrides:
         if not isinstance(text, str):
             raise ValueError(
-                f"{path}: overrides must hold settings as text, got {text!r:.60}; the file is damaged"
+                f"{path}: must hold overrides (a list of settings as text), got {text!r:.60}; the file is "
+                f"damaged"
             )
     for group, choice in choices.items():
         names = choice if isinstance(choice, list) else [choice]

@@ -68,7 +68,7 @@ def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, flo
 def _rows(path: Path, reader: csv.DictReader[str], key: str, whole: Sequence[str]) -> list[dict[str, float]]:
     names = reader.fieldnames
     if names and key not in names:
-        columns = ", ".join(names)[:100]
+        columns = " ".join(", ".join(names).split())[:100]
         raise ValueError(f"{path}:1: there is no column {key} (found: {columns}); the file is damaged")
     rows = []
     for cells in reader:

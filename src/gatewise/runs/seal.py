@@ -50,10 +50,10 @@ def is_whole(file: BinaryIO) -> bool:
     start = max(size - _END_BYTES - _COMMENT_BYTES, 0)
     file.seek(start)
     tail = file.read()
-    end, comment = tail[:_END_BYTES], tail[_END_BYTES:]
-    # Either is enough, so that a file in which a bit of one of them is wrong is not taken for an older one.
-    ends_there = end[:4] == _END and end[-2:] == struct.pack("<H", _COMMENT_BYTES)
-    if not (ends_there or comment.startswith(_MARK)):
+    # Either is enough, so that a file in which a bit of one of them is wrong, or the end is missing, is not
+    # taken for an older one.
+    end = tail[tail.rfind(_END) :][:_END_BYTES]
+    if end[-2:] != struct.pack("<H", _COMMENT_BYTES) and _MARK not in tail:
         return _records_are_whole(file, size)
     digest = hashlib.sha256()
     file.seek(0)
@@ -77,7 +77,7 @@ def _records_are_whole(file: BinaryIO, size: int) -> bool:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
             stored = all(record.compress_type == zipfile.ZIP_STORED for record in records)
-            if not stored or sum(record.file_size for record in records) > size:
+            if not stored or archive.comment or sum(record.file_size for record in records) > size:
                 return False
             return archive.testzip() is None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError) as error:
