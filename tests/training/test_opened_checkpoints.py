@@ -96,7 +96,7 @@ LOOP = ("loops", "fit_loop")
 GROUP = ("optimizer_states", 0, "param_groups", 0)
 KEPT = ("optimizer_states", 0, "state", 0)
 EDITS = {
-    "other shape": (put("state_dict", "head.weight", value=torch.zeros(3, 3)), "3 x 3 .* as weights head.wei"),
+    "other shape": (put("state_dict", "head.weight", value=torch.zeros(3, 3)), "3 x 3 .* as weights head"),
     "a word": (put("state_dict", "head.weight", value="x"), "str and no tensor in place of the weights"),
     "sparse": (put("state_dict", "head.weight", value=torch.Tensor.to_sparse), "sparse_coo"),
     "complex": (put("state_dict", "head.weight", value=torch.Tensor.cfloat), "complex64"),
@@ -148,7 +148,7 @@ EDITS = {
     "mid-epoch of 5": (lambda c: c.update(mid_epoch=5), "mid_epoch must be a mapping"),
     "mid-epoch of nobody": (
         lambda c: c.update(
-            mid_epoch={"batches": 1, "stepped": 1, "is_last_batch": False, "validation_due": None, "ranks": []}
+            mid_epoch={"batches": 1, "stepped": 1, "is_last_batch": True, "validation_due": None, "ranks": []}
         ),
         "mid_epoch.ranks must be a list",
     ),
@@ -214,7 +214,7 @@ ODD = [
 ODD += [torch.zeros(1).to_sparse(), torch.zeros(1, device="meta")]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_edit_is_refused_in_one_line_or_may_be_restored(data, trained, fresh):
     run, whole = trained

@@ -90,7 +90,7 @@ def _is_finite(value: Tensor) -> bool:
 
 
 def _damaged(path: Path, name: str, value: Any, rule: str) -> ValueError:
-    shown = repr(value)
+    shown = " ".join(repr(value).split())  # of a tensor it has several lines
     return unusable(path, f"no training goes on from it: {name} {rule}, got {shown[:60]}")
 
 

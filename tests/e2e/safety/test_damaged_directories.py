@@ -88,11 +88,12 @@ def flipped(run: Path) -> None:
 
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+MANY = 10**6
 SPEECH, SERIES = "speech/japanese_vowels", "series/sunspots"
 QUICK: dict[str, tuple[str, str, Edit, str]] = {
     "a flipped bit": ("evaluate", SPEECH, flipped, "not what its checksum says"),
     "a million classes": (
-        "evaluate", SPEECH, facts(classes=[*map(str, range(10**6))], class_counts=[1] * 10**6), "facts.json: cl",
+        "evaluate", SPEECH, facts(classes=[*map(str, range(MANY))], class_counts=[1] * MANY), "json: class",
     ),
     "no global_step": ("resume", SPEECH, checkpoints(lambda c: c.pop("global_step")), "global_step must be"),
     "aliases": ("resume", SPEECH, written("overrides.yaml", BOMB), "overrides.yaml: not YAML (more than"),
