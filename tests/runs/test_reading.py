@@ -5,6 +5,7 @@ import socket
 import time
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.opened import check_agreement, check_history_of, check_only_files, check_settings_of
 from gatewise.runs.reading import LARGEST, LARGEST_SETTINGS, opened
 from gatewise.runs.run import Run
+from gatewise.training.checkpoints import WholeCheckpoints
 
 WHOLE = "task: {}\ndata: {}\nmodel: {}\ntrainer: {}\n"
 CHOICES = "overrides: []\nchoices: {task: a, data: b, model: c, optimizer: d, trainer: e}\n"
@@ -219,3 +221,15 @@ def test_facts_and_config_that_ask_for_other_data(run):
     config = run.config()
     facts = FeatureFacts(1, ("a",), (1,), (0.0,), (1.0,))
     check_agreement(run, config, facts)
+
+
+@pytest.mark.parametrize(
+    "states", [None, [], 5, {5: {}}, {"ModelCheckpoint{}": 5}, {"ModelCheckpoint{}": {}}]
+)
+def test_the_best_checkpoint_where_callbacks_are_odd(states, run):
+    checkpoint = {"state_dict": {}, "epoch": 1, "callbacks": states, "pytorch-lightning_version": "2.6.0"}
+    torch.save(checkpoint, run.folder / "checkpoints/last.ckpt")
+    (run.folder / "checkpoints/best.ckpt").touch()
+    assert run.best_checkpoint() is None
+    assert run.checkpoint("best").name == "best.ckpt"
+    assert WholeCheckpoints().load_checkpoint(run.folder / "checkpoints/last.ckpt")["epoch"] == 1

@@ -88,8 +88,8 @@ def best_path(last: Path) -> Path | None:
     That may have any name, and there may be several of the best. Raises ValueError as
     :func:`read_checkpoint`.
     """
-    for kind, state in read_checkpoint(last, "meta").get("callbacks", {}).items():
-        if not kind.startswith("ModelCheckpoint") or state.get("monitor") is None:
+    for state in kept_by(read_checkpoint(last, "meta")):
+        if state.get("monitor") is None:
             continue
         folder, path = Path(str(state.get("dirpath"))), Path(str(state.get("best_model_path") or "."))
         # Of the path what lies in the folder, which may have been moved.
@@ -98,6 +98,15 @@ def best_path(last: Path) -> Path | None:
             return found if found.is_file() else None
         return None
     return None
+
+
+def kept_by(checkpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The states of the callbacks that keep checkpoints; what is no such state is left out."""
+    states = checkpoint.get("callbacks")
+    named = states.items() if isinstance(states, dict) else ()
+    return [
+        state for name, state in named if str(name).startswith("ModelCheckpoint") and isinstance(state, dict)
+    ]
 
 
 def unusable(path: Path, what: str) -> ValueError:

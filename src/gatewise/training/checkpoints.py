@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
 
-from gatewise.runs.checkpoints import best_path, read_checkpoint, unusable
+from gatewise.runs.checkpoints import best_path, kept_by, read_checkpoint, unusable
 from gatewise.runs.files import replacing
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -102,9 +102,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         if _LIGHTNING not in checkpoint:
             raise unusable(Path(path), f"not a checkpoint of Gatewise's (no {_LIGHTNING})")
         here = Path(path).resolve().parent
-        for kind, state in checkpoint.get("callbacks", {}).items():
-            there = state.get("dirpath") if kind.startswith("ModelCheckpoint") else None
-            if there is not None and Path(there).name == here.name:
+        for state in kept_by(checkpoint):
+            there = state.get("dirpath")
+            if isinstance(there, str) and Path(there).name == here.name:
                 state.update({key: _moved(value, there, str(here)) for key, value in state.items()})
         return checkpoint
 
