@@ -154,7 +154,7 @@ class OwnFacts(Facts):
 
     def check(self):
         if max(self.numbers, default=0) > self.limit:
-            raise self._wrong("numbers", f"must be at most {self.limit}")
+            raise self.wrong("numbers", f"must be at most {self.limit}")
 
 
 def test_a_users_own_facts_have_checks_too(tmp_path):

@@ -50,7 +50,7 @@ class Facts:
         """Whether an earlier version, which may have computed with fewer digits, called the same data so."""
         return self == earlier
 
-    def _wrong(self, name: str, rule: str) -> ValueError:
+    def wrong(self, name: str, rule: str) -> ValueError:
         """A ValueError for the value of a field that breaks a rule (``must be ...``)."""
         value = repr(getattr(self, name))
         shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}..."
@@ -61,23 +61,23 @@ class Facts:
         for name in ("mean", "std"):
             numbers = getattr(self, name)
             if len(numbers) != size:
-                raise self._wrong(name, f"must have a number for each of the {size} {of}")
+                raise self.wrong(name, f"must have a number for each of the {size} {of}")
             if name == "std" and min(numbers, default=1.0) <= 0:
-                raise self._wrong(name, "must be above 0")
+                raise self.wrong(name, "must be above 0")
 
     def check_counts(self, name: str, size: int, of: str) -> None:
         """Raise ValueError unless a field has a count for each ``of`` ``size`` things, some above 0."""
         counts = getattr(self, name)
         if len(counts) != size:
-            raise self._wrong(name, f"must have a count for each of the {size} {of}")
+            raise self.wrong(name, f"must have a count for each of the {size} {of}")
         if min(counts, default=0) < 0 or not 0 < sum(counts) < 2**63:
-            raise self._wrong(name, "must be counts of 0 or more, and some above 0")
+            raise self.wrong(name, "must be counts of 0 or more, and some above 0")
 
     def check_distinct(self, name: str) -> None:
         """Raise ValueError unless a field has at least one name, and none twice."""
         names = getattr(self, name)
         if not names:
-            raise self._wrong(name, "must have at least one name")
+            raise self.wrong(name, "must have at least one name")
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
             raise ValueError(f"{self.kind} facts: {name} has {twice!r} twice")

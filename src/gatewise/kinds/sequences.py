@@ -29,7 +29,7 @@ class FeatureFacts(Facts):
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
         if self.feature_size < 1:
-            raise self._wrong("feature_size", "must be at least 1")
+            raise self.wrong("feature_size", "must be at least 1")
         self.check_distinct("classes")
         self.check_counts("class_counts", len(self.classes), "classes")
         self.check_scaler(self.feature_size, "features (feature_size)")

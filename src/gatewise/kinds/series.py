@@ -64,19 +64,19 @@ class SeriesFacts(Facts):
         """Raise ValueError for values that no training can have given, as in a damaged file."""
         for name in ("lookback", "horizon", "season"):
             if getattr(self, name) < 1:
-                raise self._wrong(name, "must be at least 1")
+                raise self.wrong(name, "must be at least 1")
         self.check_distinct("columns")
         self.check_distinct("targets")
         if not set(self.targets) <= set(self.columns):
-            raise self._wrong("targets", f"must be some of the columns {', '.join(self.columns)[:60]}")
+            raise self.wrong("targets", f"must be some of the columns {', '.join(self.columns)[:60]}")
         self.check_scaler(len(self.columns), "columns")
         if self.frequency is not None and not _FREQUENCY.fullmatch(self.frequency):
-            raise self._wrong("frequency", "must be a time step such as D, 15min or 2 months on day 15")
+            raise self.wrong("frequency", "must be a time step such as D, 15min or 2 months on day 15")
         if self.time_format is not None and not 0 < len(self.time_format) <= _LONGEST_FORMAT:
-            raise self._wrong("time_format", "must be a format such as %d/%m/%Y")
+            raise self.wrong("time_format", "must be a format such as %d/%m/%Y")
         for name, known in WRITTEN.items():
             if getattr(self, name) not in known:
-                raise self._wrong(name, f"must be one of {', '.join(map(str, known))}")
+                raise self.wrong(name, f"must be one of {', '.join(map(str, known))}")
 
     def unscaled(self, values: ArrayLike) -> NDArray[np.float64]:
         """Scaled values of the target columns [..., C_targets] in their original units.

@@ -40,9 +40,9 @@ class TextFacts(Facts):
         self.check_distinct("vocabulary")
         self.check_counts("counts", len(self.vocabulary), "words of the vocabulary")
         if self.tokenizer not in TOKENIZERS:
-            raise self._wrong("tokenizer", f"must be one of {', '.join(TOKENIZERS)}")
+            raise self.wrong("tokenizer", f"must be one of {', '.join(TOKENIZERS)}")
         if self.normalize not in (None, *get_args(Normalization)):
-            raise self._wrong("normalize", f"must be null or one of {', '.join(get_args(Normalization))}")
+            raise self.wrong("normalize", f"must be null or one of {', '.join(get_args(Normalization))}")
 
     def agrees_with(self, earlier: Facts) -> bool:
         """Whether they are equal, or would be if combining marks had been cut off here too."""
