@@ -234,14 +234,11 @@ def test_a_killed_training_is_an_interrupted_one(run):
 
 def test_a_directory_that_cannot_be_written_is_not_being_trained(run, monkeypatch):
     run.set_status("running")
-    opened = Path.open
 
-    def refused(path, *args, **kwargs):
-        if path.name == ".lock":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return opened(path, *args, **kwargs)
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr("gatewise.runs.lock.opened", refused)
     assert run.state() == "interrupted"
 
 

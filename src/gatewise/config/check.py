@@ -20,6 +20,7 @@ from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
 from gatewise.runs.inside import check_inside
+from gatewise.runs.opened import check_history_of, check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
 from gatewise.settings.declared import check_settings, declared, located
@@ -49,8 +50,10 @@ def check_training(config: DictConfig) -> None:
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_inside(run.folder)
-    check_origins(run.config(), run.folder)
-    check_servers(run.config(), list(hydra.overrides.task), run.folder)
+    stored = check_settings_of(run)
+    check_origins(stored, run.folder)
+    check_servers(stored, list(hydra.overrides.task), run.folder)
+    check_history_of(run)
     resumed = resumed_config(run, list(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))
     if run.state() != "done" or resumed != run.config():
@@ -172,7 +175,7 @@ def misfit(choices: Mapping[str, str | None], takes: tuple[str, str], gives: tup
 
 def _check_run(config: DictConfig) -> Run:
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
-    check_origins(run.config(), run.folder)
+    check_origins(check_settings_of(run), run.folder)
     run.checkpoint(choice("checkpoint", config.checkpoint, CHECKPOINTS))
     return run
 

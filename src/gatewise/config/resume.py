@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gatewise.config.explain import KINDS, MAY_BE_WORDS, paths
 from gatewise.config.places import check_places
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.reading import is_there
 from gatewise.runs.run import Run
 from gatewise.settings import choice, closest, first_line, suggestion, whole_number
 
@@ -85,7 +86,7 @@ def check_resumable(run: Run, config: DictConfig, source: object) -> None:
     rows = read_metrics(run.metrics_file)
     if source == "best":
         run.checkpoint("best")
-    elif not (run.checkpoints / "last.ckpt").is_file():
+    elif not is_there(run.checkpoints / "last.ckpt"):
         others = any(run.checkpoints.glob("**/*.ckpt"))
         # A training that was killed as its first epoch ended has a row, and no checkpoint yet.
         if others or len(rows) > 1 or (rows and run.state() in ("done", "pruned")):

@@ -8,9 +8,13 @@ on new input without its training data. No file here imports torch.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
+
+_LONGEST_SHOWN = 60
+"""Characters of a value in a message."""
 
 IGNORED = -100
 """Target that no loss and no metric counts (the value that torch's cross-entropy skips)."""
@@ -35,9 +39,48 @@ class Facts:
         assert "__dataclass_fields__" in type(self).__dict__, "write @dataclass(frozen=True) above the class"
         return {"kind": self.kind, **asdict(self)}
 
+    def check(self) -> None:
+        """Raise ValueError, naming field and value, where the values contradict each other.
+
+        Called when facts are written and when they are read, as the file may have been edited. That each
+        value is of its annotated type, finite and within 64 bits has then been checked.
+        """
+
     def agrees_with(self, earlier: Facts) -> bool:
         """Whether an earlier version, which may have computed with fewer digits, called the same data so."""
         return self == earlier
+
+    def wrong(self, name: str, rule: str) -> ValueError:
+        """A ValueError for the value of a field that breaks a rule (``must be ...``)."""
+        value = repr(getattr(self, name))
+        shown = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}..."
+        return ValueError(f"{self.kind} facts: {name} {rule}, got {shown}")
+
+    def check_scaler(self, size: int, of: str) -> None:
+        """Raise ValueError unless ``mean`` and ``std`` have one number for each ``of`` ``size`` things."""
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if len(numbers) != size:
+                raise self.wrong(name, f"must have a number for each of the {size} {of}")
+            if name == "std" and min(numbers, default=1.0) <= 0:
+                raise self.wrong(name, "must be above 0")
+
+    def check_counts(self, name: str, size: int, of: str) -> None:
+        """Raise ValueError unless a field has a count for each ``of`` ``size`` things, some above 0."""
+        counts = getattr(self, name)
+        if len(counts) != size:
+            raise self.wrong(name, f"must have a count for each of the {size} {of}")
+        if min(counts, default=0) < 0 or not 0 < sum(counts) < 2**63:
+            raise self.wrong(name, "must be counts of 0 or more, and some above 0")
+
+    def check_distinct(self, name: str) -> None:
+        """Raise ValueError unless a field has at least one name, and none twice."""
+        names = getattr(self, name)
+        if not names:
+            raise self.wrong(name, "must have at least one name")
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise ValueError(f"{self.kind} facts: {name} has {twice!r} twice")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
 import pkgutil
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import import_module
@@ -24,7 +24,8 @@ def _import_own() -> None:
 def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     """Inverse of :meth:`Facts.to_dict`.
 
-    Raises ValueError if the kind is unknown, or a value is missing or of the wrong type.
+    Raises ValueError if the kind is unknown, a value is missing or of the wrong type, or values contradict
+    each other.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"facts must be {{...}}, got a {type(values).__name__}")
@@ -46,15 +47,19 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
             wanted = hints[name] if get_args(hints[name]) else hints[name].__name__
             got = repr(values[name])[:60]
             raise ValueError(f"{kind.kind} facts: {name} must be {wanted}, got {got}")
-    return kind(**converted)
+    facts = kind(**converted)
+    facts.check()
+    return facts
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value read from JSON has a type: a plain one, ``X | None`` or ``tuple[X, ...]``."""
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # An int may be too large for a float.
+        return number and abs(value) <= sys.float_info.max
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     if isinstance(hint, type) and not get_args(hint):
         return isinstance(value, hint)
     inner = get_args(hint)

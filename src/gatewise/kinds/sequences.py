@@ -26,6 +26,14 @@ class FeatureFacts(Facts):
     """Mean of each feature over the training frames; inputs are scaled to (x - mean) / std."""
     std: tuple[float, ...]
 
+    def check(self) -> None:
+        """Raise ValueError for values that no training can have given, as in a damaged file."""
+        if self.feature_size < 1:
+            raise self.wrong("feature_size", "must be at least 1")
+        self.check_distinct("classes")
+        self.check_counts("class_counts", len(self.classes), "classes")
+        self.check_scaler(self.feature_size, "features (feature_size)")
+
     def agrees_with(self, earlier: Facts) -> bool:
         """Whether they are equal but for the rounding of float32, in which means once were computed."""
         if not isinstance(earlier, FeatureFacts) or len(earlier.mean) != len(self.mean):

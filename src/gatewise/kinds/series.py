@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -12,6 +13,20 @@ from gatewise.kinds.kind import Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+WRITTEN: dict[str, tuple[str | None, ...]] = {
+    "separator": ("comma", "semicolon", "tab", "pipe"),
+    "decimal": ("point", "comma"),
+    "thousands": (None, "comma", "point", "space", "apostrophe"),
+}
+"""How the files of a series may be written."""
+# A number and a unit of pandas' (those of its earlier versions too), or a step that pandas has no name for.
+_FREQUENCY = re.compile(
+    r"[1-9]\d{0,3} months? on day ([1-9]|[12]\d|3[01])"
+    r"|([1-9]\d{0,15})?(B?[AYQM]|B?[AYQM][SE]|C?BM[SE]?|SM[SE]?|L?WOM|[WDBCHTSLUN]|C?BH|c?bh|h|min|s|ms|us|ns)"
+    r"(-[A-Z0-9]{1,5})?"
+)
+_LONGEST_FORMAT = 200
 
 
 @dataclass(frozen=True)
@@ -45,17 +60,23 @@ class SeriesFacts(Facts):
     decimal: str = field(default="point", compare=False)
     thousands: str | None = field(default=None, compare=False)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
         for name in ("lookback", "horizon", "season"):
             if getattr(self, name) < 1:
-                raise ValueError(f"series facts: {name} must be at least 1, got {getattr(self, name)}")
-        if not self.targets or not set(self.targets) <= set(self.columns):
-            raise ValueError(
-                f"series facts: targets must be some of the columns {self.columns}, got {self.targets}"
-            )
-        if not len(self.mean) == len(self.std) == len(self.columns):
-            raise ValueError(f"series facts: one mean and std for each of the columns {self.columns}")
+                raise self.wrong(name, "must be at least 1")
+        self.check_distinct("columns")
+        self.check_distinct("targets")
+        if not set(self.targets) <= set(self.columns):
+            raise self.wrong("targets", f"must be some of the columns {', '.join(self.columns)[:60]}")
+        self.check_scaler(len(self.columns), "columns")
+        if self.frequency is not None and not _FREQUENCY.fullmatch(self.frequency):
+            raise self.wrong("frequency", "must be a time step such as D, 15min or 2 months on day 15")
+        if self.time_format is not None and not 0 < len(self.time_format) <= _LONGEST_FORMAT:
+            raise self.wrong("time_format", "must be a format such as %d/%m/%Y")
+        for name, known in WRITTEN.items():
+            if getattr(self, name) not in known:
+                raise self.wrong(name, f"must be one of {', '.join(map(str, known))}")
 
     def unscaled(self, values: ArrayLike) -> NDArray[np.float64]:
         """Scaled values of the target columns [..., C_targets] in their original units.

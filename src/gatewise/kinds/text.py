@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.kinds.kind import Facts
-from gatewise.kinds.tokens import Tokenizer, Vocabulary, make_tokenizer
+from gatewise.kinds.tokens import TOKENIZERS, Normalization, Tokenizer, Vocabulary, make_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,15 @@ class TextFacts(Facts):
     """The Unicode normal form of every token; None where the text was left as it is."""
     marks: bool = False
     """Whether combining marks belong to words; runs of earlier versions cut words at them."""
+
+    def check(self) -> None:
+        """Raise ValueError for values that no training can have given, as in a damaged file."""
+        self.check_distinct("vocabulary")
+        self.check_counts("counts", len(self.vocabulary), "words of the vocabulary")
+        if self.tokenizer not in TOKENIZERS:
+            raise self.wrong("tokenizer", f"must be one of {', '.join(TOKENIZERS)}")
+        if self.normalize not in (None, *get_args(Normalization)):
+            raise self.wrong("normalize", f"must be null or one of {', '.join(get_args(Normalization))}")
 
     def agrees_with(self, earlier: Facts) -> bool:
         """Whether they are equal, or would be if combining marks had been cut off here too."""

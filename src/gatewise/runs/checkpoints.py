@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from gatewise.runs.reading import opened, special
+from gatewise.runs.seal import NoZipError, is_whole
+
+_verified: dict[Path, tuple[int, int, int]] = {}
+"""What tells the checkpoints that this process has verified from later ones of their name."""
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Load a checkpoint without running code that the file may contain.
 
-    Raises ValueError, naming the file and what to use instead, if it is not a complete checkpoint.
+    Its checksum is verified once, and not where no tensor is read (``map_location="meta"``). Raises
+    ValueError, naming the file and what to use instead, if it is not a complete checkpoint.
     """
+    if (kind := special(path)) is not None:
+        raise unusable(path, f"{kind} and no file")
+    if str(map_location) != "meta":
+        verify(path)
+    with opened(path) as file:
+        checkpoint = _load(path, file, map_location)
+    if not isinstance(checkpoint, dict):
+        raise unusable(path, f"not a checkpoint of Gatewise's (holds a {type(checkpoint).__name__})")
+    for name, kind_of_value in (("state_dict", Mapping), ("epoch", int)):
+        if not isinstance(checkpoint.get(name), kind_of_value):
+            raise unusable(path, f"not a checkpoint of Gatewise's (no {name})")
+    return checkpoint
+
+
+def _load(path: Path, file: BinaryIO, map_location: Any) -> Any:
     import torch  # takes seconds, and readers of the rest of a run do not need it
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+            return torch.load(file, map_location=map_location, weights_only=True)
     except MemoryError:
         raise
     except OSError as error:
@@ -32,12 +55,22 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         code = isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower()
         what = "holds code, refused" if code or "TorchScript" in str(error) else "damaged or no checkpoint"
         raise unusable(path, what) from None
-    if not isinstance(checkpoint, dict):
-        raise unusable(path, f"not a checkpoint of Gatewise's (holds a {type(checkpoint).__name__})")
-    for name, kind in (("state_dict", Mapping), ("epoch", int)):
-        if not isinstance(checkpoint.get(name), kind):
-            raise unusable(path, f"not a checkpoint of Gatewise's (no {name})")
-    return checkpoint
+
+
+def verify(path: Path) -> None:
+    """Raise ValueError where a checkpoint is not as it was written; one that was verified is not again."""
+    with opened(path) as file:
+        status = os.fstat(file.fileno())
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if _verified.get(path) == identity:
+            return
+        try:
+            whole = is_whole(file)
+        except NoZipError:
+            return  # what it is else is said by what reads it
+    if not whole:
+        raise unusable(path, "damaged: its content is not what its checksum says")
+    _verified[path] = identity
 
 
 def check_finite(path: Path, weights: Mapping[str, Any]) -> None:
@@ -55,8 +88,8 @@ def best_path(last: Path) -> Path | None:
     That may have any name, and there may be several of the best. Raises ValueError as
     :func:`read_checkpoint`.
     """
-    for kind, state in read_checkpoint(last, "meta").get("callbacks", {}).items():
-        if not kind.startswith("ModelCheckpoint") or state.get("monitor") is None:
+    for state in kept_by(read_checkpoint(last, "meta")):
+        if state.get("monitor") is None:
             continue
         folder, path = Path(str(state.get("dirpath"))), Path(str(state.get("best_model_path") or "."))
         # Of the path what lies in the folder, which may have been moved.
@@ -65,6 +98,15 @@ def best_path(last: Path) -> Path | None:
             return found if found.is_file() else None
         return None
     return None
+
+
+def kept_by(checkpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The states of the callbacks that keep checkpoints; what is no such state is left out."""
+    states = checkpoint.get("callbacks")
+    named = states.items() if isinstance(states, dict) else ()
+    return [
+        state for name, state in named if str(name).startswith("ModelCheckpoint") and isinstance(state, dict)
+    ]
 
 
 def unusable(path: Path, what: str) -> ValueError:

@@ -14,10 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.runs.files import write_text
 from gatewise.runs.moved import with_todays_targets
+from gatewise.runs.reading import LARGEST_SETTINGS, read_text
 from gatewise.settings import first_line
 
 PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
+CHOSEN = ("task", "data", "model", "optimizer", "trainer")
+"""Groups of which every run's config has a choice."""
+DEEPEST, MOST_NODES = 100, 100_000
+"""How deeply a stored YAML file may nest, and how many values it may have once its aliases are followed."""
 
 
 class Composition(NamedTuple):
@@ -55,17 +60,25 @@ def write_config(path: Path, config: DictConfig) -> None:
 
 def read_composition(path: Path) -> Composition:
     """Read ``overrides.yaml``; raises ValueError if it is damaged."""
-    stored = OmegaConf.to_container(read_yaml(path))
-    assert isinstance(stored, dict)
+    stored: Any = OmegaConf.to_container(read_yaml(path))
     overrides, choices = stored.get("overrides"), stored.get("choices")
-    listed = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
-    if not (listed and isinstance(choices, dict)):
+    if not (isinstance(overrides, list) and isinstance(choices, dict)):
         raise ValueError(
             f"{path}: must hold overrides (a list) and choices (group: choice); the file is damaged"
         )
-    return Composition(
-        [str(text) for text in overrides or ()], {str(group): choice for group, choice in choices.items()}
-    )
+    for text in overrides:
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{path}: must hold overrides (a list of settings as text), got {text!r:.60}; the file is "
+                f"damaged"
+            )
+    for group, choice in choices.items():
+        names = choice if isinstance(choice, list) else [choice]
+        if not isinstance(group, str) or not all(name is None or isinstance(name, str) for name in names):
+            raise ValueError(
+                f"{path}: choices.{group}={choice!r:.60}: must be the name of a choice; the file is damaged"
+            )
+    return Composition(overrides, choices)
 
 
 def write_composition(path: Path, composition: Composition) -> None:
@@ -79,7 +92,7 @@ def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
     Raises ValueError naming the file, and the line of a syntax error.
     """
     try:
-        values = copy.deepcopy(_parsed(edit(path.read_text(encoding="utf-8"))))
+        values = copy.deepcopy(_parsed(edit(read_text(path, LARGEST_SETTINGS))))
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
         raise ValueError(f"{path}{line}: not YAML ({error.problem})") from None
@@ -93,7 +106,46 @@ def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
 @functools.lru_cache(maxsize=4)
 def _parsed(text: str) -> Any:
     """Cached: a training reads its config many times, and parsing takes five times as long as copying."""
-    return OmegaConf.create(text)
+    try:
+        _check_size(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        _check_size(text, yaml.SafeLoader)  # which says better what is wrong
+    try:
+        return OmegaConf.create(text)
+    except AssertionError:  # a number in place of a mapping
+        raise ValueError("must hold settings (key: value)") from None
+
+
+def _check_size(text: str, loader: Any) -> None:
+    """Raise ValueError for YAML that nests too deeply or, by its aliases, would grow too large.
+
+    Ten lines of aliases of aliases are a billion values. Nothing is built here: the values are counted.
+    """
+    counts = [0]  # of every collection that is open, outermost first
+    anchors: list[str | None] = [None]
+    sizes: dict[str, int] = {}
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            counts.append(1)
+            anchors.append(event.anchor)
+            if len(counts) > DEEPEST:
+                raise ValueError(f"nested more than {DEEPEST} deep")
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in anchors:
+                raise ValueError(f"{event.anchor} holds itself")
+            size = sizes.get(str(event.anchor), 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            size, anchor = counts.pop(), anchors.pop()
+            if anchor is not None:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+        else:
+            continue
+        counts[-1] += size
+        if counts[-1] > MOST_NODES:
+            raise ValueError(f"more than {MOST_NODES:,} values")
 
 
 def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

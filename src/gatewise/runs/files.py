@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gatewise.runs.reading import LARGEST, read_bytes
+
 _LONGEST_BEGINNING = 200
 """Bytes of a file's name that its temporary one begins with; systems take 255."""
 
@@ -74,19 +76,20 @@ def json_text(values: Any) -> str:
     return json.dumps(_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; raises ValueError naming the file if it is not JSON."""
+def read_json(path: Path, most: int = LARGEST) -> Any:
+    """Read JSON; raises ValueError naming the file if it is not JSON, or has more than ``most`` bytes."""
+    content = read_bytes(path, most)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, a huge number, lists nested too deeply
         raise ValueError(f"{path}: not JSON ({_first_line(error)})") from None
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, most: int = LARGEST) -> dict[str, Any]:
     """Read a JSON object; raises ValueError naming the file if it is anything else."""
-    values = read_json(path)
+    values = read_json(path, most)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: must hold {{...}}, got a {type(values).__name__}; the file is damaged")
     return values

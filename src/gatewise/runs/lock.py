@@ -77,7 +77,7 @@ def is_held(path: Path) -> bool:
                 holder = _holder(file)
                 # A process on another machine would have to be watched; assume that it runs.
                 return holder is not None and (holder["host"] != socket.gethostname() or _runs(holder))
-    except OSError:  # no lock file, or no permission to read it: assume that nobody trains there
+    except (OSError, ValueError):  # none, no permission to read it, no file: assume that nobody trains there
         pass
     return False
 
@@ -136,7 +136,7 @@ def _holder(file: IO[bytes]) -> dict[str, Any] | None:
     """The holder that the file names; None if there is none or the text is incomplete."""
     try:
         holder = json.loads(os.pread(file.fileno(), _LENGTH, 0))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     complete = isinstance(holder, dict) and {"host", "pid", "started", "since"} <= holder.keys()
     return holder if complete and isinstance(holder["pid"], int) else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gatewise.runs.files import write_text
+from gatewise.runs.reading import is_there, read_text
 
 
 def write_table(
@@ -56,11 +57,10 @@ def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, flo
     Empty cells are left out, and no file means no rows. Raises ValueError with file and line if a cell is not
     a number, a row has no ``key``, or it is not a CSV file.
     """
-    if not path.is_file():
+    if not is_there(path):
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return _rows(path, csv.DictReader(file), key, whole)
+        return _rows(path, csv.DictReader(io.StringIO(read_text(path), newline="")), key, whole)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file ({error})") from None
 
@@ -68,7 +68,7 @@ def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, flo
 def _rows(path: Path, reader: csv.DictReader[str], key: str, whole: Sequence[str]) -> list[dict[str, float]]:
     names = reader.fieldnames
     if names and key not in names:
-        columns = ", ".join(names)[:100]
+        columns = " ".join(", ".join(names).split())[:100]
         raise ValueError(f"{path}:1: there is no column {key} (found: {columns}); the file is damaged")
     rows = []
     for cells in reader:

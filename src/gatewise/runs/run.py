@@ -19,6 +19,7 @@ from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.inside import check_inside
 from gatewise.runs.left_behind import FILES, remove_unfinished
 from gatewise.runs.lock import holding, is_held
+from gatewise.runs.reading import LARGEST_SETTINGS, is_there, read_bytes
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -133,7 +134,7 @@ class Run:
         Nothing is stored if it is None or equal to the first.
         """
         first, resumed = self.folder / "code.diff", self.folder / "code_resumed.diff"
-        if code is None or (first.is_file() and first.read_bytes() == code):
+        if code is None or (first.is_file() and read_bytes(first) == code):
             return
         with replacing(resumed if first.is_file() else first) as file:
             file.write(code)
@@ -141,11 +142,12 @@ class Run:
     def commit(self) -> str | None:
         """The git commit the run was started from, with ``+changes`` if there were any; None if unknown."""
         path = self.folder / "code.diff"
-        return commit_of(path.read_bytes()) if path.is_file() else None
+        return commit_of(read_bytes(path)) if is_there(path) else None
 
     def save_facts(self, facts: Facts) -> None:
-        """Store the facts of the data; raises ValueError if a number in them is not finite."""
+        """Store the facts of the data; raises ValueError if a number is not finite, or they contradict."""
         check_finite(facts)
+        facts.check()
         write_json(self.folder / "facts.json", facts.to_dict())
 
     def facts(self) -> Facts:
@@ -154,7 +156,7 @@ class Run:
         Raises ValueError if training never got that far, or, naming the file, if the file is damaged.
         """
         path = self.folder / "facts.json"
-        if not path.is_file():
+        if not is_there(path):
             raise ValueError(f"{self.folder}: the run ended before its data was read (no facts.json)")
         values = read_json_object(path)
         try:
@@ -166,8 +168,8 @@ class Run:
         """The path of the ``best`` or ``last`` checkpoint; raises ValueError if there is none yet."""
         path = self.checkpoints / f"{kind}.ckpt"
         if kind == "best":
-            path = self._best_checkpoint() or path
-        if not path.is_file():
+            path = self.best_checkpoint() or path
+        if not is_there(path):
             existing = [path.stem for path in sorted(self.checkpoints.glob("*.ckpt"))]
             way = f"continue training with resume={self.folder}"
             if kind == "best" and "last" in existing:
@@ -177,14 +179,14 @@ class Run:
             )
         return path
 
-    def _best_checkpoint(self) -> Path | None:
-        """The best one, whatever its name: as the finished training says, else as the last one does."""
+    def best_checkpoint(self) -> Path | None:
+        """The best one, whatever its name, as the finished training says, else as the last one does."""
         last = self.checkpoints / "last.ckpt"
         try:
             name = self.summary().get("best_checkpoint") if self.state() in ("done", "pruned") else None
             if isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts:
                 return self.checkpoints / name
-            return best_path(last) if last.is_file() else None
+            return best_path(last) if is_there(last) else None
         except ValueError:
             return None  # one of these files is damaged; the best checkpoint may not be
 
@@ -202,7 +204,7 @@ class Run:
     def state(self) -> str:
         """The recorded state, or ``interrupted`` if the process was killed while it ran."""
         path = self.folder / "status.json"
-        state = read_json_object(path).get("state")
+        state = read_json_object(path, LARGEST_SETTINGS).get("state")
         if state not in STATES:
             raise ValueError(
                 f"{path}: state must be one of {', '.join(STATES)}, got {state!r}; the file is damaged: "
@@ -213,7 +215,7 @@ class Run:
 
     def reason(self) -> str | None:
         """The reason for the state, or None if none was recorded."""
-        reason = read_json_object(self.folder / "status.json").get("reason")
+        reason = read_json_object(self.folder / "status.json", LARGEST_SETTINGS).get("reason")
         return None if reason is None else str(reason)
 
     @contextlib.contextmanager
@@ -232,7 +234,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Best and final metrics, versions and times; empty until a training of the run has ended."""
         path = self.folder / "summary.json"
-        return read_json_object(path) if path.is_file() else {}
+        return read_json_object(path, LARGEST_SETTINGS) if is_there(path) else {}
 
     def save_summary(self, values: Mapping[str, Any]) -> None:
         """Store the summary."""

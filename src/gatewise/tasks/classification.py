@@ -49,6 +49,13 @@ class SequenceClassification(Task):
         self.majority = max(range(n_classes), key=lambda c: facts.class_counts[c])
         self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED, validate_args=False)
 
+    @classmethod
+    def sizes(cls, facts: FeatureFacts) -> Mapping[str, tuple[str, int, int]]:
+        return {
+            "classes": ("head.weight", 0, len(facts.classes)),
+            "feature_size": ("encoder.layers.0.weight_ih", 1, facts.feature_size),
+        }
+
     def metrics(self) -> Mapping[str, Measure]:
         settings: dict[str, Any] = {"ignore_index": IGNORED, "validate_args": False}
         n_classes = len(self.facts.classes)

@@ -76,6 +76,13 @@ class Forecasting(Task):
         self._sums: dict[str, Tensor] = {}
         self._errors: dict[str, dict[str, dict[str, float]]] = {}
 
+    @classmethod
+    def sizes(cls, facts: SeriesFacts) -> Mapping[str, tuple[str, int, int]]:
+        return {
+            "columns": ("encoder.layers.0.weight_ih", 1, len(facts.columns)),
+            "horizon x targets": ("head.weight", 0, facts.horizon * len(facts.targets)),
+        }
+
     def metrics(self) -> Mapping[str, Measure]:
         return {
             "mse": Measure(

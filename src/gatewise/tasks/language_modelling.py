@@ -102,6 +102,10 @@ class LanguageModelling(Task):
         self.register_buffer("unigram", (counts / counts.sum()).log().float(), persistent=False)
         self._state: tuple[Tensor, ...] | None = None
 
+    @classmethod
+    def sizes(cls, facts: TextFacts) -> Mapping[str, tuple[str, int, int]]:
+        return {"vocabulary": ("embedding.weight", 0, len(facts.vocabulary))}
+
     def metrics(self) -> Mapping[str, Measure]:
         meaning = "equivalent number of equally likely next tokens; lower is better"
         measures = {"perplexity": Measure(meaning, of_loss=torch.exp)}

@@ -93,6 +93,11 @@ class Task(pl.LightningModule):
         """The prediction for a user's input, as a table; ValueError if the task has none."""
         raise ValueError(f"{type(self).__name__} cannot predict: it only trains and scores")
 
+    @classmethod
+    def sizes(cls, facts: Any) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
+        """What of the facts decides a size of weights: by the field these, the dimension, and the size."""
+        return {}
+
     def add_to_report(self, batch: Any, score: Score) -> None:
         """Collect from a test batch what :meth:`report` needs."""
 

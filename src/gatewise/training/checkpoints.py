@@ -19,6 +19,7 @@ from gatewise.runs.files import replacing
 from gatewise.runs.inside import is_inside
 from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
+from gatewise.runs.seal import seal
 from gatewise.runs.summary import best_row
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside the old one, then puts it in its place.
 
     Lightning's own way writes it in the system's temporary folder; where that is another file system, putting
-    it in place is a copy, which a crash cuts short.
+    it in place is a copy, which a crash cuts short. The file holds its own checksum.
     """
 
     def save_checkpoint(
@@ -103,7 +104,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with replacing(path) as file:
-            file.write(content.getbuffer())
+            for part in seal(content.getbuffer()):
+                file.write(part)
         if storage_options == AND_STOP:
             raise KeyboardInterrupt
 

@@ -18,6 +18,7 @@ from gatewise.launch.signals import Stop
 from gatewise.nn import Recurrent
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.reading import is_there
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
@@ -28,6 +29,8 @@ from gatewise.training.epochs import StopTogether
 from gatewise.training.lightning_internals import logged_steps, set_logged_steps
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
+from gatewise.training.opened import load_weights
+from gatewise.training.resumable import check_optimizer_finite
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
 
@@ -88,10 +91,11 @@ def fit_and_test(
 def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) -> dict[str, float]:
     """Train to the end, from the last checkpoint where there is one; returns the training's seconds."""
     last = run.checkpoints / "last.ckpt"
-    checkpoint = read_checkpoint(last) if last.is_file() else None
+    checkpoint = read_checkpoint(last) if is_there(last) else None
     if checkpoint is not None:
         stored = checkpoint["state_dict"]
         check_finite(last, {name: stored.get(name) for name, _ in task.named_parameters()})
+        check_optimizer_finite(last, checkpoint)
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         metrics_file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsFile))
@@ -100,7 +104,7 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
         logged.go_on_from(trainer.loggers, step, metrics_file.rows)
     if checkpoint is not None and not is_mid_epoch(checkpoint) and _had_stopped(checkpoint, callbacks):
         # Killed after it had stopped early: one more epoch would make it another training.
-        task.load_state_dict(checkpoint["state_dict"])
+        load_weights(task, last, checkpoint)
         set_logged_steps(trainer, checkpoint["global_step"])
         return {}
     if checkpoint is not None and trainer.is_global_zero:

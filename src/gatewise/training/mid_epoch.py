@@ -244,7 +244,7 @@ class MidEpochCheckpoint(pl.Callback):
             return
         earlier = internals.state_of_earlier_versions(checkpoint)
         self._metrics = checkpoint.get(_METRICS, earlier.get("metrics", {}))
-        self._resumed = _mid_epoch_state(checkpoint)
+        self._resumed = mid_epoch_state(checkpoint)
         self._loaded = _Position(0) if self._resumed is None else _position(self._resumed)
         internals.begin_epoch_again(checkpoint, self._loaded.batches, self._loaded.is_last_batch)
 
@@ -295,16 +295,17 @@ def epochs_in(checkpoint: Mapping[str, Any]) -> int:
 
 def batches_in(checkpoint: Mapping[str, Any]) -> int:
     """How many batches of its unfinished epoch a checkpoint holds."""
-    state = _mid_epoch_state(checkpoint)
+    state = mid_epoch_state(checkpoint)
     return 0 if state is None else int(state["batches"])
 
 
 def is_mid_epoch(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint was written before its epoch had ended."""
-    return _mid_epoch_state(checkpoint) is not None
+    return mid_epoch_state(checkpoint) is not None
 
 
-def _mid_epoch_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+def mid_epoch_state(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a checkpoint says of the epoch that it was written in; None where that had ended."""
     state: dict[str, Any] | None = checkpoint.get(_KEY)
     return state or internals.state_of_earlier_versions(checkpoint).get(_KEY)
 

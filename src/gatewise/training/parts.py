@@ -18,9 +18,11 @@ from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
+from gatewise.runs.opened import check_agreement, check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import first_line
 from gatewise.tasks import Task
+from gatewise.training.opened import bounded, check_sizes, load_weights
 
 PARTS = (
     Cell,
@@ -78,7 +80,7 @@ def stored_config(run: Run) -> DictConfig:
     Raises ValueError where it holds more than plain values and parts of an experiment: building a
     ``_target_`` calls it.
     """
-    config = run.config()
+    config = check_settings_of(run)
     check_origins(config, run.folder)
     for key, node in nodes(config):
         _check_part(key, str(node["_target_"]), run)
@@ -131,14 +133,11 @@ def load_task(run: Run, kind: str, config: DictConfig) -> Task:
 
     Raises ValueError if its weights do not fit the run's config, or are not finite.
     """
-    task = make_task(config, run.facts(), run.choices(), training=False)
-    path = run.checkpoint(kind)
-    try:
-        task.load_state_dict(read_checkpoint(path)["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path}: its weights are not those of this run's config (another version of Gatewise, or an "
-            f"edited config.yaml): {first_line(error)}"
-        ) from error
+    path, facts = run.checkpoint(kind), run.facts()
+    check_agreement(run, config, facts)
+    check_sizes(run, config, path, facts)
+    with bounded(path):
+        task = make_task(config, facts, run.choices(), training=False)
+    load_weights(task, path, read_checkpoint(path))
     check_finite(path, dict(task.named_parameters()))
     return task.eval()

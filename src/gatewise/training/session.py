@@ -22,15 +22,20 @@ from gatewise.launch.ranks import all_ranks, number_of_processes
 from gatewise.launch.requeue import Job
 from gatewise.launch.signals import Stopped, stoppable
 from gatewise.launch.torchrun import Torchrun
+from gatewise.runs.checkpoints import read_checkpoint
 from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
+from gatewise.runs.opened import check_agreement
+from gatewise.runs.reading import is_there
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.tasks import Task
 from gatewise.training.epochs import StopTogether
 from gatewise.training.fit import fit_and_test
+from gatewise.training.opened import check_sizes
 from gatewise.training.parts import stored_config
 from gatewise.training.prepare import prepare
+from gatewise.training.resumable import check_resumable_from, check_rows, checkpoint_of
 from gatewise.training.resuming import Before, lightnings_refusal, trainer_of
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
@@ -161,14 +166,24 @@ def _resume(
         plain_console(soft_wrap=True).print(cell(message))
         return best_value(run)
     warn_of_environment(config, os.environ)
+    facts = run.facts() if is_there(run.folder / "facts.json") else None
+    checkpoint = checkpoint_of(run, source)
+    if facts is not None:
+        check_agreement(run, config, facts)
+    if checkpoint is not None:
+        check_sizes(run, config, checkpoint, facts)
     data, task = prepare(config, run.choices(), job)
     assert data.facts is not None
-    if (run.folder / "facts.json").is_file() and not data.facts.agrees_with(run.facts()):
+    if facts is not None and not data.facts.agrees_with(facts):
         raise ValueError(
             f"resume={short(run.folder)}: the data is not what it was trained on "
-            f"({_differing(data.facts, run.facts())} differ): give it the old files back, or start a new run"
+            f"({_differing(data.facts, facts)} differ): give it the old files back, or start a new run"
         )
-    make_trainer(config, run)
+    trainer = make_trainer(config, run)
+    if checkpoint is not None:
+        state = read_checkpoint(checkpoint, "meta")
+        check_resumable_from(checkpoint, state, task, trainer)
+        check_rows(run, state)
     warn_of_schedule(config)
     # Asked once all is checked: git reads, and may run, what the repository around this folder says.
     code = read_code()
