@@ -17,6 +17,7 @@ from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.data.files import find_file
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
+from gatewise.runs.references import as_given, check_filled, note
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
 from gatewise.settings.declared import check_settings, declared, located
@@ -38,14 +39,16 @@ _LIKE_A_FILE = re.compile(
 def check_training(config: DictConfig) -> None:
     """Raise ValueError for a training that cannot be, or a run that cannot be resumed as it is asked for."""
     hydra = HydraConfig.get()
+    note(config)
     if config.resume is None:
         check_name(config.name, Path(config.paths.runs_dir))
         _check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_origins(run.config(), run.folder)
-    resumed = resumed_config(run, list(hydra.overrides.task))
+    resumed = resumed_config(run, as_given(hydra.overrides.task))
     check_resumable(run, resumed, config.get("resume_from"))
+    check_filled(resumed, f"resume={config.resume}")
     if run.state() != "done" or resumed != run.config():
         _check_parts(resumed, run.choices())
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
 
+from gatewise.runs.references import for_children
 from gatewise.runs.run import Run
 from gatewise.settings import one_line
 
@@ -95,7 +96,8 @@ def all_ranks(run: Run, count: int, module: str, pruned: bool = False) -> Iterat
             with (run.folder / f"log_rank{rank}.txt").open("ab") as log:
                 command = [sys.executable, "-m", module, str(run.folder)]
                 command += ["pruned"] if pruned else []
-                environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
+                own = {"LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
+                environment = {**os.environ, **for_children(), **own}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()
         try:

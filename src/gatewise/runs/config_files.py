@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.runs.files import write_text
 from gatewise.runs.moved import with_todays_targets
+from gatewise.runs.references import filled, has_references, leaves, stored
 from gatewise.settings import first_line
 
 PARTS = ("task", "data", "model", "trainer")
@@ -41,16 +42,21 @@ def read_config(path: Path) -> DictConfig:
             f"{path}: not a Gatewise run's config (it has no {', '.join(missing)}); "
             f"name the directory of a run"
         )
-    for key, value in _leaves(OmegaConf.to_container(config)):
+    for key, value in leaves(OmegaConf.to_container(config)):
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{path}: {key}={value}: a stored config is resolved and has no interpolations")
+    values = OmegaConf.to_container(config)
+    if has_references(values):
+        config = OmegaConf.create(filled(values))
     OmegaConf.set_struct(config, True)
     return config
 
 
 def write_config(path: Path, config: DictConfig) -> None:
-    """Store a config, resolved."""
-    write_text(path, OmegaConf.to_yaml(config, resolve=True))
+    """Store a config, resolved but for what it has from the environment."""
+    values = stored(config)
+    text = OmegaConf.to_yaml(OmegaConf.create(values) if has_references(values) else config, resolve=True)
+    write_text(path, text)
 
 
 def read_composition(path: Path) -> Composition:
@@ -94,15 +100,3 @@ def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
 def _parsed(text: str) -> Any:
     """Cached: a training reads its config many times, and parsing takes five times as long as copying."""
     return OmegaConf.create(text)
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of a config, with its key."""
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield from _leaves(child, f"{key}.{name}".lstrip("."))
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from _leaves(child, f"{key}[{index}]")
-    else:
-        yield key, node
