@@ -9,13 +9,15 @@ from gatewise.runs.secret_files import blacked_out, is_secret
 SECRET = """\
 .env .env.local .env.production prod.env .envrc secrets.yaml conf/secrets.yml my-secrets.toml
 credentials.toml aws_credentials.json .netrc .npmrc .pypirc id_rsa id_ed25519 deploy.pem server.key kubeconfig
-.kube/config.yaml .aws/config.toml secrets/db.yaml password.txt passwords.yaml api_keys.yaml apikey.sh token.yaml hf_token.txt
-auth_tokens.toml access-token.json secrets.py local_secrets.py credentials.py prod.tfvars SECRETS.YAML .Env
-client_secret_123.json private_key.toml .git-credentials .pgpass wandb_api_key.txt"""
+.kube/config.yaml .aws/config.toml secrets/db.yaml password.txt passwords.yaml api_keys.yaml apikey.sh
+token.yaml hf_token.txt auth_tokens.toml access-token.json secrets.py local_secrets.py credentials.py
+prod.tfvars SECRETS.YAML .Env client_secret_123.json private_key.toml .git-credentials .pgpass
+wandb_api_key.txt"""
 HARMLESS = """\
 train.py tokenizer.py tokens.py token.py tokens.yaml tokenizer.yaml conf/tokenizer/word.yaml
 tests/test_tokens.py key.py keys.yaml keyboard.yaml .env.example .env.sample env.yaml environment.yml
-password_strength_meter_rules.py password.py test_secrets.py test_credentials.py secretary.py monkey.toml hotkeys.yaml attention_keys.yaml .gitignore
+password_strength_meter_rules.py password.py
+test_secrets.py test_credentials.py secretary.py monkey.toml hotkeys.yaml attention_keys.yaml .gitignore
 pyproject.toml src/gatewise/runs/secret_files.py public.c authors.yaml compass.yaml README.md
 docs/secrets.md"""
 

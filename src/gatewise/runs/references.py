@@ -76,7 +76,7 @@ def check_filled(config: DictConfig, reference: str) -> None:
         for name in _ENV.findall(value) if isinstance(value, str) else ():
             raise ValueError(
                 f"{reference}: {key} came from the environment variable {name}, whose value the run does not "
-                f"hold: set {CONSENT}={name} to have it read again"
+                f"hold: give it again, or set {CONSENT}={name} to have it read again"
             )
         for name in re.findall(r"\$\{oc\.env:(\w+)\}", value) if isinstance(value, str) else ():
             if name not in os.environ:
