@@ -92,6 +92,16 @@ def test_the_run_of_a_stranger_reads_nothing(mine: Place, text: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_resume_that_gives_it_again(mine: Place) -> None:
+    again = "++extra=${oc.env:THE_SECRET}"
+    mine.ok("train", *FAST, "logger=none", "trainer.max_epochs=1", again)
+    assert mine("train", "resume=last", "trainer.max_epochs=2").code == 1
+    mine.ok("train", "resume=last", "trainer.max_epochs=2", again)
+    assert "extra: <oc.env:THE_SECRET>" in (mine.last().folder / "config.yaml").read_text()
+    mine.ok("train", "resume=last", "trainer.max_epochs=3", "++extra=another")
+
+
+@pytest.mark.slow
 def test_a_sweep_and_two_processes(mine: Place) -> None:
     given = ("trainer.max_epochs=1", "wandb.mode=disabled", "+extra=${oc.env:THE_SECRET}")
     mine.ok("train", "-m", *FAST, *given, "seed=1,2")
