@@ -7,9 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gatewise.cli.completion import SCRIPTS, answers
+from gatewise.cli.completion import answers
 from gatewise.cli.main import VERBS, main
+from gatewise.cli.shells import SHELLS, for_bash, read_bash
 
 pytestmark = pytest.mark.usefixtures("conf")
 
@@ -52,14 +55,14 @@ def test_answers(line: str, expected: list[str], capsys: pytest.CaptureFixture[s
 
 
 def test_an_empty_word_offers_groups_and_settings() -> None:
-    found = answers("gatewise train ", {"train": "train"})
+    found = answers(["gatewise", "train"], "", {"train": "train"})
     assert {"model=", "model.", "data=", "experiment/", "seed=", "trainer."} <= set(found)
 
 
 def test_the_help_names_the_shells(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion"]) == 0
     text = capsys.readouterr().out
-    assert all(f"gatewise completion {shell}" in text for shell in SCRIPTS)
+    assert all(f"gatewise completion {shell}" in text for shell in SHELLS)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_bash_without_the_break_at_the_equals_sign(command) -> None:
     assert result.stdout == "model=gru\n"
 
 
-@pytest.mark.parametrize("shell", sorted(SCRIPTS))
+@pytest.mark.parametrize("shell", sorted(SHELLS))
 def test_the_script_is_valid(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     script = tmp_path / "script"
@@ -109,3 +112,74 @@ def test_the_script_is_valid(shell: str, tmp_path: Path, capsys: pytest.CaptureF
 def test_fish(command) -> None:
     result = command("fish -c 'gatewise completion fish | source; complete -C \"gatewise train model=g\"'")
     assert result.stdout == "model=gru\n"
+
+
+BREAKS = " \t\n\"'><=;|&(:"
+TYPED = [
+    # line, the words before, the last one, what of it readline keeps, the open quotation mark
+    ("gatewise train model=g", ["gatewise", "train"], "model=g", "model=", ""),
+    ("gatewise train a:b=c:d", ["gatewise", "train"], "a:b=c:d", "a:b=c:", ""),
+    ("gatewise 'a b' ", ["gatewise", "a b"], "", "", ""),
+    ("gatewise 'model=g", ["gatewise"], "model=g", "", "'"),
+    ('gatewise model="g $', None, None, None, None),
+    ("gatewise model=\\$\\(x\\ y", ["gatewise"], "model=$(x y", "model=", ""),
+    ("gatewise model=a\\", ["gatewise"], "model=a", "model=", ""),
+    ("gatewise model=$(touch", None, None, None, None),
+    ("gatewise model=`touch", None, None, None, None),
+    ("gatewise $HOME/x model=", ["gatewise", "$HOME/x"], "model=", "model=", ""),
+    ("gatewise 'a'b", None, None, None, None),
+    ("", [], "", "", ""),
+]
+
+
+@pytest.mark.parametrize(("line", "words", "last", "kept", "quote"), TYPED)
+def test_a_line_is_read_as_bash_reads_it(line: str, words: object, last: str, kept: str, quote: str) -> None:
+    typed = read_bash(line, BREAKS)
+    assert typed == (None if words is None else (words, last, kept, quote))
+
+
+NASTY = list("az09_./,:@%+=~-$`\"'\\!#^&*(){}[]|;<>? \t\n\x1b\x7fé\u202e\u3000")
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.text(st.sampled_from(NASTY), min_size=1, max_size=12), min_size=20, max_size=60))
+def test_bash_takes_a_quoted_name_for_the_name(names: list[str]) -> None:
+    typed = read_bash("gatewise train model=", BREAKS)
+    assert typed is not None
+    words = for_bash([f"model={name}" for name in names], typed)
+    assert all(word.isprintable() for word in words)
+    line = " ".join(f"model={word}" for word in words)
+    for shell in ("bash", "zsh"):
+        if shutil.which(shell) is not None:
+            command = [shell, "-c", f"printf '%s\\0' {line}"]
+            done = subprocess.run(command, capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True)
+            assert done.stdout.decode().split("\0")[:-1] == [f"model={name}" for name in names]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text(st.sampled_from(NASTY), min_size=1, max_size=6), max_size=6), st.sampled_from("'\""))
+def test_inside_a_quotation_only_what_is_literal_there(names: list[str], quote: str) -> None:
+    typed = read_bash(f"gatewise {quote}model=", BREAKS)
+    assert typed is not None
+    for word in for_bash([f"model={name}" for name in names], typed):
+        again = read_bash(f"gatewise {quote}{word}", BREAKS)
+        assert again is not None
+        assert (again.last, again.quote) == (word, quote)
+        assert word.isprintable()
+
+
+@pytest.mark.usefixtures("mine")
+def test_scripts_of_earlier_versions_get_no_name_that_needs_quotes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("conf/model/m$(touch x).yaml").write_text("hidden_size: 9\n")
+    assert main(["completion", "query", "gatewise train model=m"]) == 0
+    assert capsys.readouterr().out == "model=mine\n"
+    assert main(["completion", "query", "bash", "gatewise train model=m", BREAKS]) == 0
+    assert capsys.readouterr().out.split("\n") == ["m\\$\\(touch\\ x\\)", "mine", ""]
+
+
+def test_files_are_quoted_too(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001
+    Path("a b;c.csv").touch()
+    assert main(["completion", "query", "bash", "gatewise train data.file=./a", BREAKS]) == 0
+    assert capsys.readouterr().out == "./a\\ b\\;c.csv\n"

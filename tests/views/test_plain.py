@@ -80,3 +80,39 @@ def test_no_other_console_is_made_that_would_read_markup() -> None:
         and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Console"
     }
     assert makers <= {"views/plain.py", "views/screen.py"}
+
+
+HARMLESS = {"one_line", "lines", "help_text", "_yaml"}
+CONSTANTS = {"USAGE", "ENGINE_USAGE", "__version__", "header"}
+OWN_TEXTS = {
+    "cli/completion.py": "names that the shell asks for, quoted",
+    "launch/alone.py": "the number and the name of a variable",
+    "training/progress.py": "what Lightning has printed, by the stream of the bar",
+}
+
+
+def test_what_is_printed_past_the_console_is_made_harmless() -> None:
+    """A literal, or passed through ``one_line`` or ``lines``."""
+    package = Path(gatewise.__file__).parent
+    for path in package.rglob("*.py"):
+        name = path.relative_to(package).as_posix()
+        if name in OWN_TEXTS or name.startswith("bench/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"):
+                continue
+            for part in (part for argument in node.args for part in parts(argument)):
+                called = getattr(part.func, "id", "") if isinstance(part, ast.Call) else ""
+                constant = isinstance(part, ast.Constant) or getattr(part, "id", "") in CONSTANTS
+                assert constant or called in HARMLESS, f"{name}:{node.lineno}: print(one_line(...))"
+
+
+def parts(node: ast.expr) -> list[ast.expr]:
+    """What an expression is put together of."""
+    if isinstance(node, ast.JoinedStr):
+        return [part for value in node.values for part in parts(value)]
+    if isinstance(node, ast.FormattedValue):
+        return parts(node.value)
+    if isinstance(node, ast.IfExp):
+        return [*parts(node.body), *parts(node.orelse)]
+    return [node]

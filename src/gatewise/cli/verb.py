@@ -30,6 +30,7 @@ from gatewise.config.freeze import ConfigCopy
 from gatewise.config.origins import check_packages, check_sweep, check_training
 from gatewise.config.resume import is_ignored, resumes
 from gatewise.config.users_files import check_local, check_written, located
+from gatewise.runs.references import as_given
 from gatewise.settings import SettingError
 
 Task = Callable[[DictConfig], Any]
@@ -94,7 +95,7 @@ class VerbJobs:
 
     def __call__(self, config: DictConfig) -> Any:
         """Do one job of Hydra's, which goes on with the others and then raises the first error alone."""
-        overrides = list(HydraConfig.get().overrides.task)
+        overrides = as_given(HydraConfig.get().overrides.task)
         try:
             self._enter_folder()
             self.check(config, overrides)
@@ -235,7 +236,7 @@ def _run_alone(jobs: VerbJobs, overrides: list[str], config: DictConfig) -> None
 
         def work(config: DictConfig) -> Any:
             try:
-                jobs.check(config, list(HydraConfig.get().overrides.task))
+                jobs.check(config, as_given(HydraConfig.get().overrides.task))
                 return jobs.work(config)
             except Exception:
                 # On its way out Hydra prints a line of its own about the error.

@@ -21,6 +21,7 @@ from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.folders import check_name
 from gatewise.runs.inside import check_inside
 from gatewise.runs.opened import check_history_of, check_settings_of
+from gatewise.runs.references import as_given, check_filled, note
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
 from gatewise.settings.declared import check_settings, declared, located
@@ -44,6 +45,7 @@ _LIKE_A_FILE = re.compile(
 def check_training(config: DictConfig) -> None:
     """Raise ValueError for a training that cannot be, or a run that cannot be resumed as it is asked for."""
     hydra = HydraConfig.get()
+    note(config)
     if config.resume is None:
         check_name(config.name, Path(config.paths.runs_dir))
         _check_parts(config, group_choices())
@@ -52,10 +54,11 @@ def check_training(config: DictConfig) -> None:
     check_inside(run.folder)
     stored = check_settings_of(run)
     check_origins(stored, run.folder)
-    check_servers(stored, list(hydra.overrides.task), run.folder)
+    check_servers(stored, as_given(hydra.overrides.task), run.folder)
     check_history_of(run)
-    resumed = resumed_config(run, list(hydra.overrides.task), config)
+    resumed = resumed_config(run, as_given(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))
+    check_filled(resumed, f"resume={config.resume}")
     if run.state() != "done" or resumed != run.config():
         _check_parts(resumed, run.choices())
 

@@ -14,6 +14,7 @@ from hydra.plugins.config_source import ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from gatewise.runs.references import as_given
 from gatewise.settings.declared import declared
 
 DECISIVE = ("task", "data")
@@ -56,7 +57,7 @@ class NamingLoader:
 
 
 def _name(loader: ConfigLoader, config: DictConfig, config_name: str | None) -> Any:
-    given = [*config.hydra.overrides.task]
+    given = as_given(config.hydra.overrides.task)
     overrides = OverridesParser.create().parse_overrides(given)
     chosen = config.hydra.runtime.choices
     experiment = chosen.get("experiment")

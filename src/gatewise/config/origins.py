@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gatewise.launch.own_code import refuse_imports_from
 from gatewise.runs.around import run_around
-from gatewise.runs.config_files import leaves
+from gatewise.runs.references import leaves
 from gatewise.settings.syntax import find, module_path
 
 _OF_LIBRARIES = re.compile(

@@ -14,6 +14,7 @@ from gatewise.config.explain import KINDS, MAY_BE_WORDS, paths
 from gatewise.config.places import check_places
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.reading import is_there
+from gatewise.runs.references import has_references
 from gatewise.runs.run import Run
 from gatewise.settings import choice, closest, first_line, suggestion, whole_number
 
@@ -44,9 +45,12 @@ def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None
         if first in IGNORED:
             continue
         given.append(key)
-        fixed = key in choices or first not in CHANGEABLE
+        was = choices[key] if key in choices else OmegaConf.select(config, key)
+        # What came from the environment is not in the run, and has to be given again.
+        is_open = has_references(_plain(was))
+        fixed = (key in choices or first not in CHANGEABLE) and not is_open
         # What cannot change, or is gone, is still as it was asked for.
-        if text in repeated and (fixed or override.is_delete()):
+        if text in repeated and (fixed or override.is_delete()) and not is_open:
             continue
         if override.is_sweep_override() or (override.is_delete() and _has(config, key)):
             raise ValueError(f"{text}: a resumed run takes plain settings, like trainer.max_epochs=50")
@@ -55,7 +59,6 @@ def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None
                 raise ValueError(f"{text}: the run has no {key}{suggestion(near)}")
             continue
         value = override.value()
-        was = choices[key] if key in choices else OmegaConf.select(config, key)
         if value == was and (_has(config, key) or key in choices):
             _tell_logger(config, key)
             continue

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, ListConfig
 
 from gatewise.launch.own_code import python
 from gatewise.runs.inside import open_in_place
+from gatewise.runs.references import for_children
 from gatewise.runs.run import Run
 from gatewise.settings import one_line
 
@@ -97,7 +98,8 @@ def all_ranks(run: Run, count: int, module: str, pruned: bool = False) -> Iterat
             log_file = open_in_place(run.folder / f"log_rank{rank}.txt", os.O_WRONLY | os.O_APPEND)
             with os.fdopen(log_file, "ab") as log:
                 command = python(module, str(run.folder), *(["pruned"] if pruned else []))
-                environment = {**os.environ, "LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
+                own = {"LOCAL_RANK": str(rank), "GATEWISE_PARENT": str(os.getpid())}
+                environment = {**os.environ, **for_children(), **own}
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         threading.Thread(target=_watch, args=(run, others, ended), daemon=True).start()
         try:

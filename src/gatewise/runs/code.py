@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 from gatewise.runs.around import run_around
+from gatewise.runs.secret_files import blacked_out, is_secret
+from gatewise.settings import one_line
 
 MAX_BYTES = 1_000_000
 """Longest diff to keep; the rest is cut."""
@@ -39,11 +41,18 @@ def read_code(folder: Path, runs_dir: Path) -> bytes | None:
         commit = git("rev-parse", "HEAD").decode().strip()
         top = Path(os.fsdecode(git("rev-parse", "--show-toplevel").rstrip(b"\n")))
         git = _Git(top)
-        diff = _changes(git, top, runs_dir)
-        changes = "changes" if diff or git("status", "--porcelain", _NO_SUBMODULES) else "no changes"
+        diff, left_out = _changes(git, top, runs_dir)
+        changes = (
+            "changes" if diff or left_out or git("status", "--porcelain", _NO_SUBMODULES) else "no changes"
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    head = [f"commit {commit} and {changes} of {top}"]
+    head = [f"commit {commit} and {changes} of {one_line(str(top))}"]
+    if left_out:
+        head.append(f"left out, by their names secrets: {', '.join(map(one_line, left_out))}")
+    diff, keys = blacked_out(diff)
+    if keys:
+        head.append(f"crossed out: {keys} that look like keys or passwords")
     if len(diff) > MAX_BYTES:
         head.append(f"cut: only the first {MAX_BYTES} bytes are kept")
         diff = diff[:MAX_BYTES]
@@ -84,26 +93,32 @@ def _pointed_to(pointer: Path) -> list[Path]:
     return [pointer.parent / line.removeprefix("gitdir:").strip()]
 
 
-def _changes(git: _Git, top: Path, runs_dir: Path) -> bytes:
+def _changes(git: _Git, top: Path, runs_dir: Path) -> tuple[bytes, list[str]]:
+    """The diff, and the changed or new files that it leaves out."""
     patterns = [f":(glob)**/*.{suffix}" for suffix in SOURCES]
     if runs_dir.resolve().is_relative_to(top) and runs_dir.resolve() != top:
         patterns.append(f":(exclude){runs_dir.resolve().relative_to(top)}")
     listed = git("ls-files", "--others", "--exclude-standard", "-z", "--", *patterns)
-    new = [name for name in listed.split(b"\0") if name and _is_small(top / os.fsdecode(name))]
+    others = [name for name in listed.split(b"\0") if name and _is_small(top / os.fsdecode(name))]
+    changed = git("diff", "--name-only", "--no-renames", "-z", _NO_SUBMODULES, "HEAD").split(b"\0")
+    tracked = [os.fsdecode(name) for name in changed if name and is_secret(os.fsdecode(name))]
+    new = [name for name in others if not is_secret(os.fsdecode(name))]
+    left_out = sorted({*tracked, *(os.fsdecode(name) for name in others if name not in new)})
     if not new:
-        return git.diff(None)
+        return git.diff(None, tracked), left_out
     with tempfile.TemporaryDirectory() as temporary:
         # git diff shows a new file only if the index announces it; the user's own index is left as it is.
         index = Path(temporary) / "index"
         original = top / os.fsdecode(git("rev-parse", "--git-path", "index").rstrip(b"\n"))
         if original.is_file():
-            shutil.copyfile(original, index)
+            # With its time, by which git tells a file that was changed in the same second.
+            shutil.copy2(original, index)
         announce = ("add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul")
         try:
             git(*announce, index=index, stdin=b"\0".join(new))
         except subprocess.SubprocessError:  # no permission to write in the repository
-            return git.diff(None)
-        return git.diff(index)
+            return git.diff(None, tracked), left_out
+        return git.diff(index, tracked), left_out
 
 
 def _is_small(path: Path) -> bool:
@@ -129,11 +144,12 @@ class _Git:
             timeout=_TIMEOUT_SECONDS,
         ).stdout
 
-    def diff(self, index: Path | None) -> bytes:
-        """The diff, up to one byte more than is kept, so that the caller can tell whether to cut it."""
+    def diff(self, index: Path | None, without: list[str]) -> bytes:
+        """The diff without some files, up to one byte more than is kept: then the caller cuts it."""
         options = ("--no-color", "--no-ext-diff", "--no-textconv", _NO_SUBMODULES)
+        excluded = ["--", *(f":(top,exclude,literal){name}" for name in without)] if without else []
         with subprocess.Popen(
-            self._command("--no-pager", "diff", *options, "HEAD"),
+            self._command("--no-pager", "diff", *options, "HEAD", *excluded),
             env=self._environment(index),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gatewise.runs.files import write_text
 from gatewise.runs.moved import with_todays_targets
 from gatewise.runs.reading import LARGEST_SETTINGS, read_text
+from gatewise.runs.references import filled, has_references, leaves, stored
 from gatewise.settings import first_line
 
 PARTS = ("task", "data", "model", "trainer")
@@ -49,13 +50,18 @@ def read_config(path: Path) -> DictConfig:
     for key, value in leaves(OmegaConf.to_container(config)):
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{path}: {key}={value}: a stored config is resolved and has no interpolations")
+    values = OmegaConf.to_container(config)
+    if has_references(values):
+        config = OmegaConf.create(filled(values))
     OmegaConf.set_struct(config, True)
     return config
 
 
 def write_config(path: Path, config: DictConfig) -> None:
-    """Store a config, resolved."""
-    write_text(path, OmegaConf.to_yaml(config, resolve=True))
+    """Store a config, resolved but for what it has from the environment."""
+    values = stored(config)
+    text = OmegaConf.to_yaml(OmegaConf.create(values) if has_references(values) else config, resolve=True)
+    write_text(path, text)
 
 
 def read_composition(path: Path) -> Composition:
@@ -146,15 +152,3 @@ def _check_size(text: str, loader: Any) -> None:
         counts[-1] += size
         if counts[-1] > MOST_NODES:
             raise ValueError(f"more than {MOST_NODES:,} values")
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of a config, with its key."""
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield from leaves(child, f"{key}.{name}".lstrip("."))
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from leaves(child, f"{key}[{index}]")
-    else:
-        yield key, node

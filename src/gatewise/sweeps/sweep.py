@@ -21,6 +21,7 @@ from gatewise import __version__
 from gatewise.config import wandb
 from gatewise.config.outputs import Output, find_output
 from gatewise.launch.signals import Stopped, stoppable
+from gatewise.runs.references import as_given
 from gatewise.settings import choice, names, whole_number
 from gatewise.sweeps import lost, report, search
 from gatewise.sweeps.folder import Direction, Plan, Sweep
@@ -80,7 +81,7 @@ def sweep(
         else:
             training: Any = task  # of gatewise.sweeps.jobs.Training
             loader = stack.enter_context(training.composing_from(copy))
-            given = copy.overrides([*config.hydra.overrides.hydra, *config.hydra.overrides.task], plan.config)
+            given = copy.overrides(_given(config), plan.config)
             config = loader.load_configuration(plan.config, given, RunMode.MULTIRUN)
             context = HydraContext(loader, context.callbacks)
         return _carry_out(folder, plan, config, context, task, remains)
@@ -173,9 +174,12 @@ def _say(line: str) -> None:
     plain_console(soft_wrap=True).print(cell(line))
 
 
+def _given(config: DictConfig) -> list[str]:
+    return [*as_given(config.hydra.overrides.hydra), *as_given(config.hydra.overrides.task)]
+
+
 def _overrides(config: DictConfig) -> list[str]:
-    given = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
-    return [text for text in given if text.partition("=")[0] != "sweep.resume"]
+    return [text for text in _given(config) if text.partition("=")[0] != "sweep.resume"]
 
 
 def _node(key: str, node: DictConfig | None) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from gatewise.runs.code import read_code
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.opened import check_agreement
 from gatewise.runs.reading import is_there
+from gatewise.runs.references import as_given, check_filled, note
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.tasks import Task
@@ -53,6 +54,7 @@ MakePruning = Callable[[Run, Task, DictConfig], StopTogether]
 
 def train(config: DictConfig, make_pruning: MakePruning) -> float | None:
     """Train what the config says; returns the best monitored value, a sweep's objective."""
+    note(config)
     group = Torchrun.here()
     if group is None:
         return _lead(config, make_pruning)
@@ -84,7 +86,7 @@ def _follow(group: Torchrun) -> None:
 def _lead(config: DictConfig, make_pruning: MakePruning) -> float | None:
     hydra = HydraConfig.get()
     runs_dir = Path(config.paths.runs_dir)
-    overrides = list(hydra.overrides.task)
+    overrides = as_given(hydra.overrides.task)
     with open_dict(config):
         # The other settings of a sweep are no part of one training's config.
         job = (config.pop("sweep", None) or {}).get("job")
@@ -159,6 +161,8 @@ def _resume(
     stored = stored_config(run)
     config = resumed_config(run, overrides, own)
     check_resumable(run, config, source)
+    check_filled(config, f"resume={short(run.folder)}")
+    note(config)
     if run.state() == "done" and not (config != stored and _epochs_left(run, config)):
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from gatewise.runs.references import stored
 from gatewise.runs.run import Run
 from gatewise.training.loggers import from_one, new_points
 
@@ -65,7 +66,7 @@ def end(
 
 def flat(config: DictConfig) -> dict[str, Any]:
     """The settings of a config by their names on the command line."""
-    return dict(_leaves("", OmegaConf.to_container(config, resolve=True)))
+    return dict(_leaves("", stored(config)))
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

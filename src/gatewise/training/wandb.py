@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.trainer.states import TrainerFn
@@ -24,6 +24,7 @@ from gatewise.config.wandb import SETTLED, STEP, VARIABLES, check_environment
 from gatewise.launch.own_code import OutsideOfRuns
 from gatewise.runs.code import is_users_repository
 from gatewise.runs.left_behind import own_temporary_folder
+from gatewise.runs.references import as_stored, stored
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row
 from gatewise.runs.unsent import UNSENT, unsent
@@ -199,15 +200,15 @@ def make_logger(
     if not (is_users_repository(run.folder) and is_users_repository(Path.cwd())):
         settings.disable_git = True
     return RunLogger(
-        name=name or run.id,
+        name=as_stored("logger.wandb.name", name) or run.id,
         id=id or run.id,
         dir=str(run.folder),
         project=project or "gatewise",
         entity=entity,
-        tags=list(tags or ()),
-        group=group,
-        job_type=job_type,
-        notes=notes,
+        tags=as_stored("logger.wandb.tags", list(tags or ())),
+        group=as_stored("logger.wandb.group", group),
+        job_type=as_stored("logger.wandb.job_type", job_type),
+        notes=as_stored("logger.wandb.notes", notes),
         mode=mode or "offline",
         # An offline run has no server to resume from; its parts meet under the id when they are synced.
         resume="allow" if mode == "online" else None,
@@ -246,7 +247,7 @@ def describe(
     That is the best value of the monitored metric, also in ``rows``, the epochs before this part.
     """
     begun = logger.experiment
-    begun.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+    begun.config.update(stored(config), allow_val_change=True)
     begun.summary.update({name: value for name, value in logger.parts.summary.items() if name != monitor})
     if parameters is not None:
         begun.summary["parameters"] = parameters
