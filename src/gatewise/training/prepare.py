@@ -10,7 +10,8 @@ from gatewise.data.module import SequenceDataModule
 from gatewise.launch.ranks import number_of_processes
 from gatewise.tasks import Task
 from gatewise.training.first_batch import check_first_batches
-from gatewise.training.parts import make_data, make_task
+from gatewise.training.memory import check_step
+from gatewise.training.parts import check_classes, make_data, make_task
 from gatewise.training.shared_data import shared_data
 from gatewise.views import screen
 
@@ -23,6 +24,7 @@ def prepare(
     Raises ValueError for settings, devices or data that cannot be used.
     """
     number_of_processes(config.trainer)
+    check_classes(config)
     screen.quiet()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -31,6 +33,8 @@ def prepare(
     assert data.facts is not None
     _check_batches(config.trainer, data)
     task = make_task(config, data.facts, choices)
+    if config.trainer.get("accelerator") == "cpu":
+        check_step(data, task)
     check_first_batches(data, task)
     return data, task
 
