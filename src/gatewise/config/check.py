@@ -60,7 +60,7 @@ def check_training(config: DictConfig) -> None:
 
 
 def _check_says_something(config: DictConfig, overrides: list[str]) -> None:
-    """Raise SettingError for ``model={}`` and ``callbacks=[]``, which Hydra takes and which change nothing."""
+    """Raise SettingError for ``model={}`` and ``callbacks=[]``, which Hydra takes without a word."""
     choices = group_choices()
     for override in overrides:
         key, _, value = override.partition("=")
@@ -68,7 +68,7 @@ def _check_says_something(config: DictConfig, overrides: list[str]) -> None:
             continue
         if key in choices or is_part(OmegaConf.select(config, key)):
             way = f"; ~{key} leaves it out" if key in LEFT_OUT else ""
-            raise SettingError(f"{key}={value}: says nothing: choose one, or give settings of it{way}")
+            raise SettingError(f"{key}={value}: says nothing: choose one, or give its settings{way}")
 
 
 def group_choices() -> dict[str, str | None]:

@@ -112,10 +112,10 @@ def parts_of(config: DictConfig) -> Iterator[tuple[str, Kind, Any]]:
         if nodes is None:
             continue
         if not isinstance(nodes, DictConfig):
-            shown: Any = list(nodes) if isinstance(nodes, ListConfig) else nodes
+            shown = str(list(nodes) if isinstance(nodes, ListConfig) else nodes)
             raise SettingError(
-                f"{section}={shown!s}: must hold parts by name, as in {section}.mine._target_=...; ~{section} "
-                f"leaves all of them out"
+                f"{section}={shown}: must hold parts by name, as in {section}.mine._target_=...; ~"
+                f"{section} leaves all of them out"
             )
         for name, node in nodes.items():
             if node is not None:

@@ -41,7 +41,7 @@ def check_sizes(config: DictConfig) -> None:
 
 
 def least_weights(model: Mapping[str, Any], task: Mapping[str, Any]) -> int:
-    """Weights that a Recurrent has at least, however few features its input has; 0 where that is not known."""
+    """Weights that a Recurrent has at least, however few inputs there are; 0 where that is not known."""
     hidden, layers = (model.get(name, 1) for name in ("hidden_size", "num_layers"))
     cell = model.get("cell") or {}
     kind = declared(str(cell.get("_target_"))) if "_target_" in cell else None

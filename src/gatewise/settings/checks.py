@@ -48,7 +48,7 @@ def _is_number(value: Any) -> bool:
     """Whether it is a number that a model can hold: finite, and no ``true``."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return abs(value) <= LARGEST  # also false for nan
+    return -LARGEST <= value <= LARGEST  # type: ignore[operator]  # false for nan too
 
 
 def _number_of(kind: str, value: Any) -> str:
@@ -130,7 +130,7 @@ def any_of(name: str, value: Any, checks: Iterable[Callable[[str, Any], Any]]) -
 
 def fraction(name: str, value: Any) -> float:
     """``value`` as a float; ValueError if it does not lie between 0 and 1 (both excluded)."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < 1:
+    if not _is_number(value) or not 0 < value < 1:
         raise ValueError(f"{name} must be a number between 0 and 1 (both excluded), got {shown(value)}")
     return float(value)
 
@@ -146,7 +146,7 @@ def split_fractions(left: str, **fractions: Any) -> tuple[float, ...]:
 
 def below_one(name: str, value: Any, what: str = "probability") -> float:
     """``value`` as a float; ValueError if it is not a number of 0 or more and below 1."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+    if not _is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a {what} of 0 or more and below 1, got {shown(value)}")
     return float(value)
 

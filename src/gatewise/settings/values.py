@@ -48,7 +48,8 @@ class AtLeast(Checked):
     """A whole number of at least ``least``, and at most ``most`` where there is such a limit."""
 
     def __init__(self, least: int, most: int | None = None) -> None:
-        super().__init__(partial(whole_number, least=least, **({} if most is None else {"most": most})))
+        check = partial(whole_number, least=least)
+        super().__init__(check if most is None else partial(check, most=most))
 
 
 def _below_one_each(name: str, value: Any) -> Any:

@@ -92,7 +92,7 @@ def make_pruner(node: Mapping[str, Any]) -> optuna.pruners.BasePruner:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = _made(node, "sweep.pruner", {})
     if not isinstance(pruner, optuna.pruners.BasePruner):
-        raise ValueError(f"sweep.pruner: {node['_target_']} is no pruner of Optuna's")
+        raise ValueError(f"sweep.pruner._target_={node['_target_']}: is not {PRUNER.name}")
     return pruner
 
 

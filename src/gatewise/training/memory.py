@@ -87,6 +87,6 @@ def check_step(data: SequenceDataModule, task: Task) -> None:
     if size > memory():
         raise SettingError(
             f"data.batch_size={data.batch_size}: a training step of {positions} frames takes "
-            f"{in_words(size)} or more: there are {in_words(memory())} of memory here; make the batch, or its "
-            f"sequences, smaller"
+            f"{in_words(size)} or more: there are {in_words(memory())} of memory here; make the batch or "
+            f"its sequences smaller"
         )
