@@ -66,7 +66,7 @@ def _check_says_something(config: DictConfig, overrides: list[str]) -> None:
         key, _, value = override.partition("=")
         if value.replace(" ", "") not in ("{}", "[]") or key[:1] in "+~":
             continue
-        if key in choices or is_part(OmegaConf.select(config, key)):
+        if key in choices or key in SECTIONS[:8] or is_part(OmegaConf.select(config, key)):
             way = f"; ~{key} leaves it out" if key in LEFT_OUT else ""
             raise SettingError(f"{key}={value}: says nothing: choose one, or give its settings{way}")
 

@@ -80,7 +80,8 @@ def _monitors(config: DictConfig) -> Iterator[tuple[str, Any]]:
     """(key, monitor) of the task, where an epoch's validation is what chooses, and of every callback."""
     if config.trainer.get("limit_val_batches") != 0 and "monitor" in config.task:
         yield "task.monitor", config.task.monitor
-    if str(config.get("scheduler", {}).get("_target_", "")).endswith("ReduceLROnPlateau"):
+    scheduler = config.get("scheduler")
+    if is_part(scheduler) and target_of(scheduler).endswith("ReduceLROnPlateau"):
         yield "task.monitor", config.task.get("monitor", "val/loss")
     for key, _, node in parts_of(config):
         if key.startswith("callbacks.") and is_part(node) and node.get("monitor") is not None:

@@ -30,8 +30,9 @@ class Kind:
         for owner in definition.ancestry():
             if f"{owner.module.name}.{owner.name}" in self.bases:
                 return True
-            if self.section is not None and _section(owner) == self.section:
-                return True
+            section = _section(owner) if owner.module.name.startswith("gatewise.") else None
+            if section is not None:
+                return bool(section == self.section)
             found = [base for base in owner.bases() if base.name not in _PLAIN]
             named = [
                 base for base in getattr(owner.node, "bases", ()) if getattr(base, "id", None) not in _PLAIN
@@ -101,7 +102,7 @@ def parts_of(config: DictConfig) -> Iterator[tuple[str, Kind, Any]]:
     """
     for key, kind in KINDS.items():
         if key != "scheduler" or config.get(key) is not None:
-            yield key, kind, config.get(key)
+            yield key, kind, getattr(config, key)
     if _takes_a_cell(config.get("model")):
         yield "model.cell", CELL, config.model.get("cell")
     trainer = config.get("trainer")
@@ -112,14 +113,14 @@ def parts_of(config: DictConfig) -> Iterator[tuple[str, Kind, Any]]:
         if nodes is None:
             continue
         if not isinstance(nodes, DictConfig):
-            shown = str(list(nodes) if isinstance(nodes, ListConfig) else nodes)
+            shown = repr(list(nodes) if isinstance(nodes, ListConfig) else nodes)
             raise SettingError(
                 f"{section}={shown}: must hold parts by name, as in {section}.mine._target_=...; ~"
                 f"{section} leaves all of them out"
             )
         for name, node in nodes.items():
             if node is not None:
-                yield f"{section}.{name}", kind, node
+                yield f"{section}.{name!s}", kind, node
 
 
 def _takes_a_cell(model: Any) -> bool:
