@@ -30,10 +30,10 @@ BELOW: dict[str, set[str]] = {
     "views": {"tasks", "runs", "settings"},
     "training": {"views", "config", "launch", "runs", "tasks", "data", "nn", "cells", "kinds", "settings"},
     "sweeps": {"training", "views", "config", "launch", "runs", "settings"},
-    "bench": {"training", "views", "config", "runs", "tasks", "data", "nn", "engine", "cells", "settings"},
+    "bench": {"training", "views", "config", "launch", "runs", "tasks", "data", "nn", "engine", "cells"},
     "cli": {"bench", "sweeps", "training", "views", "config", "launch", "runs", "tasks", "data", "kinds"},
 }  # fmt: skip
-BELOW["bench"] |= {"launch"}
+BELOW["bench"] |= {"settings"}
 BELOW["cli"] |= {"nn", "engine", "cells", "settings"}
 """What each room may import beside its own files."""
 

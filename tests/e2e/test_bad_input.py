@@ -21,7 +21,7 @@ SPEECH, SERIES, TEXT = (
 FLAGS = "must be true or false, got"
 
 SETTINGS = {
-    "betas": (["optimizer.betas=3"], ["optimizer: "]),
+    "betas": (["optimizer.betas=3"], ["optimizer.betas must be two numbers", "got 3"]),
     "weight decay": (["optimizer.weight_decay=abc"], ["optimizer.weight_decay must be a number", "'abc'"]),
     "dropout text": (["task.dropout=abc"], ["dropout", "'abc'"]),
     "dropout": (["task.dropout=1"], ["task.dropout must be a probability of 0 or more and below 1, got 1"]),
@@ -265,7 +265,10 @@ BEFORE_TORCH = [
         ["trainer.limit_train_batches=1.5"],
         "trainer.limit_train_batches must be a share from 0.0 to 1.0 or a ",
     ),
-    (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number of 0 or more, got -1"),
+    (
+        ["trainer.gradient_clip_val=-1"],
+        "trainer.gradient_clip_val must be a number of 0 or more or null, got -1",
+    ),
     (
         ["trainer.accelerator=gpuu"],
         "trainer.accelerator='gpuu' is unknown (did you mean 'gpu'?); choose one of: cpu, gpu",

@@ -126,14 +126,14 @@ def test_a_training_is_stopped_where_it_is_worse_than_the_median(
 @pytest.mark.parametrize(
     ("node", "line"),
     [
-        ({"_target_": "optuna.pruners.MedianPrunr"}, "sweep.pruner: .*MedianPrunr"),
+        ({"_target_": "optuna.pruners.MedianPrunr"}, r"sweep.pruner\._target_=.*MedianPrunr"),
         (
             {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": -1},
-            "sweep.pruner: .*n_startup_trials",
+            "sweep.pruner.n_startup_trials must be a whole number of at least 0, got -1",
         ),
         (
             {"_target_": "optuna.samplers.RandomSampler"},
-            "sweep.pruner: optuna.samplers.RandomSampler is no pruner",
+            "sweep.pruner._target_=optuna.samplers.RandomSampler: is not a pruner",
         ),
     ],
 )

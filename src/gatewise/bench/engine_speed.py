@@ -12,7 +12,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gatewise.config.outputs import Output, find_output
+from gatewise.launch.devices import most_threads, usable_cores
 from gatewise.settings import UsageError, closest, suggestion
+from gatewise.settings.checks import no_path, short
+from gatewise.settings.memory import in_words, memory
 from gatewise.views.plain import plain_console
 
 if TYPE_CHECKING:
@@ -126,14 +129,16 @@ def _parse(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], 
             _one("dtype", settings["dtype"], DTYPES),
             _one("lengths", settings["lengths"], LENGTHS),
             _flag("bidirectional", settings["bidirectional"]),
-            _positive("threads", settings["threads"]),
+            _threads(settings["threads"]),
         )
         for cell in cells
         for size in sizes
     ]
+    for case in cases:
+        _check_memory(case)
     engines = _listed("engines", settings["engines"] or ",".join(ENGINES), ENGINES)
     works = _listed("work", settings["work"], WORKS)
-    return cases, engines, works, _positive("rounds", settings["rounds"])
+    return cases, engines, works, _positive("rounds", settings["rounds"], most=10**6)
 
 
 def _heading(case: Case, rounds: int) -> str:
@@ -187,10 +192,32 @@ def _size(text: str) -> Size:
     return Size(*(_positive("sizes", part) for part in parts))
 
 
-def _positive(key: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{key}={text}: give a whole number of at least 1")
+def _positive(key: str, text: str, most: int = 10**12) -> int:
+    if not text.isdecimal() or not text.strip("0"):
+        raise UsageError(f"{key}={short(text)}: give a whole number of at least 1")
+    if len(text) > 15 or int(text) > most:
+        raise UsageError(f"{key}={short(text)}: give a whole number of at most {most}")
     return int(text)
+
+
+def _threads(text: str) -> int:
+    count = _positive("threads", text)
+    if count > most_threads():
+        most, cores = most_threads(), usable_cores()
+        raise UsageError(f"threads={text}: {cores} cores are usable here; give at most {most}")
+    return count
+
+
+def _check_memory(case: Case) -> None:
+    """Raise UsageError where weights, gradients and the states of one step take more memory than there is."""
+    steps, batch, inputs, hidden = case.size
+    gates = len(case.cell_type.gates) * (2 if case.bidirectional else 1)
+    weights = 2 * gates * hidden * (inputs + hidden)
+    size = (weights + steps * batch * (inputs + gates * hidden)) * (8 if case.dtype == "float64" else 4)
+    if size > memory():
+        raise UsageError(
+            f"sizes={case.size}: takes {in_words(size)} or more, and there are {in_words(memory())} here"
+        )
 
 
 def _flag(key: str, text: str) -> bool:
@@ -212,6 +239,8 @@ def _file(text: str) -> Path:
     """Where the CSV file goes; the picture goes beside it."""
     if not text:
         return Path("benchmarks") / f"engine_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}.csv"
+    if no_path(text) is not None:
+        raise UsageError(f"file={short(text)}: {no_path(text)}")
     path = Path(text)
     if path.suffix != ".csv":
         raise UsageError(f"file={text}: give a name that ends in .csv; the picture is written beside it")

@@ -27,6 +27,8 @@ class Cell(ABC):
     holds no tensors, and has no backward pass of its own.
     """
 
+    section: ClassVar[str] = "cell"
+    """What of a config takes it."""
     gates: ClassVar[tuple[str, ...]]
     """Names of the gate blocks, in storage order."""
     states: ClassVar[tuple[str, ...]]

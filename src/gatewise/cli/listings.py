@@ -62,8 +62,11 @@ def print_config(
     if section in (None, "_global_"):
         part = wanted
     else:
-        nothing = object()
-        part = OmegaConf.select(wanted, section, default=nothing)
+        nothing: Any = object()
+        try:
+            part = OmegaConf.select(wanted, section, default=nothing)
+        except Exception:  # its parser stumbles over what is no name
+            part = nothing
         if part is nothing:
             raise SettingError(f"--package {section}: there is no such setting in the config")
     if not OmegaConf.is_config(part):

@@ -71,6 +71,11 @@ def read_options(verb: str, argv: list[str]) -> argparse.Namespace:
         parser.error("only one of --run, --multirun, --cfg and --info can be given")
     if args.resolve and not (args.cfg or args.help):
         parser.error("--resolve needs --cfg or --help")
+    if args.package is not None and not args.cfg:
+        parser.error("--package needs --cfg")
+    for name in ("package", "config_path", "config_name", "config_dir"):
+        if getattr(args, name) == "":
+            parser.error(f"--{name.replace('_', '-')}: a name is required, got nothing")
     return args
 
 

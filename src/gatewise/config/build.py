@@ -57,14 +57,19 @@ def locate(target: str) -> Any:
 
 def class_of(node: DictConfig, key: str) -> type:
     """The class that the ``_target_`` of a node, found at ``key``, names; SettingError if there is none."""
+    part = object_of(node, key)
+    if not isinstance(part, type):
+        raise SettingError(f"{key}._target_={target_of(node)}: not a class")
+    return part
+
+
+def object_of(node: DictConfig, key: str) -> Any:
+    """What the ``_target_`` of a node, found at ``key``, names; SettingError if it cannot be imported."""
     target = target_of(node)
     try:
-        part = locate(target)
+        return locate(target)
     except Exception as error:
         raise SettingError(_cannot_import(error, target, key)) from error
-    if not isinstance(part, type):
-        raise SettingError(f"{key}._target_={target}: not a class")
-    return part
 
 
 def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) -> None:
@@ -72,7 +77,7 @@ def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) 
 
     That is: nothing to build, a setting without a value that is not among ``objects``, a value out of range.
     """
-    if node is None or "_target_" not in node:
+    if not isinstance(node, DictConfig) or "_target_" not in node:
         raise SettingError(f"{key}: nothing to build; give it a _target_, or choose one with {key}=...")
     for name in sorted(_missing(_as_written(node))):
         if name not in objects:
@@ -82,6 +87,9 @@ def check_node(node: DictConfig | None, key: str, objects: Container[str] = ()) 
 
 def _check_settings(node: DictConfig, key: str) -> None:
     values = given(node)
+    target = node["_target_"]
+    if not isinstance(target, str) or not target:
+        raise SettingError(f"{key}._target_ must name a class, as in module.Class, got {target!r}")
     for name, value in values.items():
         if isinstance(value, DictConfig) and "_target_" in value:
             _check_settings(value, f"{key}.{name}")

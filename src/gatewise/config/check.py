@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gatewise.config.build import check_node, given, target_of
+from gatewise.config.monitors import check_monitors
 from gatewise.config.origins import check_origins, check_servers
 from gatewise.config.outputs import find_output
 from gatewise.config.resume import check_resumable, resumed_config
+from gatewise.config.sections import check_kind, parts_of
+from gatewise.config.sizes import check_sizes
 from gatewise.data.files import find_file
+from gatewise.launch.devices import most_threads, usable_cores
 from gatewise.launch.ranks import number_of_processes
-from gatewise.runs.folders import check_name
+from gatewise.runs.folders import check_name, check_parent
 from gatewise.runs.inside import check_inside
 from gatewise.runs.opened import check_history_of, check_settings_of
 from gatewise.runs.references import as_given, check_filled, note
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
-from gatewise.settings.declared import check_settings, declared, located
+from gatewise.settings.checks import seed
+from gatewise.settings.declared import check_settings, declared, is_part, located
 from gatewise.settings.rules import apply_rules
 from gatewise.settings.syntax import Definition
 
@@ -37,6 +42,8 @@ SECTIONS = (
     *("callbacks", "logger", "paths", "wandb"),
 )
 """Sections that a training reads; others may stand beside them, unless they look like one of these."""
+LEFT_OUT = ("callbacks", "logger", "scheduler")
+"""Sections that a training does without."""
 _LIKE_A_FILE = re.compile(
     r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|ts|npz|npy|gz|zip)", re.IGNORECASE
 )
@@ -46,9 +53,11 @@ def check_training(config: DictConfig) -> None:
     """Raise ValueError for a training that cannot be, or a run that cannot be resumed as it is asked for."""
     hydra = HydraConfig.get()
     note(config)
+    _check_says_something(config, as_given(hydra.overrides.task))
+    check_parent("paths.runs_dir", config.paths.runs_dir, last=config.resume is None)
     if config.resume is None:
         check_name(config.name, Path(config.paths.runs_dir))
-        _check_parts(config, group_choices())
+        check_parts(config, group_choices())
         return
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_inside(run.folder)
@@ -60,7 +69,19 @@ def check_training(config: DictConfig) -> None:
     check_resumable(run, resumed, config.get("resume_from"))
     check_filled(resumed, f"resume={config.resume}")
     if run.state() != "done" or resumed != run.config():
-        _check_parts(resumed, run.choices())
+        check_parts(resumed, run.choices())
+
+
+def _check_says_something(config: DictConfig, overrides: list[str]) -> None:
+    """Raise SettingError for ``model={}`` and ``callbacks=[]``, which Hydra takes without a word."""
+    choices = group_choices()
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value.replace(" ", "") not in ("{}", "[]") or key[:1] in "+~":
+            continue
+        if key in choices or key in SECTIONS[:8] or is_part(OmegaConf.select(config, key)):
+            way = f"; ~{key} leaves it out" if key in LEFT_OUT else ""
+            raise SettingError(f"{key}={value}: says nothing: choose one, or give its settings{way}")
 
 
 def group_choices() -> dict[str, str | None]:
@@ -183,24 +204,24 @@ def _check_run(config: DictConfig) -> Run:
     return run
 
 
-def _check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
+def check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
+    """Raise ValueError for a setting of a training that cannot be, or that does not fit the others."""
     for section in map(str, config):
         meant = closest(section, SECTIONS)
         if section not in SECTIONS and meant is not None:
             raise SettingError(f"{section}: no such section{suggestion(meant)}")
     flag("test", config.test)
-    whole_number("seed", config.seed, least=0)
-    optional(whole_number)("threads", config.threads)
-    for part in ("task", "data", "model", "optimizer", "trainer"):
-        check_node(getattr(config, part), part, ("input_size",))
-    if config.get("scheduler") is not None:
-        check_node(config.scheduler, "scheduler")
-    for section in ("callbacks", "logger"):
-        for name, node in (config.get(section) or {}).items():
-            if node is not None:
-                check_node(node, f"{section}.{name}")
+    seed("seed", config.seed)
+    _check_threads(config.threads)
+    for key, kind, node in parts_of(config):
+        if is_part(node) and isinstance(node["_target_"], str):
+            check_kind(key, kind, target_of(node))
+        check_node(node, key, ("input_size",) if key == "model" else ())
+    _check_together(config)
     if config.trainer.get("accelerator") == "cpu":
         number_of_processes(config.trainer)
+    check_sizes(config)
+    check_monitors(config)
     _check_fit(config, choices)
     task, data = declared(target_of(config.task)), declared(target_of(config.data))
     if task is not None:
@@ -210,6 +231,32 @@ def _check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
             raise SettingError(located(str(error), "task")) from None
     if data is not None:
         _check_files(given(config.data), data.files)
+
+
+def _check_threads(threads: Any) -> None:
+    """Raise ValueError for a number of threads that this machine cannot run: torch would crash."""
+    if optional(whole_number)("threads", threads) is not None and threads > most_threads():
+        raise SettingError(
+            f"threads={threads}: {usable_cores()} cores are usable here; give at most {most_threads()}"
+        )
+
+
+def _check_together(config: DictConfig) -> None:
+    """Raise SettingError for settings of Lightning's that contradict each other."""
+    trainer = config.trainer
+    for what in ("epochs", "steps"):
+        least, most = trainer.get(f"min_{what}"), trainer.get(f"max_{what}")
+        if least is not None and most is not None and -1 < most < least:
+            raise SettingError(
+                f"trainer.min_{what}={least} is more than trainer.max_{what}={most}: give no more"
+            )
+    if trainer.get("max_time") is not None:
+        for name, node in (config.get("callbacks") or {}).items():
+            if node is not None and target_of(node).endswith(".Timer"):
+                raise SettingError(
+                    f"trainer.max_time: Lightning takes none beside callbacks.{name}: give "
+                    f"+callbacks.{name}.duration={trainer.max_time}"
+                )
 
 
 def _check_files(data: Mapping[str, Any], settings: tuple[str, ...]) -> None:

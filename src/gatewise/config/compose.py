@@ -24,6 +24,7 @@ from gatewise.config.explain import Composition, explain
 from gatewise.config.naming import NamingLoader
 from gatewise.runs.around import run_around
 from gatewise.settings import SettingError, UsageError, one_line
+from gatewise.settings.checks import no_path, short
 
 PACKAGE = "pkg://"
 """What the name of a package begins with where a folder may stand as well."""
@@ -78,7 +79,9 @@ def folders(main: str | None = None, extra: str | None = None) -> Folders:
     """
     others = []
     if extra is not None:
-        if not Path(extra).is_dir():
+        if no_path(extra) is not None:
+            raise UsageError(f"--config-dir {short(extra)}: {no_path(extra)}")
+        if not extra or not Path(extra).is_dir():
             raise UsageError(f"--config-dir {extra}: no such folder")
         others.append(("command-line", str(Path(extra).resolve())))
     user = user_folder()
@@ -94,6 +97,8 @@ def folders(main: str | None = None, extra: str | None = None) -> Folders:
         others.append(("working-folder", str(user)))
     if main is None:
         main = str(conf_folder())
+    elif no_path(main) is not None:
+        raise UsageError(f"--config-path {short(main)}: {no_path(main)}")
     elif not main.startswith(PACKAGE):
         main = str(Path(main).resolve())
     return Folders(main, tuple(others))

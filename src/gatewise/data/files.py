@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from gatewise.settings import nearest
+from gatewise.settings.checks import no_path, short
+from gatewise.settings.memory import in_words, memory
 
 
 def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package: str | None = None) -> Path:
@@ -19,13 +24,19 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
     """
     if not isinstance(path, (str, Path)) or not str(path):
         raise ValueError(f"{key} must name a file, got {path!r}")
-    wanted = Path(path).expanduser()
+    problem = no_path(str(path))
+    if problem is not None:
+        raise ValueError(f"{key}={short(str(path))}: {problem}")
+    wanted = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     places = [Path(folder) / wanted for folder in folders or (Path.cwd(),)]
     if wanted.is_absolute():
         places = [wanted]
     for place in places:
-        if place.is_file():
+        if _is_file(place):
             return place
+    for place in places:
+        if os.path.lexists(place) and not place.is_dir():
+            raise ValueError(f"{key}={path}: {_what_it_is(place)}: name a regular file")
     if package is not None and not wanted.is_absolute():
         return installed_file(package, wanted, key=key, beside=folders or (Path.cwd(),))
     similar = _similar(wanted, places)
@@ -76,11 +87,42 @@ def installed_file(
     )
 
 
+def _is_file(place: Path) -> bool:
+    """Whether a regular file is there; a path that is too long for the system is none."""
+    try:
+        return place.is_file()
+    except OSError:
+        return False
+
+
+def _what_it_is(place: Path) -> str:
+    """What stands in the place of a file: reading some of these would never end."""
+    try:
+        mode = place.stat().st_mode
+    except FileNotFoundError:
+        return "is a link to nothing"
+    except OSError as error:
+        return "is a link to itself" if error.errno == errno.ELOOP else str(error.strerror).lower()
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return f"is {next((kind for test, kind in kinds.items() if test(mode)), 'a device')}"
+
+
+def check_size(path: Path) -> None:
+    """Raise ValueError for a file that this machine's memory does not hold."""
+    size = path.stat().st_size
+    if size > memory():
+        raise ValueError(
+            f"{path}: a file of {in_words(size)}, and there are {in_words(memory())} of memory here: take a "
+            f"part of it"
+        )
+
+
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with ``\\n`` line ends and without a byte-order mark.
 
     Raises ValueError naming the file, line and byte offset of bytes that are not UTF-8, or of a NUL.
     """
+    check_size(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
 from gatewise.kinds.kind import Facts, Input
-from gatewise.settings import Count, Positive, check_constructor, checked
+from gatewise.settings import Count, Folders, Positive, check_constructor, checked
 
 
 class BatchDataset(Dataset[Any]):
@@ -40,6 +40,8 @@ class SequenceDataModule(pl.LightningDataModule):
         folders: searched in this order for relative file names; none means the working folder.
     """
 
+    section: ClassVar[str] = "data"
+    """The section of a config that takes it."""
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
@@ -55,12 +57,16 @@ class SequenceDataModule(pl.LightningDataModule):
         check_constructor(cls)
 
     @checked
-    def __init__(self, batch_size: Positive, seed: Count, folders: Sequence[str | Path] = ()) -> None:
+    def __init__(self, batch_size: Positive, seed: Count, folders: Folders = ()) -> None:
         super().__init__()
         self.batch_size, self.seed = batch_size, seed
         self.folders = (folders,) if isinstance(folders, (str, Path)) else tuple(folders)
         self.facts: Facts | None = None
         self._loaded = False
+
+    def largest_batch(self) -> int | None:
+        """Frames of the largest training batch, its padding too; None where that is not known."""
+        return None
 
     def setup(self, stage: str | None = None) -> None:
         """Read the files, on the first call only. Raises ValueError if they cannot be used."""

@@ -65,6 +65,21 @@ def _installed_gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
+def most_threads() -> int:
+    """Threads of one process that are not clearly more than this machine can run."""
+    return max(64, 4 * usable_cores())
+
+
+def most_processes() -> int:
+    """Processes of one training on CPUs that are not clearly more than this machine can run."""
+    return max(4, 2 * usable_cores())
+
+
+def most_jobs() -> int:
+    """Trainings side by side that are not clearly more than this machine can run, with GPUs or without."""
+    return max(32, 4 * usable_cores())
+
+
 def usable_cores() -> int:
     """CPU cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):

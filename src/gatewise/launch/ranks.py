@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, ListConfig
 
+from gatewise.launch.devices import most_processes, usable_cores
 from gatewise.launch.own_code import python
 from gatewise.runs.inside import open_in_place
 from gatewise.runs.references import for_children
@@ -52,6 +53,12 @@ def number_of_processes(trainer: DictConfig) -> int:
         raise ValueError(f"trainer.devices={devices}: give a whole number of at least 1")
     if on_gpu and wanted > visible:
         raise ValueError(f"trainer.devices={devices}: {visible} GPUs are visible here")
+    started_by_us = not {"LOCAL_RANK", "TORCHELASTIC_RUN_ID"} & {*os.environ}
+    if not on_gpu and started_by_us and wanted > most_processes():
+        raise ValueError(
+            f"trainer.devices={_short(devices)}: {usable_cores()} cores are usable here; give at most "
+            f"{most_processes()} processes"
+        )
     # For several devices Lightning's `auto` is ddp.
     count = wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
     machines = trainer.get("num_nodes", 1)
@@ -62,6 +69,11 @@ def number_of_processes(trainer: DictConfig) -> int:
             f"{started[0]} processes on {started[1]} here; use trainer=torchrun"
         )
     return count
+
+
+def _short(devices: object) -> str:
+    text = str(devices)
+    return text if len(text) <= 40 else f"{text[:20]}... ({len(text)} characters)"
 
 
 def _visible_gpus() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,14 @@ from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request
 from gatewise.nn import keras
 from gatewise.nn.layer import Layer
-from gatewise.settings import Positive, Probability, ProbabilityOfEach, checked
+from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
 
 State = tuple[Tensor, ...]
 
 _log = logging.getLogger(__name__)
+
+MOST_LAYERS = 1000
+"""A step through more layers on top of each other would not end."""
 
 
 class Recurrent(nn.Module):
@@ -45,12 +48,15 @@ class Recurrent(nn.Module):
     Raises ValueError for a size, probability or choice that cannot be.
     """
 
+    section: ClassVar[str] = "model"
+    """The section of a config that takes it."""
+
     @checked
     def __init__(
         self,
         input_size: Positive,
         hidden_size: Positive,
-        num_layers: Positive = 1,
+        num_layers: Annotated[int, AtLeast(1, MOST_LAYERS)] = 1,
         bias: bool = True,
         batch_first: bool = False,
         dropout: Probability = 0.0,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewise.settings import nearest
+from gatewise.settings.checks import no_path, short
 
 LAST = "last"
 _LONGEST_NAME = 255
@@ -48,6 +49,34 @@ def check_name(name: Any, parent: Path | None = None) -> None:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:30]}...({len(text)} characters)"
+
+
+def check_parent(key: str, value: Any, last: bool = True) -> None:
+    """Raise ValueError where the folder of all runs, or of all sweeps, cannot be what setting ``key`` says.
+
+    ``last``: whether something is made in it, and then the link to the newest.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} must name a folder, got {value!r}")
+    problem = no_path(value)
+    if problem is not None:
+        raise ValueError(f"{key}={short(value)}: {problem}")
+    folder = Path(value)
+    for place in (folder, *folder.absolute().parents):
+        if os.path.lexists(place):
+            if not _is_folder(place):
+                raise ValueError(f"{key}={value}: {place} is no folder: choose another")
+            break
+    link = folder / LAST
+    if last and _is_folder(link) and not link.is_symlink():
+        raise ValueError(f"{link}: is a folder, and the link to the newest has that name: move it elsewhere")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -93,6 +122,9 @@ def find_folder(reference: Any, parent: Path, marker: str, key: str, what: str) 
             kind = what.split()[0]
             raise ValueError(f"{key}=last: no {kind} has been started in {parent.resolve()}; train one first")
         return pointer.resolve()
+    problem = no_path(str(reference))
+    if problem is not None:
+        raise ValueError(f"{key}={short(str(reference))}: not a {what} ({problem}); give a {what} or last")
     folder = Path(os.path.expanduser(str(reference)))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if not (folder / marker).is_file():
         problem = f"holds no {marker}" if folder.is_dir() else "there is no such folder"

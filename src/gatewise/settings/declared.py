@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gatewise.settings.libraries import library_checks
+from gatewise.settings.libraries import is_whole, library_checks
 from gatewise.settings.nearest import closest, suggestion
 from gatewise.settings.rules import Rule, apply_rules, rules_in
 from gatewise.settings.syntax import Definition, Unreadable, evaluate, find
-from gatewise.settings.values import Check, check_of, names_files
+from gatewise.settings.values import Check, check_of, check_of_plain, names_files
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def declared(target: str) -> Declared | None:
         return None
     annotations, is_open = _parameters(definition)
     forms = {name: _form(annotation, owner) for name, (annotation, owner) in annotations.items()}
-    checks = {name: check for name, form in forms.items() if (check := check_of(form)) is not None}
+    read = check_of if library_checks(target) is None else check_of_plain
+    checks = {name: check for name, form in forms.items() if (check := read(form)) is not None}
     rules: dict[str, Rule] = {}
     for owner in definition.ancestry():
         for item in rules_in(owner.module):
@@ -107,10 +108,12 @@ def check_settings(target: str, values: Mapping[str, Any], key: str) -> None:
 
     ``key`` is the place of its settings in the config.
     """
-    library = library_checks(target)
-    if library is not None:
-        # Whether null is allowed is for the library to say.
-        _apply(library, {name: value for name, value in values.items() if value is not None}, key)
+    listed = library_checks(target) or {}
+    is_library = library_checks(target) is not None
+    # A part inside of another one is checked by itself.
+    plain = {name: value for name, value in values.items() if not (is_library and is_part(value))}
+    _apply(listed, plain, key)
+    if listed and is_whole(target, {name for name in values if not name.startswith("_")}):
         return
     declaration = declared(target)
     if declaration is None:
@@ -121,11 +124,19 @@ def check_settings(target: str, values: Mapping[str, Any], key: str) -> None:
         hint = suggestion(closest(unknown[0], declaration.parameters))
         hint = hint or f"; where a preset sets it, leave it out with ~{place}"
         raise ValueError(f"{place}: no such setting of {declaration.definition.name}{hint}")
-    _apply(declaration.checks, values, key)
+    if is_library:
+        # Whether null is allowed is for the library to say.
+        plain = {name: value for name, value in plain.items() if value is not None and name not in listed}
+    _apply(declaration.checks, plain, key)
     try:
         apply_rules(declaration.rules, values)
     except ValueError as error:
         raise ValueError(located(str(error), key)) from None
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value is a node from which an object is built."""
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def _apply(checks: Mapping[str, Check], values: Mapping[str, Any], key: str) -> None:

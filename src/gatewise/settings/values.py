@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from gatewise.settings.checks import (
+    any_of,
     below_one,
     choice,
     file_name,
+    file_names,
     flag,
+    folders,
     fraction,
     names,
     not_negative,
     number,
     optional,
+    seed,
     text,
     whole_number,
     word,
@@ -40,10 +45,11 @@ class Checked:
 
 
 class AtLeast(Checked):
-    """A whole number of at least ``least``."""
+    """A whole number of at least ``least``, and at most ``most`` where there is such a limit."""
 
-    def __init__(self, least: int) -> None:
-        super().__init__(partial(whole_number, least=least))
+    def __init__(self, least: int, most: int | None = None) -> None:
+        check = partial(whole_number, least=least)
+        super().__init__(check if most is None else partial(check, most=most))
 
 
 def _below_one_each(name: str, value: Any) -> Any:
@@ -55,6 +61,7 @@ def _below_one_each(name: str, value: Any) -> Any:
 
 Positive = Annotated[int, AtLeast(1)]
 Count = Annotated[int, AtLeast(0)]
+Seed = Annotated[int, Checked(seed)]
 Probability = Annotated[float, Checked(below_one)]
 Share = Annotated[float, Checked(partial(below_one, what="share"))]
 Fraction = Annotated[float, Checked(fraction)]
@@ -63,8 +70,9 @@ ProbabilityOfEach = Annotated[float | Mapping[str, float], Checked(_below_one_ea
 Names = Annotated[Sequence[str], Checked(names)]
 Word = Annotated[str, Checked(word)]
 Words = Annotated[Sequence[str], Checked(words)]
+Folders = Annotated[Sequence[str | Path], Checked(folders)]
 DataFile = Annotated[str, Checked(file_name, names_files=True)]
-DataFiles = Annotated[Sequence[str], Checked(names, names_files=True)]
+DataFiles = Annotated[Sequence[str], Checked(file_names, names_files=True)]
 
 _PLAIN: dict[Any, Check] = {bool: flag, int: partial(whole_number, least=None), float: number, str: text}
 
@@ -81,6 +89,23 @@ def check_of(annotation: Any) -> Check | None:
     elif isinstance(inner, type):
         check = _PLAIN.get(inner)
     return optional(check) if is_optional and check is not None else check
+
+
+def check_of_plain(annotation: Any) -> Check | None:
+    """As :func:`check_of`, for what is written in a config: of several types, those that a config can hold.
+
+    An annotation of a library may allow a Tensor or an object of its own as well, which no plain value is.
+    """
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if any(isinstance(member, type) and member not in (*_PLAIN, type(None)) for member in members):
+        return None  # a list or a mapping
+    checks = [check for member in members if (check := check_of(member)) is not None]
+    if not checks:
+        return None
+    if len({getattr(check, "func", check) for check in checks} & {number, whole_number}) == 2:
+        checks = [check for check in checks if getattr(check, "func", check) is not whole_number]
+    check = checks[0] if len(checks) == 1 else partial(any_of, checks=checks)
+    return optional(check) if type(None) in members else check
 
 
 def names_files(annotation: Any) -> bool:

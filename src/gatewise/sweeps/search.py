@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -23,6 +24,10 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from gatewise.config.build import class_of
+from gatewise.config.sections import PRUNER, SAMPLER, Kind, check_kind
+from gatewise.settings import first_line
+from gatewise.settings.declared import check_settings
 from gatewise.sweeps.folder import Direction
 from gatewise.sweeps.space import Range, Space
 
@@ -60,13 +65,34 @@ def draw(
     return dict(trial.params), dict(study.get_trials(deepcopy=False)[number].system_attrs)
 
 
+def check_sampler(node: Mapping[str, Any]) -> None:
+    """Raise ValueError where a config's sampler is none, or is given what it does not take."""
+    _check_class("sweep.sampler", SAMPLER, node)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = _made(node, "sweep.sampler", {})
+    if not isinstance(sampler, optuna.samplers.BaseSampler):
+        raise ValueError(f"sweep.sampler._target_={node['_target_']}: is not {SAMPLER.name}")
+
+
+def _check_class(key: str, kind: Kind, node: Mapping[str, Any]) -> None:
+    """Raise ValueError for a ``_target_`` that is no class, or for settings that are not its."""
+    settings = {name: value for name, value in node.items() if name != "_target_"}
+    if not isinstance(node["_target_"], str):
+        raise ValueError(f"{key}._target_ must name a class, as in module.Class, got {node['_target_']!r}")
+    check_kind(key, kind, node["_target_"])
+    check_settings(node["_target_"], settings, key)
+    class_of(OmegaConf.create({"_target_": node["_target_"]}), key)
+
+
 def make_pruner(node: Mapping[str, Any]) -> optuna.pruners.BasePruner:
     """The pruner of a config; raises ValueError where it is none."""
+    _check_class("sweep.pruner", PRUNER, node)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = _made(node, "sweep.pruner", {})
     if not isinstance(pruner, optuna.pruners.BasePruner):
-        raise ValueError(f"sweep.pruner: {node['_target_']} is no pruner of Optuna's")
+        raise ValueError(f"sweep.pruner._target_={node['_target_']}: is not {PRUNER.name}")
     return pruner
 
 
@@ -115,4 +141,4 @@ def _made(node: Mapping[str, Any], key: str, settings: Mapping[str, Any]) -> Any
         return instantiate(dict(node), **settings, _convert_="all")
     except Exception as error:
         cause = error.__cause__ or error
-        raise ValueError(f"{key}: {str(cause).strip().splitlines()[0]}") from error
+        raise ValueError(f"{key}: {first_line(cause) or type(cause).__name__}") from error

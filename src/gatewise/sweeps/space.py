@@ -13,8 +13,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from gatewise.settings.checks import number, seed, shown
+
 SEED = "seed"
 PARAMS = "sweep.params"
+
+MOST = 100_000
+"""Values of a setting, and trainings of a sweep: more than ever end, and than can be listed."""
 
 Values = list[str]
 """Every value of a setting, as it stands behind ``key=`` on the command line."""
@@ -55,6 +60,12 @@ class Space:
                     f"or sweep=tpe to search it, or list values ({key}={values.low:g},{values.high:g})"
                 )
         lists = [values for values in self.swept.values() if not isinstance(values, Range)]
+        count = math.prod(map(len, lists)) * len(self.seeds or [0])
+        if count > MOST:
+            raise ValueError(
+                f"{', '.join(self.swept) or 'seed'}: every combination makes {count} trainings, and a "
+                f"sweep has at most {MOST}: list fewer values, or draw some of them with sweep=random"
+            )
         return [dict(zip(self.swept, point, strict=True)) for point in itertools.product(*lists)]
 
     def count(self) -> float:
@@ -174,6 +185,8 @@ def _values(key: str, override: Override, searched: bool, say: Callable[[str], N
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
         return _interval(key, value)
+    if isinstance(value, RangeSweep):
+        _check_range(key, value)
     if isinstance(value, RangeSweep) and searched and not value.shuffle and key != SEED:
         return _steps(key, value)
     values = list(override.sweep_string_iterator())
@@ -192,8 +205,27 @@ def _values(key: str, override: Override, searched: bool, say: Callable[[str], N
     return list(different.values())
 
 
+def _check_range(key: str, steps: RangeSweep) -> None:
+    """Raise ValueError for a range of numbers that are none, or are too many to list."""
+    ends = {"start": steps.start, "stop": steps.stop, "step": steps.step}
+    for name, value in ends.items():
+        number(f"{key}: the {name} of range(...)", value)
+    assert steps.start is not None
+    assert steps.stop is not None
+    if steps.step == 0:
+        raise ValueError(f"{key}: the step of range(...) must not be 0")
+    count = (float(steps.stop) - float(steps.start)) / float(steps.step)
+    if count > MOST:
+        raise ValueError(
+            f"{key}=range({steps.start}, {steps.stop}): {count:.0f} values, and {MOST} are the most: "
+            f"take a larger step; a search draws from interval({steps.start}, {steps.stop}) instead"
+        )
+
+
 def _interval(key: str, interval: IntervalSweep) -> Range:
     low, high = interval.start, interval.end
+    for end in (low, high):
+        number(f"{key}: an end of interval({low}, {high})", end)
     if low is None or high is None or not low < high:
         raise ValueError(f"{key}=interval({low}, {high}): the first number must be less than the second")
     log = _is_log(key, interval.tags, low)
@@ -231,6 +263,8 @@ def _is_log(key: str, tags: set[str], low: float) -> bool:
 
 def _seeds(swept: dict[str, Values | Range], seeds: Sequence[Any] | None, searched: bool) -> list[int] | None:
     """Those of ``sweep.seeds``, or of a grid's ``seed=1,2,3``, which is taken out of ``swept``."""
+    if seeds is not None and (isinstance(seeds, str) or not isinstance(seeds, Sequence)):
+        raise ValueError(f"sweep.seeds must be a list of seeds such as [1, 2, 3], got {shown(seeds)}")
     listed = None if seeds is None else list(seeds)
     source = "sweep.seeds"
     if SEED in swept:
@@ -248,7 +282,8 @@ def _seeds(swept: dict[str, Values | Range], seeds: Sequence[Any] | None, search
         return None
     for value in listed:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{source}: a seed is a whole number of at least 0, got {value!r}")
+            raise ValueError(f"{source}: a seed is a whole number of at least 0, got {shown(value)}")
+        seed(source, value)
     if not listed or len(set(listed)) < len(listed):
-        raise ValueError(f"{source}: list one or more seeds, each once, got {listed}")
+        raise ValueError(f"{source}: list one or more seeds, each once, got {shown(listed)}")
     return listed

@@ -19,17 +19,22 @@ from optuna.trial import FrozenTrial
 
 from gatewise import __version__
 from gatewise.config import wandb
+from gatewise.config.check import check_parts
+from gatewise.config.monitors import check_objectives
 from gatewise.config.outputs import Output, find_output
+from gatewise.launch.devices import most_jobs, usable_cores
 from gatewise.launch.signals import Stopped, stoppable
+from gatewise.runs.folders import check_parent
 from gatewise.runs.references import as_given
 from gatewise.settings import choice, names, whole_number
+from gatewise.settings.checks import seed
 from gatewise.sweeps import lost, report, search
 from gatewise.sweeps.folder import Direction, Plan, Sweep
 from gatewise.sweeps.overview import Overview
 from gatewise.sweeps.ranking import configurations
 from gatewise.sweeps.scheduler import Scheduler
 from gatewise.sweeps.slurm import SlurmJobs
-from gatewise.sweeps.space import SEED, read_space
+from gatewise.sweeps.space import MOST, SEED, read_space
 from gatewise.sweeps.wandb_sweep import wandb_sweep
 from gatewise.sweeps.workers import ByLauncher, InThisProcess, Pool, Workers
 from gatewise.views.places import quoted, short
@@ -56,6 +61,8 @@ def sweep(
         raise ValueError(
             f"sweep.job={config.sweep.job} is what a sweep tells its trainings; did you mean sweep.jobs?"
         )
+    for name in ("runs_dir", "sweeps_dir"):
+        check_parent(f"paths.{name}", config.paths[name], last=config.sweep.resume is None)
     sweeps_dir = Path(config.paths.sweeps_dir)
     if config.sweep.resume is None:
         wandb_file = find_output("sweep.wandb_file", config.sweep.wandb_file, (".yaml", ".yml"))
@@ -70,7 +77,7 @@ def sweep(
     with ExitStack() as stack:
         stack.enter_context(folder.lock())
         if plan.sampler is not None and config.sweep.trials != plan.trials:
-            plan = _with_trials(plan, whole_number("sweep.trials", config.sweep.trials))
+            plan = _with_trials(plan, whole_number("sweep.trials", config.sweep.trials, most=MOST))
             folder.save_plan(plan)
         remains = None
         if config.sweep.resume is not None:
@@ -139,8 +146,11 @@ def make_plan(
     """What is to be trained; raises ValueError where a setting of ``sweep`` is wrong."""
     settings = config.sweep
     sampler, pruner = (_node(f"sweep.{name}", settings[name]) for name in ("sampler", "pruner"))
+    drawn = whole_number("sweep.trials", settings.trials, most=MOST)
     space = read_space(params, arguments, settings.seeds, sampler is not None, context.config_loader, _say)
     objectives, directions = _objectives(config)
+    if sampler is not None:
+        search.check_sampler(sampler)
     if pruner is not None:
         search.make_pruner(pruner)
         if len(directions) > 1:
@@ -153,21 +163,33 @@ def make_plan(
             "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
         )
     else:
-        trials = whole_number("sweep.trials", settings.trials)
+        trials = drawn
+    _size(settings)
     return Plan(
         name=config.name,
         config=config.hydra.job.config_name,
         overrides=_overrides(config),
         space=space,
-        seed=whole_number(SEED, config.seed, least=0),
+        seed=seed(SEED, config.seed),
         trials=trials,
-        lag=whole_number("sweep.lag", settings.lag),
+        lag=whole_number("sweep.lag", settings.lag, most=10 * MOST),
         sampler=sampler,
         pruner=pruner,
         objectives=objectives,
         directions=directions,
         version=__version__,
     )
+
+
+def _size(settings: DictConfig) -> int:
+    """Trainings side by side; ValueError for more than the machine can start, or no number of retries."""
+    whole_number("sweep.retries", settings.retries, least=0)
+    size = whole_number("sweep.jobs", settings.jobs)
+    if size > most_jobs():
+        raise ValueError(
+            f"sweep.jobs={size}: {usable_cores()} cores are usable here; give at most {most_jobs()}"
+        )
+    return size
 
 
 def _say(line: str) -> None:
@@ -218,7 +240,20 @@ def _check(plan: Plan, config: DictConfig, context: HydraContext, training: Any)
     points = [first, *({**first, key: value} for key, values in lists.items() for value in values[1:])]
     for point in points:
         given = [*plan.space.fixed, *(f"{key}={value}" for key, value in point.items())]
-        training.check(loader.load_sweep_config(config, given), given)
+        composed = loader.load_sweep_config(config, given)
+        training.check(composed, given)
+        check_objectives(composed, plan.objectives or [])
+        if point is first:
+            _check_shared(composed, plan)
+
+
+def _check_shared(config: DictConfig, plan: Plan) -> None:
+    """Raise ValueError for what every training would be refused for; one value among several is its own."""
+    try:
+        check_parts(config, config.hydra.runtime.choices)
+    except ValueError as error:
+        if not any(key in str(error) for key in plan.space.swept):
+            raise
 
 
 def each_kind(key: str, values: list[str], loader: ConfigLoader) -> list[str]:
@@ -239,7 +274,7 @@ def _carry_out(
     task: TaskFunction,
     remains: lost.Remains | None,
 ) -> list[float | None]:
-    size = whole_number("sweep.jobs", config.sweep.jobs)
+    size = _size(config.sweep)
 
     def run_name(overrides: list[str]) -> str:
         """Name of the folder of a training's run, which follows its experiment, task, data and files."""
@@ -261,7 +296,7 @@ def _carry_out(
             plan,
             Path(config.paths.runs_dir),
             run_name,
-            retries=whole_number("sweep.retries", config.sweep.retries, least=0),
+            retries=config.sweep.retries,
             on_outcome=overview.job_ended,
             on_trial=trial_ended,
             remains=remains,

@@ -27,6 +27,7 @@ class SequenceClassification(Task):
     """
 
     facts_type = FeatureFacts
+    measured = ("accuracy", "f1")
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class Forecasting(Task):
     """
 
     facts_type = SeriesFacts
+    measured = ("mse", "mae")
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class LanguageModelling(Task):
     """
 
     facts_type = TextFacts
+    measured = ("perplexity", "bits_per_character")
     answer_settings = ("top_k", "length", "temperature", "draw_from", "seed")
     unigram: Tensor
     """[V] log-probability of each token by its training frequency, with add-one smoothing."""
@@ -90,6 +91,7 @@ class LanguageModelling(Task):
         check_direction(self.encoder.bidirectional)
         check_tied(tie_weights, embedding_size, self.encoder.output_size)
         n_tokens = len(facts.vocabulary)
+        self.scores_per_step = n_tokens
         self.embedding = nn.Embedding(n_tokens, embedding_size)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, n_tokens)

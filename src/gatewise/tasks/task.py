@@ -40,7 +40,13 @@ class Task(pl.LightningModule):
     Raises ValueError, naming both kinds of data, for facts it cannot use.
     """
 
+    section: ClassVar[str] = "task"
+    """The section of a config that takes it."""
     facts_type: ClassVar[type[Facts]]
+    measured: ClassVar[tuple[str, ...]] = ()
+    """Every name that :meth:`metrics` may give, beside the loss, where that is known without data."""
+    scores_per_step: int = 0
+    """Numbers that it computes for each step of a sequence, beside what the encoder gives."""
     answer_settings: ClassVar[tuple[str, ...]] = ()
     """Settings of :meth:`answer`, which ``gatewise predict`` may change because no weight depends on them."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
@@ -11,17 +13,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.cells import Cell
-from gatewise.config.build import build, class_of, locate
+from gatewise.config.build import build, class_of, locate, object_of
 from gatewise.config.check import misfit
 from gatewise.config.origins import check_origins, nodes, not_a_part
+from gatewise.config.sections import kind_of, parts_of
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.opened import check_agreement, check_settings_of
 from gatewise.runs.run import Run
-from gatewise.settings import first_line
+from gatewise.settings import SettingError, first_line
 from gatewise.tasks import Task
+from gatewise.training.memory import weights_fit
 from gatewise.training.opened import bounded, check_sizes, load_weights
 
 PARTS = (
@@ -38,6 +42,43 @@ PARTS = (
     Profiler,
 )
 """What a run's stored config may build."""
+
+_BASES: dict[str, tuple[type, ...]] = {
+    "task": (Task,),
+    "data": (SequenceDataModule,),
+    "model": (Recurrent,),
+    "model.cell": (Cell,),
+    "optimizer": (Optimizer,),
+    "scheduler": (LRScheduler, ReduceLROnPlateau),
+    "trainer": (Trainer,),
+    "trainer.profiler": (Profiler,),
+    "callbacks": (Callback,),
+    "logger": (Logger,),
+}
+"""What a part derives from, by its key or the section that it is in."""
+
+
+def check_classes(config: DictConfig) -> None:
+    """Raise SettingError for a ``_target_`` that cannot be imported, or is a class of another kind of part.
+
+    What a function makes is for :func:`check_made`.
+    """
+    for key, kind, node in parts_of(config):
+        part = object_of(node, key)
+        if isinstance(part, type) and not issubclass(part, _bases(key)):
+            raise SettingError(f"{key}._target_={node['_target_']}: is not {kind.name}")
+
+
+def check_made(key: str, part: Any, node: DictConfig) -> None:
+    """Raise SettingError where a function made something else than its section takes."""
+    if not isinstance(part, _bases(key)):
+        raise SettingError(
+            f"{key}._target_={node['_target_']}: makes {type(part).__name__}, not {kind_of(key).name}"
+        )
+
+
+def _bases(key: str) -> tuple[type, ...]:
+    return _BASES[key] if key in _BASES else _BASES[key.partition(".")[0]]
 
 
 def _facts_type(part: type, base: type, key: str) -> type[Facts]:
@@ -114,16 +155,24 @@ def make_task(
     # Made once on a stand-in, so that a wrong setting is found before training and named by its key.
     if optimizer is not None:
         stand_in = build(optimizer, "optimizer", params=[torch.zeros(1, requires_grad=True)])
+        check_made("optimizer", stand_in, optimizer)
         if scheduler is not None:
-            build(scheduler, "scheduler", optimizer=stand_in)
-    task = build(
-        config.task,
-        "task",
-        model=lambda **sizes: build(config.model, "model", **sizes),
-        facts=facts,
-        optimizer=None if optimizer is None else lambda params: build(optimizer, "optimizer", params=params),
-        scheduler=None if scheduler is None else lambda made: build(scheduler, "scheduler", optimizer=made),
-    )
+            check_made("scheduler", build(scheduler, "scheduler", optimizer=stand_in), scheduler)
+
+    def make_model(**sizes: Any) -> Any:
+        model = build(config.model, "model", **sizes)
+        check_made("model", model, config.model)
+        return model
+
+    with weights_fit():
+        task = build(
+            config.task,
+            "task",
+            model=make_model,
+            facts=facts,
+            optimizer=None if optimizer is None else lambda to: build(optimizer, "optimizer", params=to),
+            scheduler=None if scheduler is None else lambda to: build(scheduler, "scheduler", optimizer=to),
+        )
     assert isinstance(task, Task)
     return task
 

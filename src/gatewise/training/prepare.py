@@ -11,7 +11,8 @@ from gatewise.launch.ranks import number_of_processes
 from gatewise.nn.compiled import check_engine
 from gatewise.tasks import Task
 from gatewise.training.first_batch import check_first_batches
-from gatewise.training.parts import make_data, make_task
+from gatewise.training.memory import check_step
+from gatewise.training.parts import check_classes, make_data, make_task
 from gatewise.training.shared_data import shared_data
 from gatewise.views import screen
 
@@ -26,6 +27,7 @@ def prepare(
     number_of_processes(config.trainer)
     if config.trainer.get("accelerator") == "cpu":
         check_engine(OmegaConf.select(config, "model.engine"))
+    check_classes(config)
     screen.quiet()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -34,6 +36,8 @@ def prepare(
     assert data.facts is not None
     _check_batches(config.trainer, data)
     task = make_task(config, data.facts, choices)
+    if config.trainer.get("accelerator") == "cpu":
+        check_step(data, task)
     check_first_batches(data, task)
     return data, task
 

@@ -23,6 +23,7 @@ from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.training.lightning_internals import leave_signals_alone
 from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
 from gatewise.training.mid_epoch import MidEpochCheckpoint
+from gatewise.training.parts import check_made
 from gatewise.training.validations import ValidationsFile
 from gatewise.training.wandb import KeepRecent, RunLogger
 
@@ -157,7 +158,10 @@ def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:
         elif target.endswith(TensorBoardLogger.__name__):
             own["save_dir"] = str(run.folder)
         try:
-            loggers.append(_build_part(node, f"logger.{name!s}", **own))
+            made = _build_part(node, f"logger.{name!s}", **own)
         except ModuleNotFoundError as error:
             raise ValueError(f"logger.{name}: {' '.join(str(error).split())}") from error
-    return [logger for logger in loggers if logger is not None]
+        if made is not None:
+            check_made(f"logger.{name!s}", made, node)
+            loggers.append(made)
+    return loggers

@@ -16,7 +16,16 @@ from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.sequences.formats import UNLABELLED, LabelledSequences, read_sequences
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
-from gatewise.settings import Count, DataFile, Fraction, Positive, did_you_mean, rule, split_fractions
+from gatewise.settings import (
+    Count,
+    DataFile,
+    Folders,
+    Fraction,
+    Positive,
+    did_you_mean,
+    rule,
+    split_fractions,
+)
 
 
 @rule
@@ -55,7 +64,7 @@ class FeatureSequences(SequenceDataModule):
         validation_fraction: Fraction = 0.2,
         test_fraction: Fraction = 0.2,
         package: str | None = None,
-        folders: Sequence[str | Path] = (),
+        folders: Folders = (),
         batch_size: Positive = 32,
         seed: Count = 0,
         scale: bool = True,
@@ -127,6 +136,9 @@ class FeatureSequences(SequenceDataModule):
                 more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
                 rows[f"not in {name}"] = f"class {', '.join(missing[:10])}{more}"
         return rows
+
+    def largest_batch(self) -> int:
+        return min(self.batch_size, len(self.train_data)) * int(self.train_data.lengths.max())
 
     def save_example(self, folder: Path) -> str:
         assert self.facts is not None

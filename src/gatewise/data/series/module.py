@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,7 +21,17 @@ from gatewise.data.series.sunspots import sunspots_monthly
 from gatewise.data.series.times import write_times
 from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
-from gatewise.settings import Count, DataFile, Fraction, Names, Positive, did_you_mean, rule, split_fractions
+from gatewise.settings import (
+    Count,
+    DataFile,
+    Folders,
+    Fraction,
+    Names,
+    Positive,
+    did_you_mean,
+    rule,
+    split_fractions,
+)
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +132,7 @@ class SeriesWindows(SequenceDataModule):
         stride: Positive = 1,
         max_rows: Positive | None = None,
         test_file: DataFile | None = None,
-        folders: Sequence[str | Path] = (),
+        folders: Folders = (),
         batch_size: Positive = 32,
         seed: Count = 0,
         time_format: str | None = None,
@@ -206,6 +216,9 @@ class SeriesWindows(SequenceDataModule):
             "horizon": facts.horizon,
             "season": f"{facts.season} steps" if facts.season > 1 else "none",
         }
+
+    def largest_batch(self) -> int:
+        return min(self.batch_size, len(self.train_data)) * self.train_data.lookback
 
     def save_example(self, folder: Path) -> str:
         path = folder / "example.csv"

@@ -25,7 +25,7 @@ from gatewise.kinds.tokens import (
     Vocabulary,
     make_tokenizer,
 )
-from gatewise.settings import AtLeast, Count, DataFiles, Fraction, Positive, rule, split_fractions
+from gatewise.settings import AtLeast, Count, DataFiles, Folders, Fraction, Positive, rule, split_fractions
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class LanguageText(SequenceDataModule):
         max_tokens: Annotated[int, AtLeast(2)] | None = None,
         window: Positive = 35,
         evaluation_lanes: Positive = 10,
-        folders: Sequence[str | Path] = (),
+        folders: Folders = (),
         batch_size: Positive = 20,
         seed: Count = 0,
     ) -> None:
@@ -220,6 +220,10 @@ class LanguageText(SequenceDataModule):
                 f"(data.batch_size={self.batch_size})"
             )
         return rows
+
+    def largest_batch(self) -> int:
+        length = -(-(len(self.train_ids) - 1) // self.batch_size)
+        return self.batch_size * min(self.window, length)
 
     def save_example(self, folder: Path) -> str:
         del folder  # a few words do not need a file
