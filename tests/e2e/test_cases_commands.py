@@ -77,11 +77,11 @@ REFUSED = {
     "words": ("trainer.gradient_clip_val=abc", "trainer.gradient_clip_val must be a number, got 'abc'"),
     "interval": ("trainer.val_check_interval=100000", "an epoch has 3 training batches"),
     "no batch": ("trainer.limit_train_batches=1e-6", "leaves none of the 3 training batches"),
-    "precision": ("trainer.precision=17", "trainer: Precision 17 is invalid"),
+    "precision": ("trainer.precision=17", "trainer.precision=17 is unknown"),
     "nothing kept": ("+trainer.fast_dev_run=3", "trainer.fast_dev_run: keeps no metrics"),
     "monitor": (
         "callbacks.early_stopping={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/nope}",
-        "Early stopping conditioned on metric `val/nope`",
+        "callbacks.early_stopping.monitor=val/nope: is not measured",
     ),
     "start": ("resume_from=bst", "resume_from='bst' is unknown"),
 }
