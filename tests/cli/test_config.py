@@ -233,7 +233,7 @@ def test_build_makes_nested_objects_and_passes_live_ones_by() -> None:
             {"hidden_size": 8, "cell": {"_target_": "nosuch.Cell"}},
             "model.cell._target_=nosuch.Cell: No module named 'nosuch'",
         ),
-        ({"_target_": None}, "model: "),
+        ({"_target_": None}, "model._target_ must name a class"),
         (
             {"_target_": f"{__name__}.Owner", "layer": {"hidden_size": 8}},
             "model.layer: nothing to build",

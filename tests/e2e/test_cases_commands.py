@@ -315,7 +315,7 @@ def test_help_shows_the_comments_of_conf(place: Place) -> None:
     for verb, lines in {
         "train": ["seed: 1  # Every random draw comes from this number.", "lookback: 132  # Months seen."],
         "evaluate": ["split: test  # Which split: test or validation."],
-        "predict": ["output: null  # A CSV file to write the predictions to, or null."],
+        "predict": ["checkpoint: best  # Which checkpoint: best or last."],
     }.items():
         out = place.ok(verb, "--help", *(["experiment=series/sunspots"] if verb == "train" else [])).out
         assert all(line in [shown.strip() for shown in out.splitlines()] for line in lines)

@@ -172,12 +172,13 @@ def test_nan_weights(place: Place) -> None:
     for value in (math.nan, math.inf):
         checkpoint["state_dict"]["head.bias"][1] = value
         torch.save(checkpoint, path)
-        for command in (["predict", "run=last", "input=two.ts"], ["evaluate", "run=last"]):
-            result = place(*command, "output=out.csv")
+        predict = ["predict", "run=last", "input=two.ts", "output=out.csv"]
+        for command in (predict, ["evaluate", "run=last", "output=out.json"]):
+            result = place(*command)
             assert result.code == 1
             assert "best.ckpt: its weights head.bias are not all numbers" in result.line()
             assert "checkpoint=last" in result.line()
-    assert not (place.folder / "out.csv").exists()
+    assert list(place.folder.glob("out.*")) == []
     shutil.copy(path, run.checkpoints / "last.ckpt")
     before = (run.folder / "config.yaml").read_bytes()
     line = place("train", "resume=last", "trainer.max_epochs=2").line()

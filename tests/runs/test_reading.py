@@ -77,7 +77,7 @@ def test_what_is_no_file_is_named_at_once(name, kind, run, monkeypatch):
 def test_a_lock_that_is_a_fifo(run):
     os.mkfifo(run.folder / ".lock")
     assert not is_held(run.folder / ".lock")
-    with pytest.raises(ValueError, match=r"\.lock: a FIFO and no file; remove it"), run.lock():
+    with pytest.raises(ValueError, match=r"\.lock: is a FIFO and no file: remove it"), run.lock():
         pytest.fail("held")
 
 

@@ -238,7 +238,7 @@ def test_a_directory_that_cannot_be_written_is_not_being_trained(run, monkeypatc
     def refused(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("gatewise.runs.lock.opened", refused)
+    monkeypatch.setattr("gatewise.runs.lock._looked_at", refused)
     assert run.state() == "interrupted"
 
 

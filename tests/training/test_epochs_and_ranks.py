@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from gatewise.launch.own_code import python
 from gatewise.launch.ranks import all_ranks, number_of_processes
 from gatewise.training.epochs import ReproducibleEpochs
 
@@ -202,7 +203,7 @@ def test_ranks_are_started_told_apart_and_waited_for(run, tmp_path, as_python):
     assert (inside["WORLD_SIZE"], inside["LOCAL_RANK"], inside["NODE_RANK"]) == ("3", "0", "0")
     for rank in (1, 2):
         expected = [
-            f"-m gatewise.training.rank {run.folder} of 3",
+            f"{' '.join(python('gatewise.training.rank', str(run.folder))[1:])} of 3",
             f"127.0.0.1:{inside['MASTER_PORT']} {os.getpid()}",
         ]
         assert (tmp_path / f"said{rank}").read_text().splitlines() == expected

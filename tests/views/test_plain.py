@@ -86,6 +86,7 @@ HARMLESS = {"one_line", "lines", "help_text", "_yaml"}
 CONSTANTS = {"USAGE", "ENGINE_USAGE", "__version__", "header"}
 OWN_TEXTS = {
     "cli/completion.py": "names that the shell asks for, quoted",
+    "launch/streams.py": "what its callers have made harmless",
     "launch/alone.py": "the number and the name of a variable",
     "training/progress.py": "what Lightning has printed, by the stream of the bar",
 }

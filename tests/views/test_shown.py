@@ -9,6 +9,7 @@ import subprocess
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -92,6 +93,8 @@ def test_no_control_character_is_shown(run: Run, text: str) -> None:
     out, err = io.StringIO(), io.StringIO()
     show_warnings_as_text()
     with (
+        # Of what pytest captures nothing goes to another process, which takes no half of a character.
+        patch.object(logging.getLogger(), "handlers", []),
         warnings.catch_warnings(),
         redirect_stdout(out),
         redirect_stderr(err),

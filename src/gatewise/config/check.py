@@ -52,17 +52,19 @@ _LIKE_A_FILE = re.compile(
 def check_training(config: DictConfig) -> None:
     """Raise ValueError for a training that cannot be, or a run that cannot be resumed as it is asked for."""
     hydra = HydraConfig.get()
-    note(config)
     _check_says_something(config, as_given(hydra.overrides.task))
     check_parent("paths.runs_dir", config.paths.runs_dir, last=config.resume is None)
     if config.resume is None:
         check_name(config.name, Path(config.paths.runs_dir))
         check_parts(config, group_choices())
+        note(config)
         return
+    note(config)
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
     check_inside(run.folder)
-    stored = check_settings_of(run)
+    stored = run.config()
     check_origins(stored, run.folder)
+    check_settings_of(run)
     check_servers(stored, as_given(hydra.overrides.task), run.folder)
     check_history_of(run)
     resumed = resumed_config(run, as_given(hydra.overrides.task), config)
@@ -199,7 +201,8 @@ def misfit(choices: Mapping[str, str | None], takes: tuple[str, str], gives: tup
 
 def _check_run(config: DictConfig) -> Run:
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
-    check_origins(check_settings_of(run), run.folder)
+    check_origins(run.config(), run.folder)
+    check_settings_of(run)
     run.checkpoint(choice("checkpoint", config.checkpoint, CHECKPOINTS))
     return run
 

@@ -87,11 +87,8 @@ def folders(main: str | None = None, extra: str | None = None) -> Folders:
     user = user_folder()
     inside = run_around(Path.cwd() / "conf")
     if user is None and inside is not None and Path("conf").is_dir():
-        print(
-            f"gatewise: {Path.cwd() / 'conf'} is not read: it lies in the run directory {inside}, which may "
-            f"be a stranger's",
-            file=sys.stderr,
-        )
+        why = f"it lies in the run directory {inside}, which may be a stranger's"
+        print(one_line(f"gatewise: {Path.cwd() / 'conf'} is not read: {why}"), file=sys.stderr)
     if user is not None:
         _warn_of_shadowed(user)
         others.append(("working-folder", str(user)))

@@ -31,10 +31,22 @@ def check_files(folder: Path) -> None:
     And where a link leads out of the folder: W&B would upload what it leads to.
     """
     for path in folder.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        if path.is_symlink() and not (
+            _is_log_of_wandb(path) or path.resolve().is_relative_to(folder.resolve())
+        ):
             raise ValueError(f"{path}: is a link out of the run: remove it, or put the file in its place")
     for path in folder.glob("*.wandb"):
         with path.open("rb") as file:
             start = file.read(len(BEGINNING))
             if start != BEGINNING[: len(start)]:
                 raise ValueError(f"{path}: not a file of W&B's: remove {folder} to sync without it")
+
+
+def _is_log_of_wandb(path: Path) -> bool:
+    """Whether a link is the one that W&B makes in each of its folders, to a log of its own."""
+    place = path.resolve()
+    return (
+        path.name == "debug-core.log"
+        and place.parent.parts[-2:] == ("wandb", "logs")
+        and place.match("core-debug-*.log")
+    )

@@ -164,9 +164,8 @@ def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
     if isinstance(value, (bool, float)) or value not in known:
         words = [item for item in known if isinstance(item, str)]
         near = did_you_mean(value, words) if isinstance(value, str) and len(value) < 100 else ""
-        raise ValueError(
-            f"{name}={shown(value)} is unknown{near}; choose one of: {', '.join(map(str, known))}"
-        )
+        listed = ", ".join(dict.fromkeys(map(str, known)))
+        raise ValueError(f"{name}={shown(value)} is unknown{near}; choose one of: {listed}")
     return value
 
 

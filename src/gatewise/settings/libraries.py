@@ -147,7 +147,6 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "enable_version_counter": flag,
         "every_n_epochs": optional(whole_number),
         "every_n_train_steps": optional(_count),
-        "train_time_interval": optional(_duration),
         "save_weights_only": flag,
     },
     "pytorch_lightning.callbacks.EarlyStopping": {

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
@@ -152,6 +153,8 @@ def module_path(name: str) -> Path | None:
     top, *rest = name.split(".")
     try:
         spec = find_spec(top) if top else None
+        if spec is not None and spec.origin == "frozen":  # a module of Python's own that has a file as well
+            spec = PathFinder.find_spec(top)
     except (ImportError, ValueError):
         return None
     if spec is None:

@@ -248,11 +248,15 @@ def _check(plan: Plan, config: DictConfig, context: HydraContext, training: Any)
 
 
 def _check_shared(config: DictConfig, plan: Plan) -> None:
-    """Raise ValueError for what every training would be refused for; one value among several is its own."""
+    """Raise ValueError for a setting that every training is given and would be refused for.
+
+    What else is wrong with the first of them need not be wrong with the others.
+    """
     try:
         check_parts(config, config.hydra.runtime.choices)
     except ValueError as error:
-        if not any(key in str(error) for key in plan.space.swept):
+        shared = [re.escape(text.lstrip("+~").partition("=")[0]) for text in plan.space.fixed]
+        if any(re.search(rf"(?<![\w.]){key}(?![\w.])", str(error)) for key in shared):
             raise
 
 

@@ -73,6 +73,7 @@ class Stranger:
             (self.run / "checkpoints" / f"{name}.ckpt").touch()
         self.config = OmegaConf.create(CONFIG)
         choices = {"task": "classification", "data": "japanese_vowels", "model": "gru"}
+        choices |= {"optimizer": "adam", "trainer": "cpu"}
         self.write("runs/r/overrides.yaml", json.dumps({"overrides": [], "choices": choices}))
         self.write("runs/r/facts.json", "{}")
         self.write("runs/r/status.json", '{"state": "interrupted"}')

@@ -87,7 +87,7 @@ def test_sync_follows_no_link_out_of_the_run(stranger: Stranger) -> None:
     (folder / "files" / "config.yaml").symlink_to("../../../../../secret")
     answer = stranger("sync", "run=runs/r")
     assert (answer.code, answer.out) == (1, "")
-    assert "files/config.yaml: is a link out of the run" in answer.line()
+    assert "files/config.yaml: is a link that leads out of" in answer.line()
 
 
 @pytest.mark.slow
