@@ -76,6 +76,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_engines_are_timed_beside_torch(place: Place) -> None:
     words = ["sizes=6x2x3x4,5x1x2x6", "engines=function,loop", "rounds=2", "keras=false", "file=engines.csv"]
     result = place.ok("bench", "engine", "cell=GRU,RNN", *words)

@@ -67,6 +67,7 @@ def log_of(place: Place) -> str:
     return (place.last().folder / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_dropout_one_layer(own: Place, caplog: pytest.LogCaptureFixture) -> None:
     line = "dropout=0.5 does nothing: it acts between layers, and num_layers is 1"
     own.ok(*QUICK, "model.dropout=0.5")

@@ -87,6 +87,7 @@ def test_one_class(place: Place) -> None:
     assert not (place.folder / "runs").exists()
 
 
+@pytest.mark.slow
 def test_ts_nul_and_text_that_is_none(place: Place) -> None:
     write_two(place.folder)
     path = place.folder / "two.ts"

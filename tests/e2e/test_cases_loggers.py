@@ -141,6 +141,7 @@ def test_wandb_tags_that_are_none(given: str, own: Place) -> None:
     assert own.runs() == []
 
 
+@pytest.mark.slow
 def test_wandb_env(own: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     for name, value in {"MODE": "disabled", "PROJECT": "mine", "DIR": str(own.folder / "else")}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)

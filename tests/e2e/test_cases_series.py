@@ -65,6 +65,7 @@ def test_day_first(place: Place) -> None:
     assert predicted(place, "date") == ["13/07/2020", "13/08/2020"]
 
 
+@pytest.mark.slow
 def test_yyyymm(place: Place) -> None:
     file = write(place, "month,y", dates("MS", "%Y%m"), texts(WAVE))
     settings = (*SMALL, file, "data.time_column=month")
@@ -80,6 +81,7 @@ def test_yyyymm(place: Place) -> None:
     assert predicted(place, "month") == ["202001", "202002"]
 
 
+@pytest.mark.slow
 def test_time_of_day(place: Place) -> None:
     file = write(place, "t,y", [f"00:{minute:02}" for minute in range(60)], texts(WAVE))
     settings = (*SMALL, file, "data.time_column=t")
@@ -103,6 +105,7 @@ def test_unnamed_index(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     assert predicted(place, "date") == ["2015-03-02", "2015-03-03"]
 
 
+@pytest.mark.slow
 def test_thousands_dropped(place: Place) -> None:
     sales = [f'"{value:,.2f}"' for value in 1000 * WAVE]
     file = write(place, "date,sales,visits", dates("D", "%Y-%m-%d"), sales, texts(WAVE))

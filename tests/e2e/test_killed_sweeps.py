@@ -95,6 +95,7 @@ def test_a_sweep_killed_at_random_moments_ends_in_the_table_of_the_unbroken_one(
     assert len(place.runs()) == len(whole.runs())
 
 
+@pytest.mark.slow
 def test_a_journal_that_was_cut_in_a_line_is_read_to_the_line_before(place: Place) -> None:
     argv = [*SEARCH[:4], "debug=one_batch"]
     place.ok("train", "sweep=random", *argv[1:], "sweep.trials=2")
@@ -107,6 +108,7 @@ def test_a_journal_that_was_cut_in_a_line_is_read_to_the_line_before(place: Plac
     assert len(place.runs()) == 2
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(place: Place) -> None:
     from gatewise.sweeps.folder import Sweep
 

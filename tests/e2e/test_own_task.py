@@ -135,10 +135,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [
-        pytest.param(*case, id=name, marks=[] if name == "class of a task" else [pytest.mark.slow])
-        for name, case in BROKEN.items()
-    ],
+    [pytest.param(*case, id=name, marks=pytest.mark.slow) for name, case in BROKEN.items()],
 )
 def test_what_only_importing_or_reading_shows_is_one_line_too(own: Own, override: str, message: str) -> None:
     (own.folder / "half.csv").write_text("text\nabc\n")

@@ -160,6 +160,7 @@ class Dies(Checkpoint):
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_ends_right_after_its_checkpoint_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_training_that_ends_right_after_its_checkpoint_loses_nothing(
     assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_run_to_go_on_with(place: Place, started: list[subprocess.Popen[str]]) -> None:
     endless = ["trainer.max_epochs=500", "callbacks.early_stopping.patience=500"]
     process = place.start("train", "trainer.limit_train_batches=4", *endless)

@@ -91,6 +91,7 @@ def test_every_configuration_with_every_seed(place: Place) -> None:
     assert {row["p against best"] for row in table(place)} == {""}
 
 
+@pytest.mark.slow
 def test_the_code_is_read_once_and_kept_with_every_training(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_code_is_read_once_and_kept_with_every_training(
     assert [Run(run).commit() for run in place.runs()] == ["1a2b"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["models", pytest.param("seeds", marks=pytest.mark.slow)])
 def test_presets_of_grids(place: Place, preset: str) -> None:
     place.ok("train", f"sweep={preset}", *TINY)
@@ -244,6 +246,7 @@ def test_where_all_fail_there_is_one_clear_message(place: Place) -> None:
     assert read_json(last(place) / "summary.json")["best"] == []
 
 
+@pytest.mark.slow
 def test_a_training_whose_process_is_killed_is_taken_up_again_once(breaking: Place) -> None:
     how = [f"{{_target_:breaking.Breaks,how:{how}}}" for how in ("killed_once", "killed", "fine")]
     result = breaking("train", "-m", *TINY, f"+callbacks.mine={','.join(how)}", "sweep.jobs=2")
@@ -315,6 +318,7 @@ def test_what_is_done_stays_done_and_the_best_is_found_by_max(place: Place) -> N
     assert changed.line().startswith("gatewise: error: optimizer.lr=1: the sweep ")
 
 
+@pytest.mark.slow
 def test_a_search_is_given_more_trials(place: Place) -> None:
     argv = ["sweep=random", *TINY[:3]]
     place.ok("train", *argv, "sweep.trials=2")
@@ -411,6 +415,7 @@ class Batches(BasicLauncher):
         return super().launch(job_overrides, initial_job_idx)
 
 
+@pytest.mark.slow
 def test_a_launcher_of_hydras_gets_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, Batches.__module__, sys.modules[__name__])
     Plugins.instance().register(Batches)

@@ -25,6 +25,7 @@ def test_the_default_experiment_is_good_in_seconds(place: Place) -> None:
     assert (run.folder / "plots" / "confusion_matrix.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_metrics(place: Place) -> None:
     drops = ["model.dropout=0.1", "model.num_layers=2", "model.state_dropout=0.2", "task.dropout=0.2"]
     first = place.train(*SHORT, *drops, "seed=7")

@@ -45,6 +45,7 @@ def test_every_config_and_module_is_in_the_wheel(wheel: Path) -> None:
     assert [name for name in names if name.startswith(("tests", "experiments", "runs"))] == []
 
 
+@pytest.mark.slow
 def test_it_trains_with_the_users_own_model(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=False, symlinks=True)

@@ -68,7 +68,7 @@ def test_what_is_no_file_is_named_at_once(name, kind, run, monkeypatch):
     path.unlink(missing_ok=True)
     PUT[kind](path)
     began = time.monotonic()
-    with pytest.raises(ValueError, match=rf"{name}: a {kind} and no file") as caught:
+    with pytest.raises(ValueError, match=rf"{name}: is a {kind} and no file") as caught:
         READS[name](run)
     assert time.monotonic() - began < 1
     assert "\n" not in str(caught.value)
@@ -213,7 +213,7 @@ def test_a_fifo_anywhere_in_a_run_that_is_written_to(name, run):
     check_only_files(run)
     (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(run.folder / name)
-    with pytest.raises(ValueError, match=rf"{name}: a FIFO and no file; remove it"):
+    with pytest.raises(ValueError, match=rf"{name}: is a FIFO and no file: remove it"):
         check_history_of(run)
 
 

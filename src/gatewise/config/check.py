@@ -216,9 +216,11 @@ def check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
     flag("test", config.test)
     seed("seed", config.seed)
     _check_threads(config.threads)
-    for key, kind, node in parts_of(config):
+    parts = list(parts_of(config))
+    for key, kind, node in parts:
         if is_part(node) and isinstance(node["_target_"], str):
             check_kind(key, kind, target_of(node))
+    for key, _, node in parts:
         check_node(node, key, ("input_size",) if key == "model" else ())
     _check_together(config)
     if config.trainer.get("accelerator") == "cpu":

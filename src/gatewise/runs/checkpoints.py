@@ -24,7 +24,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     ValueError, naming the file and what to use instead, if it is not a complete checkpoint.
     """
     if (kind := special(path)) is not None:
-        raise unusable(path, f"{kind} and no file")
+        raise unusable(path, f"is {kind} and no file")
     if str(map_location) != "meta":
         verify(path)
     with opened(path) as file:

@@ -75,7 +75,7 @@ def check_only_files(run: Run) -> None:
     for folder, _, names in os.walk(run.folder):
         for path in (Path(folder, name) for name in names):
             if (kind := special(path)) is not None:
-                raise ValueError(f"{path}: {kind} and no file; remove it")
+                raise ValueError(f"{path}: is {kind} and no file: remove it")
 
 
 def check_agreement(run: Run, config: DictConfig, facts: Facts) -> None:

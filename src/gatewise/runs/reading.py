@@ -51,13 +51,13 @@ def opened(path: Path, most: int | None = None) -> Iterator[BinaryIO]:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
         if (kind := special(path)) is not None:  # a socket, or a device that is not there
-            raise ValueError(f"{path}: {kind} and no file; remove it") from error
+            raise ValueError(f"{path}: is {kind} and no file: remove it") from error
         raise
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
-            raise ValueError(f"{path}: {kind} and no file; remove it")
+            raise ValueError(f"{path}: is {kind} and no file: remove it")
         if most is not None and status.st_size > most:
             raise ValueError(
                 f"{path}: has {status.st_size / 2**20:,.0f} MiB, more than the {most / 2**20:,.0f} MiB that "

@@ -122,7 +122,7 @@ SLOW: dict[str, tuple[str, str, Edit, str]] = {
     ),
     "no rows": ("resume", SPEECH, written("metrics.csv", ""), "metrics.csv: has no row"),
     **{
-        f"a FIFO {name}, {verb}": (verb, SPEECH, fifo(name), f"{name.rpartition('/')[2]}: a FIFO and no file")
+        f"a FIFO {name}, {verb}": (verb, SPEECH, fifo(name), f"{name.rpartition('/')[2]}: is a FIFO and")
         for name in ("checkpoints/last.ckpt", "facts.json", "metrics.csv", "log.txt", ".lock", "status.json")
         for verb in ("resume", "evaluate")
         if (name, verb) == ("facts.json", "evaluate") or verb == "resume"

@@ -59,7 +59,7 @@ def _listed_failures(user: Place, folder: Path, inputs: Iterable[Input]) -> str:
     return count + "\n".join(failures)
 
 
-QUICK = {"settings": 4, "commands": 6, "run files": 6, "checkpoints": 3, "data files": 3}
+QUICK = {"settings": 3, "commands": 3, "run files": 4, "checkpoints": 2, "data files": 2}
 
 
 def test_a_sample(place: Place, tmp_path: Path) -> None:
