@@ -73,8 +73,9 @@ class Place:
         return Run(max(self.runs(), key=lambda run: (run / "overrides.yaml").stat().st_mtime_ns).resolve())
 
     def runs(self) -> list[Path]:
-        """Every run directory."""
-        return sorted(path.parent for path in (self.folder / "runs").glob("**/config.yaml"))
+        """Every run directory; W&B keeps a ``config.yaml`` in its own folders too."""
+        found = (path.parent for path in (self.folder / "runs").glob("**/config.yaml"))
+        return sorted(folder for folder in found if (folder / "overrides.yaml").is_file())
 
     def start(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
         """A process of its own that runs ``gatewise ...`` here, with these variables in its environment."""

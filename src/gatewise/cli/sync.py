@@ -17,7 +17,7 @@ from gatewise.launch.own_code import OutsideOfRuns, python
 from gatewise.runs.inside import check_inside
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
-from gatewise.settings import one_line, whole_number
+from gatewise.settings import lines, one_line, whole_number
 from gatewise.views.places import short
 
 ALL = "all"
@@ -107,7 +107,7 @@ def _upload(runs: list[list[Path]], jobs: int, project: str | None, entity: str 
         started = time.time()
         command = python("wandb", "sync", *options, *map(str, folders))
         with OutsideOfRuns():
-            failed = subprocess.run(command, env=environment).returncode or failed
+            failed = _run(command, environment) or failed
         for folder in folders:
             if failed == 0 or _is_sent(folder, started):
                 (folder / UNSENT).unlink(missing_ok=True)
@@ -116,6 +116,22 @@ def _upload(runs: list[list[Path]], jobs: int, project: str | None, entity: str 
         raise ValueError(
             f"wandb sync ended with exit code {failed}; what is left is uploaded by gatewise sync"
         )
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """The exit code of a command whose output is shown as text: it has names that runs bring."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="backslashreplace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(lines(line), end="", flush=True)
+    return process.returncode
 
 
 def _is_sent(folder: Path, since: float) -> bool:
