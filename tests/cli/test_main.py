@@ -7,9 +7,11 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import gatewise
 from gatewise import __version__
 from gatewise.cli.main import VERBS, _code_of_lost_lines, help_text, main
 
@@ -108,3 +110,12 @@ def test_a_full_disk_behind_stdout_is_one_line(command, words: str) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     line = "gatewise: error: stdout: No space left on device: not everything could be printed\n"
     assert result.stderr == line
+
+
+@pytest.mark.parametrize("word", ["run=/", f"run={Path(gatewise.__file__).parents[2]}"])
+def test_a_folder_above_gatewise_is_no_run_and_takes_nothing_from_it(word: str, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "gatewise", "evaluate", word]
+    result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"gatewise: error: {word}: not a run directory (holds no config.yaml)")
+    assert result.stderr.count("\n") == 1

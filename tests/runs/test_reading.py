@@ -233,3 +233,12 @@ def test_the_best_checkpoint_where_callbacks_are_odd(states, run):
     assert run.best_checkpoint() is None
     assert run.checkpoint("best").name == "best.ckpt"
     assert WholeCheckpoints().load_checkpoint(run.folder / "checkpoints/last.ckpt")["epoch"] == 1
+
+
+@pytest.mark.parametrize("text", [r'{"classes": ["\ud800", "a"]}', r'{"\uDFFF": 1}'])
+def test_half_of_a_character_is_no_text(tmp_path, text):
+    (tmp_path / "facts.json").write_text(text)
+    with pytest.raises(ValueError, match=r"facts\.json: not JSON .*surrogates not allowed"):
+        read_json(tmp_path / "facts.json")
+    (tmp_path / "facts.json").write_text(r'{"classes": ["\ud83d\ude00"]}')
+    assert read_json(tmp_path / "facts.json") == {"classes": ["\U0001f600"]}

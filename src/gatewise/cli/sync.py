@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import wandb
 from omegaconf import DictConfig
 
 from gatewise.config.wandb import SETTLED, check_environment
 from gatewise.launch.own_code import OutsideOfRuns, python
 from gatewise.runs.inside import check_inside
+from gatewise.runs.left_behind import own_temporary_folder
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
 from gatewise.settings import lines, one_line, whole_number
@@ -54,10 +54,7 @@ def main(config: DictConfig) -> int:
         elif parts:
             folders.append(parts)
     if folders:
-        check_environment(os.environ)
-        with OutsideOfRuns():
-            server = wandb.setup().settings.base_url
-        _check_connection(server)
+        _check_connection(_server())
         _upload(folders, jobs, config.project, config.entity)
     else:
         print("Nothing to upload.")
@@ -67,6 +64,15 @@ def main(config: DictConfig) -> int:
             f"{', '.join(short(folder) for folder in damaged)}"
         )
     return sum(map(len, folders))
+
+
+def _server() -> str:
+    """The address of the user's server; raises ValueError for a variable that W&B does not take."""
+    with own_temporary_folder():  # W&B makes folders as it is imported
+        import wandb
+    check_environment(os.environ)
+    with OutsideOfRuns():
+        return str(wandb.setup().settings.base_url)
 
 
 def _all_runs(runs_dir: Path) -> list[Run]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 from hydra.core.config_loader import ConfigLoader
@@ -178,6 +179,8 @@ def _run_jobs(composition: Composition, overrides: list[str], jobs: VerbJobs, mu
             if config is not None:
                 _run_alone(jobs, overrides, config)
             else:
+                if jobs.verb != "train":  # Hydra's sweeper writes a file of its own
+                    overrides = [*overrides, f"hydra.sweep.dir={stack.enter_context(TemporaryDirectory())}"]
                 with redirect_stderr(_WithoutHydrasLine(sys.stderr)):
                     hydra_internals.multirun(jobs.config_name, jobs, overrides)
         except Exception as error:

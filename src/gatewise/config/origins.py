@@ -23,6 +23,8 @@ _OF_LIBRARIES = re.compile(
     r"|pytorch_lightning\.((trainer|callbacks|loggers|profilers)\.(\w+\.)*[A-Z]\w*|Trainer)"
 )
 """Parts of Gatewise, torch and Lightning."""
+_CALLS_WHAT_IT_IS_GIVEN = "LambdaCallback"
+"""A part of Lightning's that calls any other part with the trainer and the model."""
 _OF_SWEEPS = re.compile(
     r"optuna\.(samplers|pruners)\.[A-Z]\w*"
     r"|hydra\._internal\.core_plugins\.\w+\.[A-Z]\w*|hydra_plugins\.(\w+\.)+[A-Z]\w*"
@@ -40,6 +42,8 @@ pytorch_lightning.loggers.logger.Logger pytorch_lightning.profilers.profiler.Pro
 """What every part of an experiment derives from, named by the modules that define it."""
 
 
+_LOGGERS_OF_FILES = ("CSVLogger", "TensorBoardLogger")
+"""Loggers of Lightning's that write files and send nothing."""
 _RUN_BY_HYDRA = ("hydra.callbacks", "hydra.job_logging", "hydra.hydra_logging", "hydra.job.env_set")
 """Settings of Hydra's whose classes it makes, or that say what a process loads."""
 
@@ -61,15 +65,24 @@ def check_origins(config: DictConfig, folder: Path) -> None:
     _check(config, folder / "config.yaml")
 
 
-def check_servers(config: DictConfig, overrides: Sequence[str], folder: Path) -> None:
-    """Raise ValueError where a stored config names a server that a logger of Lightning's would send to.
+def check_servers(config: DictConfig, overrides: Sequence[str], folder: Path, own: DictConfig) -> None:
+    """Raise ValueError where a stored config has a logger of Lightning's that sends somewhere.
 
-    The user's keys go there with what is logged; the user names it again among ``overrides``.
+    The user's keys go there with what is logged, and such a logger writes where it likes. The user names it
+    again among ``overrides``, or the config that is the user's ``own`` has it too.
     """
     given = {text.lstrip("+").partition("=")[0] for text in overrides}
     for key, node in nodes(config):
-        if not str(node["_target_"]).startswith("pytorch_lightning.loggers."):
+        target = str(node["_target_"])
+        if not target.startswith("pytorch_lightning.loggers."):
             continue
+        is_given = key in given or f"{key}._target_" in given
+        is_own = is_given or OmegaConf.select(own, f"{key}._target_") == target
+        if target.rpartition(".")[2] not in _LOGGERS_OF_FILES and not is_own:
+            raise ValueError(
+                f"{folder}/config.yaml: {key}._target_={target}: a run may not choose to send what is "
+                f"logged: give {key}._target_={target} as well if you want that, or {key}=null"
+            )
         for setting, value in leaves(node, key):
             if isinstance(value, str) and "://" in value and setting not in given:
                 raise ValueError(
@@ -154,6 +167,8 @@ def _problem(target: str) -> str | None:
     package = target.partition(".")[0]
     module, _, name = target.rpartition(".")
     if not _NAME.fullmatch(target) or ".__" in f".{target}" or package in sys.stdlib_module_names:
+        return ""
+    if name == _CALLS_WHAT_IT_IS_GIVEN:
         return ""
     if _OF_LIBRARIES.fullmatch(target):
         # Its module is one of the package's files, and not what one of them has imported.

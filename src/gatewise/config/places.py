@@ -20,6 +20,8 @@ _FOLDER = re.compile(
 """Names of settings that are a path from the working folder; any other is part of one at most."""
 _LEADS_OUT = re.compile(r"[/~].*|(.*/)?\.\.(/.*)?|.*://.*|.*\{[^{}]*:[^{}]*/.*", re.DOTALL)
 """What as a part of a path leads out: an absolute one, two dots, an address, a number filled with slashes."""
+_FIELD = re.compile(r"\{[\w/.-]+(:\d?\d?(\.\d?\d)?[dfeg]?)?\}")
+"""A value in the name of a checkpoint, as in ``{val/loss:.3f}``; others reach into objects, or grow long."""
 _WORDS_OF_WANDB = ("mode", "project", "entity", "name", "group", "job_type", "tags", "notes")
 
 
@@ -61,6 +63,7 @@ def _texts(config: DictConfig) -> Iterator[tuple[str, str]]:
 
 def _leads_out(key: str, value: str, folder: Path) -> bool:
     name = re.sub(r"\[\d+\]$", "", key.rpartition(".")[2])
-    if _FOLDER.fullmatch(name):
+    if _FOLDER.fullmatch(name) and "{" not in value:
         return not is_inside(Path(os.path.expanduser(value)), folder)  # noqa: PTH111 - ~nobody
-    return _LEADS_OUT.fullmatch(value) is not None
+    plain = _FIELD.sub("", value)
+    return _LEADS_OUT.fullmatch(value) is not None or "{" in plain or "}" in plain

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from gatewise.runs.around import forget_names, name_as_run, run_around
+from gatewise.runs.around import MARKS, forget_names, name_as_run, run_around
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - pathlib imports a dozen modules
+_GATEWISE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 _NAMED = ("run=", "resume=", "sweep.resume=")
 """Settings of a command line that name a run or a sweep."""
 
@@ -83,7 +84,9 @@ def leave_out_runs(words: Sequence[str] = ()) -> None:
         key = next((key for key in _NAMED if setting.startswith(key)), "")
         value = setting[len(key) :].strip("'\"") if key else ""
         if value not in ("", "null", "last", "all"):
-            name_as_run(os.path.expanduser(value))  # noqa: PTH111 - see above
+            folder = os.path.expanduser(value)  # noqa: PTH111 - see above
+            if any(os.path.lexists(os.path.join(folder, mark)) for mark in MARKS):  # noqa: PTH118 - see above
+                name_as_run(folder)
     try:
         here = os.getcwd()  # noqa: PTH109 - see above
     except OSError:  # it was removed
@@ -108,7 +111,7 @@ def refuse_imports_from(folder: os.PathLike[str]) -> None:
 
 def _set_guard() -> None:
     installed = [place for place in sys.path if "-packages" in place and run_around(place) is None]
-    _Guard.trusted = tuple(f"{place}{os.sep}" for place in (_STANDARD_LIBRARY, *installed))
+    _Guard.trusted = tuple(f"{place}{os.sep}" for place in (_STANDARD_LIBRARY, _GATEWISE, *installed))
     if _Guard not in sys.meta_path:
         sys.meta_path.insert(0, _Guard)
 

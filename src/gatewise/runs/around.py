@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-_MARKS = {
+MARKS = {
     "config.yaml": ("overrides.yaml", "facts.json", "status.json"),
-    "sweep.yaml": ("study.journal", "configs"),
+    "sweep.yaml": ("study.journal",),
 }
 """The file that every run and every sweep has, and those of which one is beside it at least."""
 _named: set[str] = set()
@@ -43,7 +43,7 @@ def _is_run(folder: str) -> bool:
     if folder in _named:
         return True
     return any(
-        _has(folder, mark) and any(_has(folder, other) for other in others) for mark, others in _MARKS.items()
+        _has(folder, mark) and any(_has(folder, other) for other in others) for mark, others in MARKS.items()
     )
 
 

@@ -80,7 +80,10 @@ def read_json(path: Path, most: int = LARGEST) -> Any:
     """Read JSON; raises ValueError naming the file if it is not JSON, or has more than ``most`` bytes."""
     content = read_bytes(path, most)
     try:
-        return json.loads(content.decode("utf-8"))
+        values = json.loads(content.decode("utf-8"))
+        if b"\\ud" in content.lower():  # half of a character, which cannot be written anywhere again
+            json.dumps(values, ensure_ascii=False).encode()
+        return values
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, a huge number, lists nested too deeply

@@ -216,6 +216,10 @@ def _node(key: str, node: DictConfig | None) -> dict[str, Any] | None:
 def _objectives(config: DictConfig) -> tuple[list[str] | None, list[Direction]]:
     settings = config.sweep
     if settings.objectives is None:
+        if settings.directions is not None:
+            raise ValueError(
+                f"sweep.directions={settings.directions}: of what? Give sweep.objectives as well"
+            )
         return None, [MODES[choice("task.mode", config.task.mode, MODES)]]
     objectives = list(names("sweep.objectives", settings.objectives))
     for name in objectives:

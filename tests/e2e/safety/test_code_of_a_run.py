@@ -158,6 +158,10 @@ def test_nor_does_a_command(stranger: Stranger, verb: str) -> None:
 
 
 NO_PARTS = (
+    *(
+        "pytorch_lightning.callbacks.LambdaCallback",
+        "pytorch_lightning.callbacks.lambda_function.LambdaCallback",
+    ),
     *("os.system", "builtins.exec", "subprocess.Popen", "runpy.run_path", "code.InteractiveConsole"),
     *("this.s", "antigravity.X", "__main__.X", "sys.modules", "unittest.mock.Mock", "pickle.Unpickler"),
     *("numpy.f2py.__main__.x", "numpy.f2py.f2py2e.X", "hydra.test_utils.a_module.x", "hydra.main.DictConfig"),
@@ -250,10 +254,11 @@ def test_the_server_of_a_logger_is_the_users(stranger: Stranger) -> None:
     settings = {"base_url": "http://of.a.stranger"}
     logger = {"_target_": "pytorch_lightning.loggers.WandbLogger", "settings": settings}
     config = OmegaConf.create({"logger": {"mine": logger}})
+    own = OmegaConf.create({"logger": {"mine": {"_target_": logger["_target_"]}}})
     key = "logger.mine.settings.base_url"
     with pytest.raises(ValueError, match=rf"{key}=http://of.a.stranger: a run may not choose where"):
-        check_servers(config, ["trainer.max_epochs=2"], stranger.run)
-    check_servers(config, [f"+{key}=http://of.a.stranger"], stranger.run)
+        check_servers(config, ["trainer.max_epochs=2"], stranger.run, own)
+    check_servers(config, [f"+{key}=http://of.a.stranger"], stranger.run, own)
 
 
 PLANTED = ("yaml.py", "omegaconf.py", "hydra/__init__.py", "torch.py", "argparse.py", "json.py", "antlr4.py")

@@ -33,7 +33,7 @@ KINDS_OF_INPUT: dict[str, Callable[[Place], Iterable[Input]]] = {
 def _settled(place: Place, runs: str) -> Place:
     """A user's working folder: files of each kind of data, and runs of them."""
     write_user_files(place.folder)
-    fast = [word for word in FAST if "max_time" not in word]
+    fast = [word for word in FAST if "timer" not in word]
     for name, kind in zip(runs, KINDS.values(), strict=False):
         place.ok("train", *fast, *kind)
         place.last().folder.rename(place.folder / "runs" / name)

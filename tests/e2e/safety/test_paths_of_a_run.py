@@ -48,6 +48,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "callbacks.best_checkpoint.dirpath=runs/r/../../mine": {},
     "callbacks.best_checkpoint.filename=../../../mine/best": {},
     "callbacks.best_checkpoint.filename='{epoch:/>9}'": {},
+    # Lightning has str.format fill it in, which reaches into objects.
+    "callbacks.best_checkpoint.filename='{epoch].real.__class__[0}'": {},
+    "callbacks.best_checkpoint.filename='{epoch:>300000}'": {},
     "logger.csv.save_dir=mine": {"logger.csv._target_": f"{PL}.loggers.CSVLogger"},
     "logger.csv.name=../../mine": {
         "logger.csv": {"_target_": f"{PL}.loggers.CSVLogger", "save_dir": "runs/r"}
