@@ -94,6 +94,7 @@ CASES = {
 
 QUICK = {
     "speech, in the middle",
+    "speech, last step",
 }
 
 
@@ -146,7 +147,7 @@ def test_loggers_hear_of_an_epoch_that_was_stopped_in_its_validation(tmp_path: P
         [*SPEECH, "+logger.mine._target_=stopping.Heard", f"+logger.mine.path={heard}"],
         {"validation": [2, 0]},
     )
-    place.ok("train", "resume=last", "+callbacks.mine=null")
+    place.ok("train", "resume=last", "+callbacks.mine=null", f"+logger.mine.path={heard}")
     told = [json.loads(line) for line in heard.read_text().splitlines()]
     losses = [(values["epoch"], values["train/loss"]) for values in told if "train/loss" in values]
     assert losses == [(row["epoch"] - 1, row["train/loss"]) for row in read_metrics(run.metrics_file)]

@@ -167,9 +167,11 @@ def _misfit(wanted: Any, stored: Any, place: str, whole: bool = True) -> tuple[s
     if isinstance(wanted, bool):
         return None if isinstance(stored, bool) else (place, stored, "must be true or false")
     if isinstance(wanted, int):
-        number = isinstance(stored, (int, float)) and not isinstance(stored, bool) and 0 <= stored < 2**63
-        counts = _is_count(stored) if whole else number
-        return None if counts else (place, stored, "must be a whole number of 0 or more")
+        if whole:
+            return None if _is_count(stored) else (place, stored, "must be a whole number of 0 or more")
+        # A Timer in the middle of a stage has the time before it less the clock's.
+        is_number = isinstance(stored, (int, float)) and not isinstance(stored, bool) and abs(stored) < 2**63
+        return None if is_number else (place, stored, "must be a number")
     if isinstance(wanted, Tensor):
         return (
             None
