@@ -364,6 +364,9 @@ def _exec(given: Input) -> None:
 
 
 def _become_nobody(place: Path) -> None:
+    for folder in (place, *place.parents):
+        if any(part.startswith("pytest-of-") for part in folder.parts):  # else for one user alone
+            folder.chmod(folder.stat().st_mode | 0o011)
     for folder, _, files in os.walk(place / "work"):
         for path in (Path(folder), *(Path(folder) / name for name in files)):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
