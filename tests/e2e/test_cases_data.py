@@ -163,6 +163,7 @@ def test_a_model_of_characters(place: Place) -> None:
     assert "bytes that are not UTF-8" in result.line()
 
 
+@pytest.mark.slow
 def test_nan_weights(place: Place) -> None:
     write_two(place.folder)
     place.ok(*SEQUENCES, "trainer.max_epochs=1")

@@ -229,6 +229,7 @@ def test_text_from_outside_is_never_markup(own: Place, monkeypatch: pytest.Monke
     assert own.last().state() == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_trial_is_named_after_its_sweep(own: Place) -> None:
     own.ok(
         "train",

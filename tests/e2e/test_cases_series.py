@@ -140,6 +140,7 @@ def test_forecast_precision(place: Place) -> None:
     assert errors[1] == pytest.approx(errors[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_reads_and_scores_files_in_its_own_style(place: Place) -> None:
     """Separators, decimal marks and dates of the training hold for predict and evaluate as well."""
     days = pd.date_range("2015-01-01", periods=60)
@@ -169,6 +170,7 @@ def test_a_run_reads_and_scores_files_in_its_own_style(place: Place) -> None:
     refused(result, "point.csv:2: column 'Wert': '1.5'", "set data.decimal=point")
 
 
+@pytest.mark.slow
 def test_dates_and_the_chosen_targets_are_in_the_picture(place: Place, figures: list) -> None:
     file = write(place, "date,a,b", dates("D", "%Y-%m-%d"), texts(WAVE), texts(WAVE**2))
     settings = (*SMALL, file, "data.time_column=date")
