@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.config.explain import required
-from gatewise.settings import SettingError, closest, first_line, suggestion
+from gatewise.settings import SettingError, closest, first_line, flag, suggestion
 from gatewise.settings.declared import check_settings, located
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
@@ -90,6 +90,9 @@ def _check_settings(node: DictConfig, key: str) -> None:
     target = node["_target_"]
     if not isinstance(target, str) or not target:
         raise SettingError(f"{key}._target_ must name a class, as in module.Class, got {target!r}")
+    for name in ("_partial_", "_recursive_"):  # Hydra takes anything for true
+        if name in values:
+            flag(f"{key}.{name}", values[name])
     for name, value in values.items():
         if isinstance(value, DictConfig) and "_target_" in value:
             _check_settings(value, f"{key}.{name}")
