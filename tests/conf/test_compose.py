@@ -76,6 +76,8 @@ def test_a_primary_config_composes(verb: str) -> None:
 def test_a_choice_composes_into_train(group: str, choice: str) -> None:
     config, chosen = composed([f"{group}={choice}"])
     assert chosen[group] == choice
+    if group == "experiment":
+        assert config.name == choice
     may_lack = set().union(
         *(required_in(g, c) for g, c in chosen.items() if c and (CONF / g / f"{c}.yaml").is_file())
     )
@@ -93,12 +95,12 @@ def test_the_walk_sees_every_group_of_the_defaults() -> None:
 EXPERIMENTS = [choice for group, choice in group_files() if group == "experiment"]
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_an_experiment_is_named_as_its_file(experiment: str) -> None:
-    assert compose("train", [f"experiment={experiment}"]).name == experiment
+def first_quick(values: list[str]) -> list[Any]:
+    """Parameters of a test, of which all but the first are variations."""
+    return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", first_quick(EXPERIMENTS))
 def test_the_command_line_wins_over_the_experiment(experiment: str) -> None:
     argv = [f"experiment={experiment}", "model=rnn", "trainer.max_epochs=77", "seed=5", "optimizer=sgd"]
     config = compose("train", argv)
@@ -135,7 +137,7 @@ def test_the_sections_are_those_of_the_config() -> None:
     assert tops == {section.split(".")[0] for section in SECTIONS}
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", first_quick(SECTIONS))
 def test_a_wrong_key_is_named(section: str) -> None:
     with pytest.raises(ValueError, match=rf"^{section}\.nosuch_setting: no such setting"):
         compose("train", [f"{section}.nosuch_setting=1"])
@@ -147,7 +149,7 @@ def test_a_wrong_key_at_the_top_is_named(verb: str) -> None:
         compose(verb, ["nosuch_setting=1"])
 
 
-@pytest.mark.parametrize("group", sorted({group for group, _ in group_files()}))
+@pytest.mark.parametrize("group", first_quick(sorted({group for group, _ in group_files()})))
 def test_a_wrong_choice_is_named_with_those_there_are(group: str) -> None:
     known = ", ".join(sorted(choice for g, choice in group_files() if g == group))
     with pytest.raises(ValueError, match=rf"^{group}=nosuch_choice: no such choice\. Choices: {known}$"):

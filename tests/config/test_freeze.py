@@ -53,6 +53,7 @@ def test_a_copy_composes_as_the_files_do(experiment, tmp_path, monkeypatch):
     assert configs[0] == configs[1]
 
 
+@pytest.mark.slow
 def test_what_is_edited_later_changes_nothing_and_is_named(tmp_path, monkeypatch):
     conf, extra, added = (tmp_path / name / "optimizer" for name in ("conf", "extra", "added"))
     text = write_optimizers(conf, "mine", "gone", "same")

@@ -105,7 +105,26 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("content", "argv", "bits"), CASES.values(), ids=CASES)
+QUICK = {
+    "dropout",
+    "no task",
+    "center",
+    "package",
+    "ts nan",
+    "ts folder",
+    "csv gap",
+    "csv too large",
+    "text bytes",
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "argv", "bits"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, case in CASES.items()
+    ],
+)
 def test_a_mistake_is_one_line(place: Place, content, argv: list[str], bits: list[str]) -> None:
     write_user_files(place.folder)
     if content != ():
@@ -307,8 +326,10 @@ WITHOUT_TORCH = [*((["train", *argv], line) for argv, line in BEFORE_TORCH), *OT
 @pytest.mark.parametrize(
     "cases",
     [
-        pytest.param(WITHOUT_TORCH[::3], id="some"),
-        pytest.param([*WITHOUT_TORCH[1::3], *WITHOUT_TORCH[2::3]], id="others", marks=pytest.mark.slow),
+        pytest.param(WITHOUT_TORCH[::4], id="some"),
+        pytest.param(
+            [case for i, case in enumerate(WITHOUT_TORCH) if i % 4], id="others", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_is_known_without_torch_does_not_wait_for_it(

@@ -203,6 +203,7 @@ class Terminates(pl.Callback):
 """
 
 
+@pytest.mark.slow
 def test_text_from_outside_is_never_markup(own: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (own.folder / "mine.ts").read_text()
     for name, other in {"calm": "[/calm]", "brisk": "[red", "storm": "[bold]"}.items():

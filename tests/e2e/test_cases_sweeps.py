@@ -31,6 +31,7 @@ def table(place: Place, name: str = "trials") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_duplicate_draws(place: Place) -> None:
     write_sequences(place.folder)
     argv = ["experiment=speech/files", "logger=none", "data.train_file=mine.ts", "trainer.max_epochs=1"]

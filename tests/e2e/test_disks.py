@@ -94,6 +94,7 @@ def assert_it_goes_on(place: Place, out: str, *settings: str) -> None:
     assert (run.state(), len(read_metrics(run.metrics_file))) == ("done", epochs + 2)
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_may_only_be_read(place: Place, mount) -> None:
     mount("size=20m")
     run = place.train("trainer.max_epochs=1", "trainer.limit_train_batches=2")

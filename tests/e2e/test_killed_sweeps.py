@@ -55,13 +55,12 @@ def kill(process: subprocess.Popen[str], place: Place, draw: random.Random) -> s
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kills", "longest", "settings"),
     [
         (1, 0.5, ["sweep.trials=4", "trainer.max_epochs=3", "trainer.limit_train_batches=3"]),
-        pytest.param(
-            20, 2.5, ["sweep.trials=24", "trainer.max_epochs=8", "sweep.seeds=[1,2]"], marks=pytest.mark.slow
-        ),
+        (20, 2.5, ["sweep.trials=24", "trainer.max_epochs=8", "sweep.seeds=[1,2]"]),
     ],
 )
 @pytest.mark.timeout(1800)

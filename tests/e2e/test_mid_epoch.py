@@ -94,7 +94,6 @@ CASES = {
 
 QUICK = {
     "speech, in the middle",
-    "speech, last step",
 }
 
 

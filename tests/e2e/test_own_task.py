@@ -74,8 +74,8 @@ def test_the_readme_names_every_file() -> None:
         assert f"`{name}`" in section()
 
 
-def test_train_predict_evaluate_sweep_resume(own: Own) -> None:
-    train, predict, evaluate, sweep, wrong = commands()
+def test_train_predict_and_a_wrong_setting(own: Own) -> None:
+    train, predict, _, _, wrong = commands()
     assert train == ["train", "experiment=letters"]
     out, _ = own(*train, "wandb.mode=disabled", "trainer.max_epochs=8")
     summary = own.last().summary()
@@ -89,6 +89,15 @@ def test_train_predict_evaluate_sweep_resume(own: Own) -> None:
     assert re.search(r"abab +│ +-?\d\.\d{3} ", out)  # as many digits as asked for
     with (own.folder / "answer.csv").open(newline="") as file:
         assert [row["text"] for row in csv.DictReader(file)] == ["abab", "cab"]
+
+    said = blocks()[-1].splitlines()[-1].partition("# ")[2]
+    assert own(*wrong, code=1)[1] == f"gatewise: error: {said}\n"
+
+
+@pytest.mark.slow
+def test_evaluate_resume_sweep(own: Own) -> None:
+    train, _, evaluate, sweep, _ = commands()
+    own(*train, "wandb.mode=disabled", "trainer.max_epochs=8")
     assert "validation results" in own(*evaluate)[0]
 
     trained = own.last()
@@ -100,9 +109,6 @@ def test_train_predict_evaluate_sweep_resume(own: Own) -> None:
     own(*small, "sweep.jobs=2")
     (table,) = (own.folder / "sweeps").glob("letters/*/trials.csv")
     assert [line.split(",")[2] for line in table.read_text().splitlines()[1:]] == ["done", "done"]
-
-    said = blocks()[-1].splitlines()[-1].partition("# ")[2]
-    assert own(*wrong, code=1)[1] == f"gatewise: error: {said}\n"
 
 
 MISTAKES = {

@@ -66,6 +66,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait(PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("experiment", "settings"), KILLED)
 def test_a_killed_training_resumed_is_the_unbroken_one(
     tmp_path: Path, started: list[subprocess.Popen[str]], experiment: str, settings: list[str]

@@ -287,7 +287,13 @@ REFUSED: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("argv", "line"), REFUSED, ids=[" ".join(argv) for argv, _ in REFUSED])
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        pytest.param(*case, id=" ".join(case[0]), marks=[] if place % 4 == 0 else [pytest.mark.slow])
+        for place, case in enumerate(REFUSED)
+    ],
+)
 def test_a_mistake_is_one_line_before_anything_is_trained(place: Place, argv: list[str], line: str) -> None:
     result = place("train", *TINY[:3], *argv)
     assert result.code == 1

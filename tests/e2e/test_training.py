@@ -41,7 +41,14 @@ def test_the_same_command_gives_the_same_metrics(place: Place) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize("preset", [name for name in DEBUG if name != "overfit"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=[] if name == "one_batch" else [pytest.mark.slow])
+        for name in DEBUG
+        if name != "overfit"
+    ],
+)
 def test_a_debug_preset_runs(place: Place, preset: str) -> None:
     result = place.ok("train", f"debug={preset}", "trainer.limit_train_batches=2", "trainer.max_epochs=2")
     run = place.last()

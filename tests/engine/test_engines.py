@@ -82,7 +82,13 @@ def test_gradients_are_derivatives(cell, engine):
 
 
 @pytest.mark.parametrize("engine", ["function", "native", "torch"])
-@pytest.mark.parametrize("cell", [*ELEMENTWISE, ProjectedLSTM(3)], ids=repr)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, id=repr(cell), marks=[] if isinstance(cell, GRU) else [pytest.mark.slow])
+        for cell in [*ELEMENTWISE, ProjectedLSTM(3)]
+    ],
+)
 def test_second_derivatives(cell, engine):
     problem = Problem.draw(cell, [2, 1], F=2, H=SMALL[engine], masked=engine != "torch")
     inputs = [tensor.requires_grad_() for tensor in problem.tensors]

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.errors import (
     HydraException,
@@ -28,6 +29,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from gatewise.config.naming import config_file
 from gatewise.config.users_files import not_utf8
 from gatewise.config.written import place, users_files
 from gatewise.settings import SettingError, closest, first_line, suggestion
@@ -35,6 +37,8 @@ from gatewise.settings import SettingError, closest, first_line, suggestion
 KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 MAY_BE_WORDS = ("trainer.devices", "trainer.deterministic")
 """Settings that are a number or flag in our files and take words as well."""
+OF_WORDS = ("wandb", "paths")
+"""Sections without a number or flag."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Composition:
         for override in overrides:
             key, _, _ = override.partition("=")
             value = OmegaConf.select(config, key, throw_on_missing=False) if key[:1] not in "+~" else None
-            if isinstance(value, str) and key not in MAY_BE_WORDS:
+            if isinstance(value, str) and key not in MAY_BE_WORDS and not self._is_no_number(key):
                 words[key] = value
         if not words:
             return
@@ -94,6 +98,18 @@ class Composition:
             kind = str if without is None else type(OmegaConf.select(without, key))
             if kind in KINDS:
                 raise SettingError(f"{key} must be {KINDS[kind]}, got {value!r}")
+
+    def _is_no_number(self, key: str) -> bool:
+        """Whether ``key`` has a value in its config file that is none of KINDS: composing shows no more."""
+        section, _, name = key.partition(".")
+        if section in OF_WORDS or not HydraConfig.initialized():
+            return section in OF_WORDS
+        choices = HydraConfig.get().runtime.choices
+        path = f"{section}/{choices[section]}" if section in choices else self.config_name
+        values = OmegaConf.to_container(config_file(self.loader, path))
+        assert isinstance(values, dict)
+        name = name if section in choices else key
+        return name in values and type(values[name]) not in KINDS
 
     def composed(self, overrides: list[str]) -> DictConfig | None:
         """The config with these overrides, Hydra's section too; None where it cannot be composed."""

@@ -61,7 +61,7 @@ def _name(loader: ConfigLoader, config: DictConfig, config_name: str | None) -> 
     overrides = OverridesParser.create().parse_overrides(given)
     chosen = config.hydra.runtime.choices
     experiment = chosen.get("experiment")
-    preset = _file(loader, f"experiment/{experiment}") if experiment else OmegaConf.create()
+    preset = config_file(loader, f"experiment/{experiment}") if experiment else OmegaConf.create()
     own = preset.get("name") or experiment
     name = OmegaConf.to_container(config, resolve=False)["name"]  # type: ignore[index,call-overload]
     if not any(item.key_or_group == "name" for item in overrides) and name in (None, own):
@@ -78,7 +78,7 @@ def _name(loader: ConfigLoader, config: DictConfig, config_name: str | None) -> 
     return name if ".." in parts or parts[:1] in ((DEBUG,), ("/",)) else f"{DEBUG}/{name}"
 
 
-def _file(loader: ConfigLoader, path: str) -> DictConfig:
+def config_file(loader: ConfigLoader, path: str) -> DictConfig:
     """What one config file says by itself, as Hydra would find it; nothing where there is none."""
     sources: Sequence[ConfigSource] = loader.get_sources()
     for source in sources:
@@ -133,7 +133,7 @@ def _files(loader: ConfigLoader, config: DictConfig, preset: DictConfig) -> str 
     if not isinstance(data, Mapping) or not isinstance(data.get("_target_"), str):
         return None
     declaration = declared(data["_target_"])
-    said = [_file(loader, f"data/{config.hydra.runtime.choices.data}"), preset.get("data") or {}]
+    said = [config_file(loader, f"data/{config.hydra.runtime.choices.data}"), preset.get("data") or {}]
     for setting in () if declaration is None else declaration.files:
         files = list(_names(data.get(setting)))
         if files and not any(list(_names(_plain(values, setting))) == files for values in said):
