@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def begun(run: Run, mode: str = "min") -> RunLogger:
     return logger
 
 
+def written(folder: Path, rows: int) -> Parts:
+    """The parts once they have this many rows: W&B's own process writes the last ones after ``finish``."""
+    end = time.monotonic() + 60
+    while (parts := read_parts(folder)).rows < rows and time.monotonic() < end:
+        time.sleep(0.02)
+    return parts
+
+
 @pytest.mark.usefixtures("alone")
 def test_a_second_part_goes_on_after_the_first(run: Run) -> None:
     first = begun(run)
@@ -38,7 +47,7 @@ def test_a_second_part_goes_on_after_the_first(run: Run) -> None:
     first.log_metrics({"val/loss": 0.25, "epoch": 0}, 299)
     finish([first], 0)
     folder = run.folder / "wandb"
-    parts = read_parts(folder)
+    parts = written(folder, 301)
     assert (parts.rows, parts.last["step/loss"], parts.last["val/loss"]) == (301, 299, 299)
     assert parts.summary["val/loss"] == {"min": 0.25}
 
@@ -48,7 +57,7 @@ def test_a_second_part_goes_on_after_the_first(run: Run) -> None:
         second.log_metrics({"step/loss": step / 2, "epoch": 0}, step)
     assert second.experiment.step == 303
     finish([second], 0)
-    assert read_parts(folder).rows == 303
+    assert written(folder, 303).rows == 303
     assert read_parts(folder).last["step/loss"] == 301
 
     # Of a file that was cut off, what came before the cut; of another's, nothing.
