@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.agreement import agrees_with_loop
-from gatewise.engine.native import memory
+from gatewise.engine.native import bfloat16, memory
 from gatewise.engine.native.call import Call
 from gatewise.engine.native.kernel import Kernel, kernel_for
 from gatewise.engine.native.trace import Trace
@@ -26,8 +26,17 @@ def run(request: Request) -> Result:
     With ``recompute`` the forward pass keeps only the states, and the backward pass computes the rest again.
     Raises Unsupported where another engine has to run the request.
     """
+    if bfloat16.wanted(request):
+        return bfloat16.as_asked(_run(bfloat16.in_float32(request), rounded=True), request)
+    return _run(request, rounded=False)
+
+
+def _run(request: Request, rounded: bool) -> Result:
+    """Run the request, by products of factors that are ``rounded`` to bfloat16, or not."""
     tensors = request.tensors()
     kernel = kernel_for(request, tensors, _agrees)
+    if rounded:
+        kernel = kernel._replace(products=kernel.rounded_products)
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need
     # gradients even under no_grad.
     differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

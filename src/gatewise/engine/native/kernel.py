@@ -29,6 +29,8 @@ class Kernel(NamedTuple):
     backward: Any
     products: tuple[int, ...]
     """Addresses of the matrix products."""
+    rounded_products: tuple[int, ...] = ()
+    """Those of factors that are rounded to bfloat16, for a kernel in float32."""
 
 
 _kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsupported]] = WeakKeyDictionary()
@@ -53,8 +55,6 @@ def kernel_for(request: Request, tensors: Iterable[Tensor | None], agrees: Agree
             raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
         if tensor.dtype != dtype or dtype not in C_TYPES:
             raise Unsupported(f"tensors of {tensor.dtype}")
-    if torch.is_autocast_enabled("cpu"):
-        raise Unsupported("autocast")
     by_key = _kernels.setdefault(request.cell, {})
     key = (request.hidden_size, dtype)
     if key not in by_key:
@@ -76,15 +76,23 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -
         cell_trace, kept_as = pool.submit(_trace, cell, hidden_size, dtype).result()
         forward, backward = pool.map(_library, source(cell, cell_trace, hidden_size, dtype))
         products = compiling.result()
-    names = ("gw_pack", "gw_multiply", "gw_dots", "gw_outer")
-    addresses = [ctypes.cast(getattr(products, name), ctypes.c_void_p).value or 0 for name in names]
-    kernel = Kernel(cell_trace, forward.gw_forward, backward.gw_backward, tuple(addresses))
+    plain = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_outer")
+    rounded: tuple[int, ...] = ()
+    if dtype == torch.float32:
+        rounded = _addresses(
+            products, "gw_pack_bfloat16", "gw_multiply_bfloat16", "gw_dots", "gw_outer_bfloat16"
+        )
+    kernel = Kernel(cell_trace, forward.gw_forward, backward.gw_backward, plain, rounded)
     # A trace that is kept has been through this.
     if kept_as != _FROM_CACHE and not agrees(kernel, cell, hidden_size, dtype):
         raise Unsupported("a step with other results here than in the loop")
     if kept_as not in (None, _FROM_CACHE):
         store_text(kept_as, to_json(cell_trace))
     return kernel
+
+
+def _addresses(library: ctypes.CDLL, *names: str) -> tuple[int, ...]:
+    return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
 
 
 _FROM_CACHE = "the cache"
