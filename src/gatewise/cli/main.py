@@ -15,6 +15,8 @@ from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import code_of_stdout, guarded
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
+from gatewise.launch.limits import check_limits
+from gatewise.launch.matplotlib_settings import import_matplotlib
 from gatewise.launch.own_code import leave_out_runs
 from gatewise.launch.signals import end_before_limit
 from gatewise.launch.streams import open_standard_streams, outlast_readers, say, stdout_error
@@ -161,6 +163,8 @@ def _quoted(word: str) -> str:
 def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
         getattr(import_module("gatewise.config.check"), verb.check)(config)
+        check_limits()
+        import_matplotlib()
     # The work is not lost where `| head` has read enough, nor where a library cannot log.
     outlast_readers()
     logging.raiseExceptions = False

@@ -22,6 +22,7 @@ from gatewise.config.sizes import check_sizes
 from gatewise.data.files import find_file
 from gatewise.launch.devices import most_threads, usable_cores
 from gatewise.launch.ranks import number_of_processes
+from gatewise.runs.config_files import check_storable
 from gatewise.runs.folders import check_name, check_parent
 from gatewise.runs.inside import check_inside
 from gatewise.runs.opened import check_history_of, check_settings_of
@@ -58,6 +59,7 @@ def check_training(config: DictConfig) -> None:
         check_name(config.name, Path(config.paths.runs_dir))
         check_parts(config, group_choices())
         note(config)
+        check_storable(config)
         return
     note(config)
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
@@ -70,6 +72,7 @@ def check_training(config: DictConfig) -> None:
     resumed = resumed_config(run, as_given(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))
     check_filled(resumed, f"resume={config.resume}")
+    check_storable(resumed)
     if run.state() != "done" or resumed != run.config():
         check_parts(resumed, run.choices())
 

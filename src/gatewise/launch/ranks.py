@@ -57,7 +57,7 @@ def number_of_processes(trainer: DictConfig) -> int:
     if not on_gpu and started_by_us and wanted > most_processes():
         raise ValueError(
             f"trainer.devices={_short(devices)}: {usable_cores()} cores are usable here; give at most "
-            f"{most_processes()} processes"
+            f"{most_processes()} processes, or start more with torchrun and trainer=torchrun"
         )
     # For several devices Lightning's `auto` is ddp.
     count = wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1

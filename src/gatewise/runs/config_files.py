@@ -57,6 +57,23 @@ def read_config(path: Path) -> DictConfig:
     return config
 
 
+def check_storable(config: DictConfig) -> None:
+    """Raise ValueError, naming the setting, for a text that a stored config cannot hold or be read with.
+
+    A path is such a text where the name of a folder, the working folder too, is no UTF-8 or looks like an
+    interpolation.
+    """
+    for key, value in leaves(stored(config)):
+        if not isinstance(value, str):
+            continue
+        if "${" in value:
+            raise ValueError(f"{key}={value}: a run cannot keep a text, or a path, with ${{ in it: rename it")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{key}={value}: a run can only keep names in UTF-8: rename it") from None
+
+
 def write_config(path: Path, config: DictConfig) -> None:
     """Store a config, resolved but for what it has from the environment."""
     values = stored(config)
