@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 
-from gatewise.config.wandb import SETTLED, check_environment
+from gatewise.config.wandb import SETTLED, check_environment, with_cache
 from gatewise.launch.own_code import OutsideOfRuns, python
 from gatewise.runs.inside import check_inside
 from gatewise.runs.left_behind import own_temporary_folder
@@ -71,7 +71,7 @@ def _server() -> str:
     with own_temporary_folder():  # W&B makes folders as it is imported
         import wandb
     check_environment(os.environ)
-    with OutsideOfRuns():
+    with with_cache(), OutsideOfRuns():
         return str(wandb.setup().settings.base_url)
 
 
@@ -105,14 +105,14 @@ def _upload(runs: list[list[Path]], jobs: int, project: str | None, entity: str 
     """
     to = [word for name, value in (("-p", project), ("-e", entity)) if value for word in (name, str(value))]
     options = ["--yes", "--include-online", "-n", str(jobs), *to]
-    # They are for a training; each run goes where its own config says.
-    environment = {name: value for name, value in os.environ.items() if name not in SETTLED}
     failed = 0
     while runs:
         folders = [parts[0] for parts in runs]
         started = time.time()
         command = python("wandb", "sync", *options, *map(str, folders))
-        with OutsideOfRuns():
+        with with_cache(), OutsideOfRuns():
+            # They are for a training; each run goes where its own config says.
+            environment = {name: value for name, value in os.environ.items() if name not in SETTLED}
             failed = _run(command, environment) or failed
         for folder in folders:
             if failed == 0 or _is_sent(folder, started):
