@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,27 @@ def test_what_is_not_used_is_said() -> None:
         "PL_TRAINER_MAX_STEPS=1 is not used: give trainer.max_steps=... instead",
     ]
     assert environment == PLAIN
+
+
+@pytest.mark.parametrize(("home", "lines"), [(None, 0), ("", 0), ("relative", 1), ("~", 1)])
+def test_a_home_that_is_none_is_the_users(
+    home: str | None, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_dir="/home/me"))
+    environment = {"USER": "me"} if home is None else {"USER": "me", "HOME": home}
+    assert len(settle_surroundings(environment)) == lines
+    assert environment == {"USER": "me", "HOME": "/home/me"}
+
+
+def test_two_variables_that_contradict_each_other() -> None:
+    one, other = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    environment = {**PLAIN, one: "1", other: "TRUE"}
+    assert settle_surroundings(environment) == [f"{other} is not used: {one} says the opposite"]
+    assert environment == {**PLAIN, one: "1"}
+    for alone in ({one: "1"}, {other: "1"}, {one: "0", other: "1"}):
+        environment = {**PLAIN, **alone}
+        assert settle_surroundings(environment) == []
+        assert environment == {**PLAIN, **alone}
 
 
 def test_the_backends_are_those_of_matplotlib() -> None:

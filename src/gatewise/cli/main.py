@@ -177,7 +177,7 @@ def _imported(name: str) -> ModuleType:
     """The module. Raises ValueError where a library refuses to be imported, by a variable that it reads."""
     try:
         return import_to_stay(name)
-    except ValueError as error:
+    except (ValueError, FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ValueError(
             f"a library cannot be imported ({first_line(error)}): see whether a variable of the environment "
             f"sets it up, such as TORCH_LOGS; GATEWISE_TRACEBACK=1 shows which library it is"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -257,7 +258,8 @@ def _train(
             run.set_status("interrupted", BY_LAUNCHER)
             raise
         except BaseException as error:
-            run.set_status("failed", f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):  # the first error says more
+                run.set_status("failed", f"{type(error).__name__}: {error}")
             raise
     pruned_because = None if pruning is None else pruning.reason
     run.set_status("pruned" if pruned_because else "done", pruned_because)

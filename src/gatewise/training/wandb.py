@@ -277,6 +277,8 @@ def start(logger: RunLogger, run: Run) -> None:
         hint = " Or train with wandb.mode=offline, and upload with gatewise sync" if mode == "online" else ""
         raise ValueError(f"wandb.mode={mode}: {error}{hint}") from error
     except (wandb.errors.CommError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # a disk that is full, and no server that is not there
         reason = str(error).strip().splitlines()[-1]
         _log.warning(
             "W&B cannot be reached, training goes on offline: upload later with gatewise sync run=%s (%s)",
