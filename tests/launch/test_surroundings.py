@@ -11,7 +11,8 @@ import pytest
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.surroundings import NO_HOME, settle_surroundings
 
-PLAIN = {"HOME": "/root", "USER": "me"}
+QUIET = {"WANDB_ERROR_REPORTING": "false"}
+PLAIN = {"HOME": "/root", "USER": "me", **QUIET}
 TORCHRUN = {
     **{"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
     **{"MASTER_ADDR": "here", "MASTER_PORT": "29400", "LOCAL_WORLD_SIZE": "2"},
@@ -42,7 +43,16 @@ def test_a_home_that_is_none_is_the_users(
     monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_dir="/home/me"))
     environment = {"USER": "me"} if home is None else {"USER": "me", "HOME": home}
     assert len(settle_surroundings(environment)) == lines
-    assert environment == {"USER": "me", "HOME": "/home/me"}
+    assert environment == {"USER": "me", "HOME": "/home/me", **QUIET}
+
+
+def test_reports_to_the_makers_of_wandb_are_the_users_to_ask_for() -> None:
+    for given, kept in ((None, "false"), ("true", "true")):
+        environment = (
+            {"HOME": "/root"} if given is None else {"HOME": "/root", "WANDB_ERROR_REPORTING": given}
+        )
+        settle_surroundings(environment)
+        assert environment["WANDB_ERROR_REPORTING"] == kept
 
 
 def test_two_variables_that_contradict_each_other() -> None:

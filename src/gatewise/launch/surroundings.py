@@ -27,6 +27,8 @@ def settle_surroundings(environment: MutableMapping[str, str] = os.environ) -> l
     _soften_warnings()
     # The address of another program's helper process, which may be gone.
     environment.pop("WANDB_SERVICE", None)
+    # Else W&B tells its makers how it is used, from an offline training too.
+    environment.setdefault("WANDB_ERROR_REPORTING", "false")
     backend = environment.get("MPLBACKEND", "agg")
     if backend.lower() not in _BACKENDS and not backend.startswith("module://"):
         del environment["MPLBACKEND"]

@@ -28,6 +28,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from gatewise.runs.run import Run
+
 HANGS_AFTER = 100
 """Seconds; what is tried takes one or two."""
 FRESH_TAKES = 4
@@ -234,9 +236,10 @@ def _lies_in(path: Path, folders: Iterable[Path]) -> bool:
 
 
 def _state(run: Path) -> str:
+    """As Gatewise tells it: what a process that aborted has recorded is not the last word."""
     try:
-        return str(json.loads((run / "status.json").read_text())["state"])
-    except (OSError, ValueError, KeyError):
+        return Run(run).state()
+    except (OSError, ValueError):
         return "missing"
 
 
