@@ -40,7 +40,7 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
     if package is not None and not wanted.is_absolute():
         return installed_file(package, wanted, key=key, beside=folders or (Path.cwd(),))
     similar = _similar(wanted, places)
-    if places[0].is_dir():
+    if os.path.isdir(places[0]):  # noqa: PTH112 - Path.is_dir raises where a folder on the way is closed
         raise ValueError(f"{key}={path} is a folder: name one file in it")
     if wanted.is_absolute():
         raise ValueError(f"{key}={path} does not exist{similar}")
@@ -93,6 +93,14 @@ def _is_file(place: Path) -> bool:
         return place.is_file()
     except OSError:
         return False
+
+
+def _names(folder: Path) -> list[str]:
+    """The files in a folder; none in one that is not there, or that others have closed."""
+    try:
+        return [entry.name for entry in folder.iterdir() if _is_file(entry)]
+    except OSError:
+        return []
 
 
 def _what_it_is(place: Path) -> str:
@@ -149,8 +157,7 @@ def _similar(wanted: Path, places: Sequence[Path]) -> str:
 
     The stems decide; the suffixes only choose between files with the same stem.
     """
-    folders = {place.parent for place in places if place.parent.is_dir()}
-    files = sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())
+    files = sorted({name for place in places for name in _names(place.parent)})
     close = nearest(wanted.stem, {Path(name).stem for name in files})
     same = {Path(name).suffix: name for name in files if Path(name).stem == close}
     if not same:

@@ -68,8 +68,9 @@ def check_parent(key: str, value: Any, last: bool = True) -> None:
                 raise ValueError(f"{key}={value}: {place} is no folder: choose another")
             break
     link = folder / LAST
-    if last and _is_folder(link) and not link.is_symlink():
-        raise ValueError(f"{link}: is a folder, and the link to the newest has that name: move it elsewhere")
+    if last and os.path.lexists(link) and not link.is_symlink():
+        kind = "folder" if _is_folder(link) else "file"
+        raise ValueError(f"{link}: is a {kind}, and the link to the newest has that name: move it elsewhere")
 
 
 def _is_folder(path: Path) -> bool:
