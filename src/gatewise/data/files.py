@@ -115,12 +115,17 @@ def _what_it_is(place: Path) -> str:
     return f"is {next((kind for test, kind in kinds.items() if test(mode)), 'a device')}"
 
 
-def check_size(path: Path) -> None:
-    """Raise ValueError for a file that this machine's memory does not hold."""
-    size = path.stat().st_size
+class TooLargeError(ValueError):
+    """A file does not fit into this machine's memory."""
+
+
+def check_size(path: Path, unpacked: int | None = None) -> None:
+    """Raise TooLargeError for a file that, or whose ``unpacked`` bytes, this machine's memory does not hold."""
+    size = path.stat().st_size if unpacked is None else unpacked
     if size > memory():
-        raise ValueError(
-            f"{path}: a file of {in_words(size)}, and there are {in_words(memory())} of memory here: take a "
+        what = "a file of" if unpacked is None else "unpacks to"
+        raise TooLargeError(
+            f"{path}: {what} {in_words(size)}, and there are {in_words(memory())} of memory here: take a "
             f"part of it"
         )
 
