@@ -55,11 +55,12 @@ class ResumedSweep:
         From now on nothing that lies in the sweep's folder is imported.
         """
         refuse_imports_from(self.folder)
-        self._check_all_but_places(config)
+        self._check_all_but_places(config, _resolved(config, whole=False))
 
     def check_training(self, config: DictConfig) -> None:
         """Raise ValueError where one of its trainings, as composed, would run, write or send else."""
-        resolved = self._check_all_but_places(config)
+        resolved = _resolved(config, whole=True)
+        self._check_all_but_places(config, resolved)
         if config.get("resume") is not None:
             raise ValueError(
                 f"{self._plan}: resume={config.resume}: a training of a sweep goes on with its own run "
@@ -70,22 +71,20 @@ class ResumedSweep:
         run = self.folder if job is None else Path(str(job.run))
         check_places(run, resolved, self._keys(), self.own, self._plan)
 
-    def _check_all_but_places(self, config: DictConfig) -> DictConfig:
-        """The config as plain values, as a resolver may make a part of what is written as text."""
+    def _check_all_but_places(self, config: DictConfig, resolved: DictConfig) -> None:
+        """``resolved`` is the config as plain values: resolvers make parts of what is written as text."""
         for key in _RUN_BY_HYDRA:
             value, users = OmegaConf.select(config, key), OmegaConf.select(self.own, key)
             if value and value != users:
                 raise self._not_its_own(key, value, "may run code")
         self._check_launcher(config)
         self._check_environment(config)
-        resolved = OmegaConf.create(_resolved(config))
         check_parts_of_sweep(config, self._plan)
         check_parts_of_sweep(resolved, self._plan)
         key = "paths.runs_dir"
         place, users = (OmegaConf.select(c, key) for c in (resolved, self.own))
         if place != users and not is_inside(Path(str(place)), self.folder):
             raise self._not_its_own(key, place, "runs would be written there")
-        return resolved
 
     def _check_launcher(self, config: DictConfig) -> None:
         """The sweep may choose a launcher and what it asks a cluster for: no command, folder or address."""
@@ -133,15 +132,14 @@ class ResumedSweep:
         )
 
 
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    """Plain values; of Hydra's section without those that refer to what comes later: no part is made of it.
+def _resolved(config: DictConfig, whole: bool) -> DictConfig:
+    """The plain values of a config, without sections that refer to what is not there, which nothing takes.
 
-    Raises ValueError for another that refers to what is not there.
+    Of a ``whole`` config that holds for those below ``hydra`` alone; ValueError for another section.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"hydra": {}}
     for name in map(str, config):
         if name == "hydra":
-            values[name] = {}
             for key in map(str, config.hydra):
                 with contextlib.suppress(OmegaConfBaseException):
                     values[name][key] = _plain(config.hydra, key)
@@ -149,8 +147,9 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
         try:
             values[name] = _plain(config, name)
         except OmegaConfBaseException as error:
-            raise ValueError(f"{name}: {first_line(error)}") from None
-    return values
+            if whole:
+                raise ValueError(f"{name}: {first_line(error)}") from None
+    return OmegaConf.create(values)
 
 
 def _plain(config: DictConfig, key: str) -> Any:
