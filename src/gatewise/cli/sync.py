@@ -18,6 +18,7 @@ from gatewise.runs.left_behind import own_temporary_folder
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
 from gatewise.settings import lines, one_line, whole_number
+from gatewise.training.wandb_parts import check_sent
 from gatewise.views.places import short
 
 ALL = "all"
@@ -43,6 +44,7 @@ def main(config: DictConfig) -> int:
             parts = unsent(run)
             for folder in parts:
                 check_files(folder)
+                check_sent(folder, run.folder)
         except (OSError, ValueError) as error:
             if config.run != ALL:
                 raise

@@ -67,7 +67,7 @@ def check_training(config: DictConfig) -> None:
     stored = run.config()
     check_origins(stored, run.folder)
     check_settings_of(run)
-    check_servers(stored, as_given(hydra.overrides.task), run.folder, config)
+    check_servers(stored, as_given(hydra.overrides.task), run.folder / "config.yaml", config)
     check_history_of(run)
     resumed = resumed_config(run, as_given(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -98,11 +97,6 @@ def free_folder(parent: Path, name: str) -> Path:
     check_name(name, parent)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
-
-
-def is_stamped(folder: Path) -> bool:
-    """Whether a folder has a name as :func:`free_folder` makes one."""
-    return re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{6}", folder.name) is not None
 
 
 def point_last_to(folder: Path, parent: Path) -> None:

@@ -75,6 +75,15 @@ class Remains:
         return folder
 
 
+def is_of(sweep: Sweep, run: Path) -> bool:
+    """Whether a run directory that there is was made by a training of a sweep, as its overrides say."""
+    try:
+        texts = read_composition(run / "overrides.yaml").overrides
+    except (OSError, ValueError):  # damaged
+        return False
+    return any(text.startswith(JOB) and sweep.id in text for text in texts)
+
+
 def journal_fault(sweep: Sweep) -> str | None:
     """What is wrong with the journal of a sweep; None where it can be read."""
     if not sweep.journal.is_file():

@@ -20,6 +20,9 @@ from gatewise.config.origins import check_origins
 from gatewise.launch.own_code import leave_out_runs
 from gatewise.runs.config_files import read_config
 
+FAST = ("trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "test=false", "wandb.mode=disabled")
+"""A training of two steps."""
+
 EVIL = """
 from pathlib import Path
 
