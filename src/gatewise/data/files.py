@@ -112,7 +112,7 @@ class TooLargeError(ValueError):
 
 
 def check_size(path: Path, unpacked: int | None = None) -> None:
-    """Raise TooLargeError for a file that, or whose ``unpacked`` bytes, this machine's memory does not hold."""
+    """Raise TooLargeError for a file, or its ``unpacked`` bytes, that this machine's memory does not hold."""
     size = path.stat().st_size if unpacked is None else unpacked
     if size > memory():
         what = "a file of" if unpacked is None else "unpacks to"
