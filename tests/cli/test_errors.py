@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -318,7 +319,7 @@ def test_an_error_that_lost_its_frames_is_the_users() -> None:
 
 def test_exit_codes_of_sys_exit() -> None:
     for argument, code in [(None, 0), (3, 3), ("text", 1), (0, 0)]:
-        assert guarded(lambda argument=argument: sys.exit(argument)) == code
+        assert guarded(partial(sys.exit, argument)) == code
 
 
 @pytest.mark.parametrize(

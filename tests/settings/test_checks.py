@@ -117,6 +117,8 @@ LIBRARY = [
     ("torch.optim.RMSprop", {"alpha": "x"}, "must be a number"),
     ("torch.optim.lr_scheduler.StepLR", {"step_size": 10**30}, "at most"),
     ("torch.optim.lr_scheduler.OneCycleLR", {"pct_start": math.nan}, "must be a number"),
+    ("pytorch_lightning.Trainer", {"max_time": "00:00:00:00"}, "more than nothing"),
+    ("pytorch_lightning.callbacks.Timer", {"duration": {"seconds": 0}}, "more than nothing"),
     ("pytorch_lightning.Trainer", {"max_time": {"days": 1e30}}, "at most 999999999 days"),
     ("pytorch_lightning.callbacks.Timer", {"duration": "999999999999:00:00:00"}, "at most 999999999 days"),
     ("pytorch_lightning.callbacks.ModelCheckpoint", {"train_time_interval": 5}, "must be a time"),

@@ -258,6 +258,9 @@ def _check_together(config: DictConfig) -> None:
             raise SettingError(
                 f"trainer.min_{what}={least} is more than trainer.max_{what}={most}: give no more"
             )
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer.get(name) == 0:
+            raise SettingError(f"trainer.{name}=0: nothing is trained: give 1 or more")
     if trainer.get("max_time") is not None:
         for name, node in (config.get("callbacks") or {}).items():
             if node is not None and target_of(node).endswith(".Timer"):

@@ -40,7 +40,7 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
     if package is not None and not wanted.is_absolute():
         return installed_file(package, wanted, key=key, beside=folders or (Path.cwd(),))
     similar = _similar(wanted, places)
-    if os.path.isdir(places[0]):  # noqa: PTH112 - Path.is_dir raises where a folder on the way is closed
+    if places[0].is_dir():
         raise ValueError(f"{key}={path} is a folder: name one file in it")
     if wanted.is_absolute():
         raise ValueError(f"{key}={path} does not exist{similar}")
@@ -95,14 +95,6 @@ def _is_file(place: Path) -> bool:
         return False
 
 
-def _names(folder: Path) -> list[str]:
-    """The files in a folder; none in one that is not there, or that others have closed."""
-    try:
-        return [entry.name for entry in folder.iterdir() if _is_file(entry)]
-    except OSError:
-        return []
-
-
 def _what_it_is(place: Path) -> str:
     """What stands in the place of a file: reading some of these would never end."""
     try:
@@ -120,7 +112,7 @@ class TooLargeError(ValueError):
 
 
 def check_size(path: Path, unpacked: int | None = None) -> None:
-    """Raise TooLargeError where memory does not hold a file, or its ``unpacked`` bytes."""
+    """Raise TooLargeError for a file, or its ``unpacked`` bytes, that this machine's memory does not hold."""
     size = path.stat().st_size if unpacked is None else unpacked
     if size > memory():
         what = "a file of" if unpacked is None else "unpacks to"
@@ -162,7 +154,8 @@ def _similar(wanted: Path, places: Sequence[Path]) -> str:
 
     The stems decide; the suffixes only choose between files with the same stem.
     """
-    files = sorted({name for place in places for name in _names(place.parent)})
+    folders = {place.parent for place in places if place.parent.is_dir()}
+    files = sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())
     close = nearest(wanted.stem, {Path(name).stem for name in files})
     same = {Path(name).suffix: name for name in files if Path(name).stem == close}
     if not same:

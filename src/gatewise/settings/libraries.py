@@ -81,6 +81,13 @@ def duration(name: str, value: Any) -> timedelta:
     )
 
 
+def _some_time(name: str, value: Any) -> timedelta:
+    time = duration(name, value)
+    if not time:
+        raise ValueError(f"{name} must be a time of more than nothing, got {shown(value)}")
+    return time
+
+
 def _interval(name: str, value: Any) -> Any:
     if share_or_number(name, value) == 0:
         raise ValueError(f"{name}={value}: give a share of an epoch such as 0.5, or batches")
@@ -128,7 +135,7 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "min_epochs": optional(_count),
         "max_steps": _from_minus_one,
         "min_steps": optional(_count),
-        "max_time": optional(duration),
+        "max_time": optional(_some_time),
         "limit_train_batches": optional(share_or_number),
         "limit_val_batches": optional(share_or_number),
         "limit_test_batches": optional(share_or_number),
@@ -174,7 +181,7 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "logging_interval": optional(partial(choice, known=("step", "epoch"))),
     },
     "pytorch_lightning.callbacks.Timer": {
-        "duration": optional(duration),
+        "duration": optional(_some_time),
         "interval": partial(choice, known=("step", "epoch")),
     },
 }
