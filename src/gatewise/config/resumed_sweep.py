@@ -55,12 +55,15 @@ class ResumedSweep:
         From now on nothing that lies in the sweep's folder is imported.
         """
         refuse_imports_from(self.folder)
-        self._check_all_but_places(config, _resolved(config, whole=False))
+        self._check(config, _resolved(config, whole=False))
 
     def check_training(self, config: DictConfig) -> None:
         """Raise ValueError where one of its trainings, as composed, would run, write or send else."""
-        resolved = _resolved(config, whole=True)
-        self._check_all_but_places(config, resolved)
+        self._check(config, _resolved(config, whole=True))
+
+    def _check(self, config: DictConfig, resolved: DictConfig) -> None:
+        """``resolved`` is the config as plain values: resolvers make parts of what is written as text."""
+        self._check_what_runs(config, resolved)
         if config.get("resume") is not None:
             raise ValueError(
                 f"{self._plan}: resume={config.resume}: a training of a sweep goes on with its own run "
@@ -71,8 +74,7 @@ class ResumedSweep:
         run = self.folder if job is None else Path(str(job.run))
         check_places(run, resolved, self._keys(), self.own, self._plan)
 
-    def _check_all_but_places(self, config: DictConfig, resolved: DictConfig) -> None:
-        """``resolved`` is the config as plain values: resolvers make parts of what is written as text."""
+    def _check_what_runs(self, config: DictConfig, resolved: DictConfig) -> None:
         for key in _RUN_BY_HYDRA:
             value, users = OmegaConf.select(config, key), OmegaConf.select(self.own, key)
             if value and value != users:
