@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from omegaconf import DictConfig
 from gatewise.cli import errors
 from gatewise.cli.errors import guarded, report, user_line
 from gatewise.cli.verb import run_verb
-from gatewise.config.build import build
+from gatewise.config.build import build, class_of
+from gatewise.config.sections import CELL, check_kind
 from gatewise.kinds.reading import facts_from_dict
 from gatewise.settings import closest
 
@@ -318,7 +320,7 @@ def test_an_error_that_lost_its_frames_is_the_users() -> None:
 
 def test_exit_codes_of_sys_exit() -> None:
     for argument, code in [(None, 0), (3, 3), ("text", 1), (0, 0)]:
-        assert guarded(lambda argument=argument: sys.exit(argument)) == code
+        assert guarded(partial(sys.exit, argument)) == code
 
 
 @pytest.mark.parametrize(
@@ -344,3 +346,44 @@ def test_report_flushes_to_stderr_of_the_process() -> None:
     assert result.stderr == "gatewise: error: job 1: rate: 0\n"
     assert report.__module__ == "gatewise.cli.errors"
     assert "GATEWISE_TRACEBACK" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("leave", "said"), [("sys.exit(0)", ""), ("exit()", ""), ("raise SystemExit('bye\\nnow')", " (bye)")]
+)
+def test_a_users_code_that_ends_the_program(
+    leave: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    (tmp_path / "leaving.py").write_text(f"import sys\n{leave}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert guarded(partial(build, DictConfig({"_target_": "leaving.Cell"}), "model.cell")) == 1
+    place = tmp_path / "leaving.py"
+    assert f"gatewise: error: {place}:2: ends the program{said}: leave" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import looping\nclass Cell(looping.X): pass\n", "partially initialized module"),
+        ("x = " + "+".join("1" * 20_000) + "\nclass Cell: pass\n", "RecursionError"),
+    ],
+)
+def test_a_users_module_that_fails_as_it_is_imported(
+    source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    (tmp_path / "looping.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    node = DictConfig({"_target_": "looping.Cell"})
+    check_kind("model.cell", CELL, "looping.Cell")  # whose source alone does not tell
+    assert guarded(lambda: class_of(node, "model.cell")) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("gatewise: error: model.cell._target_=looping.Cell: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_section_of_a_prediction_takes_settings(capsys: Out) -> None:
+    from gatewise.cli.main import main
+
+    assert main(["predict", "input=x", "task=5"]) == 1
+    assert "task=5: give its settings, as in task.NAME=VALUE" in capsys.readouterr().err

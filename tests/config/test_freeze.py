@@ -168,3 +168,21 @@ def test_a_damaged_copy_is_named(content, tmp_path):
     (tmp_path / "sources.json").write_text(content)
     with pytest.raises(ValueError, match=r"sources\.json: must list folders"):
         ConfigCopy(tmp_path)
+
+
+def test_a_strangers_copy_is_small_and_leads_nowhere(tmp_path, monkeypatch):
+    copied(tmp_path / "configs")
+    sources = json.loads((tmp_path / "configs" / "sources.json").read_text())
+    sources["folders"].append({"provider": "x", "path": "/"})
+    (tmp_path / "configs" / "sources.json").write_text(json.dumps(sources))
+    looked_at = []
+    rglob = Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda path, *rest: looked_at.append(path) or rglob(path, *rest))
+    with hydra_session("train", folders()) as loader:
+        ConfigCopy(tmp_path / "configs").differing(loader)
+    assert Path("/") not in looked_at
+
+    lines = [f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]" for n in range(12)]
+    (tmp_path / "configs" / "0" / "train.yaml").write_text("\n".join(["a: &a [x]", *lines]))
+    with pytest.raises(ValueError, match=r"0/train\.yaml: more than 100,000 values"):
+        ConfigCopy(tmp_path / "configs")

@@ -152,7 +152,19 @@ def _socket(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    for name in ("metrics.csv", "overrides.yaml"):
+    for name in ("config.yaml", "overrides.yaml"):
+        (folder / name).touch()
+    for name in ("checkpoints", "wandb", "mine"):
+        (folder / name).mkdir()
+
+
+def _linked_run(folder: Path) -> None:
+    _run(folder)
+    (folder / "link").symlink_to("config.yaml")
+
+
+def _sweep(folder: Path) -> None:
+    for name in ("sweep.yaml", "study.journal"):
         (folder / name).touch()
 
 
@@ -170,7 +182,13 @@ REFUSED = {
     "x.json": (None, "is written as CSV: name it x.csv"),
     "X.PARQUET": (None, "is written as CSV: name it X.csv"),
     "x.csv.gz": (None, "is written as CSV: name it x.csv"),
-    "metrics.csv": (_run, "is a file of a run directory's own: name another"),
+    **{
+        name: (make, "is a file of a run directory's own: name another")
+        for name, make in {
+            **{"metrics.csv": _run, "log.txt": _run, "example.csv": _run, ".lock": _run, "link": _linked_run},
+            **{"checkpoints/x.csv": _run, "wandb/x": _run, "trials.csv": _sweep, "study.journal": _sweep},
+        }.items()
+    },
 }
 
 
@@ -184,6 +202,14 @@ def test_refused(name: str, tmp_path: Path) -> None:
         find_output("output", f"{tmp_path}/{name}", CSV)
     assert len(str(caught.value)) < 500
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["x.csv", "mine/x.csv", "mine/metrics.csv"])
+def test_a_run_directory_may_hold_a_users_outputs(name: str, tmp_path: Path) -> None:
+    _run(tmp_path)
+    for content in ("a\n", "b\n"):
+        the_output(tmp_path / name).write(content)
+        assert (tmp_path / name).read_text() == content
 
 
 @pytest.mark.parametrize("given", [True, ["a", "b"], {"a": "b"}, ["x"] * 1000])

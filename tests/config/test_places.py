@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ KEPT = {
 REFUSED = {
     "callbacks.best.dirpath": ("/", "/tmp", "x", ".", "..", "~", "~/x", "{run}/..", "{run}x", "s3://x", "\0"),
     "callbacks.best.filename": ("/x", "../x", "x/../../y", "..", "x/..", "~/x", "{{epoch:/>9}}", "a\n/../b"),
+    "callbacks.mine.sub_dir": ("../x", "x/../../y"),
     "callbacks.mine.where": ("/tmp", "../x", "file:///x"),
     "callbacks.mine.nested.output_dir": ("x",),
     "callbacks.mine.files.0": ("/x",),
@@ -83,3 +85,25 @@ def test_a_part_of_a_path_that_is_taken_stays_in_its_folder(name: str) -> None:
     import os
 
     assert Path(os.path.normpath(path)).is_relative_to("/runs/r/checkpoints")
+
+
+@pytest.mark.parametrize(
+    "value", ["local://{outside}", "file://{outside}", "file:{outside}", "local:{outside}", "data:,x"]
+)
+@pytest.mark.parametrize("key", ["callbacks.best.dirpath", "logger.csv.save_dir", "callbacks.best.filename"])
+def test_an_address_is_no_folder_of_the_run_where_one_works_in_it(
+    key: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a path from there it would lie in the run; libraries take it for an address of its own."""
+    monkeypatch.chdir(tmp_path)
+    check(tmp_path, key, "x")
+    with pytest.raises(ValueError, match="writes outside of the run directory"):
+        check(tmp_path, key, value.format(outside=tmp_path.parent))
+
+
+@pytest.mark.parametrize("value", ["{" + ":" * 60_000, "{" * 60_000, "{a:" * 20_000, "a/" * 30_000 + "{:"])
+def test_a_long_one_takes_no_time(value: str, tmp_path: Path) -> None:
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="writes outside of the run directory"):
+        check(tmp_path, "callbacks.best.filename", value)
+    assert time.process_time() - begun < 2

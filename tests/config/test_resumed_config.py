@@ -1,8 +1,10 @@
 """The config of a resumed run."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from gatewise.config.resume import resumed_config
+from gatewise.config.resume import as_resumed, resumed_config, warn_of_given
+from gatewise.settings.declared import check_settings
 
 STARTED = ["model=gru", "seed=3", "~callbacks.timer", "+data.stride=1", "trainer.max_epochs=2", "name=${x}"]
 
@@ -79,6 +81,32 @@ def test_a_logger_that_never_heard_of_wandb_hears_of_it(run):
     config.wandb.mode = "disabled"
     run.save_config(config)
     assert resumed_config(run, ["wandb.mode=disabled"]).logger.wandb.mode == "disabled"
+
+
+GIVEN = "trainer.enable_progress_bar"
+
+
+@pytest.mark.parametrize("overrides", [[], [f"+{GIVEN}=false"], [f"{GIVEN}=false"]])
+def test_what_is_given_by_gatewise_is_left_out(overrides, run, caplog):
+    """A run of an earlier version may hold it; it was not used then either."""
+    plain = run.config()
+    stored = run.config()
+    OmegaConf.update(stored, GIVEN, False, force_add=True)
+    run.save_config(stored)
+    assert resumed_config(run, overrides) == plain == as_resumed(stored)
+    warn_of_given(plain)
+    assert not caplog.messages
+    warn_of_given(stored)
+    assert caplog.messages == [f"{GIVEN}: not used, now as before: Gatewise gives its own"]
+
+
+def test_what_is_given_by_gatewise_can_still_not_be_set(run):
+    stored = run.config()
+    OmegaConf.update(stored, GIVEN, False, force_add=True)
+    run.save_config(stored)
+    trainer = resumed_config(run, [f"{GIVEN}=true"]).trainer
+    with pytest.raises(ValueError, match="is not for you to set"):
+        check_settings("pytorch_lightning.Trainer", trainer, "trainer")
 
 
 REFUSED = {

@@ -198,6 +198,7 @@ def test_a_tiny_spread_around_a_large_mean_is_kept_and_a_constant_column_left(tm
         ({"decimal": "comma", "thousands": "comma"}, "thousands=comma is data.decimal as well"),
         ({"time_format": "%d/%m/%Y", "day_first": True}, "time_format=%d/%m/%Y says itself"),
         ({"time_format": "DD/MM/YYYY"}, "time_format must be number, .* got 'DD/MM/YYYY', which has no %"),
+        ({"time_format": "%Y%m%Y"}, "time_format must be .* which has %Y twice"),
         ({"time_format": "%d/%m/%Q"}, "time_format must be .* which has an unknown %Q"),
         ({"separator": ";"}, "separator=';' is unknown; choose one of: comma, semicolon, tab, pipe"),
         ({"train_fraction": 0.9, "validation_fraction": 0.1}, "leave nothing to test on"),

@@ -1,5 +1,7 @@
 """Finding and reading files."""
 
+import errno
+import os
 import sys
 
 import pytest
@@ -56,3 +58,28 @@ def test_installed_file_is_found_without_importing_its_package():
 def test_text_is_read_alike_whatever_its_line_ends(tmp_path, data):
     (tmp_path / "t.txt").write_bytes(data)
     assert read_text(tmp_path / "t.txt") == "a\nb\n"
+
+
+def test_a_folder_that_others_have_closed_holds_nothing(tmp_path, monkeypatch):
+    """As of a colleague's run, which names the folder it was trained in."""
+    closed, own = tmp_path / "closed", tmp_path / "own"
+    own.mkdir()
+    (own / "letters.txt").write_text("x")
+    original = os.stat
+
+    def stat(path, *arguments, **named):
+        if str(path).startswith(str(closed)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path, *arguments, **named)
+
+    def scan(path):
+        if str(path).startswith(str(closed)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    listed = os.listdir
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "listdir", scan)
+    assert find_file("letters.txt", [closed, own], "data.file") == own / "letters.txt"
+    with pytest.raises(ValueError, match=r"was not found in .*closed.*did you mean 'letters\.txt'"):
+        find_file("leters.txt", [closed / "deep", own], "data.file")

@@ -150,6 +150,9 @@ TS_MISTAKES = {
     "NaN": ("1,2:NaN,4:a", [":6", "value 1 of feature 2", "NaN"]),
     "infinite": ("1,2:1e400,4:a", [":6", "1e400", "not a finite number"]),
     "word": ("1,two:3,4:a", [":6", "'two'", "not a finite number", "correct it or drop the sequence"]),
+    "underscores": ("1,2:1_000,4:a", [":6", "value 1 of feature 2", "'1_000'"]),
+    "another script": ("1,2:3,٤:a", [":6", "value 2 of feature 2", "'٤'"]),
+    "5000 letters": (f"1,2:3,{'y' * 5000}:a", [":6", "(5002 characters)"]),
     "ragged": ("1,2,3:4,5:a", [":6", "2 and 3 values", "equally long"]),
     "features": ("1,2:a", [":6", "1 features", "@dimensions says 2"]),
     "label": ("1,2:3,4:bb", [":6", "'bb'", "did you mean 'b'", "@classLabel"]),
@@ -186,6 +189,7 @@ def test_unreadable_files_are_named(tmp_path, name, content, bits):
 LYING_HEADERS = {
     "univariate": ("@univariate true\n@data\n1,2:3,4", [":3", "2 features", "@univariate true says 1"]),
     "dimensions": ("@dimensions two\n@data\n1,2:3,4", ["x.ts: @dimensions", "whole number", "'two'"]),
+    "5000 digits": (f"@dimensions {'1' * 5000}\n@data\n1", ["x.ts: @dimensions", "whole number"]),
     "equal": (
         "@equalLength true\n@data\n1,2\n1,2,3",
         [":4", "3 steps", "first sequence has 2", "@equalLength"],
@@ -210,6 +214,18 @@ NPZ_MISTAKES = {
     "lengths": ({"sequences": np.ones((2, 3, 1)), "lengths": np.array([3, 4])}, ["up to 4", "[2, 3, 1]"]),
     "zero": ({"sequences": np.ones((2, 3, 1)), "lengths": np.array([3, 0])}, ["at least 1"]),
     "sum": ({"values": np.ones((5, 1)), "lengths": np.array([2, 2])}, ["add up to 4", "5 rows"]),
+    "a sum beyond 64 bits": (
+        {"values": np.ones((6, 1)), "lengths": np.array([2**62] * 4 + [3] * 2)},
+        ["add up to 18446744073709551622", "6 rows"],
+    ),
+    "a length below 0 without its sign": (
+        {"values": np.ones((6, 1)), "lengths": np.array([2**64 - 3, 9], dtype=np.uint64)},
+        ["add up to 18446744073709551622", "6 rows"],
+    ),
+    "no character": (
+        {"sequences": np.ones((1, 3, 1)), "labels": np.array([2**31 - 1], np.uint32).view("<U1")},
+        ["labels hold characters"],
+    ),
     "labels": ({"sequences": np.ones((2, 3, 1)), "labels": np.array(["a"])}, ["[2]", "[1]"]),
     "float labels": ({"sequences": np.ones((1, 3, 1)), "labels": np.array([0.5])}, ["float64"]),
     "empty": ({"sequences": np.ones((0, 3, 1))}, ["no sequence"]),
@@ -313,6 +329,32 @@ def test_files_that_are_no_arrays_are_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("sequences", "text")
     fails_with(lambda: read_sequences(tmp_path / "b.npz"), ["b.npz: sequences is no array"])
+
+
+def test_an_array_and_arrays_have_their_own_suffix(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 3, 1)))
+    np.savez(tmp_path / "b.npz", sequences=np.ones((2, 3, 1)))
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    (tmp_path / "b.npz").rename(tmp_path / "b.npy")
+    fails_with(lambda: read_sequences(tmp_path / "a.npz"), ["a.npz holds one array", "name it a.npy"])
+    fails_with(lambda: read_sequences(tmp_path / "b.npy"), ["b.npy holds arrays by name", "name it b.npz"])
+
+
+def test_what_unpacks_to_more_than_there_is_is_not_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", sequences=np.zeros((100, 1000, 10)))
+    assert (tmp_path / "a.npz").stat().st_size < 10**5
+    monkeypatch.setattr("gatewise.data.files.memory", lambda: 10**6)
+    fails_with(lambda: read_sequences(tmp_path / "a.npz"), ["a.npz: unpacks to 7.63 MiB", "take a part"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rows", [10**16, 2**63, -1, "True"])
+def test_a_header_that_asks_for_too_much_is_one_line(tmp_path, rows):
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, 2), }}\n".encode()
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("sequences.npy", array)
+    fails_with(lambda: read_sequences(tmp_path / "a.npz"), ["a.npz"])
 
 
 def test_scalers_of_before_agree_up_to_float32_and_no_further(module):

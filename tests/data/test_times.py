@@ -267,6 +267,21 @@ REFUSED = {
     "empty": (["2020-01-01", "", "2020-01-03"], {}, [":3", "missing time"]),
     "backwards": (dates("%Y-%m-%d")[::-1], {}, [":3", "comes after", "sort"]),
     "other digits": (["٢٠٢٠-٠١-٠١", "٢٠٢٠-٠١-٠٢"], {}, [":2", "not a time that can be read"]),
+    "no such month": (["2023-13-01", "2023-14-01"], {}, [":2", "not a time that can be read"]),
+    "no such day, ever": (
+        ["2023-02-30 10:00", "2023-02-30 11:00"],
+        {},
+        [":2", "not a time that can be read"],
+    ),
+    "no such offset": (["2023-01-01 10:00+99:99", "2023-01-02 10:00+99:99"], {}, [":2", "+99:99"]),
+    "a zone's name": (["2023-01-01 10:00 EST", "2023-01-02 10:00 EST"], {}, [":2", "10:00 EST"]),
+    "before the calendar": (["0000-01-01", "0000-01-02"], {}, [":2", "not a time that can be read"]),
+    "after the calendar": (
+        ["99999999999999", "99999999999999"],
+        {"time_format": "epoch_s"},
+        [":2", "not a time of the form epoch_s"],
+    ),
+    "5000 letters": (["y" * 5000] * 2, {}, [":2", "(5002 characters) is not a time"]),
     "words": (["a", "b"], {}, [":2", "'a'", "data.time_format", "data.time_column"]),
 }
 
@@ -283,6 +298,12 @@ def test_times_are_refused_by_name(tmp_path, cells, style, bits, verb):
         bits = bits[:2] if bits[0].startswith(":") else []
     for bit in ["t.csv", *bits]:
         assert bit in message or (verb == "predict" and "data." in bit), message
+
+
+def test_a_forecast_past_the_last_year_can_be_written():
+    times = pd.DatetimeIndex(np.array(["9999-12-31", "10000-01-01"], dtype="datetime64[us]"))
+    assert write_times(times, "%d.%m.%Y")[0] == "31.12.9999"
+    assert write_times(times, "%d.%m.%Y")[1].startswith("10000-01-01")
 
 
 def test_a_prediction_reads_times_as_its_run_does(tmp_path):

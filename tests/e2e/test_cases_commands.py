@@ -76,6 +76,12 @@ REFUSED = {
     "as many": ("trainer.max_epochs=2", "is done; train on with"),
     "words": ("trainer.gradient_clip_val=abc", "trainer.gradient_clip_val must be a number, got 'abc'"),
     "interval": ("trainer.val_check_interval=100000", "an epoch has 3 training batches"),
+    "no test batch": ("trainer.limit_test_batches=1e-6", "batches of the test split"),
+    "no batch to overfit": ("+trainer.overfit_batches=1e-6", "trainer.overfit_batches=1e-06: leaves none"),
+    "before a validation": (
+        "+trainer.max_steps=1",
+        "ends before the first validation, after 3 steps, and callbacks.best_checkpoint.monitor=val/",
+    ),
     "no batch": ("trainer.limit_train_batches=1e-6", "leaves none of the 3 training batches"),
     "precision": ("trainer.precision=17", "trainer.precision=17 is unknown"),
     "nothing kept": ("+trainer.fast_dev_run=3", "trainer.fast_dev_run: keeps no metrics"),

@@ -276,8 +276,8 @@ def test_a_number_of_steps_goes_on_from_the_end_of_an_epoch(tmp_path, tmp_path_f
 EVERY = "+callbacks.last_checkpoint.train_time_interval"
 PERIODS = {
     "callbacks.timed_checkpoint.every_minutes=-1": "every_minutes must be a number of 0 or more, got -1",
-    f"{EVERY}=10": f"{EVERY[1:]}=10: give it as {{minutes: 10}}",
-    f"{EVERY}={{minute: 1}}": "give it as {minutes: 10}; also days, hours",
+    f"{EVERY}=10": f"{EVERY[1:]} must be a time, 00:12:00:00 (days, hours, minutes, seconds)",
+    f"{EVERY}={{minute: 1}}": "got {'minute': 1}",
 }
 
 

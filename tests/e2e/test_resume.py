@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -265,6 +266,15 @@ def test_what_cannot_change_is_refused(done: Place, again: list[str], line: str)
     assert line in result.line()
     assert files_of(done.last()) == before
     assert len(done.runs()) == 1
+
+
+def test_it_is_about_the_runs_config_where_hydra_tells_all(
+    done: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With ``hydra.verbose=true`` Hydra composes what it prints once more, from the words of a resume."""
+    with caplog.at_level(logging.DEBUG, "hydra"):
+        result = done("train", "resume=last", "trainer.max_epoch=9")
+    assert "was started without trainer.max_epoch; did you mean trainer.max_epochs?" in result.err
 
 
 def test_more_epochs_train_on(place: Place) -> None:

@@ -31,7 +31,7 @@ from torch import tanh
 from torch.nn import functional as F
 
 from gatewise import engine as engines
-from gatewise.cells import LSTM, Cell
+from gatewise.cells import LSTM, RNN, Cell
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import ENGINES, Request, Weights, function
 from gatewise.engine.examine import examine
@@ -345,3 +345,9 @@ def test_function_finds_features_that_mix_at_any_size():
         far = cell_of(lambda self, h, x: h + 0.1 * h.roll(size - 1, 1), "Far")  # noqa: B023
         assert function.supports(alone, size)
         assert function.supports(far, size) is (size == 1)
+
+
+def test_a_cell_without_a_gate_is_refused():
+    cell = type("Mine", (RNN,), {"gates": (), "__module__": __name__})()
+    with pytest.raises(ValueError, match=r"^Mine\.gates names none"):
+        Recurrent(N, H, cell=cell)

@@ -59,3 +59,13 @@ def test_what_an_encoding_lacks_is_shown_by_its_number(errors: str) -> None:
     words = ["bash", "-c", f'{setting} "$0" -c "$1"', sys.executable, BEGIN + r"print('calm\xe9 \udcff')"]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "calm\\xe9 \\udcff\n")
+
+
+@pytest.mark.parametrize("encoding", ["idna", "utf-16", "ascii"])
+def test_an_encoding_that_cannot_write_everything_is_another(encoding: str) -> None:
+    words = ["bash", "-c", f'PYTHONIOENCODING={encoding} "$0" -c "$1"', sys.executable]
+    result = subprocess.run(
+        [*words, BEGIN + "print('x' * 80, '.', '\\udcff')"], capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert b"udcff" in result.stdout.replace(b"\0", b"")

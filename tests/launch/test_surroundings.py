@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.surroundings import NO_HOME, settle_surroundings
 
-PLAIN = {"HOME": "/root", "USER": "me"}
+QUIET = {"WANDB_ERROR_REPORTING": "false"}
+PLAIN = {"HOME": "/root", "USER": "me", **QUIET}
 TORCHRUN = {
     **{"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
     **{"MASTER_ADDR": "here", "MASTER_PORT": "29400", "LOCAL_WORLD_SIZE": "2"},
@@ -32,6 +34,36 @@ def test_what_is_not_used_is_said() -> None:
         "PL_TRAINER_MAX_STEPS=1 is not used: give trainer.max_steps=... instead",
     ]
     assert environment == PLAIN
+
+
+@pytest.mark.parametrize(("home", "lines"), [(None, 0), ("", 0), ("relative", 1), ("~", 1)])
+def test_a_home_that_is_none_is_the_users(
+    home: str | None, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_dir="/home/me"))
+    environment = {"USER": "me"} if home is None else {"USER": "me", "HOME": home}
+    assert len(settle_surroundings(environment)) == lines
+    assert environment == {"USER": "me", "HOME": "/home/me", **QUIET}
+
+
+def test_reports_to_the_makers_of_wandb_are_the_users_to_ask_for() -> None:
+    for given, kept in ((None, "false"), ("true", "true")):
+        environment = (
+            {"HOME": "/root"} if given is None else {"HOME": "/root", "WANDB_ERROR_REPORTING": given}
+        )
+        settle_surroundings(environment)
+        assert environment["WANDB_ERROR_REPORTING"] == kept
+
+
+def test_two_variables_that_contradict_each_other() -> None:
+    one, other = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    environment = {**PLAIN, one: "1", other: "TRUE"}
+    assert settle_surroundings(environment) == [f"{other} is not used: {one} says the opposite"]
+    assert environment == {**PLAIN, one: "1"}
+    for alone in ({one: "1"}, {other: "1"}, {one: "0", other: "1"}):
+        environment = {**PLAIN, **alone}
+        assert settle_surroundings(environment) == []
+        assert environment == {**PLAIN, **alone}
 
 
 def test_the_backends_are_those_of_matplotlib() -> None:

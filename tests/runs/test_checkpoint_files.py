@@ -136,3 +136,46 @@ def test_a_full_disk_says_so_and_keeps_the_old_checkpoint(tmp_path):
         assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def nested(depth):
+    value = [1]
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def doubled(depth):
+    value = [1]
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def round_about():
+    value = []
+    value.append(value)
+    return value
+
+
+GROWING = {
+    "expanded": lambda: torch.zeros(1).expand(10**6, 10**6),
+    "strided": lambda: torch.as_strided(torch.zeros(10), (10, 10), (1, 0)),
+    "nested": lambda: nested(100),
+    "doubled": lambda: doubled(60),
+    "round about": round_about,
+}
+
+
+@pytest.mark.parametrize("kind", GROWING)
+@pytest.mark.parametrize("place", ["state_dict", "anything"])
+def test_what_grows_as_it_is_read_is_refused(kind, place, tmp_path, monkeypatch):
+    monkeypatch.setattr("gatewise.runs.checkpoints.MOST_VALUES", 10_000)
+    path = tmp_path / "last.ckpt"
+    checkpoint = {"state_dict": {"a": torch.zeros(3, 4).T, "b": torch.zeros(0)}, "epoch": 0, "x": nested(20)}
+    torch.save(checkpoint, path)
+    read_checkpoint(path)
+    torch.save({**checkpoint, place: {"zz": GROWING[kind]()}}, path)
+    for location in ("cpu", "meta"):
+        with pytest.raises(ValueError, match=r"last\.ckpt: (nests more|has a tensor of)"):
+            read_checkpoint(path, location)

@@ -55,6 +55,8 @@ LEADS_OUT = {
     "of W&B": ("wandb/latest-run", link("../../outside")),
     "hard link": ("log.txt", hard_link),
     "FIFO": ("log.txt", lambda path: (path.unlink(), os.mkfifo(path))),
+    "FIFO in a folder": ("plots/a.png", os.mkfifo),
+    "FIFO in a folder of W&B's": ("wandb/offline-run-20200101_000000-x/y", os.mkfifo),
 }
 
 

@@ -15,7 +15,7 @@ from gatewise.runs.config_files import MOST_NODES, read_composition, read_yaml
 from gatewise.runs.files import read_json
 from gatewise.runs.lock import is_held
 from gatewise.runs.metrics import read_metrics, read_validations
-from gatewise.runs.opened import check_agreement, check_history_of, check_only_files, check_settings_of
+from gatewise.runs.opened import check_agreement, check_history_of, check_settings_of
 from gatewise.runs.reading import LARGEST, LARGEST_SETTINGS, opened
 from gatewise.runs.run import Run
 from gatewise.training.checkpoints import WholeCheckpoints
@@ -199,6 +199,15 @@ def test_a_section_that_is_no_mapping(section, value, run):
     check_settings_of(run)
 
 
+@pytest.mark.parametrize("name", ['"' + "x" * 300 + '"', "../x", r'"a\e[31m"', "5", "/x", "null"])
+def test_a_name_that_no_run_has(name, run):
+    (run.folder / "config.yaml").write_text(f"{WHOLE}name: a/b\n")
+    check_settings_of(run)
+    (run.folder / "config.yaml").write_text(f"{WHOLE}name: {name}\n")
+    with pytest.raises(ValueError, match=r"config\.yaml: name"):
+        check_settings_of(run)
+
+
 @pytest.mark.parametrize("row", ["1e300,2", "-5,2", "1,-2", "inf,2", "nan,2"])
 def test_rows_of_epochs_that_cannot_be(row, run):
     run.metrics_file.write_text(f"epoch,step\n{row}\n")
@@ -206,15 +215,6 @@ def test_rows_of_epochs_that_cannot_be(row, run):
         check_history_of(run)
     run.metrics_file.write_text("epoch,step,val/loss\n1,2,nan\n")
     check_history_of(run)
-
-
-@pytest.mark.parametrize("name", ["log.txt", "plots/a.png", "wandb/run/x", ".lock"])
-def test_a_fifo_anywhere_in_a_run_that_is_written_to(name, run):
-    check_only_files(run)
-    (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
-    os.mkfifo(run.folder / name)
-    with pytest.raises(ValueError, match=rf"{name}: is a FIFO and no file: remove it"):
-        check_history_of(run)
 
 
 def test_facts_and_config_that_ask_for_other_data(run):

@@ -364,3 +364,27 @@ def test_a_saved_config_is_read_as_it_is(run):
     config.trainer.max_epochs = 7
     run.save_config(config)
     assert Run(run.folder).config() == config
+
+
+@pytest.mark.parametrize("value", [r"/home/a\${oc.env:HOME}", "/home/a\udcff", r"\${"])
+def test_what_a_run_cannot_keep_is_named_before_it_is_made(value):
+    config = OmegaConf.create({"data": {"folders": ["fine", value], "other": "${oc.env:HOME}"}})
+    with pytest.raises(ValueError, match=r"^data\.folders\[1\]=.*: a run can.*: rename it$"):
+        config_files.check_storable(config)
+    config_files.check_storable(OmegaConf.create({"é": ["$", "{}", "${oc.env:HOME}", 1, None]}))
+
+
+def test_the_state_is_recorded_on_a_full_disk(create, monkeypatch):
+    run = create()
+    run.set_status("running")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gatewise.runs.files.tempfile.mkstemp", full)
+    for reason in ("no space " * 100, None):
+        run.set_status("failed", reason)
+        assert (run.state(), run.reason()) == ("failed", reason)
+    (run.folder / "status.json").unlink()
+    with pytest.raises(OSError, match="No space"):
+        run.set_status("failed")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gatewise.settings import checks
 from gatewise.settings.declared import check_settings
-from gatewise.settings.libraries import _CLASSES, _GROUPS, _IN_CONF, is_whole
+from gatewise.settings.libraries import _CLASSES, _GROUPS, _IN_CONF, duration, is_whole
 
 CHECKS = {
     "whole": checks.whole_number,
@@ -117,6 +117,13 @@ LIBRARY = [
     ("torch.optim.RMSprop", {"alpha": "x"}, "must be a number"),
     ("torch.optim.lr_scheduler.StepLR", {"step_size": 10**30}, "at most"),
     ("torch.optim.lr_scheduler.OneCycleLR", {"pct_start": math.nan}, "must be a number"),
+    ("pytorch_lightning.Trainer", {"max_time": "00:00:00:00"}, "more than nothing"),
+    ("pytorch_lightning.callbacks.Timer", {"duration": {"seconds": 0}}, "more than nothing"),
+    ("pytorch_lightning.Trainer", {"max_time": {"days": 1e30}}, "at most 999999999 days"),
+    ("pytorch_lightning.callbacks.Timer", {"duration": "999999999999:00:00:00"}, "at most 999999999 days"),
+    ("pytorch_lightning.callbacks.ModelCheckpoint", {"train_time_interval": 5}, "must be a time"),
+    ("pytorch_lightning.callbacks.ModelCheckpoint", {"train_time_interval": {"days": -1}}, "of 0 or more"),
+    ("gatewise.tasks.language_modelling.LanguageModelling", {"length": 10**8}, "at most 100000"),
     ("optuna.samplers.TPESampler", {"n_startup_trials": -1}, "at least 0"),
 ]
 
@@ -125,6 +132,19 @@ LIBRARY = [
 def test_settings_of_a_library(target: str, values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check_settings(target, values, "part")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("00:12:00:05", 43205),
+        ("2:00:00:00", 172800),
+        ({"minutes": 1.5}, 90),
+        ({"weeks": 1, "seconds": 2}, 604802),
+    ],
+)
+def test_durations(given: Any, seconds: float) -> None:
+    assert duration("time", given).total_seconds() == seconds
 
 
 def test_every_parameter_of_the_trainer_is_listed() -> None:

@@ -144,7 +144,12 @@ def test_a_search_ends_where_there_is_no_other_configuration(tmp_path: Path, tri
         assert rows(sweep)[-1].get("same as trial", "") == ""
 
 
-@pytest.mark.parametrize("place", ["mine", "runs/../mine", "runs/mine/../../mine"])
+STAMPED = "2020-01-01_00-00-00_aaaaaa"
+
+
+@pytest.mark.parametrize(
+    "place", ["mine", "runs/../mine", "runs/mine/../../mine", f"mine/{STAMPED}", f"runs/{STAMPED}"]
+)
 def test_a_journal_that_names_another_folder_is_refused(place: str, tmp_path: Path) -> None:
     """The training would write its files among the user's."""
     plan = make_plan({"size": ["1", "2"]}, trials=2)
@@ -154,5 +159,9 @@ def test_a_journal_that_names_another_folder_is_refused(place: str, tmp_path: Pa
     text = sweep.journal.read_text()
     (begun,) = {run for trial in sweep.trials() for run in trial.user_attrs["runs"]}
     sweep.journal.write_text(text.replace(begun, str(sweep.folder / place)))
-    with pytest.raises(ValueError, match=r"study.journal: trial 0 names .*mine, which is no run directory"):
+    (sweep.folder / "runs" / STAMPED).mkdir(parents=True)  # a run of the user's
+    (sweep.folder / "runs" / STAMPED / "config.yaml").touch()
+    with pytest.raises(
+        ValueError, match=r"study.journal: trial 0 names .*, which is no run directory of its"
+    ):
         carry_out(sweep, plan, Pretended(1))

@@ -138,6 +138,10 @@ EDITS = {
     "a count of text": (put(*LOOP, "epoch_progress", "current", "processed", value="x"), "processed must be"),
     "a count below 0": (put(*LOOP, "epoch_progress", "total", "ready", value=-3), "ready must be a whole"),
     "a count too far": (put(*LOOP, "epoch_progress", "current", "ready", value=10**9), "of epoch 0"),
+    "a method of a count": (
+        lambda c: c["loops"]["fit_loop"]["epoch_progress"]["current"].update(reset=5),
+        "epoch_progress.current.reset is no count, got 5",
+    ),
     "no count": (put(*LOOP, "epoch_loop.batch_progress", "total", value={}), "ready must be there"),
     "Lightning 99": (put("pytorch-lightning_version", value="99.0"), "must be one of Lightning's"),
     "Lightning x": (put("pytorch-lightning_version", value="x.y"), "must be one of Lightning's"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from gatewise.runs.run import Run
 from gatewise.training.loggers import new_points
 from gatewise.training.wandb import RunLogger, finish, make_logger, start
-from gatewise.training.wandb_parts import Parts, read_parts
+from gatewise.training.wandb_parts import Parts, check_sent, read_parts
 
 
 @pytest.fixture
@@ -106,3 +107,54 @@ def test_each_point_is_new_once() -> None:
     assert new_points({"loss": 2.0, "epoch": 1}, 4, last) == {"loss": 2.0, "epoch": 1}
     assert new_points({"own": 1}, None, last) == {"own": 1}
     assert last == {"loss": 4, "epoch": 4, "lr": 3}
+
+
+def record(**kind: Any) -> bytes:
+    from google.protobuf.json_format import ParseDict
+    from wandb.proto import wandb_internal_pb2
+
+    messages: Any = wandb_internal_pb2
+    content: bytes = ParseDict(kind, messages.Record()).SerializeToString()
+    return b":W&B\0\0\0" + struct.pack("<IHB", 0, len(content), 1) + content
+
+
+def artifact(path: str) -> dict[str, Any]:
+    return {"manifest": {"contents": [{"path": "a", "localPath": path}]}}
+
+
+OUTSIDE = {
+    "a file": {"files": {"files": [{"path": "../../../../mine"}]}},
+    "a file by its path": {"files": {"files": [{"path": "/etc/hostname"}]}},
+    "an artifact": {"artifact": artifact("/etc/hostname")},
+    "an artifact to log": {"request": {"logArtifact": {"artifact": artifact("/etc/hostname")}}},
+    "a manifest": {"artifact": {"manifest": {"manifestFilePath": "/etc/hostname"}}},
+    "curves": {"tbrecord": {"logDir": "/home"}},
+}
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_wandb_uploads_no_file_that_a_run_names_elsewhere(kind: str, run: Run) -> None:
+    folder = run.folder / "wandb" / "offline-run-20200101_000000-x"
+    (folder / "files").mkdir(parents=True)
+    (folder / "run-x.wandb").write_bytes(record(**OUTSIDE[kind]))
+    with pytest.raises(ValueError, match=r"run-x.wandb: has W&B upload \S+, which is no file of the run"):
+        check_sent(folder, run.folder)
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_a_run_has_itself_is_uploaded(run: Run, tmp_path: Path) -> None:
+    folder = run.folder / "wandb" / "offline-run-20200101_000000-x"
+    (folder / "files").mkdir(parents=True)
+    staged = str(tmp_path / "data" / "artifacts" / "staging" / "tmp1")
+    for kind in (
+        {"files": {"files": [{"path": "media/images/a.png"}]}},
+        {"artifact": artifact(staged)},
+        {"tbrecord": {"logDir": str(run.folder / "tensorboard")}},
+        {"output": {"line": "x"}},
+    ):
+        (folder / "run-x.wandb").write_bytes(record(**kind))
+        check_sent(folder, run.folder)
+    (folder / "run-x.wandb").write_bytes(b":W&B\0\0\0" + struct.pack("<IHB", 0, 3, 1) + b"\xff\xff\xff")
+    with pytest.raises(ValueError, match="not a file of W&B's"):
+        check_sent(folder, run.folder)

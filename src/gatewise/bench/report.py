@@ -16,6 +16,7 @@ from rich.text import Text
 from gatewise.bench.contenders import reference_of
 from gatewise.bench.process import Start
 from gatewise.bench.timing import Timing
+from gatewise.launch.matplotlib_settings import import_matplotlib
 
 # Two equal contenders may differ by this much in a measurement.
 SLOWER = 0.95
@@ -111,6 +112,7 @@ def csv_text(rows: Sequence[Timing] | Sequence[Start]) -> str:
 
 def draw_speeds(rows: Sequence[Timing]) -> bytes:
     """A PNG of bars: how many times as fast as the reference each contender is; a panel per cell and work."""
+    import_matplotlib()
     import matplotlib as mpl
 
     mpl.use("Agg")

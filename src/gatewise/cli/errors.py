@@ -43,6 +43,11 @@ def guarded(work: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except SystemExit as leave:
+        place = _own_frame(leave)
+        if place is not None and not place.startswith(_PACKAGE):
+            said = f" ({first_line(leave)})" if isinstance(leave.code, str) else ""
+            _say(f"gatewise: error: {place}: ends the program{said}: leave that out, or raise a ValueError")
+            return 1
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, OSError) and error.filename is None:

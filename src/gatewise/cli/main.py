@@ -15,11 +15,13 @@ from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import code_of_stdout, guarded
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
+from gatewise.launch.limits import check_limits
+from gatewise.launch.matplotlib_settings import import_matplotlib
 from gatewise.launch.own_code import leave_out_runs
 from gatewise.launch.signals import end_before_limit
 from gatewise.launch.streams import open_standard_streams, outlast_readers, say, stdout_error
 from gatewise.launch.surroundings import settle_surroundings
-from gatewise.settings import UsageError, closest, first_line, suggestion
+from gatewise.settings import SettingError, UsageError, closest, first_line, suggestion
 from gatewise.settings.shown import show_warnings_as_text
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def _dispatch(words: list[str]) -> int:
     from gatewise.cli.verb import run_verb
 
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
-    rest = [f"++{word}" if word.partition(".")[0] in verb.open_sections else word for word in rest]
+    rest = [_opened(word, verb.open_sections) for word in rest]
     code = run_verb(verb.config, rest, partial(_run, verb))
     lost = stdout_error()
     if code != 0 or lost is None:
@@ -158,9 +160,21 @@ def _quoted(word: str) -> str:
     return f"{key}='{escaped}'"
 
 
+def _opened(word: str, sections: tuple[str, ...]) -> str:
+    """A setting of a section that takes any, as Hydra wants it; SettingError where it gives none."""
+    key, equals, value = word.partition("=")
+    if key.partition(".")[0] not in sections:
+        return word
+    if "." not in key and equals and not value.lstrip().startswith("{"):
+        raise SettingError(f"{word}: give its settings, as in {key}.NAME=VALUE")
+    return f"++{word}"
+
+
 def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
         getattr(import_module("gatewise.config.check"), verb.check)(config)
+        check_limits()
+        import_matplotlib()
     # The work is not lost where `| head` has read enough, nor where a library cannot log.
     outlast_readers()
     logging.raiseExceptions = False
@@ -173,7 +187,7 @@ def _imported(name: str) -> ModuleType:
     """The module. Raises ValueError where a library refuses to be imported, by a variable that it reads."""
     try:
         return import_to_stay(name)
-    except ValueError as error:
+    except (ValueError, FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ValueError(
             f"a library cannot be imported ({first_line(error)}): see whether a variable of the environment "
             f"sets it up, such as TORCH_LOGS; GATEWISE_TRACEBACK=1 shows which library it is"

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 
-from gatewise.config.wandb import SETTLED, check_environment
+from gatewise.config.wandb import SETTLED, check_environment, with_cache
 from gatewise.launch.own_code import OutsideOfRuns, python
 from gatewise.runs.inside import check_inside
 from gatewise.runs.left_behind import own_temporary_folder
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
 from gatewise.settings import lines, one_line, whole_number
+from gatewise.training.wandb_parts import check_sent
 from gatewise.views.places import short
 
 ALL = "all"
@@ -43,6 +44,7 @@ def main(config: DictConfig) -> int:
             parts = unsent(run)
             for folder in parts:
                 check_files(folder)
+                check_sent(folder, run.folder)
         except (OSError, ValueError) as error:
             if config.run != ALL:
                 raise
@@ -71,7 +73,7 @@ def _server() -> str:
     with own_temporary_folder():  # W&B makes folders as it is imported
         import wandb
     check_environment(os.environ)
-    with OutsideOfRuns():
+    with with_cache(), OutsideOfRuns():
         return str(wandb.setup().settings.base_url)
 
 
@@ -105,14 +107,14 @@ def _upload(runs: list[list[Path]], jobs: int, project: str | None, entity: str 
     """
     to = [word for name, value in (("-p", project), ("-e", entity)) if value for word in (name, str(value))]
     options = ["--yes", "--include-online", "-n", str(jobs), *to]
-    # They are for a training; each run goes where its own config says.
-    environment = {name: value for name, value in os.environ.items() if name not in SETTLED}
     failed = 0
     while runs:
         folders = [parts[0] for parts in runs]
         started = time.time()
         command = python("wandb", "sync", *options, *map(str, folders))
-        with OutsideOfRuns():
+        with with_cache(), OutsideOfRuns():
+            # They are for a training; each run goes where its own config says.
+            environment = {name: value for name, value in os.environ.items() if name not in SETTLED}
             failed = _run(command, environment) or failed
         for folder in folders:
             if failed == 0 or _is_sent(folder, started):

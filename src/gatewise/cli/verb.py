@@ -28,8 +28,8 @@ from gatewise.config import hydra_internals
 from gatewise.config.compose import Folders, explained, folders, hydra_session, import_users_modules
 from gatewise.config.explain import Composition
 from gatewise.config.freeze import ConfigCopy
-from gatewise.config.origins import check_packages, check_sweep, check_training
 from gatewise.config.resume import is_ignored, resumes
+from gatewise.config.resumed_sweep import ResumedSweep, check_packages
 from gatewise.config.users_files import check_local, check_written, located
 from gatewise.runs.references import as_given
 from gatewise.settings import SettingError
@@ -88,8 +88,8 @@ class VerbJobs:
     """Exit codes by the id of the error that a job raised."""
     folder: Path = field(default_factory=Path.cwd)
     """Where the command was given, which relative paths start from."""
-    resumed: Path | None = None
-    """The directory of the sweep that is resumed, which may be a stranger's."""
+    resumed: ResumedSweep | None = None
+    """The sweep that is resumed, which may be a stranger's."""
 
     module = "gatewise.cli.forked"
     """What imports all that a sweep's processes need."""
@@ -120,7 +120,7 @@ class VerbJobs:
     def check(self, config: DictConfig, overrides: list[str]) -> None:
         """Raise ValueError where a setting of a composed config is of the wrong type, or a part is none."""
         if self.resumed is not None:
-            check_training(config, self.resumed)
+            self.resumed.check_training(config)
         if GlobalHydra.instance().is_initialized():  # else a launcher's process, and this has been done
             loader = GlobalHydra.instance().config_loader()
             if not (self.verb == "train" and resumes(overrides)):
@@ -144,7 +144,7 @@ class VerbJobs:
                 with explained(Composition(loader, self.config_name, given)):
                     config = loader.load_configuration(self.config_name, given, RunMode.RUN)
                 if self.resumed is not None:
-                    check_training(config, self.resumed)
+                    self.resumed.check_training(config)
                 HydraConfig.instance().set_config(config)
                 environment = config.hydra.job.env_set
                 with open_dict(config):
@@ -255,7 +255,8 @@ def _resumed_sweep(composition: Composition, overrides: list[str], jobs: VerbJob
 
     Hydra is started anew, on the config files of then.
     """
-    finding = [text for text in overrides if text.startswith(("sweep.resume=", "paths.", "hydra."))]
+    ways = ("sweep.resume=", "paths.", "hydra.", "launcher=")
+    finding = [text for text in overrides if text.startswith(ways)]
     config = composition.loader.load_configuration(
         composition.config_name, finding, RunMode.MULTIRUN, validate_sweep_overrides=False
     )
@@ -263,7 +264,7 @@ def _resumed_sweep(composition: Composition, overrides: list[str], jobs: VerbJob
     from gatewise.sweeps.resume import resumed_overrides, warn_of_edited
 
     sweep = Sweep.open(config.sweep.resume, Path(config.paths.sweeps_dir))
-    jobs.resumed = sweep.folder
+    jobs.resumed = ResumedSweep(sweep.folder, tuple(overrides), config)
     given = resumed_overrides(overrides, sweep)
     copy = sweep.config_copy()
     if copy is not None:
@@ -274,5 +275,5 @@ def _resumed_sweep(composition: Composition, overrides: list[str], jobs: VerbJob
         stored = loader.load_configuration(
             composition.config_name, given, RunMode.MULTIRUN, validate_sweep_overrides=False
         )
-        check_sweep(stored, config, sweep.folder)
+        jobs.resumed.check(stored)
         yield given

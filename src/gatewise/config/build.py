@@ -6,6 +6,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -219,9 +220,10 @@ def _cannot_import(error: BaseException, target: str, place: str) -> str:
     reason, near = first_line(error), None
     module, _, name = target.rpartition(".")
     if isinstance(error, AttributeError) or (isinstance(error, ModuleNotFoundError) and error.name == target):
-        # The module is there, and the name is not in it.
-        found = closest(name, dir(get_object(module)))
-        reason, near = f"{module} has no {name}", None if found is None else f"{module}.{found}"
+        # The module is there, and the name is not in it; or it fails itself.
+        with suppress(Exception):
+            found = closest(name, dir(locate(module)))
+            reason, near = f"{module} has no {name}", None if found is None else f"{module}.{found}"
     if not isinstance(error, (AttributeError, ImportError)):
         reason = f"{type(error).__name__}: {reason}"
     return f"{place}._target_={target}: {reason}{suggestion(near)}"

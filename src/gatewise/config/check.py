@@ -22,6 +22,7 @@ from gatewise.config.sizes import check_sizes
 from gatewise.data.files import find_file
 from gatewise.launch.devices import most_threads, usable_cores
 from gatewise.launch.ranks import number_of_processes
+from gatewise.runs.config_files import check_storable
 from gatewise.runs.folders import check_name, check_parent
 from gatewise.runs.inside import check_inside
 from gatewise.runs.opened import check_history_of, check_settings_of
@@ -58,6 +59,7 @@ def check_training(config: DictConfig) -> None:
         check_name(config.name, Path(config.paths.runs_dir))
         check_parts(config, group_choices())
         note(config)
+        check_storable(config)
         return
     note(config)
     run = Run.open(config.resume, Path(config.paths.runs_dir), "resume")
@@ -65,11 +67,12 @@ def check_training(config: DictConfig) -> None:
     stored = run.config()
     check_origins(stored, run.folder)
     check_settings_of(run)
-    check_servers(stored, as_given(hydra.overrides.task), run.folder, config)
+    check_servers(stored, as_given(hydra.overrides.task), run.folder / "config.yaml", config)
     check_history_of(run)
     resumed = resumed_config(run, as_given(hydra.overrides.task), config)
     check_resumable(run, resumed, config.get("resume_from"))
     check_filled(resumed, f"resume={config.resume}")
+    check_storable(resumed)
     if run.state() != "done" or resumed != run.config():
         check_parts(resumed, run.choices())
 
@@ -255,6 +258,9 @@ def _check_together(config: DictConfig) -> None:
             raise SettingError(
                 f"trainer.min_{what}={least} is more than trainer.max_{what}={most}: give no more"
             )
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer.get(name) == 0:
+            raise SettingError(f"trainer.{name}=0: nothing is trained: give 1 or more")
     if trainer.get("max_time") is not None:
         for name, node in (config.get("callbacks") or {}).items():
             if node is not None and target_of(node).endswith(".Timer"):

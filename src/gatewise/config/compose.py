@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.config import hydra_internals
 from gatewise.config.explain import Composition, explain
 from gatewise.config.naming import NamingLoader
+from gatewise.config.users_files import check_chosen
 from gatewise.runs.around import run_around
 from gatewise.settings import SettingError, UsageError, one_line
 from gatewise.settings.checks import no_path, short
@@ -187,6 +188,7 @@ def explained(composition: Composition) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        check_chosen(composition.loader, composition.overrides)
         line = explain(error, composition)
         if line is None:
             raise

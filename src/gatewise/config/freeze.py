@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gatewise.config.compose import PACKAGE, Folders
+from gatewise.runs.config_files import check_size
 from gatewise.runs.files import read_json_object, replacing, write_json
 from gatewise.runs.moved import with_todays_targets
+from gatewise.runs.reading import LARGEST, LARGEST_SETTINGS, read_bytes
 
 SOURCES = "sources.json"
 """Which folder each folder of a copy was, in the order in which they are searched."""
@@ -50,7 +53,10 @@ class ConfigCopy:
 
     def __init__(self, copy: Path) -> None:
         self._folders = _read_sources(copy)
-        self._texts = {f.original: _yaml_files(f.copy) for f in self._folders}
+        self._texts = {f.original: _yaml_files(f.copy, LARGEST_SETTINGS) for f in self._folders}
+        for f in self._folders:
+            for name, text in self._texts[f.original].items():
+                _check_text(f.copy / name, text)
         today = {path: _with_todays_targets(texts) for path, texts in self._texts.items()}
         if today != self._texts:
             renamed = copy.with_name(f"{copy.name}_with_todays_names")
@@ -107,7 +113,8 @@ class ConfigCopy:
             before[path] = self._texts[f.original]
         paths: list[Path] = []
         for folder, texts in before.items():
-            today = _yaml_files(Path(folder))
+            # One that is searched no more may be any folder: a copy may have come from anywhere.
+            today = _yaml_files(Path(folder)) if folder in searched else {}
             names = sorted(texts.keys() | today.keys())
             paths += [Path(folder, name) for name in names if texts.get(name) != today.get(name)]
         return paths
@@ -132,10 +139,23 @@ def _read_sources(copy: Path) -> list[_Copied]:
     return folders
 
 
-def _yaml_files(folder: Path) -> dict[str, bytes]:
-    """Content of every YAML file by its path in ``folder``; of no file where there is no such folder."""
+def _yaml_files(folder: Path, most: int = LARGEST) -> dict[str, bytes]:
+    """Content of every YAML file by its path in ``folder``; of no file where there is no such folder.
+
+    Raises ValueError for one of more than ``most`` bytes.
+    """
     paths = sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+    return {path.relative_to(folder).as_posix(): read_bytes(path, most) for path in paths if path.is_file()}
+
+
+def _check_text(path: Path, text: bytes) -> None:
+    """Raise ValueError for a file whose few lines are a billion values; what is no YAML says so when used."""
+    try:
+        check_size(text.decode(errors="replace"))
+    except yaml.YAMLError:
+        return
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _write(folder: Path, texts: Mapping[str, bytes]) -> None:

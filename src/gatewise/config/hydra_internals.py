@@ -6,6 +6,7 @@ Hydra may rename them in any release. ``pyproject.toml`` allows the minor versio
 
 from __future__ import annotations
 
+import copy
 import io
 from contextlib import redirect_stdout
 from typing import Any
@@ -35,18 +36,29 @@ def use_loader(loader: Any) -> None:
 def run(config_name: str, task: TaskFunction, overrides: list[str], config: DictConfig) -> None:
     """Do one job on ``config``, which the overrides describe, in the Hydra that is started.
 
-    Hydra would compose it again, which takes a fifth of a second.
+    Hydra would compose it again, which takes a fifth of a second, and twice with ``hydra.verbose=true``.
     """
     hydra = _hydra()
     loader = hydra.config_loader
+    not_given = [config]
 
     class Composed:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(loader, name)
+
         def load_configuration(self, *_: Any, **__: Any) -> DictConfig:
-            hydra.config_loader = loader
-            return config
+            # What it prints of the config with ``hydra.verbose=true`` it prints of another, which it changes.
+            return not_given.pop() if not_given else copy.deepcopy(config)
+
+    def begin(config: DictConfig) -> Any:
+        hydra.config_loader = loader
+        return task(config)
 
     hydra.config_loader = Composed()
-    hydra.run(config_name=config_name, task_function=task, overrides=overrides)
+    try:
+        hydra.run(config_name=config_name, task_function=begin, overrides=overrides)
+    finally:
+        hydra.config_loader = loader
 
 
 def multirun(config_name: str, task: TaskFunction, overrides: list[str]) -> None:

@@ -88,6 +88,14 @@ def _monitors(config: DictConfig) -> Iterator[tuple[str, Any]]:
             yield f"{key}.monitor", node.monitor
 
 
+def validation_monitored(config: DictConfig) -> str | None:
+    """``callbacks.NAME.monitor=val/...`` of the first callback that a validation's metric is for."""
+    for key, monitor in _monitors(config):
+        if key.startswith("callbacks.") and str(monitor).startswith("val/"):
+            return f"{key}={monitor}"
+    return None
+
+
 def _unmeasured(key: str, name: Any, known: Sequence[str]) -> str:
     near = suggestion(closest(str(name), known)) if len(str(name)) < 100 else ""
     return f"{key}={str(name)[:100] or repr('')}: is not measured{near or '.'} There are {', '.join(known)}"

@@ -17,8 +17,9 @@ from gatewise.runs.references import leaves
 from gatewise.settings.syntax import find, module_path
 
 _OF_LIBRARIES = re.compile(
-    r"gatewise\.(cells|nn|tasks|data|training)\.(\w+\.)*[A-Z]\w*"
-    r"|gatewise\.training\.wandb\.make_logger"
+    r"gatewise\.(cells|nn|tasks|data)\.(\w+\.)*[A-Z]\w*"
+    r"|gatewise\.training\.(display\.(EpochLines|LearningCurves|ResultTable)|model_table\.ModelTable"
+    r"|progress\.EpochBar|mid_epoch\.TimedCheckpoint|tensorboard\.RunTensorBoard|wandb\.make_logger)"
     r"|torch\.optim\.(\w+\.)*[A-Z]\w*"
     r"|pytorch_lightning\.((trainer|callbacks|loggers|profilers)\.(\w+\.)*[A-Z]\w*|Trainer)"
 )
@@ -42,10 +43,16 @@ pytorch_lightning.loggers.logger.Logger pytorch_lightning.profilers.profiler.Pro
 """What every part of an experiment derives from, named by the modules that define it."""
 
 
-_LOGGERS_OF_FILES = ("CSVLogger", "TensorBoardLogger")
+_KEYS = {
+    "trainer": re.compile("trainer"),
+    "profilers": re.compile(r"trainer\.profiler"),
+    "callbacks": re.compile(r"callbacks\.[^.\[]+"),
+    "loggers": re.compile(r"logger\.[^.\[]+"),
+}
+"""Where a part of each of Lightning's packages belongs: elsewhere it would be made before it is looked at."""
+_ANYWHERE = re.compile(".*", re.DOTALL)
+_LOGGERS_OF_FILES = (".CSVLogger", ".TensorBoardLogger")
 """Loggers of Lightning's that write files and send nothing."""
-_RUN_BY_HYDRA = ("hydra.callbacks", "hydra.job_logging", "hydra.hydra_logging", "hydra.job.env_set")
-"""Settings of Hydra's whose classes it makes, or that say what a process loads."""
 
 
 def check_origins(config: DictConfig, folder: Path) -> None:
@@ -65,68 +72,56 @@ def check_origins(config: DictConfig, folder: Path) -> None:
     _check(config, folder / "config.yaml")
 
 
-def check_servers(config: DictConfig, overrides: Sequence[str], folder: Path, own: DictConfig) -> None:
-    """Raise ValueError where a stored config has a logger of Lightning's that sends somewhere.
+def check_servers(config: DictConfig, overrides: Sequence[str], place: Path, own: DictConfig) -> None:
+    """Raise ValueError where a stored config, written in the file ``place``, sends something somewhere.
 
-    The user's keys go there with what is logged, and such a logger writes where it likes. The user names it
-    again among ``overrides``, or the config that is the user's ``own`` has it too.
+    That is a logger of a library's: the user's keys go there with what is logged, and it writes where it
+    likes; and Lightning's registry of models. The user names it again among ``overrides``, or the config that
+    is the user's ``own`` has it too.
     """
     given = {text.lstrip("+").partition("=")[0] for text in overrides}
+    registry = OmegaConf.select(config, "trainer.model_registry")
+    if registry is not None and not {"trainer", "trainer.model_registry"} & given:
+        raise ValueError(
+            f"{place}: trainer.model_registry={registry}: a run may not choose where its weights are sent: "
+            f"give trainer.model_registry as well if you want that"
+        )
     for key, node in nodes(config):
         target = str(node["_target_"])
-        if not target.startswith("pytorch_lightning.loggers."):
+        if target.startswith("gatewise.") or _of_lightning(target) != "loggers":
             continue
         is_given = key in given or f"{key}._target_" in given
         is_own = is_given or OmegaConf.select(own, f"{key}._target_") == target
-        if target.rpartition(".")[2] not in _LOGGERS_OF_FILES and not is_own:
+        of_files = target.startswith("pytorch_lightning.") and target.endswith(_LOGGERS_OF_FILES)
+        if not of_files and not is_own:
             raise ValueError(
-                f"{folder}/config.yaml: {key}._target_={target}: a run may not choose to send what is "
+                f"{place}: {key}._target_={target}: a run may not choose to send what is "
                 f"logged: give {key}._target_={target} as well if you want that, or {key}=null"
             )
         for setting, value in leaves(node, key):
             if isinstance(value, str) and "://" in value and setting not in given:
                 raise ValueError(
-                    f"{folder}/config.yaml: {setting}={value}: a run may not choose where your keys are "
+                    f"{place}: {setting}={value}: a run may not choose where your keys are "
                     f"sent: give this setting on the command line"
                 )
 
 
-def check_sweep(config: DictConfig, now: DictConfig, folder: Path) -> None:
-    """As :func:`check_origins`, for what a sweep that is resumed from ``folder`` would be carried out with.
-
-    ``config`` is composed from the sweep's own files. By settings of its section ``hydra`` code is run as
-    well: they are to be as in ``now``, which the user's own files and command line compose.
-    """
-    refuse_imports_from(folder)
-    for key in _RUN_BY_HYDRA:
-        value, users = OmegaConf.select(config, key), OmegaConf.select(now, key)
-        if value and value != users:
-            raise ValueError(
-                f"{folder}: {key}={_plain(value)}: it may run code, and a sweep's directory may be a "
-                f"stranger's: give it again on the command line"
-            )
-    check_training(config, folder)
+def _of_lightning(target: str) -> str | None:
+    """The package of Lightning's that a library's part belongs to; None for others, and for a user's own."""
+    if target.startswith("pytorch_lightning."):
+        return target.split(".")[1].lower()
+    if target.startswith(("torch.", "gatewise.")):
+        return None
+    definition = find(target)
+    if definition is None or _is_own(definition.module.path):
+        return None
+    names = (f"{owner.module.name}.{owner.name}" for owner in definition.ancestry())
+    return next((name.split(".")[1] for name in names if name in BASES.split() and "lightning" in name), None)
 
 
-def check_packages(overrides: Sequence[str], folder: Path) -> None:
-    """Raise ValueError where configs would be read from what is no installed package: it is imported."""
-    for text in overrides:
-        for name in re.findall(r"pkg://([^,'\"\]\s]*)", text):
-            path = module_path(name)
-            is_package = path is not None and path.name == "__init__.py" and run_around(path) is None
-            if not is_package or name.partition(".")[0] in sys.stdlib_module_names:
-                raise ValueError(
-                    f"{folder}: {text}: pkg://{name} is no package of configs: give it on the command line"
-                )
-
-
-def check_training(config: DictConfig, folder: Path) -> None:
-    """Raise ValueError where a training of a sweep that is resumed from ``folder`` is made of other parts."""
-    _check(config, folder / "sweep.yaml", of_sweep=True)
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+def check_parts_of_sweep(config: DictConfig, place: Path) -> None:
+    """As :func:`check_origins`, for what a sweep is carried out with; ``place`` is where that is written."""
+    _check(config, place, of_sweep=True)
 
 
 def _check(config: DictConfig, place: Path, of_sweep: bool = False) -> None:
@@ -137,6 +132,8 @@ def _check(config: DictConfig, place: Path, of_sweep: bool = False) -> None:
         problem = _problem(target) if isinstance(target, str) else ""
         if problem is None and "_args_" in node and _OF_LIBRARIES.fullmatch(target):
             problem = "takes its settings by their names, and no _args_"
+        if problem is None and not _KEYS.get(_of_lightning(target) or "", _ANYWHERE).fullmatch(key):
+            problem = "belongs elsewhere: to trainer, trainer.profiler, callbacks.NAME or logger.NAME"
         if problem is not None:
             raise ValueError(not_a_part(key, str(target), place, problem))
 
@@ -169,6 +166,8 @@ def _problem(target: str) -> str | None:
     if not _NAME.fullmatch(target) or ".__" in f".{target}" or package in sys.stdlib_module_names:
         return ""
     if name == _CALLS_WHAT_IT_IS_GIVEN:
+        return ""
+    if package == "gatewise" and not _OF_LIBRARIES.fullmatch(target):
         return ""
     if _OF_LIBRARIES.fullmatch(target):
         # Its module is one of the package's files, and not what one of them has imported.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import time
@@ -11,8 +12,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatewise.runs.around import run_around
 from gatewise.runs.files import replacing
-from gatewise.runs.left_behind import FILES as FILES_OF_A_RUN
+from gatewise.runs.left_behind import FILES, FILES_OF_A_SWEEP
 
 SCREEN = "-"
 """As the name of an output: the standard output."""
@@ -28,6 +30,10 @@ FORMATS = frozenset(
     )
 )
 """Suffixes that promise a format; any other may hold what is written."""
+OWN_FILES = FILES | FILES_OF_A_SWEEP | {".lock", "study.journal"}
+OWN_FOLDERS = frozenset(("checkpoints", "plots", "wandb", "tensorboard"))
+"""What a run or a sweep writes into its directory, beside the following."""
+_OWN_NAMES = re.compile(r"log.*\.txt|example\..*")
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def find_output(key: str, given: object, takes: Collection[str]) -> Output | Non
         raise ValueError(f"{setting}: is a {kind}: name a file")
     elif not os.access(path, os.W_OK):
         raise ValueError(f"{setting}: may not be written: name another file")
-    elif path.name in FILES_OF_A_RUN and (path.parent / "overrides.yaml").is_file():
+    if _is_of_a_run(path, found):
         raise ValueError(f"{setting}: is a file of a run directory's own: name another")
     if output.suffix in FORMATS and output.suffix not in takes:
         formats = " or ".join(suffix[1:].upper() for suffix in takes if suffix != ".yml")
@@ -143,6 +149,18 @@ def find_output(key: str, given: object, takes: Collection[str]) -> Output | Non
             f"{setting}: is written as {formats}: name it {_short(path.name)}{next(iter(takes))}"
         )
     return output
+
+
+def _is_of_a_run(path: Path, found: os.stat_result | None) -> bool:
+    """Whether it is, links followed, where a run or a sweep writes a file itself."""
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        return False
+    target = Path(os.path.realpath(path))
+    folder = run_around(target)
+    if folder is None:
+        return False
+    first, *rest = target.relative_to(folder).parts
+    return first in OWN_FOLDERS if rest else first in OWN_FILES or _OWN_NAMES.fullmatch(first) is not None
 
 
 def _check_folder(setting: str, path: Path) -> None:

@@ -18,18 +18,25 @@ _FOLDER = re.compile(
     r"(.*_)?(dir|dirs|dirpath|directory|folder|path|root|file|uri|url|location)", re.IGNORECASE
 )
 """Names of settings that are a path from the working folder; any other is part of one at most."""
-_LEADS_OUT = re.compile(r"[/~].*|(.*/)?\.\.(/.*)?|.*://.*|.*\{[^{}]*:[^{}]*/.*", re.DOTALL)
-"""What as a part of a path leads out: an absolute one, two dots, an address, a number filled with slashes."""
+_ADDRESS = re.compile(r"(file|local|data):")
+"""How an address may begin for the libraries that write (fsspec), beside all that has ``://`` in it."""
 _FIELD = re.compile(r"\{[\w/.-]+(:\d?\d?(\.\d?\d)?[dfeg]?)?\}")
 """A value in the name of a checkpoint, as in ``{val/loss:.3f}``; others reach into objects, or grow long."""
 _WORDS_OF_WANDB = ("mode", "project", "entity", "name", "group", "job_type", "tags", "notes")
 
 
-def check_places(folder: Path, config: DictConfig, given: Collection[str], own: DictConfig | None) -> None:
+def check_places(
+    folder: Path,
+    config: DictConfig,
+    given: Collection[str],
+    own: DictConfig | None,
+    place: Path | None = None,
+) -> None:
     """Raise ValueError where a part of a run's config would write outside of the run's ``folder``.
 
     A run directory may have come from anywhere. What the user has ``given`` (keys of settings), or what
-    another config of their ``own`` says too, may be anywhere.
+    another config of their ``own`` says too, may be anywhere. ``place`` is the file that says it where that
+    is none of the run's.
     """
     for key, value in _texts(config):
         above = f"{key.replace('[', '.')}."
@@ -38,8 +45,8 @@ def check_places(folder: Path, config: DictConfig, given: Collection[str], own: 
         if own is not None and OmegaConf.select(own, key) == value:
             continue
         raise ValueError(
-            f"{folder}/config.yaml: {key}={value}: writes outside of the run directory, and a run may have "
-            f"come from anywhere; if it is yours, give {key}={value} as well"
+            f"{place or folder / 'config.yaml'}: {key}={value}: writes outside of the run directory, and a "
+            f"run may have come from anywhere; if it is yours, give {key}={value} as well"
         )
 
 
@@ -63,7 +70,12 @@ def _texts(config: DictConfig) -> Iterator[tuple[str, str]]:
 
 def _leads_out(key: str, value: str, folder: Path) -> bool:
     name = re.sub(r"\[\d+\]$", "", key.rpartition(".")[2])
+    if "://" in value or _ADDRESS.match(value):
+        return True
+    goes_up = ".." in value.split("/")
     if _FOLDER.fullmatch(name) and "{" not in value:
-        return not is_inside(Path(os.path.expanduser(value)), folder)  # noqa: PTH111 - ~nobody
+        path = Path(os.path.expanduser(value))  # noqa: PTH111 - ~nobody
+        # A relative one may be a part of another path all the same, from which it would lead up.
+        return not is_inside(path, folder) or (goes_up and not path.is_absolute())
     plain = _FIELD.sub("", value)
-    return _LEADS_OUT.fullmatch(value) is not None or "{" in plain or "}" in plain
+    return value[:1] in ("/", "~") or goes_up or "{" in plain or "}" in plain

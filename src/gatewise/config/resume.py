@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.config.explain import KINDS, MAY_BE_WORDS, paths
@@ -17,6 +17,7 @@ from gatewise.runs.reading import is_there
 from gatewise.runs.references import has_references
 from gatewise.runs.run import Run
 from gatewise.settings import choice, closest, first_line, suggestion, whole_number
+from gatewise.settings.libraries import GIVEN_TO_TRAINER
 
 _log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None
     Raises ValueError for one that would make it another training (``model=gru``, ``optimizer.lr=1``), or
     where the run's own would write outside of its directory.
     """
-    config, before = run.config(), run.config()
-    choices, repeated = run.choices(), run.overrides()
+    config, before = as_resumed(run.config()), run.config()
+    choices, repeated, ignored = run.choices(), run.overrides(), _given_by_gatewise(before)
     given = []
     for text, override in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):
         key = override.key_or_group
@@ -45,6 +46,8 @@ def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None
         if first in IGNORED:
             continue
         given.append(key)
+        if key in ignored and not override.is_delete() and override.value() == OmegaConf.select(before, key):
+            continue
         was = choices[key] if key in choices else OmegaConf.select(config, key)
         # What came from the environment is not in the run, and has to be given again.
         is_open = has_references(_plain(was))
@@ -71,13 +74,35 @@ def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None
             )
         _check_kind(key, value, was)
         try:
-            OmegaConf.update(config, key, value, force_add=override.is_add())
+            OmegaConf.update(config, key, value, force_add=override.is_add() or key in ignored)
         except OmegaConfBaseException as error:
             raise ValueError(f"{text}: {first_line(error)}; leave it out, or start a new run") from None
         _tell_logger(config, key)
     _check_epochs(config, before)
     check_places(run.folder, config, given, own)
     return config
+
+
+def as_resumed(stored: DictConfig) -> DictConfig:
+    """A run's config without the settings of ``trainer`` that Gatewise gives itself.
+
+    A user's were taken, and ignored, before they were refused.
+    """
+    config = stored.copy()
+    with open_dict(config):
+        for key in _given_by_gatewise(stored):
+            del config.trainer[key.removeprefix("trainer.")]
+    return config
+
+
+def warn_of_given(stored: DictConfig) -> None:
+    """Warn that settings of a run are not used, now as before."""
+    if ignored := _given_by_gatewise(stored):
+        _log.warning("%s: not used, now as before: Gatewise gives its own", ", ".join(ignored))
+
+
+def _given_by_gatewise(stored: DictConfig) -> list[str]:
+    return [f"trainer.{name}" for name in GIVEN_TO_TRAINER if name in stored.trainer]
 
 
 def check_resumable(run: Run, config: DictConfig, source: object) -> None:

@@ -71,6 +71,61 @@ def _check_mapping(written: Written) -> None:
         )
 
 
+def check_chosen(loader: ConfigLoader, overrides: Sequence[str]) -> None:
+    """Raise SettingError, with file and line, where a user's file that is chosen cannot be composed at all.
+
+    It is no mapping, no YAML, or leads back to itself by an alias or by its defaults list.
+    """
+    named = [text.lstrip("+").partition("=")[::2] for text in overrides]
+    for folder in users_folders(loader):
+        for path in (folder / LOCAL, *(folder / group / f"{choice}.yaml" for group, choice in named)):
+            _check_whole(path, folder, ())
+
+
+def _check_whole(path: Path, folder: Path, before: tuple[Path, ...]) -> None:
+    if folder not in path.parents or ".." in path.parts:
+        return
+    try:
+        if not path.is_file():
+            return
+        text = path.read_text(encoding="utf-8")
+        _check_tree(path, yaml.compose(text, Loader=yaml.SafeLoader), (), set())
+        written = read_written(path, folder)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise SettingError(
+            f"{place(path, line)}: the character #x{error.character:x} is none of YAML's"
+        ) from None
+    except SettingError:
+        raise
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # which is said by whoever reads it
+    except RecursionError:
+        raise SettingError(f"{place(path, 1)}: brackets or lists too deep in one another") from None
+    _check_mapping(written)
+    for chosen in written.choices:
+        other = folder / chosen.group / f"{chosen.name}.yaml"
+        if other in (path, *before):
+            raise SettingError(
+                f"{place(path, chosen.line)}: {chosen.name} leads back to this file: name another"
+            )
+        _check_whole(other, folder, (*before, path))
+
+
+def _check_tree(path: Path, node: yaml.Node | None, around: tuple[yaml.Node, ...], seen: set[int]) -> None:
+    if any(node is other for other in around):
+        assert node is not None
+        raise SettingError(
+            f"{place(path, node.start_mark.line + 1)}: an alias (*) stands inside of what it is a name for"
+        )
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    for item in node.value:
+        for part in item if isinstance(item, tuple) else (item,):
+            _check_tree(path, part, (*around, node), seen)
+
+
 def check_written(
     loader: ConfigLoader, config_name: str | None, overrides: Sequence[str], config: DictConfig
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from gatewise.runs.left_behind import own_folder
 from gatewise.settings import choice, first_line, words
 
 _log = logging.getLogger(__name__)
@@ -79,6 +83,35 @@ def check_environment(environment: Mapping[str, str]) -> None:
                 reason = details[0]["msg"] if details else first_line(error)
                 shown = name if _SECRET.search(name) else f"{name}={value}"
                 raise ValueError(f"{shown}: W&B does not take it ({reason}); correct or unset it") from None
+
+
+@contextlib.contextmanager
+def with_cache() -> Iterator[None]:
+    """With a folder that W&B's own process can write its log to: else it writes it to the terminal."""
+    from wandb.env import CACHE_DIR
+
+    before = os.environ.get(CACHE_DIR)
+    if not _has_cache():
+        with contextlib.suppress(OSError):
+            os.environ[CACHE_DIR] = str(own_folder())
+    try:
+        yield
+    finally:
+        os.environ.pop(CACHE_DIR, None)
+        if before is not None:
+            os.environ[CACHE_DIR] = before
+
+
+def _has_cache() -> bool:
+    from wandb.env import get_cache_dir
+
+    try:
+        logs = get_cache_dir() / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=logs):
+            return True
+    except (OSError, RuntimeError):
+        return False
 
 
 def settle(

@@ -35,12 +35,12 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
         if _is_file(place):
             return place
     for place in places:
-        if os.path.lexists(place) and not place.is_dir():
+        if os.path.lexists(place) and not _is_folder(place):
             raise ValueError(f"{key}={path}: {_what_it_is(place)}: name a regular file")
     if package is not None and not wanted.is_absolute():
         return installed_file(package, wanted, key=key, beside=folders or (Path.cwd(),))
     similar = _similar(wanted, places)
-    if places[0].is_dir():
+    if _is_folder(places[0]):
         raise ValueError(f"{key}={path} is a folder: name one file in it")
     if wanted.is_absolute():
         raise ValueError(f"{key}={path} does not exist{similar}")
@@ -95,6 +95,13 @@ def _is_file(place: Path) -> bool:
         return False
 
 
+def _is_folder(place: Path) -> bool:
+    try:
+        return place.is_dir()
+    except OSError:
+        return False
+
+
 def _what_it_is(place: Path) -> str:
     """What stands in the place of a file: reading some of these would never end."""
     try:
@@ -107,12 +114,17 @@ def _what_it_is(place: Path) -> str:
     return f"is {next((kind for test, kind in kinds.items() if test(mode)), 'a device')}"
 
 
-def check_size(path: Path) -> None:
-    """Raise ValueError for a file that this machine's memory does not hold."""
-    size = path.stat().st_size
+class TooLargeError(ValueError):
+    """A file does not fit into this machine's memory."""
+
+
+def check_size(path: Path, unpacked: int | None = None) -> None:
+    """Raise TooLargeError for a file, or its ``unpacked`` bytes, that this machine's memory does not hold."""
+    size = path.stat().st_size if unpacked is None else unpacked
     if size > memory():
-        raise ValueError(
-            f"{path}: a file of {in_words(size)}, and there are {in_words(memory())} of memory here: take a "
+        what = "a file of" if unpacked is None else "unpacks to"
+        raise TooLargeError(
+            f"{path}: {what} {in_words(size)}, and there are {in_words(memory())} of memory here: take a "
             f"part of it"
         )
 
@@ -144,13 +156,20 @@ def read_text(path: Path) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def _files_in(folder: Path) -> list[str]:
+    """Names of the files in a folder; none where there is no such folder, or it is closed to the user."""
+    try:
+        return [entry.name for entry in folder.iterdir() if _is_file(entry)]
+    except OSError:
+        return []
+
+
 def _similar(wanted: Path, places: Sequence[Path]) -> str:
     """`` (did you mean 'x'?)`` for the file with the nearest name in the folders of ``places``, or "".
 
     The stems decide; the suffixes only choose between files with the same stem.
     """
-    folders = {place.parent for place in places if place.parent.is_dir()}
-    files = sorted(entry.name for folder in folders for entry in folder.iterdir() if entry.is_file())
+    files = sorted({name for folder in {place.parent for place in places} for name in _files_in(folder)})
     close = nearest(wanted.stem, {Path(name).stem for name in files})
     same = {Path(name).suffix: name for name in files if Path(name).stem == close}
     if not same:

@@ -123,6 +123,8 @@ class _Point:
     def check_contract(self) -> None:
         """Raise ValueError where the step fails, returns something wrong, or writes into its arguments."""
         cell = _copy(self.cell)
+        if not cell.gates:
+            raise ValueError(f"{type(cell).__name__}.gates names none: a step needs one at least")
         hidden_size = self.a.shape[1] // (len(cell.gates) + len(cell.noise))
         arguments: dict[str, Tensor | list[Tensor]] = {"a": self.a, "r": self.r, "p": list(self.own.values())}
         arguments |= {f"s.{name}": value for name, value in zip(cell.states, self.state, strict=True)}

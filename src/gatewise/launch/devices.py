@@ -72,7 +72,7 @@ def most_threads() -> int:
 
 def most_processes() -> int:
     """Processes of one training on CPUs that are not clearly more than this machine can run."""
-    return max(4, 2 * usable_cores())
+    return max(16, 4 * usable_cores())
 
 
 def most_jobs() -> int:

@@ -75,8 +75,9 @@ class _Guard:
 def leave_out_runs(words: Sequence[str] = ()) -> None:
     """Have no module be imported from a run directory, nor from a folder that ``words`` name as one.
 
-    ``words`` are those of a command line. What the module path has of them is taken out of it; and so is the
-    working folder where it lies in one, of this process and of all Python processes that it starts.
+    ``words`` are those of a command line. What the module path, or that of programs, has of them is taken out
+    of it; and so is the working folder where it lies in one, of this process and of all Python processes
+    that it starts.
     """
     forget_names()
     for word in words:
@@ -98,6 +99,10 @@ def leave_out_runs(words: Sequence[str] = ()) -> None:
             listed = os.environ["PYTHONPATH"].split(os.pathsep)
             own = [place for place in listed if place and run_around(place) is None]
             os.environ["PYTHONPATH"] = os.pathsep.join(own)
+    programs = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    kept = [place for place in programs if run_around(place or here) is None]
+    if kept != programs:  # a "." in it, where one works in a run that brings a git of its own
+        os.environ["PATH"] = os.pathsep.join(kept) or os.devnull  # empty, it would be the working folder
     if run_around(here) is not None:
         os.environ["PYTHONSAFEPATH"] = "1"  # from Python 3.11 on
     _set_guard()

@@ -27,6 +27,7 @@ from gatewise.runs.run import Run
 from gatewise.settings import one_line
 
 PATIENCE_SECONDS = 60
+_INTERFACES = "GLOO_SOCKET_IFNAME"
 PLACE_IN_GROUP = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")
 """Environment variables by which the processes of a training find each other."""
 
@@ -57,10 +58,12 @@ def number_of_processes(trainer: DictConfig) -> int:
     if not on_gpu and started_by_us and wanted > most_processes():
         raise ValueError(
             f"trainer.devices={_short(devices)}: {usable_cores()} cores are usable here; give at most "
-            f"{most_processes()} processes"
+            f"{most_processes()} processes, or start more with torchrun and trainer=torchrun"
         )
     # For several devices Lightning's `auto` is ddp.
     count = wanted if str(trainer.strategy).startswith(("auto", "ddp", "fsdp")) else 1
+    if count > 1 or not started_by_us:
+        _check_network(os.environ.get(_INTERFACES, ""))
     machines = trainer.get("num_nodes", 1)
     started = tuple(int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"))
     if (count, machines) != started and (machines != 1 or "TORCHELASTIC_RUN_ID" in os.environ):
@@ -69,6 +72,17 @@ def number_of_processes(trainer: DictConfig) -> int:
             f"{started[0]} processes on {started[1]} here; use trainer=torchrun"
         )
     return count
+
+
+def _check_network(interfaces: str) -> None:
+    """Raise ValueError for network interfaces that processes are to meet by, and that are not there."""
+    present = [name for _, name in socket.if_nameindex()]
+    for name in filter(None, interfaces.split(",")):
+        if name not in present:
+            raise ValueError(
+                f"{_INTERFACES}={interfaces}: there is no network interface {name} here "
+                f"({', '.join(present)}): name one of these, or unset it"
+            )
 
 
 def _short(devices: object) -> str:

@@ -58,12 +58,21 @@ def _standard(stream: io.TextIOWrapper, number: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         # As Python has it under PYTHONUNBUFFERED.
         raw if stream.write_through else io.BufferedWriter(raw),
-        encoding=stream.encoding,
+        encoding=stream.encoding if _can_show_numbers(stream.encoding) else "utf-8",
         # `strict` fails, and so does what Python chooses in the C locale.
         errors="backslashreplace" if stream.errors in ("strict", "surrogateescape") else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+
+
+def _can_show_numbers(encoding: str) -> bool:
+    """Whether an encoding takes everything; those of host names do not."""
+    try:
+        "a b\udcff".encode(encoding, "backslashreplace")
+    except (UnicodeError, LookupError):
+        return False
+    return True
 
 
 def outlast_readers() -> None:

@@ -13,6 +13,10 @@ from typing import Any, BinaryIO
 from gatewise.runs.reading import opened, special
 from gatewise.runs.seal import NoZipError, is_whole
 
+DEEPEST, MOST_VALUES = 64, 1_000_000
+"""How deeply the values of a checkpoint may nest, and how many there may be."""
+
+_PLAIN = (int, float, bool, str, bytes, type(None))
 _verified: dict[Path, tuple[int, int, int]] = {}
 """What tells the checkpoints that this process has verified from later ones of their name."""
 
@@ -34,7 +38,40 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     for name, kind_of_value in (("state_dict", Mapping), ("epoch", int)):
         if not isinstance(checkpoint.get(name), kind_of_value):
             raise unusable(path, f"not a checkpoint of Gatewise's (no {name})")
+    _check_values(path, checkpoint)
     return checkpoint
+
+
+def _check_values(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Raise ValueError for values that take more than the file has when they are gone through or copied.
+
+    That are lists in lists without end, and tensors that show a few numbers as many (by their strides).
+    """
+    import torch
+
+    pending: list[tuple[Any, int]] = [(checkpoint, 0)]
+    count = 0
+    while pending:
+        value, depth = pending.pop()
+        if isinstance(value, dict):
+            inside: list[Any] = [item for pair in value.items() for item in pair]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            inside = list(value)
+        elif isinstance(value, torch.Tensor) and _shows_more_than_it_holds(value):
+            raise unusable(path, f"has a tensor of {tuple(value.shape)} that holds fewer numbers")
+        else:
+            continue
+        count += len(inside)
+        if depth > DEEPEST or count > MOST_VALUES:
+            raise unusable(path, f"nests more than {DEEPEST} deep, or has more than {MOST_VALUES:,} values")
+        pending += [(item, depth + 1) for item in inside if type(item) not in _PLAIN]
+
+
+def _shows_more_than_it_holds(tensor: Any) -> bool:
+    import torch
+
+    is_plain = tensor.layout is torch.strided and not tensor.is_quantized
+    return is_plain and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def _load(path: Path, file: BinaryIO, map_location: Any) -> Any:

@@ -24,6 +24,8 @@ CHOSEN = ("task", "data", "model", "optimizer", "trainer")
 """Groups of which every run's config has a choice."""
 DEEPEST, MOST_NODES = 100, 100_000
 """How deeply a stored YAML file may nest, and how many values it may have once its aliases are followed."""
+LONGEST = 2**16
+"""Characters that one key or value of it may have."""
 
 
 class Composition(NamedTuple):
@@ -55,6 +57,23 @@ def read_config(path: Path) -> DictConfig:
         config = OmegaConf.create(filled(values))
     OmegaConf.set_struct(config, True)
     return config
+
+
+def check_storable(config: DictConfig) -> None:
+    """Raise ValueError, naming the setting, for a text that a stored config cannot hold or be read with.
+
+    A path is such a text where the name of a folder, the working folder too, is no UTF-8 or looks like an
+    interpolation.
+    """
+    for key, value in leaves(stored(config)):
+        if not isinstance(value, str):
+            continue
+        if "${" in value:
+            raise ValueError(f"{key}={value}: a run cannot keep a text, or a path, with ${{ in it: rename it")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{key}={value}: a run can only keep names in UTF-8: rename it") from None
 
 
 def write_config(path: Path, config: DictConfig) -> None:
@@ -112,17 +131,22 @@ def read_yaml(path: Path, edit: Callable[[str], str] = str) -> DictConfig:
 @functools.lru_cache(maxsize=4)
 def _parsed(text: str) -> Any:
     """Cached: a training reads its config many times, and parsing takes five times as long as copying."""
-    try:
-        _check_size(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError:
-        _check_size(text, yaml.SafeLoader)  # which says better what is wrong
+    check_size(text)
     try:
         return OmegaConf.create(text)
     except AssertionError:  # a number in place of a mapping
         raise ValueError("must hold settings (key: value)") from None
 
 
-def _check_size(text: str, loader: Any) -> None:
+def check_size(text: str) -> None:
+    """Raise ValueError for YAML that nests too deeply, would grow too large by its aliases, or is none."""
+    try:
+        _check_events(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        _check_events(text, yaml.SafeLoader)  # which says better what is wrong
+
+
+def _check_events(text: str, loader: Any) -> None:
     """Raise ValueError for YAML that nests too deeply or, by its aliases, would grow too large.
 
     Ten lines of aliases of aliases are a billion values. Nothing is built here: the values are counted.
@@ -146,6 +170,8 @@ def _check_size(text: str, loader: Any) -> None:
             if anchor is not None:
                 sizes[anchor] = size
         elif isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > LONGEST:
+                raise ValueError(f"a key or value of more than {LONGEST:,} characters")
             size = 1
         else:
             continue

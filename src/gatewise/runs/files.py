@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gatewise.runs.inside import open_in_place
 from gatewise.runs.reading import LARGEST, read_bytes
 
 _LONGEST_BEGINNING = 200
@@ -69,6 +70,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as JSON, atomically; NaN and infinities become null, which every reader accepts."""
     write_text(path, json_text(values))
+
+
+def rewrite_json(path: Path, values: Any) -> None:
+    """Write plain values over a short JSON file, in the room that it has: for a disk that is full."""
+    content = json_text(values).encode()
+    handle = open_in_place(path, os.O_WRONLY)
+    try:
+        # In one call, and longer than what it takes the place of: a reader finds the one or the other.
+        os.pwrite(handle, content.ljust(os.fstat(handle).st_size), 0)
+    finally:
+        os.close(handle)
 
 
 def json_text(values: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -68,8 +67,9 @@ def check_parent(key: str, value: Any, last: bool = True) -> None:
                 raise ValueError(f"{key}={value}: {place} is no folder: choose another")
             break
     link = folder / LAST
-    if last and _is_folder(link) and not link.is_symlink():
-        raise ValueError(f"{link}: is a folder, and the link to the newest has that name: move it elsewhere")
+    if last and os.path.lexists(link) and not link.is_symlink():
+        kind = "folder" if _is_folder(link) else "file"
+        raise ValueError(f"{link}: is a {kind}, and the link to the newest has that name: move it elsewhere")
 
 
 def _is_folder(path: Path) -> bool:
@@ -97,11 +97,6 @@ def free_folder(parent: Path, name: str) -> Path:
     check_name(name, parent)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return (parent / name).resolve() / f"{stamp}_{secrets.token_hex(3)}"
-
-
-def is_stamped(folder: Path) -> bool:
-    """Whether a folder has a name as :func:`free_folder` makes one."""
-    return re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{6}", folder.name) is not None
 
 
 def point_last_to(folder: Path, parent: Path) -> None:

@@ -57,22 +57,31 @@ def own_temporary_folder() -> Iterator[None]:
     It is made in a folder of its own there. As long as this process lives, or one that it forks, it holds the
     lock in it; without that, the next process removes the folder.
     """
-    remove_abandoned()
     before = tempfile.tempdir
     try:
-        folder = Path(tempfile.mkdtemp(prefix=_beginning()))
-        handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (folder / "new").rename(folder / _LOCK)  # locked before anyone looks
+        folder = own_folder()
     except OSError:  # no locks there: as it is without Gatewise
         yield
         return
-    atexit.register(_remove_own, folder, os.getpid())
     tempfile.tempdir = str(folder)
     try:
         yield
     finally:
         tempfile.tempdir = before
+
+
+def own_folder() -> Path:
+    """Make a temporary folder that lives as long as this process, or one that it forks.
+
+    Raises OSError where there is no place for one, or no locks.
+    """
+    remove_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=_beginning()))
+    atexit.register(_remove_own, folder, os.getpid())
+    handle = os.open(folder / "new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    (folder / "new").rename(folder / _LOCK)  # locked before anyone looks
+    return folder
 
 
 def remove_abandoned() -> None:

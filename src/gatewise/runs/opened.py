@@ -6,17 +6,15 @@ Each is checked by itself where it is read; here is what they have to be togethe
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from gatewise.kinds.kind import Facts
 from gatewise.runs.config_files import CHOSEN
+from gatewise.runs.folders import check_name
 from gatewise.runs.metrics import read_metrics, read_validations
-from gatewise.runs.reading import special
 from gatewise.runs.run import Run
 
 if TYPE_CHECKING:
@@ -35,6 +33,11 @@ def check_settings_of(run: Run) -> DictConfig:
     Raises ValueError, naming file, setting and value, where they are not.
     """
     config = run.config()
+    if "name" in config:
+        try:
+            check_name(config.name)  # it is written on pictures, and to W&B
+        except ValueError as error:
+            raise ValueError(f"{run.folder}/config.yaml: {error}") from None
     for section in _SECTIONS:
         node = config.get(section)
         if node is not None and not isinstance(node, DictConfig):
@@ -57,7 +60,6 @@ def check_history_of(run: Run) -> None:
 
     A training goes on from it; that a finished run is evaluated needs none of it.
     """
-    check_only_files(run)
     run.state()
     run.summary()
     for path, rows in (
@@ -68,14 +70,6 @@ def check_history_of(run: Run) -> None:
             for name in ("epoch", "epochs", "step"):
                 if not 0 <= row.get(name, 0) < _LAST_EPOCH:
                     raise ValueError(f"{path}: {name} must be a count, got {row[name]}; the file is damaged")
-
-
-def check_only_files(run: Run) -> None:
-    """Raise ValueError, naming it, for a FIFO, a device or a socket in a run: writing would wait for it."""
-    for folder, _, names in os.walk(run.folder):
-        for path in (Path(folder, name) for name in names):
-            if (kind := special(path)) is not None:
-                raise ValueError(f"{path}: is {kind} and no file: remove it")
 
 
 def check_agreement(run: Run, config: DictConfig, facts: Facts) -> None:

@@ -7,6 +7,7 @@ to others. What is stored is read from the environment again only where the user
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 CONSENT = "GATEWISE_ENVIRONMENT"
@@ -40,9 +42,26 @@ def note(config: DictConfig) -> None:
             _values[key] = (_resolved(config, key), value)
 
 
+def names_in(config: DictConfig) -> dict[str, str]:
+    """The variables that a config reads, but for ``KEPT_AS_VALUES``, each with a setting that does.
+
+    However it is written: by what resolving it asks the environment for.
+    """
+    found: dict[str, str] = {}
+    with _marking():
+        for name in config:
+            with contextlib.suppress(OmegaConfBaseException):  # it says nothing without what it lacks
+                child = None if OmegaConf.is_missing(config, name) else config[name]
+                values = OmegaConf.to_container(child, resolve=True) if OmegaConf.is_config(child) else child
+                for key, value in leaves(values, str(name)):
+                    for variable in _ENV.findall(value) if isinstance(value, str) else ():
+                        found.setdefault(variable, key)
+    return found
+
+
 def for_children() -> dict[str, str]:
     """The variables by which the other processes of a training may read what this one may."""
-    names = _names | _consented()
+    names = _names | consented()
     return {CONSENT: ",".join(sorted(names))} if names else {}
 
 
@@ -59,7 +78,7 @@ def as_stored(key: str, value: Any) -> Any:
 
 def filled(values: Any) -> Any:
     """Stored values, in which what may be read from the environment is a reference again."""
-    allowed = _names | _consented()
+    allowed = _names | consented()
 
     def fill(_: str, value: Any) -> Any:
         names = _ENV.findall(value) if isinstance(value, str) else []
@@ -116,7 +135,8 @@ def _mapped(node: Any, change: Any, key: str = "") -> Any:
     return change(key, node)
 
 
-def _consented() -> set[str]:
+def consented() -> set[str]:
+    """The variables that the user lets a stranger's directory read."""
     return set(filter(None, os.environ.get(CONSENT, "").replace(" ", "").split(",")))
 
 

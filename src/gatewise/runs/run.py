@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from gatewise.kinds.kind import Facts, check_finite
 from gatewise.kinds.reading import facts_from_dict
 from gatewise.runs.checkpoints import best_path
 from gatewise.runs.code import commit_of
-from gatewise.runs.files import read_json_object, replacing, write_json
+from gatewise.runs.files import read_json_object, replacing, rewrite_json, write_json
 from gatewise.runs.folders import find_folder, new_folder, point_last_to
 from gatewise.runs.inside import check_inside
 from gatewise.runs.left_behind import FILES, remove_unfinished
@@ -191,7 +192,7 @@ class Run:
             return None  # one of these files is damaged; the best checkpoint may not be
 
     def set_status(self, state: str, reason: str | None = None) -> None:
-        """Record the state, one of ``STATES``, and the reason for it."""
+        """Record the state, one of ``STATES``, and the reason for it, on a full disk too."""
         status = {
             "state": state,
             "reason": reason,
@@ -199,7 +200,13 @@ class Run:
             "pid": os.getpid(),
             "host": socket.gethostname(),
         }
-        write_json(self.folder / "status.json", status)
+        path = self.folder / "status.json"
+        try:
+            write_json(path, status)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not path.is_file():
+                raise
+            rewrite_json(path, status)
 
     def state(self) -> str:
         """The recorded state, or ``interrupted`` if the process was killed while it ran."""

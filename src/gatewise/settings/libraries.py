@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
 
@@ -33,30 +34,58 @@ STRATEGIES = (
     *("deepspeed_stage_3_offload_nvme", "single_device", "single_xla", "xla", "xla_debug", "single_tpu"),
 )
 """Names of Lightning's strategies, without those that start the processes in another way than Gatewise."""
+SHORT_PRECISIONS = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+"""What Lightning takes some precisions for, with a warning each."""
 PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "64-true", "16-true", "bf16-true"),
-    *("transformer-engine", "transformer-engine-float16", "64", "32", "16", "bf16", 64, 32, 16),
+    *("transformer-engine", "transformer-engine-float16", *SHORT_PRECISIONS, 64, 32, 16),
 )
+
+GIVEN_TO_TRAINER = {
+    "barebones": "it keeps no metrics and no checkpoint",
+    "callbacks": "give callbacks.NAME._target_=...",
+    "logger": "choose one with logger=...",
+    "plugins": "Gatewise gives those that its checkpoints and processes need",
+    "default_root_dir": "paths.runs_dir says where runs go",
+    "use_distributed_sampler": "the DataModules share batches among the processes",
+    "enable_checkpointing": "leave checkpoints out with ~callbacks.best_checkpoint",
+    "enable_progress_bar": "leave it out with ~callbacks.progress",
+    "enable_model_summary": "leave it out with ~callbacks.model_table",
+}
+"""Settings of the Trainer that Gatewise gives itself, where a user's would be ignored; what to do instead."""
 
 _count = partial(whole_number, least=0)
 _from_minus_one = partial(whole_number, least=-1)
 _mode = partial(choice, known=("min", "max"))
-_TIME = re.compile(r"\d+:\d\d:\d\d:\d\d")
+_TIME = re.compile(r"[0-9]{1,12}:[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_OF_TEXT = ("days", "hours", "minutes", "seconds")
 _UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
 
 
-def _duration(name: str, value: Any) -> Any:
-    """A time that Lightning reads: ``00:12:00:00`` or ``{hours: 12}``."""
-    if isinstance(value, Mapping) and value and set(value) <= set(_UNITS):
-        for unit, amount in value.items():
-            not_negative(f"{name}.{unit}", amount)
-        return value
-    if not (isinstance(value, str) and _TIME.fullmatch(value)):
+def duration(name: str, value: Any) -> timedelta:
+    """The time that ``00:12:00:00`` or ``{hours: 12}`` says; ValueError for anything else."""
+    try:
+        if isinstance(value, Mapping) and value and set(value) <= set(_UNITS):
+            return timedelta(
+                **{unit: not_negative(f"{name}.{unit}", amount) for unit, amount in value.items()}
+            )
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            return timedelta(**dict(zip(_OF_TEXT, map(int, value.split(":")), strict=True)))
+    except OverflowError:
         raise ValueError(
-            f"{name} must be a time, 00:12:00:00 (days, hours, minutes, seconds) or {{hours: 12}}, got "
-            f"{shown(value)}"
-        )
-    return value
+            f"{name} must be a time of at most {timedelta.max.days} days, got {shown(value)}"
+        ) from None
+    raise ValueError(
+        f"{name} must be a time, 00:12:00:00 (days, hours, minutes, seconds) or {{hours: 12}}, got "
+        f"{shown(value)}"
+    )
+
+
+def _some_time(name: str, value: Any) -> timedelta:
+    time = duration(name, value)
+    if not time:
+        raise ValueError(f"{name} must be a time of more than nothing, got {shown(value)}")
+    return time
 
 
 def _interval(name: str, value: Any) -> Any:
@@ -106,7 +135,7 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "min_epochs": optional(_count),
         "max_steps": _from_minus_one,
         "min_steps": optional(_count),
-        "max_time": optional(_duration),
+        "max_time": optional(_some_time),
         "limit_train_batches": optional(share_or_number),
         "limit_val_batches": optional(share_or_number),
         "limit_test_batches": optional(share_or_number),
@@ -124,19 +153,11 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "inference_mode": flag,
         "profiler": optional(partial(choice, known=("simple", "advanced", "pytorch", "xla"))),
         "detect_anomaly": flag,
-        "barebones": _not_taken("it keeps no metrics and no checkpoint"),
         "sync_batchnorm": flag,
         "reload_dataloaders_every_n_epochs": _count,
         "enable_autolog_hparams": flag,
         "model_registry": optional(text),
-        "callbacks": _not_taken("give callbacks.NAME._target_=..."),
-        "logger": _not_taken("choose one with logger=..."),
-        "plugins": _not_taken("Gatewise gives those that its checkpoints and processes need"),
-        "default_root_dir": _not_taken("paths.runs_dir says where runs go"),
-        "use_distributed_sampler": _not_taken("the DataModules share batches among the processes"),
-        "enable_checkpointing": _not_taken("leave checkpoints out with ~callbacks.best_checkpoint"),
-        "enable_progress_bar": _not_taken("leave it out with ~callbacks.progress"),
-        "enable_model_summary": _not_taken("leave it out with ~callbacks.model_table"),
+        **{name: _not_taken(instead) for name, instead in GIVEN_TO_TRAINER.items()},
     },
     "pytorch_lightning.callbacks.ModelCheckpoint": {
         "filename": optional(text),
@@ -148,6 +169,7 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "every_n_epochs": optional(whole_number),
         "every_n_train_steps": optional(_count),
         "save_weights_only": flag,
+        "train_time_interval": optional(duration),
     },
     "pytorch_lightning.callbacks.EarlyStopping": {
         "monitor": text,
@@ -159,7 +181,7 @@ _CLASSES: dict[str, Mapping[str, Check]] = {
         "logging_interval": optional(partial(choice, known=("step", "epoch"))),
     },
     "pytorch_lightning.callbacks.Timer": {
-        "duration": optional(_duration),
+        "duration": optional(_some_time),
         "interval": partial(choice, known=("step", "epoch")),
     },
 }

@@ -144,7 +144,13 @@ def find_module(name: str) -> Module | None:
         return None
     try:
         return Module(name, path, ast.parse(path.read_bytes()))
-    except (OSError, SyntaxError, ValueError):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # the last two for what is too deep
         return None
 
 

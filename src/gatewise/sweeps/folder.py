@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from gatewise.runs.left_behind import FILES_OF_A_SWEEP, remove_unfinished
 from gatewise.runs.lock import holding
 from gatewise.runs.moved import with_todays_targets
 from gatewise.runs.run import LOCK
-from gatewise.sweeps.space import Space
+from gatewise.sweeps.space import MOST, Range, Space
 
 Direction = Literal["minimize", "maximize"]
 
@@ -55,6 +56,46 @@ class Plan:
     def seeds(self) -> list[int | None]:
         """One entry for each training of a configuration; None for the seed of the config."""
         return [None] if self.space.seeds is None else list(self.space.seeds)
+
+
+def _rules(plan: Plan) -> Iterator[tuple[str, bool]]:
+    """(name, whether its value is of the kind that it has to be) of what a plan says."""
+    for name in ("name", "config", "version"):
+        yield name, isinstance(getattr(plan, name), str)
+    yield "overrides", _are_texts(plan.overrides)
+    yield "seed", _is_whole(plan.seed, 0, 2**64)
+    yield "trials", _is_whole(plan.trials, 1, MOST)
+    yield "lag", _is_whole(plan.lag, 1, 10 * MOST)
+    for name in ("sampler", "pruner"):
+        node = getattr(plan, name)
+        yield name, node is None or (isinstance(node, dict) and isinstance(node.get("_target_"), str))
+    yield "objectives", plan.objectives is None or (_are_texts(plan.objectives) and bool(plan.objectives))
+    directions = plan.directions
+    yield "directions", _are_texts(directions) and {*directions} <= {"minimize", "maximize"}
+    yield "directions", len(directions) == len(plan.objectives or [""])
+    seeds = plan.space.seeds
+    are_seeds = isinstance(seeds, list) and 0 < len(seeds) <= MOST
+    are_seeds = are_seeds and all(_is_whole(seed, 0, 2**64) for seed in seeds or ())
+    swept = plan.space.swept.items()
+    yield "space", _are_texts(plan.space.fixed) and (seeds is None or are_seeds)
+    yield "space", all(isinstance(key, str) and _are_values(values) for key, values in swept)
+    yield "space", plan.sampler is not None or plan.trials == len(plan.space.grid())
+
+
+def _is_whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _are_values(values: Any) -> bool:
+    if not isinstance(values, Range):
+        return _are_texts(values) and 0 < len(values) <= MOST
+    ends = (values.low, values.high, 1 if values.step is None else values.step)
+    are_numbers = all(isinstance(end, (int, float)) and math.isfinite(end) for end in ends)
+    return are_numbers and values.low <= values.high and ends[2] > 0 and (values.low > 0 or not values.log)
 
 
 class Sweep:
@@ -108,9 +149,14 @@ class Sweep:
         values = OmegaConf.to_container(read_yaml(path, with_todays_targets))
         assert isinstance(values, dict)
         try:
-            return Plan(**{**values, "space": Space.from_dict(values["space"])})
-        except (KeyError, TypeError) as error:
+            plan = Plan(**{**values, "space": Space.from_dict(values["space"])})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not the plan of a sweep ({error}); the file is damaged") from None
+        for name, is_right in _rules(plan):
+            if not is_right:
+                shown = f"{getattr(plan, name)!r:.60}"
+                raise ValueError(f"{path}: {name}: no plan of a sweep has {shown}; the file is damaged")
+        return plan
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

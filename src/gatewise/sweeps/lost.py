@@ -7,13 +7,17 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from gatewise.runs.config_files import read_composition
-from gatewise.sweeps.folder import Sweep
-from gatewise.sweeps.jobs import DONE, PRUNED, Job
+from gatewise.runs.reading import read_bytes
+from gatewise.settings import first_line
+from gatewise.settings.checks import no_path
+from gatewise.sweeps.folder import Plan, Sweep
+from gatewise.sweeps.jobs import DONE, FAILED, PRUNED, Job
 from gatewise.views.places import short
 
 JOB = "sweep.job="
@@ -75,22 +79,80 @@ class Remains:
         return folder
 
 
-def journal_fault(sweep: Sweep) -> str | None:
-    """What is wrong with the journal of a sweep; None where it can be read."""
+def is_of(sweep: Sweep, run: Path) -> bool:
+    """Whether a run directory that there is was made by a training of a sweep, as its overrides say."""
+    try:
+        texts = read_composition(run / "overrides.yaml").overrides
+    except (OSError, ValueError):  # damaged
+        return False
+    return any(text.startswith(JOB) and sweep.id in text for text in texts)
+
+
+def journal_fault(sweep: Sweep, plan: Plan) -> str | None:
+    """What is wrong with the journal of a sweep; None where it tells of trials of the plan."""
     if not sweep.journal.is_file():
         return "is missing"
-    content = sweep.journal.read_bytes()
+    content = read_bytes(sweep.journal)
     if not content.strip():
         return "is empty"
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             if not isinstance(json.loads(line), dict):
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             return f"is damaged in line {number}"
     if sweep.id.encode() not in content:
         return "is of another sweep"
+    try:
+        trials = sweep.trials()
+    except MemoryError:
+        raise
+    except Exception as error:  # Optuna takes what is there, and stumbles
+        return f"is damaged ({type(error).__name__}: {first_line(error)[:80]})"
+    problems = (_problem(trial, plan, trials) for trial in trials)
+    return next((f"is damaged ({problem})" for problem in problems if problem is not None), None)
+
+
+def _problem(trial: FrozenTrial, plan: Plan, trials: Sequence[FrozenTrial]) -> str | None:
+    """Why a trial cannot be one of the plan's as Gatewise writes them."""
+    name = f"trial {trial.number}"
+    try:
+        plan.space.point(trial.params)
+    except Exception as error:  # its values may be anything
+        return f"{name}: other settings than the sweep's, {type(error).__name__}"
+    notes: Any = trial.user_attrs
+    if not isinstance(notes, dict) or not isinstance(trial.system_attrs, dict):
+        return f"{name}: no notes of a trial"
+    runs, outcomes, same = notes.get("runs"), notes.get("outcomes", []), notes.get("same_as")
+    if not isinstance(runs, list) or len(runs) != len(plan.seeds) or not all(map(_is_path, runs)):
+        return f"{name}: runs must name {len(plan.seeds)} folder(s)"
+    if same is not None and not (
+        isinstance(same, int) and 0 <= same < trial.number and "same_as" not in trials[same].user_attrs
+    ):
+        return f"{name}: same_as must be an earlier trial"
+    ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    if not isinstance(outcomes, list) or not all(map(_is_outcome, outcomes)) or len(outcomes) > len(runs):
+        return f"{name}: outcomes must be what came of its trainings"
+    if ended and (not outcomes or len(trial.values or ()) != len(plan.directions)):
+        return f"{name}: has ended without results"
     return None
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and no_path(value) is None
+
+
+def _is_outcome(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("state") not in (DONE, PRUNED, FAILED):
+        return False
+    numbers = value.get("values")
+    kinds: dict[str, Any] = {"reason": str, "monitor": str, "seconds": (int, float), "best_epoch": int}
+    return (
+        isinstance(numbers, list)
+        and all(isinstance(number, (int, float)) for number in numbers)
+        and isinstance(value.get("epochs"), int)
+        and all(value.get(key) is None or isinstance(value[key], kind) for key, kind in kinds.items())
+    )
 
 
 def trials_of_table(sweep: Sweep) -> list[int]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gatewise.runs.folders import free_folder, is_stamped
+from gatewise.runs.folders import free_folder
 from gatewise.runs.inside import is_inside
 from gatewise.sweeps import optuna_internals, search
 from gatewise.sweeps.folder import Plan, Sweep
 from gatewise.sweeps.jobs import FAILED, KILLED, PRUNED, Job, Outcome, job_setting, outcome
-from gatewise.sweeps.lost import Remains
+from gatewise.sweeps.lost import Remains, is_of
 from gatewise.sweeps.workers import Workers
 
 RUNS, OUTCOMES, SAME_AS = "runs", "outcomes", "same_as"
@@ -183,10 +183,11 @@ class Scheduler:
         for seed, path in zip(self.plan.seeds, runs, strict=True):
             run, prune = Path(path), self.plan.pruner is not None and not jobs
             # The journal may have come from anywhere, and a training writes into the folder that it names.
-            if not (is_stamped(run) or is_inside(run, self._runs_dir)):
+            begun = (run / "config.yaml").is_file()
+            if not is_inside(run, self._runs_dir) or (begun and not is_of(self.sweep, run)):
                 raise ValueError(
-                    f"{self.sweep.journal}: trial {number} names {run}, which is no run directory below "
-                    f"{self._runs_dir}: the file is damaged; remove it to take the trials from the runs"
+                    f"{self.sweep.journal}: trial {number} names {run}, which is no run directory of its own "
+                    f"below {self._runs_dir}: the file is damaged; remove it to take the trials from the runs"
                 )
             overrides = self._overrides(params)
             if seed is not None:

@@ -81,7 +81,7 @@ def sweep(
             folder.save_plan(plan)
         remains = None
         if config.sweep.resume is not None:
-            remains = _what_remains(folder, Path(config.paths.runs_dir))
+            remains = _what_remains(folder, plan, Path(config.paths.runs_dir))
         copy = folder.config_copy()
         if copy is None:
             _say(f"{short(folder.configs)} is missing: the sweep goes on with the config files of now")
@@ -94,14 +94,14 @@ def sweep(
         return _carry_out(folder, plan, config, context, task, remains)
 
 
-def _what_remains(folder: Sweep, runs_dir: Path) -> lost.Remains:
+def _what_remains(folder: Sweep, plan: Plan, runs_dir: Path) -> lost.Remains:
     """The run directories of a sweep that is resumed, and a line for each thing that is missing of it.
 
     Raises ValueError where finished trainings would have to be trained again.
     """
     folder.make_folders()
     remains = lost.Remains(folder, runs_dir)
-    fault = lost.journal_fault(folder)
+    fault = lost.journal_fault(folder, plan)
     trials = [] if fault else folder.trials()
     lost.check_complete(folder, trials, remains, fault)
     if fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
@@ -13,11 +13,13 @@ from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.settings import Count, NotNegative, Positive, Probability, rule
+from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
+LONGEST_ANSWER = 100_000
+"""Most tokens of a continuation; they are computed one after the other."""
 LONGEST_REMARK = 2000
 """Most characters of a continuation to show on the screen."""
 
@@ -79,7 +81,7 @@ class LanguageModelling(Task):
         dropout: Probability = 0.0,
         tie_weights: bool = False,
         top_k: Positive = 10,
-        length: Count = 10,
+        length: Annotated[int, AtLeast(0, LONGEST_ANSWER)] = 10,
         temperature: NotNegative = 0.0,
         draw_from: Positive | None = None,
         seed: Count = 0,
@@ -189,11 +191,12 @@ class LanguageModelling(Task):
         best = probabilities[0].topk(min(self.top_k, len(self.facts.vocabulary)))
         words = [self.facts.vocabulary[i] for i in best.indices]
         generator = torch.Generator(probabilities.device).manual_seed(self.seed)
+        ids = tokens[0].tolist()
         for _ in range(self.length):
             following = self.chosen(probabilities, generator)
-            tokens = torch.cat([tokens, following], dim=1)
+            ids.append(int(following))
             probabilities, state = self.next_probabilities(following, state)
-        text = self.facts.decoded(tokens[0].tolist())
+        text = self.facts.decoded(ids)
         how = "always the most probable"
         if self.temperature:
             how = f"drawn with temperature {self.temperature:g} and seed {self.seed}"

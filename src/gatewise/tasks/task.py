@@ -277,6 +277,12 @@ class Task(pl.LightningModule):
                 self._scheduler.load_state_dict(self._scheduler_state)
         return optimizer
 
+    def new_scheduler(self) -> LRScheduler | None:
+        """A scheduler as the training makes it, of one weight by itself; None for a training without one."""
+        if self._make_optimizer is None or self._make_scheduler is None:
+            return None
+        return self._make_scheduler(self._make_optimizer([nn.Parameter(torch.zeros(1))]))
+
     def on_train_epoch_end(self) -> None:
         self._log_training_epoch()
         if isinstance(self._scheduler, ReduceLROnPlateau):

@@ -8,10 +8,12 @@ and pyproject.toml allows the minor versions on which it has passed.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loops import progress
 
 _COUNTS = ("ready", "started", "processed", "completed")
 
@@ -108,6 +110,20 @@ def before_batch(trainer: pl.Trainer) -> Iterator[None]:
         yield
     finally:
         progress.is_last_batch = coming
+
+
+@functools.cache
+def _methods_of_progress() -> frozenset[str]:
+    kinds = [kind for kind in vars(progress).values() if isinstance(kind, type)]
+    return frozenset(name for kind in kinds for name in dir(kind) if callable(getattr(kind, name)))
+
+
+def is_method_of_progress(name: object) -> bool:
+    """Whether a name in the state of a loop would take the place of a method.
+
+    ``loops.progress``: its classes put all that a checkpoint has under their name into their ``__dict__``.
+    """
+    return name in _methods_of_progress()
 
 
 def state_of_earlier_versions(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from gatewise.launch.matplotlib_settings import import_matplotlib
 from gatewise.launch.parent import end_with
 from gatewise.launch.signals import SIGNALS
 
@@ -18,6 +19,7 @@ def main() -> None:
     for number in (signal.SIGINT, *SIGNALS):
         signal.signal(number, signal.SIG_IGN)
     end_with(int(os.environ["GATEWISE_PARENT"]))
+    import_matplotlib()
     from gatewise.runs.run import Run
     from gatewise.training.epochs import StopTogether
     from gatewise.training.fit import fit_and_test

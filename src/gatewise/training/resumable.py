@@ -7,6 +7,7 @@ version of Gatewise has written; what a user's callbacks and tasks add is theirs
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping
@@ -16,12 +17,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from gatewise.runs.checkpoints import read_checkpoint, unusable, verify
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.reading import is_there
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
+from gatewise.training.lightning_internals import is_method_of_progress
 from gatewise.training.mid_epoch import epochs_in, mid_epoch_state
 from gatewise.training.opened import check_weights
 
@@ -163,7 +166,8 @@ def _misfit(wanted: Any, stored: Any, place: str, whole: bool = True) -> tuple[s
                 misfit = (f"{place}.{name}", None, "must be there") if missing else None
             if misfit is not None:
                 return misfit
-        return None
+        methods = [name for name in {*stored} - {*wanted} if whole and is_method_of_progress(name)]
+        return (f"{place}.{methods[0]}", stored[methods[0]], "is no count") if methods else None
     if isinstance(wanted, bool):
         return None if isinstance(stored, bool) else (place, stored, "must be true or false")
     if isinstance(wanted, int):
@@ -205,9 +209,44 @@ def _check_optimizers(path: Path, checkpoint: Mapping[str, Any], task: Task) -> 
             _check_group(path, f"{place}.param_groups", group)
     if type(task).configure_optimizers is not Task.configure_optimizers:
         return
+    if scheduler is not None and (own := task.new_scheduler()) is not None:
+        _check_scheduler(path, scheduler, own)
     if len(states) != 1:
         raise _damaged(path, "optimizer_states", len(states), "must be the state of one optimizer")
     _check_shapes(path, checkpoint, [weight for weight in task.parameters() if weight.requires_grad])
+
+
+def _check_scheduler(path: Path, stored: Mapping[Any, Any], own: LRScheduler) -> None:
+    """A scheduler takes whatever it is given for its own, its methods too: only what one of its kind has.
+
+    What it was made with is as the config says.
+    """
+    state, made_with = own.state_dict(), inspect.signature(type(own)).parameters
+    for name, value in stored.items():
+        place = f"scheduler.{str(name)[:40]}"
+        if name in state:
+            if not _is_alike(state[name], value):
+                raise _damaged(path, place, value, f"must be like {state[name]!r:.40}")
+            if name in made_with and name != "last_epoch" and value != state[name]:
+                raise _damaged(path, place, value, f"must be {state[name]!r:.40} as in config.yaml")
+        elif not isinstance(name, str) or hasattr(own, name):
+            raise _damaged(path, place, value, f"is no state of {type(own).__name__}")
+
+
+def _is_alike(wanted: Any, stored: Any) -> bool:
+    """Whether a value could stand in the place of another one."""
+    if isinstance(wanted, (list, tuple)):
+        is_list = isinstance(stored, (list, tuple)) and len(stored) == len(wanted)
+        return is_list and all(map(_is_alike, wanted, stored))
+    if wanted is None:
+        return stored is None or isinstance(stored, (bool, int, float, str))
+    if isinstance(wanted, (bool, str)):
+        return isinstance(stored, type(wanted))
+    if isinstance(wanted, int):
+        return isinstance(stored, int) and not isinstance(stored, bool) and abs(stored) < 2**31
+    if isinstance(wanted, float):
+        return isinstance(stored, (int, float)) and not isinstance(stored, bool)
+    return isinstance(stored, Mapping) == isinstance(wanted, Mapping)
 
 
 def _check_group(path: Path, place: str, group: dict[Any, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -13,7 +14,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from gatewise.config.check import group_choices
-from gatewise.config.resume import check_resumable, resumed_config, warn_of_schedule
+from gatewise.config.resume import (
+    as_resumed,
+    check_resumable,
+    resumed_config,
+    warn_of_given,
+    warn_of_schedule,
+)
 from gatewise.config.wandb import Trial, settle, warn_of_environment
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
@@ -163,7 +170,7 @@ def _resume(
     check_resumable(run, config, source)
     check_filled(config, f"resume={short(run.folder)}")
     note(config)
-    if run.state() == "done" and not (config != stored and _epochs_left(run, config)):
+    if run.state() == "done" and not (config != as_resumed(stored) and _epochs_left(run, config)):
         message = f"{short(run.folder)} is done; train on with trainer.max_epochs=..."
         if asked:
             raise ValueError(f"resume={message}")
@@ -189,6 +196,7 @@ def _resume(
         check_resumable_from(checkpoint, state, task, trainer)
         check_rows(run, state)
     warn_of_schedule(config)
+    warn_of_given(stored)
     # Asked once all is checked: git reads, and may run, what the repository around this folder says.
     code = read_code()
     before = Before(run)
@@ -257,7 +265,8 @@ def _train(
             run.set_status("interrupted", BY_LAUNCHER)
             raise
         except BaseException as error:
-            run.set_status("failed", f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):  # the first error says more
+                run.set_status("failed", f"{type(error).__name__}: {error}")
             raise
     pruned_because = None if pruning is None else pruning.reason
     run.set_status("pruned" if pruned_because else "done", pruned_because)

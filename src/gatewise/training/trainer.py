@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from omegaconf import DictConfig
@@ -18,6 +18,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from gatewise.config.build import build, class_of
 from gatewise.runs.run import Run
+from gatewise.settings.libraries import SHORT_PRECISIONS, duration
 from gatewise.training.checkpoints import PathsInside, WholeCheckpoints
 from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.training.lightning_internals import leave_signals_alone
@@ -26,6 +27,8 @@ from gatewise.training.mid_epoch import MidEpochCheckpoint
 from gatewise.training.parts import check_made
 from gatewise.training.validations import ValidationsFile
 from gatewise.training.wandb import KeepRecent, RunLogger
+
+_log = logging.getLogger(__name__)
 
 
 class NoProfiler(PassThroughProfiler):
@@ -71,10 +74,21 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
     }
     if config.trainer.get("profiler") is None:
         settings["profiler"] = NoProfiler()
+    if "precision" in config.trainer:
+        settings["precision"] = _precision(config.trainer)
     trainer = _build_part(config.trainer, "trainer", **settings)
     assert isinstance(trainer, Trainer)
     leave_signals_alone(trainer)
     return trainer
+
+
+def _precision(trainer: DictConfig) -> Any:
+    """The precision in Lightning's own words, and one that the CPU has."""
+    named = SHORT_PRECISIONS.get(str(trainer.precision), trainer.precision)
+    if named == "16-mixed" and trainer.get("accelerator") == "cpu":
+        _log.warning("trainer.precision=%s: a CPU computes in bf16-mixed instead", trainer.precision)
+        return "bf16-mixed"
+    return named
 
 
 def _build_part(node: Any, key: str, **objects: Any) -> Any:
@@ -100,7 +114,7 @@ def _callbacks(nodes: Mapping[Any, Any], run: Run, trainer: DictConfig) -> dict[
             own.update(_checkpoint_settings(str(name), node, run, trainer))
         if issubclass(kind, ModelCheckpoint) and node.get("train_time_interval") is not None:
             key = f"callbacks.{name!s}.train_time_interval"
-            own["train_time_interval"] = _duration(key, node["train_time_interval"])
+            own["train_time_interval"] = duration(key, node["train_time_interval"])
         if "run" in inspect.signature(kind).parameters and kind.__module__.startswith("gatewise."):
             own["run"] = run
         if issubclass(kind, EarlyStopping) and trainer.get("check_val_every_n_epoch", 1) == 1:
@@ -136,14 +150,6 @@ def _checkpoint_settings(name: str, node: Any, run: Run, trainer: DictConfig) ->
         # At the end of an epoch without a validation the monitored value is that of another epoch's weights.
         own["save_on_train_epoch_end"] = False
     return own
-
-
-def _duration(key: str, value: Any) -> timedelta:
-    """A time from ``{minutes: 10}``, which Lightning wants as an object."""
-    try:
-        return timedelta(**value)
-    except TypeError:
-        raise ValueError(f"{key}={value}: give it as {{minutes: 10}}; also days, hours, seconds") from None
 
 
 def _loggers(nodes: Mapping[Any, Any], run: Run) -> list[Logger]:

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
-from gatewise.config.wandb import SETTLED, STEP, VARIABLES, check_environment
+from gatewise.config.wandb import SETTLED, STEP, VARIABLES, check_environment, with_cache
 from gatewise.launch.own_code import OutsideOfRuns
 from gatewise.runs.code import is_users_repository
 from gatewise.runs.left_behind import own_temporary_folder
@@ -70,7 +70,7 @@ class RunLogger(WandbLogger):
         import wandb
 
         if self._begun is None:
-            with _settled_environment(self.settings), OutsideOfRuns():
+            with _settled_environment(self.settings), with_cache(), OutsideOfRuns():
                 self._begun = wandb.init(**self.settings)
             self._begun.define_metric(STEP)
             self._begun.define_metric("*", step_metric=STEP, step_sync=True)
@@ -277,6 +277,8 @@ def start(logger: RunLogger, run: Run) -> None:
         hint = " Or train with wandb.mode=offline, and upload with gatewise sync" if mode == "online" else ""
         raise ValueError(f"wandb.mode={mode}: {error}{hint}") from error
     except (wandb.errors.CommError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # a disk that is full, and no server that is not there
         reason = str(error).strip().splitlines()[-1]
         _log.warning(
             "W&B cannot be reached, training goes on offline: upload later with gatewise sync run=%s (%s)",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewise.config.wandb import STEP
+from gatewise.runs.inside import is_inside
 from gatewise.runs.unsent import BEGINNING
 
 _BLOCK, _HEADER, _FILE_HEADER = 32768, 7, 7
@@ -45,6 +46,38 @@ def read_parts(folder: Path) -> Parts:
         except Exception as error:  # protobuf's errors are of its own kind
             raise ValueError(f"{path}: not a file of W&B's ({error})") from error
     return parts
+
+
+def check_sent(folder: Path, run: Path) -> None:
+    """Raise ValueError where a file of W&B's in ``folder`` has it upload what does not lie in the ``run``.
+
+    Such a file says by their paths which files W&B uploads, and a run directory may have come from anywhere.
+    What W&B itself has copied to upload it lies in its own folder.
+    """
+    from wandb import env
+
+    staging = Path(env.get_data_dir(), "artifacts", "staging")
+    for path in folder.glob("*.wandb"):
+        try:
+            named = [name for record in _records(path.read_bytes()) for name in _uploaded(record)]
+        except Exception as error:  # protobuf's errors are of its own kind
+            raise ValueError(f"{path}: not a file of W&B's ({error}): remove {folder}") from error
+        for name in named:
+            place = folder / "files" / name
+            if ".." in place.parts or not (is_inside(place, run) or is_inside(place, staging)):
+                raise ValueError(
+                    f"{path}: has W&B upload {name}, which is no file of the run: if it is yours, upload it "
+                    f"with wandb sync {folder}; else remove {folder}"
+                )
+
+
+def _uploaded(record: Any) -> Iterator[str]:
+    """The paths of what a message has W&B upload."""
+    yield from (item.path for item in record.files.files)
+    yield from (record.tbrecord.log_dir, record.tbrecord.root_dir)
+    for artifact in (record.artifact, record.request.log_artifact.artifact):
+        yield artifact.manifest.manifest_file_path
+        yield from (entry.local_path for entry in artifact.manifest.contents)
 
 
 def _take(record: Any, parts: Parts) -> None:

@@ -79,6 +79,52 @@ class _Screen(logging.StreamHandler):
             super().emit(record)
 
 
+class _LogFile(logging.Handler):
+    """Appends to a log file; where the disk is full it says so once, and goes on once there is room."""
+
+    def __init__(self, path: Path, screen: logging.Handler) -> None:
+        super().__init__()
+        self.path, self._screen = path, screen
+        self._file = open_in_place(path, os.O_WRONLY | os.O_APPEND)
+        self._missing = 0
+        self._is_torn = False
+        self._is_told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        gap = (
+            f"({self._missing} lines are missing here: they could not be written)\n" if self._missing else ""
+        )
+        torn = "\n" if self._is_torn else ""
+        try:
+            text = self.format(record)
+        except Exception:  # a library's message that does not fit its arguments
+            self.handleError(record)
+            return
+        try:
+            self._write(f"{torn}{gap}{text}\n".encode(errors="backslashreplace"))
+            self._missing = 0
+        except OSError as error:
+            self._missing += text.count("\n") + 1
+            if not self._is_told:
+                self._is_told = True
+                line = f"{self.path}: {error.strerror}: lines are missing in it until it can be written again"
+                self._screen.handle(logging.LogRecord(__name__, logging.WARNING, "", 0, line, (), None))
+
+    def _write(self, content: bytes) -> None:
+        """Write all, or note that a line has ended in the middle."""
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._file, left) :]
+            self._is_torn = bool(left)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            with contextlib.suppress(OSError):  # a network's disk may be full at last
+                os.close(self._file)
+        self._file = -1
+        super().close()
+
+
 _log = logging.getLogger(__name__)
 
 
@@ -97,11 +143,10 @@ def show(*shown: RenderableType) -> None:
 @contextlib.contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Log to the screen and, with times, to a run's ``log.txt``, including Python's warnings."""
-    stream = os.fdopen(open_in_place(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8")
-    to_file = logging.StreamHandler(stream)
-    to_file.setFormatter(_AsText("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_screen = _Screen()
     to_screen.setFormatter(_AsText("%(message)s"))
+    to_file = _LogFile(path, to_screen)
+    to_file.setFormatter(_AsText("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.INFO)
@@ -116,7 +161,6 @@ def logged_to(path: Path) -> Iterator[None]:
         root.removeHandler(to_screen)
         root.setLevel(before)
         to_file.close()
-        stream.close()
 
 
 @contextlib.contextmanager

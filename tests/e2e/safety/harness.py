@@ -28,6 +28,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from gatewise.runs.run import Run
+
 HANGS_AFTER = 100
 """Seconds; what is tried takes one or two."""
 FRESH_TAKES = 4
@@ -36,7 +38,8 @@ NOBODY = 12345
 """The number of a user that no system knows."""
 MEMORY = 24 << 30
 """Bytes of addresses that a command may ask for: one that asks for more is told so, and not the machine."""
-_SET_CHILD_SUBREAPER = 36
+_SET_CHILD_SUBREAPER, _SET_KEEPCAPS = 36, 8
+_CAPABILITY_VERSION, _CAP_DAC_READ_SEARCH = 0x20080522, 2
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _STATES = {"done", "failed", "interrupted", "pruned"}
 _CACHES = ("home/.cache", "home/.config")
@@ -233,9 +236,10 @@ def _lies_in(path: Path, folders: Iterable[Path]) -> bool:
 
 
 def _state(run: Path) -> str:
+    """As Gatewise tells it: what a process that aborted has recorded is not the last word."""
     try:
-        return str(json.loads((run / "status.json").read_text())["state"])
-    except (OSError, ValueError, KeyError):
+        return Run(run).state()
+    except (OSError, ValueError):
         return "missing"
 
 
@@ -372,9 +376,16 @@ def _become_nobody(place: Path) -> None:
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
     for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME", "TMPDIR"):
         os.environ.pop(name, None)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
+    # What root alone may read stays readable: Python itself may be installed there.
+    reads = 1 << _CAP_DAC_READ_SEARCH
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    if libc.capset(header, (ctypes.c_uint32 * 6)(reads, reads, 0, 0, 0, 0)) != 0:
+        raise OSError("capset failed")
 
 
 def _as_python_starts() -> None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
@@ -19,6 +19,9 @@ from gatewise.config.compose import import_users_modules
 from gatewise.config.origins import check_origins
 from gatewise.launch.own_code import leave_out_runs
 from gatewise.runs.config_files import read_config
+
+FAST = ("trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "test=false", "wandb.mode=disabled")
+"""A training of two steps."""
 
 EVIL = """
 from pathlib import Path
@@ -144,7 +147,7 @@ class Stranger:
             leave_out_runs()
             for target in targets:
                 with contextlib.suppress(ValueError):
-                    check_origins(OmegaConf.create({"model": {"_target_": target}}), self.run)
+                    check_origins(OmegaConf.create(_where_it_belongs(str(target))), self.run)
                     print(target, file=sys.stderr)
             return 0
 
@@ -158,6 +161,17 @@ class Stranger:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             out, err, imported = ((Path(folder) / name).read_text() for name in ("out", "err", "imported"))
         return Answer(code, out, err, frozenset(imported.split()))
+
+
+def _where_it_belongs(target: str) -> dict[str, Any]:
+    """A config with a part of Lightning's at its place, and any other as the model."""
+    node = {"_target_": target}
+    if target.startswith("pytorch_lightning."):
+        if "profilers" in target:
+            return {"trainer": {"profiler": node}}
+        section = {"callbacks": "callbacks", "loggers": "logger"}.get(target.split(".")[1], "trainer")
+        return {section: node if section == "trainer" else {"mine": node}}
+    return {"model": node}
 
 
 def _work(command: Callable[[], int], folder: Path, path: Sequence[str], answers: Path) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,26 @@ def test_the_path_of_children_has_no_run(stranger: Stranger, monkeypatch: pytest
     assert sys.path == before
     assert os.environ["PYTHONPATH"] == str(stranger.work)
     assert os.environ.pop("PYTHONSAFEPATH") == "1"
+
+
+@pytest.mark.parametrize("rest", [["/usr/bin", "/bin"], []])
+def test_programs_of_a_run_are_not_found(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, rest: list[str]
+) -> None:
+    for name in ("git", "cc", "nvidia-smi"):
+        stranger.write(f"runs/r/{name}", "#!/bin/sh\n").chmod(0o755)
+    monkeypatch.chdir(stranger.run)
+    monkeypatch.setenv("PATH", os.pathsep.join([".", "", str(stranger.run), "plots", *rest]))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    leave_out_runs()
+    assert os.environ["PATH"] == (os.pathsep.join(rest) or os.devnull)
+    found = shutil.which("git")
+    assert found is None or not found.startswith(str(stranger.run))
+    monkeypatch.chdir(stranger.work)
+    monkeypatch.setenv("PATH", ".")
+    leave_out_runs()
+    assert os.environ["PATH"] == "."
+    os.environ.pop("PYTHONSAFEPATH", None)
 
 
 def test_the_users_working_folder_is_kept(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from strangers import Stranger
 
 import gatewise.training.parts  # noqa: F401 - likewise
 from gatewise.config.origins import BASES as DEFINED
-from gatewise.config.origins import check_servers
+from gatewise.config.origins import check_origins, check_servers
 from gatewise.training.parts import PARTS as CLASSES
 
 VERBS = {
@@ -233,6 +233,41 @@ KEYS = (
 def test_wherever_it_is_named(stranger: Stranger, key: str) -> None:
     stranger.name("os.system", key)
     assert f"{key}._target_=os.system: " in stranger.check().line()
+
+
+INSIDE = [
+    f"gatewise.{name}"
+    for name in (
+        *(
+            "training.wandb.RunLogger",
+            "training.loggers.MetricsFile",
+            "training.loggers.RowsBeforeCheckpoints",
+        ),
+        *("training.checkpoints.PathsInside", "training.mid_epoch.MidEpochCheckpoint"),
+        *(
+            "training.validations.ValidationsFile",
+            "training.trainer.NoProfiler",
+            "sweeps.pruning.PruneTraining",
+        ),
+    )
+]
+
+
+def test_what_gatewise_makes_itself_is_no_part_of_a_config(stranger: Stranger) -> None:
+    """It takes paths, and settings of W&B's such as its server, that are not looked at."""
+    assert stranger.check_each(INSIDE).err == ""
+
+
+@pytest.mark.parametrize("key", ["data.mine", "callbacks.mine.inner", "trainer.mine", "logger.mine.a", "x"])
+@pytest.mark.parametrize(
+    "name", ["loggers.CometLogger", "callbacks.ModelCheckpoint", "profilers.SimpleProfiler", "Trainer"]
+)
+def test_a_part_of_lightnings_at_another_place(key: str, name: str, stranger: Stranger) -> None:
+    """`evaluate` would make it, with nothing of its settings looked at."""
+    config = OmegaConf.create({})
+    OmegaConf.update(config, key, {"_target_": f"pytorch_lightning.{name}"}, force_add=True)
+    with pytest.raises(ValueError, match=r"belongs elsewhere"):
+        check_origins(config, stranger.run)
 
 
 def test_in_a_list(stranger: Stranger) -> None:

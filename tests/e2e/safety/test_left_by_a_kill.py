@@ -28,7 +28,8 @@ def test_what_a_kill_in_the_middle_of_a_write_left_is_removed(place: Place, tmp_
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     (place.folder / "dies.py").write_text(DIES)
-    where = {"TMPDIR": str(temporary), "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{place.folder}"}
+    found = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(place.folder))))
+    where = {"TMPDIR": str(temporary), "PYTHONPATH": found}
     settings = ("wandb.mode=offline", *FAST)
     process = place.start(
         "train", "trainer.max_epochs=3", *settings, "+callbacks.dies._target_=dies.Dies", **where

@@ -31,6 +31,9 @@ CASES: dict[str, tuple[list[str], str]] = {
     "after torch": (["model._target_=torch.nn.LSTM"], "model"),
     "monitor": (["task.monitor=val/nope"], "did you mean val/loss"),
     "no validation": (["trainer.limit_val_batches=0"], "nothing is validated"),
+    "no epoch": (["trainer.max_epochs=0"], "nothing is trained"),
+    "no step": (["+trainer.max_steps=0"], "nothing is trained"),
+    "no batch": (["trainer.limit_train_batches=0"], "nothing is trained"),
     "epochs": (["+trainer.min_epochs=500"], "trainer.min_epochs"),
     "time": (["+trainer.max_time=00:00:10:00"], "callbacks.timer.duration"),
     "runs": ([f"paths.runs_dir={LONG}"], "paths.runs_dir"),
@@ -104,11 +107,14 @@ def test_an_option_that_would_be_ignored(place: Place, words: list[str]) -> None
     assert words[0] in result.line()
 
 
-def test_a_link_to_the_newest_run_that_is_a_folder(place: Place) -> None:
-    (place.folder / "runs" / "last").mkdir(parents=True)
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_link_to_the_newest_run_that_is_none(place: Place, kind: str) -> None:
+    (place.folder / "runs").mkdir()
+    last = place.folder / "runs" / "last"
+    last.mkdir() if kind == "folder" else last.write_text("the user's")
     result = place("train", "logger=none")
     assert result.code == 1
-    assert "is a folder" in result.line()
+    assert f"is a {kind}" in result.line()
     assert [path.name for path in (place.folder / "runs").iterdir()] == ["last"]
 
 

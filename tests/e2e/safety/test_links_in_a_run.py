@@ -8,27 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from strangers import FAST
 from workplace import Place
 
 from gatewise.runs.run import Run
-
-FAST = ("trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "test=false", "wandb.mode=disabled")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = Place(tmp_path_factory.mktemp("trained") / "work")
-    place.ok("train", "trainer.max_epochs=1", *FAST)
-    return place.last().folder
-
-
-@pytest.fixture
-def attacked(trained: Path, place: Place) -> Run:
-    """A run ``r``, as somebody has sent it, beside the user's own ``mine``."""
-    shutil.copytree(trained, place.folder / "runs" / "r")
-    (place.folder / "mine" / "folder").mkdir(parents=True)
-    (place.folder / "mine" / "file").write_text("mine\n")
-    return Run(place.folder / "runs" / "r")
 
 
 def everything(folder: Path) -> dict[str, tuple[bytes | str | None, int]]:
@@ -45,17 +28,17 @@ def everything(folder: Path) -> dict[str, tuple[bytes | str | None, int]]:
 
 def to_file(path: Path) -> None:
     path.unlink(missing_ok=True)
-    path.symlink_to(path.parents[len(path.parts) - path.parts.index("runs") - 1] / "mine" / "file")
+    path.symlink_to(path.parents[len(path.parts) - path.parts.index("runs") - 1] / "mine" / "best.ckpt")
 
 
 def to_folder(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    path.symlink_to(path.parents[2] / "mine" / "folder")
+    path.symlink_to(path.parents[2] / "mine")
 
 
 def hard(path: Path) -> None:
     path.unlink(missing_ok=True)
-    os.link(path.parents[2] / "mine" / "file", path)
+    os.link(path.parents[2] / "mine" / "best.ckpt", path)
 
 
 def fifo(path: Path) -> None:
@@ -134,10 +117,10 @@ def test_a_run_below_a_link_is_resumed(attacked: Run, place: Place) -> None:
 
 
 def test_a_sync_does_not_follow_links_either(attacked: Run, place: Place) -> None:
-    (place.folder / "mine" / "folder" / "run-x.wandb").write_bytes(b":W&B")
+    (place.folder / "mine" / "run-x.wandb").write_bytes(b":W&B")
     (attacked.folder / "wandb").mkdir(exist_ok=True)
-    (attacked.folder / "wandb" / "offline-run-20200101_000000-x").symlink_to(place.folder / "mine" / "folder")
-    (attacked.folder / "wandb" / "offline-run-29990101_000000-x").symlink_to(place.folder / "mine" / "folder")
+    (attacked.folder / "wandb" / "offline-run-20200101_000000-x").symlink_to(place.folder / "mine")
+    (attacked.folder / "wandb" / "offline-run-29990101_000000-x").symlink_to(place.folder / "mine")
     result = place("sync", "run=runs/r")
     assert result.code == 1
     assert "offline-run-20200101_000000-x: is a link that leads out" in result.line()

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from strangers import FAST
 from workplace import Place
 
 from gatewise.runs.run import Run
 
-FAST = ("trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "test=false", "wandb.mode=disabled")
 RESUME = ("train", "resume=runs/r", "trainer.max_epochs=2", *FAST)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = Place(tmp_path_factory.mktemp("trained") / "work")
-    place.ok("train", "trainer.max_epochs=1", *FAST)
-    return place.last().folder
-
-
-@pytest.fixture
-def attacked(trained: Path, place: Place) -> Run:
-    """A run ``r``, as somebody has sent it, beside the user's own ``mine``."""
-    shutil.copytree(trained, place.folder / "runs" / "r")
-    (place.folder / "mine").mkdir()
-    (place.folder / "mine" / "best.ckpt").write_text("mine\n")
-    return Run(place.folder / "runs" / "r")
 
 
 def set_in_config(run: Run, settings: dict[str, Any]) -> None:

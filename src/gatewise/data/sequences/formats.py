@@ -11,6 +11,8 @@ Nothing in a file is executed: numpy's pickled arrays are refused.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewise.data.files import read_text
+from gatewise.data.files import TooLargeError, check_size, read_text
 from gatewise.settings import did_you_mean
+from gatewise.settings.checks import shown
 
 UNLABELLED = "?"
 """What a file has in place of a label that is not known."""
@@ -95,14 +98,14 @@ def _ts_classes(header: dict[str, str], path: Path) -> list[str] | None:
         raise ValueError(f"{path}: @targetLabel true (regression) is not supported: give class labels")
     switch, *classes = header.get("classlabel", "false").split()
     if switch.lower() not in ("true", "false"):
-        raise ValueError(f"{path}: @classLabel must be followed by true or false, got {switch!r}")
+        raise ValueError(f"{path}: @classLabel must be followed by true or false, got {shown(switch)}")
     return classes if switch.lower() == "true" else None
 
 
 def _ts_label(label: str, classes: list[str], place: str) -> str:
     if classes and label not in classes and label != UNLABELLED:
         raise ValueError(
-            f"{place}: label {label!r} is not one of @classLabel{did_you_mean(label, classes)}: "
+            f"{place}: label {shown(label)} is not one of @classLabel{did_you_mean(label, classes)}: "
             f"add it there, or put the label after the last colon"
         )
     return label
@@ -122,22 +125,27 @@ def _ts_sequence(text: str, place: str) -> NDArray[np.float64]:
         values = np.array(cells, dtype=np.float64)
     except ValueError:
         values = np.array([], dtype=np.float64)
-    if len(values) == 0 or not np.isfinite(values).all():
+    if len(values) == 0 or not np.isfinite(values).all() or not _is_plain(text):
         index = next((i for i, cell in enumerate(cells) if not _is_finite(cell)), 0)
         where = f"{place}: value {index % lengths[0] + 1} of feature {index // lengths[0] + 1}"
         if cells[index].strip() in ("?", ""):
             raise ValueError(f"{where} is missing ({cells[index]!r}): fill it in or drop the sequence")
         raise ValueError(
-            f"{where} is not a finite number: {cells[index].strip()!r}: correct it or drop the sequence"
+            f"{where} is not a finite number: {shown(cells[index].strip())}: correct it or drop the sequence"
         )
     return np.ascontiguousarray(values.reshape(len(features), lengths[0]).T)
 
 
 def _is_finite(cell: str) -> bool:
     try:
-        return bool(np.isfinite(np.array([cell], dtype=np.float64)).all())
+        return bool(np.isfinite(np.array([cell], dtype=np.float64)).all()) and _is_plain(cell)
     except ValueError:
         return False
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it has no ``1_000`` and no digits of other scripts, which Python reads as numbers too."""
+    return text.isascii() and "_" not in text
 
 
 def _check_shape(sequences: list[NDArray[np.float64]], header: dict[str, str], place: str) -> None:
@@ -164,14 +172,16 @@ def _check_shape(sequences: list[NDArray[np.float64]], header: dict[str, str], p
 
 
 def _ts_number(key: str, value: str, place: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise ValueError(f"{place.rpartition(':')[0]}: @{key} must be a whole number, got {value!r}")
+    if not re.fullmatch("0*[1-9][0-9]{0,17}", value):
+        raise ValueError(f"{place.rpartition(':')[0]}: @{key} must be a whole number, got {shown(value)}")
     return int(value)
 
 
 def read_npz(path: Path) -> LabelledSequences:
     """Read ``.npz`` in one of the layouts described at the top of this file."""
     arrays = _load_numpy(path)
+    if "" in arrays:
+        raise ValueError(f"{path} holds one array without a name: name it {path.stem}.npy")
     names = ("sequences", "values", "lengths", "labels")
     for name in arrays:
         if name not in names:
@@ -194,10 +204,12 @@ def read_npz(path: Path) -> LabelledSequences:
         sequences = [row[:length] for row, length in zip(padded, lengths, strict=True)]
     else:
         values = _floats(arrays["values"], 2, "values [sum of lengths, F]", path)
-        if lengths is None or lengths.sum() != len(values):
-            total = "no lengths" if lengths is None else f"lengths that add up to {lengths.sum()}"
+        # In Python's numbers: those of numpy begin anew beyond 64 bits.
+        total_length = None if lengths is None else sum(lengths.tolist())
+        if lengths is None or total_length != len(values):
+            total = "no lengths" if lengths is None else f"lengths that add up to {total_length}"
             raise ValueError(f"{path}: {total} for values of {len(values)} rows: they must add up to that")
-        sequences = np.split(values, np.cumsum(lengths)[:-1])
+        sequences = np.split(values, np.cumsum(lengths, dtype=np.int64)[:-1])
     return _checked(path, sequences, _npz_labels(arrays.get("labels"), len(sequences), path))
 
 
@@ -209,26 +221,38 @@ def _npz_labels(labels: NDArray[Any] | None, size: int, path: Path) -> list[str]
             f"{path}: labels must be [{size}] text or whole numbers, "
             f"got {list(labels.shape)} of {labels.dtype}"
         )
-    return [str(label) for label in labels.tolist()]
+    try:
+        return [str(label) for label in labels.tolist()]
+    except (ValueError, SystemError):  # by which Python knows no such character
+        raise ValueError(f"{path}: labels hold characters that there are not: correct the file") from None
 
 
 def read_npy(path: Path) -> LabelledSequences:
     """Read ``.npy``: one sequence [T, F], or several of the same length [N, T, F], without labels."""
-    array = _load_numpy(path)[""]
+    arrays = _load_numpy(path)
+    if "" not in arrays:
+        raise ValueError(f"{path} holds arrays by name: name it {path.stem}.npz")
+    array = arrays[""]
     if array.ndim == 2:
         array = array[None]
     return _checked(path, list(_floats(array, 3, "the array [T, F] or [N, T, F]", path)), None)
 
 
 def _load_numpy(path: Path) -> dict[str, NDArray[Any]]:
+    check_size(path)
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except MemoryError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, on what it then refuses
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            with loaded:
+                check_size(path, sum(member.file_size for member in loaded.zip.infolist()))
+                arrays = {name: loaded[name] for name in loaded.files}
+    except TooLargeError:
         raise
+    except MemoryError as error:
+        raise TooLargeError(f"{path}: {' '.join(str(error).split())}: take a part of it") from error
     except Exception as error:  # a damaged header makes numpy raise almost anything
         reason = " ".join(str(error).split())
         if "pickle" in reason.lower():

@@ -10,6 +10,7 @@ import csv
 import io
 import logging
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def read_csv(
             f"{path}: no numeric column among {_listed(list(columns))}: give one with data.columns"
         )
     for name in columns:
-        if name not in whole:
+        if np.isnan(values[name]).any():
             raise ValueError(what_is_wrong(text[name], values[name], where, name, whole, reading))
     frame: pd.DataFrame = pd.DataFrame(values, index=index)
     return frame, time_format
@@ -100,6 +101,7 @@ def _read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.Data
     where = f"{path}:{header_line}"
     # As pandas calls a column without a name.
     names = [name or f"Unnamed: {position}" for position, name in enumerate(header)]
+    counts = Counter(names)
     for name in names:
         if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
             raise ValueError(f"{where}: the column name {name[:80]!r} has a control character: rename it")
@@ -108,7 +110,7 @@ def _read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.Data
                 f"{where}: a column name of {len(name)} characters ({name[:20]!r}...): name the columns in "
                 f"the first line, in at most {LONGEST_NAME} characters"
             )
-        if names.count(name) > 1:
+        if counts[name] > 1:
             raise ValueError(f"{where}: the header names {name!r} twice: give every column its own name")
     lines, table = [], []
     for line, row in rows:

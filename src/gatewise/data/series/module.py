@@ -78,8 +78,11 @@ def check_times(time_format: str | None, day_first: bool | None) -> None:
         return
     directives = [part.lstrip("-")[:1] for part in time_format.replace("%%", "").split("%")[1:]]
     unknown = [letter for letter in directives if letter not in (*"YmdHMSfyqbBjGVuIpzaA",)]
-    if unknown or not directives:
-        what = f"has an unknown %{unknown[0]}" if unknown else "has no %"
+    twice = [letter for letter in directives if directives.count(letter) > 1]
+    if unknown or not directives or twice:
+        what = (
+            f"has an unknown %{unknown[0]}" if unknown else f"has %{twice[0]} twice" if twice else "has no %"
+        )
         raise ValueError(
             f"time_format must be number, epoch_s (or _ms, _us, _ns), ISO8601, or of the form "
             f"%d/%m/%Y %H:%M (%q is the quarter), got {time_format!r}, which {what}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.series.style import CHARACTERS, Reading
 from gatewise.data.series.times import NUMERIC
+from gatewise.settings.checks import shown
 
 MISSING = ("", "na", "n/a", "nan", "<na>", "#n/a", "nat", "null", "none", "nil", "?", "-", "--", ".")
 """Cells that mean a missing value, in lower case."""
@@ -61,7 +62,7 @@ def what_is_wrong(
     style = reading.style
     bad = cells[np.isnan(values)]
     line, cell = bad.index[0], bad.iloc[0]
-    found = f"{where}:{line}: column {column!r}: {cell!r}"
+    found = f"{where}:{line}: column {column!r}: {shown(cell)}"
     settings = _settings_that_read(cells, reading)
     if settings and reading.verb == "predict":
         groups = "no separator" if style.thousands is None else f"a {style.thousands}"

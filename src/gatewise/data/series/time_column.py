@@ -10,6 +10,7 @@ import pandas as pd
 from gatewise.data.series.numbers import MISSING
 from gatewise.data.series.style import Reading
 from gatewise.data.series.times import ISO, NUMBER, TIME_OF_DAY, parse_times, possible_formats
+from gatewise.settings.checks import shown
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,11 @@ def read_times(cells: pd.Series, where: str, column: str, reading: Reading) -> t
     if len(back):
         at = int(back[0])
         line, before = cells.index[at + 1], cells.iloc[at]
-        problem = "appears twice" if times[at] == times[at + 1] else f"comes after {before!r}"
+        problem = "appears twice" if times[at] == times[at + 1] else f"comes after {shown(before)}"
         fix = f"sort the rows by {column!r}, one row per time"
         if isinstance(times, pd.DatetimeIndex) and _looks_like_clocks_going_back(times, at):
             fix += " (where clocks went back, write the times in UTC or with their offset)"
-        raise ValueError(f"{where}:{line}: the time {cells[line]!r} {problem}: {fix}")
+        raise ValueError(f"{where}:{line}: the time {shown(cells[line])} {problem}: {fix}")
     return times, time_format
 
 
@@ -54,7 +55,7 @@ def _read(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[
         bad = int(times.isna().argmax())
         fix = reading.advice("write it so", "data.time_format to its own")
         raise ValueError(
-            f"{where}:{cells.index[bad]}: column {column!r}: {text[bad]!r} is not a time of the form "
+            f"{where}:{cells.index[bad]}: column {column!r}: {shown(text[bad])} is not a time of the form "
             f"{expected}: {fix}"
         )
     formats = possible_formats(text, reading.style.day_first)
@@ -75,28 +76,28 @@ def _read(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[
                 settings[1:] = [f"data.day_first={str(not reading.style.day_first).lower()}"]
         else:
             problem, fix = (
-                f"is not a time like the others ({like!r}, read as {time_format})",
+                f"is not a time like the others ({shown(like)}, read as {time_format})",
                 "write them alike",
             )
         raise ValueError(
-            f"{where}:{cells.index[bad]}: column {column!r}: {text[bad]!r} {problem}: "
+            f"{where}:{cells.index[bad]}: column {column!r}: {shown(text[bad])} {problem}: "
             + reading.advice(fix, *settings)
         )
     cell, line = text[0], cells.index[0]
     if TIME_OF_DAY.fullmatch(cell):
         raise ValueError(
-            f"{where}:{line}: column {column!r}: {cell!r} is a time of day, of which day is not said: "
+            f"{where}:{line}: column {column!r}: {shown(cell)} is a time of day, of which day is not said: "
             + reading.advice("write 2024-01-31 13:00", "data.time_format=%H:%M")
         )
     if reading.style.day_first is not None and possible_formats(text, None):
         order = "day" if reading.style.day_first else "month"
         raise ValueError(
-            f"{where}:{line}: column {column!r}: {cell!r} has not the {order} first, as "
+            f"{where}:{line}: column {column!r}: {shown(cell)} has not the {order} first, as "
             f"data.day_first={str(reading.style.day_first).lower()} says: "
             + reading.advice("write 2024-01-31", "data.day_first=null")
         )
     raise ValueError(
-        f"{where}:{line}: column {column!r}: {cell!r} is not a time that can be read: "
+        f"{where}:{line}: column {column!r}: {shown(cell)} is not a time that can be read: "
         + reading.advice(
             "write 2024-01-31 13:00 or a number", "data.time_format (such as %d.%m.%Y)", "data.time_column"
         )
@@ -121,7 +122,7 @@ def _ambiguous(
         settings = ["data.day_first=true", "data.day_first=false"]
     fix = "write them as 2024-01-31" if reading.verb == "predict" else ""
     return (
-        f"{where}:{cells.index[at]}: column {column!r}: {cells.iloc[at]!r} can be {said}: "
+        f"{where}:{cells.index[at]}: column {column!r}: {shown(cells.iloc[at])} can be {said}: "
         + reading.advice(fix, *settings)
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import MAXYEAR, MINYEAR
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,8 @@ def parse_times(cells: Sequence[str], time_format: str) -> pd.Index:
         whole = [
             int(cell) if re.fullmatch(r"-?[0-9]{1,18}|[1-8][0-9]{18}", cell) else nothing for cell in cells
         ]
-        return pd.DatetimeIndex(np.array(whole, dtype=np.int64).view(f"datetime64[{EPOCHS[time_format]}]"))
+        times = np.array(whole, dtype=np.int64).view(f"datetime64[{EPOCHS[time_format]}]")
+        return _of_the_calendar(pd.DatetimeIndex(times))
     if time_format == ISO:
         fits = text.str.fullmatch(_ISO_CELL)
         return _dates(text.where(fits, None), ISO)
@@ -117,7 +119,7 @@ def possible_formats(cells: Sequence[str], day_first: bool | None) -> dict[str, 
     read = dict(sorted(read.items(), key=lambda item: np.count_nonzero(item[1].isna())))
     whole = {f: times for f, times in read.items() if times.notna().all() and _is_plausible(times)}
     if not whole:
-        return dict(list(read.items())[:1])
+        return {f: times for f, times in list(read.items())[:1] if times.notna().any()}
     rising = {f: times for f, times in whole.items() if times.is_monotonic_increasing and times.is_unique}
     left = rising or whole
     if NUMBER in left and _has_constant_step(left[NUMBER]):
@@ -208,11 +210,19 @@ def _dates(text: pd.Series, time_format: str) -> pd.DatetimeIndex:
             text.map(_has_offset), None
         )  # one without an offset cannot be placed among the others
     try:
-        return pd.DatetimeIndex(
-            pd.to_datetime(text, format=time_format, errors="coerce", utc=zoned and len(offsets) > 1)
+        return _of_the_calendar(
+            pd.DatetimeIndex(
+                pd.to_datetime(text, format=time_format, errors="coerce", utc=zoned and len(offsets) > 1)
+            )
         )
-    except (ValueError, OverflowError):  # pandas' word on a format that it cannot use
+    except (ValueError, OverflowError, re.error):  # pandas' word on a format that it cannot use
         return pd.DatetimeIndex([pd.NaT] * len(text))
+
+
+def _of_the_calendar(times: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """The times, with NaT for one in a year that cannot be written: pandas has more years than strftime."""
+    inside = (times.year >= MINYEAR) & (times.year <= MAXYEAR)
+    return times if inside.all() else pd.DatetimeIndex(times.where(inside))
 
 
 def _has_offset(cell: str | None) -> bool:
@@ -269,6 +279,8 @@ def _as_written(time_format: str, cells: Sequence[str], times: pd.Index) -> str:
 
 
 def _written(time: pd.Timestamp, time_format: str) -> str:
+    if not MINYEAR <= time.year <= MAXYEAR:  # a forecast that goes past the last year
+        return str(time)
     zone = "Z" if time.utcoffset() == pd.Timedelta(0) else f"{time:%z}"[:3] + ":" + f"{time:%z}"[3:]
     text = time_format.replace("%q", str(time.quarter)).replace("%z", zone).replace("%-", "%\0")
     text = re.sub("%\0(.)", lambda match: time.strftime(f"%{match[1]}").lstrip("0") or "0", text)
