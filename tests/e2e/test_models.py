@@ -62,6 +62,28 @@ def test_zoneout_of_each_state_from_the_command_line(place: Place) -> None:
     assert place("evaluate", f"run={run.folder}").code == 0
 
 
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "series/sunspots",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("speech/japanese_vowels", "text/king_james")
+        ),
+    ],
+)
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
+def test_a_run_in_bfloat16_is_whole(place: Place, experiment: str, precision: str) -> None:
+    short = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "model.hidden_size=8"]
+    run = place.train(
+        f"experiment={experiment}", f"trainer.precision={precision}", *QUICK[experiment], *short
+    )
+    assert run.state() == "done"
+    place.ok("evaluate", "run=last")
+    examples = [str(path) for path in run.folder.glob("example.*")]
+    place.ok("predict", "run=last", f"input={(examples or ['and the king'])[0]}")
+
+
 # Beside what test_bad_input.py has.
 WRONG = [
     # What does not fit together is named on both sides.

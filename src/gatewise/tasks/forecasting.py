@@ -190,7 +190,9 @@ class Forecasting(Task):
                 "truth": window.targets,
                 "forecast": forecast,
             }
-            shown: dict[str, Any] = {n: self.facts.unscaled(part.cpu()).tolist() for n, part in parts.items()}
+            # numpy has no bfloat16.
+            numbers = {name: part.cpu().double() for name, part in parts.items()}
+            shown: dict[str, Any] = {n: self.facts.unscaled(part).tolist() for n, part in numbers.items()}
             if window.times is not None:
                 shown["times"] = window.times.tolist()
             windows.append(shown)
@@ -210,7 +212,7 @@ class Forecasting(Task):
 
     def answer(self, given: Input) -> Answer:
         """The forecast for the ``horizon`` steps after the last row of a file, in the units of the file."""
-        forecast = self.facts.unscaled(self.predict_step(given.batch)[0])
+        forecast = self.facts.unscaled(self.predict_step(given.batch)[0].cpu().double())
         targets = self.facts.targets
         return Answer(
             pd.DataFrame({**given.columns, **dict(zip(targets, forecast.T, strict=True))}),
