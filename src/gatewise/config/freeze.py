@@ -6,7 +6,7 @@ edited meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,8 +113,9 @@ class ConfigCopy:
             before[path] = self._texts[f.original]
         paths: list[Path] = []
         for folder, texts in before.items():
-            # One that is searched no more may be any folder: a copy may have come from anywhere.
-            today = _yaml_files(Path(folder)) if folder in searched else {}
+            # One that is searched no more may be any folder, as a copy may have come from anywhere: it is not
+            # walked, but the files that were copied are looked for there.
+            today = _yaml_files(Path(folder), only=None if folder in searched else texts)
             names = sorted(texts.keys() | today.keys())
             paths += [Path(folder, name) for name in names if texts.get(name) != today.get(name)]
         return paths
@@ -139,12 +140,15 @@ def _read_sources(copy: Path) -> list[_Copied]:
     return folders
 
 
-def _yaml_files(folder: Path, most: int = LARGEST) -> dict[str, bytes]:
-    """Content of every YAML file by its path in ``folder``; of no file where there is no such folder.
+def _yaml_files(folder: Path, most: int = LARGEST, only: Iterable[str] | None = None) -> dict[str, bytes]:
+    """Content of every YAML file by its path in ``folder``, or of these ``only``.
 
-    Raises ValueError for one of more than ``most`` bytes.
+    Of no file where there is no such folder. Raises ValueError for one of more than ``most`` bytes.
     """
-    paths = sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []
+    if only is not None:
+        paths = [folder / name for name in only]
+    else:
+        paths = sorted(folder.rglob("*.y*ml")) if folder.is_dir() else []
     return {path.relative_to(folder).as_posix(): read_bytes(path, most) for path in paths if path.is_file()}
 
 

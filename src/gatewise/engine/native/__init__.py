@@ -12,7 +12,7 @@ from gatewise.cells import Cell
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.native import bfloat16, memory
 from gatewise.engine.native.call import Call
-from gatewise.engine.native.kernel import Kernel, kernel_for
+from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
 from gatewise.engine.native.trace import Trace
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
@@ -36,7 +36,7 @@ def _run(request: Request, rounded: bool) -> Result:
     tensors = request.tensors()
     kernel = kernel_for(request, tensors, _agrees)
     if rounded:
-        kernel = kernel._replace(products=kernel.rounded_products)
+        kernel = kernel._replace(products=rounded_products())
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need
     # gradients even under no_grad.
     differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -145,9 +145,13 @@ def _sums_of_a_and_r(cell: Cell, trace: Trace) -> dict[str, int]:
 
 
 def products_source(dtype: torch.dtype) -> str:
-    """The C source of the matrix products that every cell uses; in float32 also of those in bfloat16."""
-    rounded = ("bfloat16.c",) if dtype == torch.float32 else ()
-    return _filled(("vector.c", "product.c", *rounded), dtype, {})
+    """The C source of the matrix products that every cell uses."""
+    return _filled(("vector.c", "product.c"), dtype, {})
+
+
+def rounded_products_source() -> str:
+    """The C source of the products in float32 of factors that are rounded to bfloat16."""
+    return _filled(("vector.c", "product.c", "bfloat16.c"), torch.float32, {})
 
 
 def _filled(names: tuple[str, ...], dtype: torch.dtype, blocks: Mapping[str, object]) -> str:

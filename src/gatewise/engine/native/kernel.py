@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine.native.emit import C_TYPES, products_source, source
+from gatewise.engine.native.emit import C_TYPES, products_source, rounded_products_source, source
 from gatewise.engine.native.fingerprint import fingerprint
 from gatewise.engine.native.library import load, load_text, store_text
 from gatewise.engine.native.record import from_json, to_json
@@ -29,8 +29,6 @@ class Kernel(NamedTuple):
     backward: Any
     products: tuple[int, ...]
     """Addresses of the matrix products."""
-    rounded_products: tuple[int, ...] = ()
-    """Those of factors that are rounded to bfloat16, for a kernel in float32."""
 
 
 _kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsupported]] = WeakKeyDictionary()
@@ -76,19 +74,23 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -
         cell_trace, kept_as = pool.submit(_trace, cell, hidden_size, dtype).result()
         forward, backward = pool.map(_library, source(cell, cell_trace, hidden_size, dtype))
         products = compiling.result()
-    plain = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_outer")
-    rounded: tuple[int, ...] = ()
-    if dtype == torch.float32:
-        rounded = _addresses(
-            products, "gw_pack_bfloat16", "gw_multiply_bfloat16", "gw_dots", "gw_outer_bfloat16"
-        )
-    kernel = Kernel(cell_trace, forward.gw_forward, backward.gw_backward, plain, rounded)
+    addresses = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_outer")
+    kernel = Kernel(cell_trace, forward.gw_forward, backward.gw_backward, addresses)
     # A trace that is kept has been through this.
     if kept_as != _FROM_CACHE and not agrees(kernel, cell, hidden_size, dtype):
         raise Unsupported("a step with other results here than in the loop")
     if kept_as not in (None, _FROM_CACHE):
         store_text(kept_as, to_json(cell_trace))
     return kernel
+
+
+def rounded_products() -> tuple[int, ...]:
+    """Addresses of the products of factors that are rounded to bfloat16, for a kernel in float32.
+
+    They are compiled where somebody asks for them: others need not wait for it.
+    """
+    library = _library(rounded_products_source())
+    return _addresses(library, "gw_pack_bfloat16", "gw_multiply_bfloat16", "gw_dots", "gw_outer_bfloat16")
 
 
 def _addresses(library: ctypes.CDLL, *names: str) -> tuple[int, ...]:
