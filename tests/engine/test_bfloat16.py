@@ -118,7 +118,7 @@ def ragged(engine, cell, dtype):
 def values_and_gradients(net, x, lengths):
     x = x.clone().requires_grad_()
     outputs, state = net(x, lengths=lengths)
-    weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
+    weights = torch.linspace(-1, 1, outputs.numel()).bfloat16().to(outputs.dtype).view_as(outputs)
     loss = (outputs * weights).sum() + sum(s.sum() for s in state)
     used = [x, *(weight for weight in net.parameters() if weight.numel())]
     gradients = torch.autograd.grad(loss, used)
@@ -133,9 +133,8 @@ def test_weights_in_bfloat16(cell):
     exact = values_and_gradients(ragged("loop", cell, torch.float64), x.double(), lengths)
     for value, expected in zip(found, exact, strict=True):
         assert value.dtype == torch.bfloat16
-        # Roundings of many factors partly cancel each other; layer norm magnifies those of its small sums.
-        limit = (8 if isinstance(cell, LayerNormLSTM) else 2) * ROUNDING
-        assert float((value.double() - expected).norm() / expected.norm()) < limit
+        # The value itself is rounded, and so were many factors, whose errors partly cancel each other.
+        assert float((value.double() - expected).norm() / expected.norm()) < ROUNDING
 
 
 def test_what_comes_back_under_autocast():
