@@ -245,6 +245,16 @@ def test_any_edit_is_refused_in_one_line_or_may_be_restored(data, trained, fresh
             raise AssertionError(str(error)) from error
 
 
+@pytest.mark.parametrize("odd", [torch.zeros(1).to_sparse(), torch.zeros(1, device="meta")])
+def test_state_of_the_optimizer_that_is_no_plain_tensor(odd, trained):
+    run, whole = trained
+    path = run.folder / "checkpoints/last.ckpt"
+    edited = copy.deepcopy(whole)
+    next(iter(edited["optimizer_states"][0]["state"].values()))["step"] = odd
+    with pytest.raises(ValueError, match="its optimizer's step are no plain tensor of numbers"):
+        check_optimizer_finite(path, edited)
+
+
 @pytest.mark.parametrize(
     ("facts", "message"),
     [

@@ -84,12 +84,12 @@ def check_optimizer_finite(path: Path, checkpoint: Mapping[str, Any]) -> None:
     for optimizer in checkpoint["optimizer_states"]:
         for of_weight in optimizer["state"].values():
             for name, value in of_weight.items() if isinstance(of_weight, dict) else ():
-                if isinstance(value, Tensor) and not _is_finite(value):
+                if not isinstance(value, Tensor):
+                    continue
+                if value.is_meta or value.layout is not torch.strided:
+                    raise unusable(path, f"its optimizer's {name} are no plain tensor of numbers")
+                if not torch.isfinite(value).all():
                     raise unusable(path, f"its optimizer's {name} are not all numbers (NaN or infinite)")
-
-
-def _is_finite(value: Tensor) -> bool:
-    return not value.is_meta and bool(torch.isfinite(value).all())
 
 
 def _damaged(path: Path, name: str, value: Any, rule: str) -> ValueError:
