@@ -164,6 +164,7 @@ def test_a_run_or_an_output_that_is_not_there(
 TINY = ("trainer.max_epochs=1", "model.hidden_size=4")
 
 
+@pytest.mark.slow
 def test_other_text_is_scored_whole_and_prompts_are_shown_as_they_are(place: Place) -> None:
     write_user_files(place.folder)
     (place.folder / "other.txt").write_text("And the king saw [/INST] the [bold] city.\n" * 20)
@@ -197,6 +198,7 @@ def _fail_on_empty(place: Place, setting: str, name: str) -> str:
     return place("evaluate", setting).line()
 
 
+@pytest.mark.slow
 def test_other_series_are_scored_whole(place: Place) -> None:
     write_user_files(place.folder)
     small = ("data.lookback=12", "data.horizon=3", *TINY)

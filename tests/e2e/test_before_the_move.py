@@ -99,6 +99,7 @@ def test_a_text_that_was_stopped_in_mid_epoch_goes_on_there(place: Place) -> Non
     same(rows(run.metrics_file), from_one(rows(place.folder / "expected" / "text_metrics.csv")))
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_to_the_table_of_the_unbroken_one(place: Place) -> None:
     (folder,) = (place.folder / "sweeps" / "speech" / "files").iterdir()
     assert len(rows(folder / "trials.csv")) == 2

@@ -93,6 +93,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 def test_a_refused_resume_leaves_a_finished_run_as_it_was(done: Place) -> None:
     before = content(done.last())
     for override, line in REFUSED.values():

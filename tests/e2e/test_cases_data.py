@@ -42,6 +42,7 @@ def write_two(folder: Path, offset: float = 0.0, labels: str = "ab") -> None:
     (folder / "two.ts").write_text(header + "\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 def test_feature_precision(place: Place) -> None:
     # The same values, shifted by a number that float32 has no decimals beside, train to the same accuracy.
     scores = []

@@ -46,6 +46,7 @@ def nothing_is_left(place: Place) -> None:
     assert not (place.folder / "runs").exists()
 
 
+@pytest.mark.slow
 def test_day_first(place: Place) -> None:
     file = write(place, "date,y", dates("MS", "%d/%m/%Y"), texts(WAVE))
     settings = (*SMALL, file, "data.time_column=date")
@@ -124,6 +125,7 @@ def test_thousands_dropped(place: Place) -> None:
     assert len(predicted(place, "sales")) == 2
 
 
+@pytest.mark.slow
 def test_forecast_precision(place: Place) -> None:
     """The same series with and without ten million added give forecasts that differ by ten million."""
     wave = 0.1 * np.sin(np.arange(60) / 4)

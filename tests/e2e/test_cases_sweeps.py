@@ -173,6 +173,7 @@ class SlurmLauncher(BasicLauncher):
         (folder / f"{job}_submitted.pkl").write_text(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [0, 1])
 def test_ctrl_c_cancels_the_jobs_of_slurm(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int

@@ -233,6 +233,7 @@ PERIODIC = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "settings"),
     [

@@ -233,6 +233,7 @@ def test_a_done_run_says_so(done: Place, again: list[str]) -> None:
     assert len(done.runs()) == 1
 
 
+@pytest.mark.slow
 def test_a_job_started_again_after_its_end_is_content(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ["train", "debug=one_batch", "test=false"]
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -292,6 +293,7 @@ def test_more_epochs_train_on(place: Place) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_early_stopped_run_is_done(place: Place) -> None:
     run = place.train(
         "trainer.max_epochs=50", "callbacks.early_stopping.patience=1", "optimizer.lr=0",
@@ -310,6 +312,7 @@ def test_a_run_that_another_process_trains_is_left_alone(done: Place) -> None:
     assert f"is being trained by process {os.getpid()} on " in result.line()
 
 
+@pytest.mark.slow
 def test_a_moved_run_is_resumed_and_knows_its_best(tmp_path: Path) -> None:
     place = Place(tmp_path / "here")
     # The highest loss is the best: that of the first epoch.

@@ -77,6 +77,7 @@ def test_a_grid_leaves_a_run_per_training_and_a_table(place: Place) -> None:
     assert [list(trial.intermediate_values) for trial in study.trials] == [[0, 1]] * 4
 
 
+@pytest.mark.slow
 def test_every_configuration_with_every_seed(place: Place) -> None:
     result = place.ok("train", "-m", *TINY, "model=lstm,gru", "seed=1,2")
     runs = [run_of(place, row) for row in table(place, "runs")]
@@ -121,6 +122,7 @@ def test_presets_of_grids(place: Place, preset: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_search_for_two_objectives(place: Place) -> None:
     result = place.ok("train", "sweep=multi_objective", *TINY[:3], "sweep.trials=3")
     rows = table(place)
@@ -221,6 +223,7 @@ def test_what_fails_is_recorded_with_its_reason_and_the_sweep_goes_on(breaking: 
     assert (best["trials_failed"], best["best"][0]["trial"]) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_and_a_setting_that_is_wrong(place: Place) -> None:
     argv = [
         *TINY[:3],
@@ -307,6 +310,7 @@ def test_an_objective_that_is_not_measured_is_named(place: Place) -> None:
     assert "sweep.objectives=val/acuracy: is not measured; did you mean val/accuracy?" in result.err
 
 
+@pytest.mark.slow
 def test_what_is_done_stays_done_and_the_best_is_found_by_max(place: Place) -> None:
     objective = ["sweep.objectives=[val/accuracy]", "sweep.directions=[max]"]
     place.ok("train", "-m", *TINY, "model=lstm,gru", *objective)

@@ -59,6 +59,7 @@ def test_a_debug_preset_runs(place: Place, preset: str) -> None:
         assert "run_training_epoch" in result.out + run.log_file.read_text()
 
 
+@pytest.mark.slow
 def test_patience_is_one_of_epochs_where_an_epoch_has_several_validations(place: Place) -> None:
     # Nothing improves on the first epoch by 100: the second is one too many.
     result = place.ok(
@@ -114,6 +115,7 @@ def test_overfit_learns_the_same_batches_by_heart(
     assert rows[-1]["train/loss"] < rows[0]["train/loss"] / 4
 
 
+@pytest.mark.slow
 def test_an_ordinary_epoch_has_an_order_of_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     record_batches(monkeypatch)
     place.train("trainer.max_epochs=2", "test=false")
@@ -123,6 +125,7 @@ def test_an_ordinary_epoch_has_an_order_of_its_own(place: Place, monkeypatch: py
     assert sorted(first) == sorted(second)
 
 
+@pytest.mark.slow
 def test_the_lines_on_the_screen_are_the_rows_of_the_file(place: Place) -> None:
     out = place.ok("train", *SHORT, "wandb.mode=disabled", "test=false").out
     rows = read_metrics(place.last().metrics_file)

@@ -84,6 +84,7 @@ assert_same(problem.results("native"), problem.results("loop"), 1e-12)
 """
 
 
+@pytest.mark.slow
 @TOGETHER
 @pytest.mark.parametrize(("limit", "then"), [("2", ""), ("3", FORKED)])
 def test_fewer_threads_than_wanted(limit, then):

@@ -11,6 +11,7 @@ from gatewise.config.explain import explain
 from gatewise.launch.ranks import number_of_processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["slurm", "ray"])
 def test_a_launcher_that_is_not_installed_is_named(launcher, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -72,6 +72,7 @@ def test_a_grid_with_seeds(tmp_path: Path) -> None:
     assert (config.model.cell["_target_"], config.seed) == ("gatewise.cells.GRU", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("written_as", "parameter"),
     [

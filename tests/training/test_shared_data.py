@@ -26,6 +26,7 @@ def test_the_same_settings_of_the_same_sweep_share_it() -> None:
         assert shared_data(compose("train", argv), sweep) is not first
 
 
+@pytest.mark.slow
 def test_no_more_than_a_few_are_kept() -> None:
     seeds = range(1, MOST + 2)
     found = [shared_data(compose("train", [f"seed={seed}"]), "sweep") for seed in seeds]

@@ -40,6 +40,7 @@ def written(folder: Path, rows: int) -> Parts:
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_a_second_part_goes_on_after_the_first(run: Run) -> None:
     first = begun(run)

@@ -37,6 +37,7 @@ def holding(folder: Path, *texts: str) -> list[Path]:
     return [path for path in files if any(text.encode() in path.read_bytes() for text in texts)]
 
 
+@pytest.mark.slow
 def test_a_reference_to_the_environment_is_kept_as_one(mine: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     local = mine.folder / "conf" / "local"
     local.mkdir(parents=True)
