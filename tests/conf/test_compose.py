@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_the_walk_sees_every_group_of_the_defaults() -> None:
 EXPERIMENTS = [choice for group, choice in group_files() if group == "experiment"]
 
 
-def first_quick(values: list[str]) -> list[Any]:
+def first_quick(values: Sequence[Any]) -> list[Any]:
     """Parameters of a test, of which all but the first are variations."""
     return [values[0], *(pytest.param(value, marks=pytest.mark.slow) for value in values[1:])]
 
@@ -156,20 +156,21 @@ def test_a_wrong_choice_is_named_with_those_there_are(group: str) -> None:
         compose("train", [f"{group}=nosuch_choice"])
 
 
-@pytest.mark.parametrize(
-    ("misspelt", "meant"),
-    [
-        ("task.poling", "task.pooling"),
-        ("data.batchsize", "data.batch_size"),
-        ("model.hiden_size", "model.hidden_size"),
-        ("optimizer.lrr", "optimizer.lr"),
-        ("trainer.max_epoch", "trainer.max_epochs"),
-        ("callbacks.early_stopping.patiense", "callbacks.early_stopping.patience"),
-        ("wandb.mod", "wandb.mode"),
-        ("paths.run_dir", "paths.runs_dir"),
-    ],
-)
-def test_a_misspelt_setting_finds_the_right_one(misspelt: str, meant: str) -> None:
+MISSPELT = [
+    ("task.poling", "task.pooling"),
+    ("data.batchsize", "data.batch_size"),
+    ("model.hiden_size", "model.hidden_size"),
+    ("optimizer.lrr", "optimizer.lr"),
+    ("trainer.max_epoch", "trainer.max_epochs"),
+    ("callbacks.early_stopping.patiense", "callbacks.early_stopping.patience"),
+    ("wandb.mod", "wandb.mode"),
+    ("paths.run_dir", "paths.runs_dir"),
+]
+
+
+@pytest.mark.parametrize("names", first_quick(MISSPELT))
+def test_a_misspelt_setting_finds_the_right_one(names: tuple[str, str]) -> None:
+    misspelt, meant = names
     with pytest.raises(ValueError, match=rf"^{misspelt}: no such setting; did you mean {meant}\?"):
         compose("train", [f"{misspelt}=1"])
 

@@ -295,6 +295,7 @@ def test_stdout_closed(series: Place) -> None:
     assert series.last().state() == "done"
 
 
+@pytest.mark.slow
 def test_unquoted_next_command(series: Place) -> None:
     out = series.ok("train", *SERIES, "trainer.max_epochs=1", 'name="lr=0.1, b $x\'s"').out
     commands = [line.strip() for line in out.split("Next, try\n")[1].splitlines()]

@@ -253,6 +253,7 @@ def test_a_trial_is_named_after_its_sweep(own: Place) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_resume_without_a_test_leaves_no_test_of_other_weights(place: Place) -> None:
     write_sequences(place.folder)
     place.ok("train", *ARGV, "logger=none", "trainer.max_epochs=1")

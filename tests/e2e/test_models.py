@@ -56,6 +56,7 @@ def test_a_model_trains(place: Place, experiment: str, model: str) -> None:
     assert len(read_metrics(run.metrics_file)) == 1
 
 
+@pytest.mark.slow
 def test_zoneout_of_each_state_from_the_command_line(place: Place) -> None:
     run = place.train("debug=one_batch", "model.zoneout={h: 0.05, c: 0.5}", "callbacks.learning_curves=null")
     assert run.config().model.zoneout == {"h": 0.05, "c": 0.5}
@@ -147,7 +148,7 @@ def with_files(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.mark.parametrize(
     ("argv", "start", "also"),
     [
-        pytest.param(*case, id=" ".join(case[0]), marks=[] if place % 3 == 0 else [pytest.mark.slow])
+        pytest.param(*case, id=" ".join(case[0]), marks=[] if place % 6 == 0 else [pytest.mark.slow])
         for place, case in enumerate(WRONG)
     ],
 )

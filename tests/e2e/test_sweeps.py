@@ -239,6 +239,7 @@ def test_a_loss_that_is_no_number_and_a_setting_that_is_wrong(place: Place) -> N
     assert rows[2]["reason"].startswith("model.hidden_size must be a whole number of at least 1, got 0")
 
 
+@pytest.mark.slow
 def test_where_all_fail_there_is_one_clear_message(place: Place) -> None:
     result = place("train", "-m", *TINY[:3], "model.hidden_size=0,-1")
     assert result.code == 1
