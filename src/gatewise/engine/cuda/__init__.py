@@ -1,0 +1,191 @@
+"""The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
+
+Nothing here knows a cell by name. ``steps`` launches one kernel a step between library products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Cell
+from gatewise.engine import loop
+from gatewise.engine.agreement import agrees_with_loop
+from gatewise.engine.cuda import steps
+from gatewise.engine.cuda.emit import KINDS, steps_source
+from gatewise.engine.cuda.launcher import launcher_of
+from gatewise.engine.cuda.steps import Kept, StepKernels
+from gatewise.engine.native.trace import trace
+from gatewise.engine.request import Request, Result, Settings, Unsupported
+from gatewise.engine.second import differentiable_backward
+
+__all__ = ["run"]
+
+
+def run(request: Request) -> Result:
+    """Run the request; its gates only where no gradients are needed.
+
+    Raises Unsupported where another engine has to run it.
+    """
+    dtype = _dtype(request)
+    kernels = _kernels_for(request, dtype)
+    tensors = request.tensors()
+    differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if request.return_gates and (differentiated or not kernels.trace.gate_names):
+        raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
+    if not len(request.x):
+        return loop.run(request)
+    with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
+        result = _run(_in_dtype(request, dtype), kernels, differentiated)
+    first, *others = result.state
+    rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
+    return Result(result.outputs, (first.to(dtype), *rest), result.gates)
+
+
+def _run(request: Request, kernels: StepKernels, differentiated: bool) -> Result:
+    outputs, *rest = _Sequence.apply(request.settings, kernels, differentiated, *request.tensors())
+    count = len(request.state)
+    names = (*kernels.trace.gate_names, *request.cell.states) if request.return_gates else ()
+    return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+
+
+def _dtype(request: Request) -> torch.dtype:
+    """The dtype of products: autocast's, or that of the input."""
+    kind = request.x.device.type
+    dtype = request.x.dtype
+    if torch.is_autocast_enabled(kind) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(kind)
+    if dtype not in KINDS:
+        raise Unsupported(f"tensors of {dtype}")
+    return dtype
+
+
+def _in_dtype(request: Request, dtype: torch.dtype) -> Request:
+    """The request with its tensors in ``dtype``, but for states and own parameters: those in float32."""
+    wide = steps.accumulated(dtype)
+    cast = request.settings.request(
+        [None if tensor is None else tensor.to(dtype) for tensor in request.tensors()]
+    )
+    own = {name: value.to(wide) for name, value in request.weights.own.items()}
+    state = tuple(s.to(wide) for s in request.state)
+    return Request(
+        cast.cell,
+        cast.weights._replace(own=own),
+        cast.x,
+        cast.batch_sizes,
+        state,
+        cast.reverse,
+        cast.state_mask,
+        cast.noise,
+        cast.return_gates,
+        cast.recompute,
+    )
+
+
+_kernels: WeakKeyDictionary[Cell, dict[Any, StepKernels | Unsupported]] = WeakKeyDictionary()
+
+
+def _kernels_for(request: Request, dtype: torch.dtype) -> StepKernels:
+    """The compiled kernels for a request. Raises Unsupported where another engine has to run it."""
+    device = request.x.device
+    for tensor in request.tensors():
+        if tensor is None:
+            continue
+        if tensor.device != device or tensor.layout != torch.strided:
+            raise Unsupported(f"tensors on {tensor.device} and {device}")
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
+    by_key = _kernels.setdefault(request.cell, {})
+    key = (request.hidden_size, dtype, device)
+    if key not in by_key:
+        try:
+            by_key[key] = _compile(request.cell, request.hidden_size, dtype, device)
+        except Unsupported as reason:
+            by_key[key] = reason
+    kernels = by_key[key]
+    if isinstance(kernels, Unsupported):
+        raise kernels
+    return kernels
+
+
+def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
+    launcher = launcher_of(device)
+    cell_trace = trace(cell, hidden_size, steps.accumulated(dtype))
+
+    def kernels_of(kind: torch.dtype) -> StepKernels:
+        source = steps_source(cell, cell_trace, hidden_size, kind, fast=kind.itemsize == 2)
+        both = (launcher.kernel(source, name) for name in ("step_forward", "step_backward"))
+        return StepKernels(cell_trace, launcher, *both)
+
+    exact = kernels_of(steps.accumulated(dtype))
+
+    def run_exactly(request: Request) -> Result:
+        there = request.settings.request([None if t is None else t.to(device) for t in request.tensors()])
+        result = _run(there, exact, True)
+        return Result(result.outputs.cpu(), tuple(state.cpu() for state in result.state), {})
+
+    if not agrees_with_loop(run_exactly, cell, hidden_size, steps.accumulated(dtype)):
+        raise Unsupported("a step with other results here than in the loop")
+    return exact if dtype.itemsize > 2 else kernels_of(dtype)
+
+
+class _Sequence(torch.autograd.Function):
+    """From a request's settings and tensors to (outputs, final state…, gates…, states…)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, settings: Settings, kernels: StepKernels, differentiated: bool, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        request = settings.request(tensors)
+        outputs, final, gates, states, kept = steps.forward(kernels, request, differentiated)
+        ctx.settings, ctx.kernels = settings, kernels
+        ctx.save_for_backward(*tensors, *(kept or ()))
+        history: tuple[Tensor, ...] = ()
+        if gates is not None and states is not None:
+            # Where the hidden state is projected it is the output, and not what the step returned.
+            first = outputs if request.weights.projection is not None else states[:, 0]
+            history = (*gates.unbind(1), first, *states.unbind(1)[1:])
+        return (outputs, *final, *history)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        settings: Settings = ctx.settings
+        needed = ctx.needs_input_grad[3:]
+        tensors, computed = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
+        grads = grads[: 1 + len(settings.cell.states)]
+        if torch.is_grad_enabled():
+            # These gradients will be differentiated (create_graph), which takes the loop.
+            return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            gradients = _gradients(ctx.kernels, settings.request(tensors), Kept(*computed), grads, needed)
+        return (None, None, None, *gradients)
+
+
+def _gradients(
+    kernels: StepKernels, request: Request, kept: Kept, grads: Sequence[Tensor], needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients of a request's tensors, in the order of :meth:`Request.tensors`."""
+    weights = request.weights
+    grad_a, grad_r, grad_projection, grad_own, grad_states = steps.backward(
+        kernels, request, kept, grads[0], grads[1:]
+    )
+    x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
+    by_a, by_r = kernels.trace.reaches("a"), kernels.trace.reaches("r")
+    wide = steps.accumulated(request.x.dtype)
+    own = () if grad_own is None else grad_own.unbind(0)
+    # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
+    return [
+        torch.mm(grad_a, weights.input) if x_needed and by_a else None,
+        torch.mm(grad_a.t(), request.x) if input_needed and by_a else None,
+        torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
+        grad_a.sum(0, dtype=wide).to(grad_a.dtype) if bias_needed and by_a else None,
+        None,
+        *(total if used else None for total, used in zip(own, kernels.trace.grad["p"], strict=True)),
+        *grad_states,
+        *(() if weights.projection is None else (grad_projection,)),
+        *((None,) if request.cell.noise else ()),
+    ]
