@@ -12,6 +12,7 @@ using std::max;
 using std::min;
 typedef unsigned int u32;
 #define DEV static inline
+#define METHOD inline
 #define YIELD() emulated::turn()
 struct uint4 { u32 x, y, z, w; };
 struct float4 { float x, y, z, w; };
@@ -123,3 +124,74 @@ DEV unsigned short to_half(float x) {
 DEV float fast_tanh(float x) { return std::tanh(x); }
 DEV float fast_exp(float x) { return std::exp(x); }
 DEV float fast_reciprocal(float x) { return 1 / x; }
+
+// What sequence.cu asks for.
+static void cluster_arrive() {}
+static void cluster_wait() {
+    emulated::wait(emulated::clusters[emulated::fibers[emulated::current].block / emulated::cluster_size], emulated::cluster_size * blockDim.x);
+}
+static void write_to_block(u32 *place, int block, u32 word) {
+    const int mine = emulated::fibers[emulated::current].block, other = mine / emulated::cluster_size * emulated::cluster_size + block;
+    ((u32 *)emulated::blocks[other].shared.data())[place - (u32 *)emulated::blocks[mine].shared.data()] = word;
+}
+template <class X> static void write_to_block(X *place, int block, X x) {
+    u32 words[sizeof(X) / 4];
+    memcpy(words, &x, sizeof x);
+    for (size_t i = 0; i < sizeof(X) / 4; i++) write_to_block((u32 *)place + i, block, words[i]);
+}
+static void copy_word(u32 *to, const void *from) {
+    *to = emulated::POISON;
+    emulated::fibers[emulated::current].open.push_back({to, from, 4});
+}
+static void commit_copies() {
+    emulated::Fiber &f = emulated::fibers[emulated::current];
+    f.groups.push_back(f.open), f.open.clear();
+}
+template <int STILL_OPEN> static void wait_for_copies() {
+    emulated::Fiber &f = emulated::fibers[emulated::current];
+    while ((int)f.groups.size() > STILL_OPEN) {
+        for (auto &copy : f.groups[0]) memcpy(copy.to, copy.from, copy.bytes);
+        f.groups.erase(f.groups.begin());
+    }
+}
+DEV u32 read_shared_word(const u32 *from) { return *from; }
+DEV uint4 read_shared_words(const u32 *from) {
+    if ((uintptr_t)from % 16) abort();  // a GPU would end with an error
+    return {from[0], from[1], from[2], from[3]};
+}
+DEV void write_shared_word(u32 *to, u32 word) { *to = word; }
+static float __shfl_xor_sync(u32, float x, int mask) {
+    emulated::Warp &w = emulated::warp();
+    const int lane = emulated::lane();
+    w.sent[lane] = x;
+    __syncwarp();
+    x = w.sent[lane ^ mask];
+    __syncwarp();
+    return x;
+}
+DEV u32 to_tf32(float x) {
+    u32 bits = __float_as_uint(x);
+    return x != x ? bits : (bits + 0x1000) & ~0x1FFFu;
+}
+// D += A B for a warp, in the fragments' layout: m16n8k16 of pairs (`pairs`), m16n8k8 of words.
+static void multiply_fragments(float *c, const u32 *a, u32 b0, u32 b1, bool pairs, float (*value)(u32, int)) {
+    emulated::Warp &w = emulated::warp();
+    const int lane = emulated::lane(), g = lane / 4, q = lane % 4;
+    for (int i = 0; i < 4; i++) w.a[lane][i] = a[i];
+    w.b[lane][0] = b0, w.b[lane][1] = b1;
+    __syncwarp();
+    for (int i = 0; i < 4; i++) {
+        const int row = g + i / 2 * 8, column = q * 2 + i % 2;
+        for (int k = 0; k < (pairs ? 16 : 8); k++) {
+            const int half = pairs ? 8 : 4, of_lane = pairs ? k % 8 / 2 : k % 4;
+            c[i] += value(w.a[row % 8 * 4 + of_lane][row / 8 + k / half * 2], k % 2) * value(w.b[column * 4 + of_lane][k / half], k % 2);
+        }
+    }
+    __syncwarp();
+}
+DEV float word_value(u32 word, int) { return __uint_as_float(word); }
+DEV float bfloat16_value(u32 word, int odd) { return __uint_as_float(odd ? word & 0xFFFF0000u : word << 16); }
+DEV float half_value(u32 word, int odd) { return from_half(odd ? word >> 16 : word & 0xFFFF); }
+static void multiply_tf32(float *c, const u32 *a, u32 b0, u32 b1) { multiply_fragments(c, a, b0, b1, false, word_value); }
+static void multiply_bfloat16(float *c, const u32 *a, u32 b0, u32 b1) { multiply_fragments(c, a, b0, b1, true, bfloat16_value); }
+static void multiply_half(float *c, const u32 *a, u32 b0, u32 b1) { multiply_fragments(c, a, b0, b1, true, half_value); }

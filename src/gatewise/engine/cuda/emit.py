@@ -14,6 +14,7 @@ import torch
 
 from gatewise.cells import Cell
 from gatewise.engine.native.emit import EXPRESSIONS
+from gatewise.engine.cuda.variant import Shape, Variant
 from gatewise.engine.native.trace import Operation, Trace
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
@@ -111,6 +112,73 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
         "@STEP_BACK@": _passes(trace.backward, trace.row_values, read_back, back, [], known),
     }
     return filled(("scalars.cu", "steps.cu"), blocks)
+
+
+def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
+    """The values per feature that the whole-sequence kernels keep: the noise as well, which is read but once."""
+    used = {arg for op in trace.backward for arg in op.args}
+    noise = (f"z{i}" for i in range(len(cell.noise)))
+    return (*kept_values(trace), *(name for name in noise if name in used))
+
+
+def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant) -> str:
+    """The source of ``sequence_forward`` or ``sequence_backward``, without what the device brings."""
+    gates = range(len(cell.gates))
+    kept = kept_of_a_sequence(cell, trace)
+    own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
+    read = own | {f"s{k}": f"s[{k}]" for k in range(len(cell.states))}
+    read |= {f"a{i}": f"a[{i}]" for i in gates}
+    read |= {f"r{i}": f"r[{i}]" for i in range(len(cell.recurrent))}
+    read |= {f"z{i}": f"a[{len(gates) + i}]" for i in range(len(cell.noise))}
+    write = [(f"n[{k}]", value) for k, value in enumerate(trace.new_state)]
+    write += [(f"k[{i}]", value) for i, value in enumerate(kept)]
+    write += [(f"gate[{i}]", value) for i, value in enumerate(trace.gates)]
+    read_back = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
+    read_back |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
+    names = {"a": "da", "r": "dr", "s": "ds", "p": "dp"}
+    back = [
+        (f"{names[kind]}[{i}]", _or_zero(value))
+        for kind, values in trace.grad.items()
+        for i, value in enumerate(values)
+    ]
+    blocks = {
+        "@KIND@": KINDS[shape.dtype],
+        "@FAST@": 1,
+        "@H@": shape.hidden,
+        "@A@": shape.inputs,
+        "@G@": len(gates),
+        "@R@": shape.recurrent,
+        "@K@": shape.states,
+        "@OWN@": len(trace.grad["p"]),
+        "@SLOTS@": len(kept),
+        "@GATES@": len(trace.gates),
+        "@ONE_GRADIENT@": int(trace.one_gradient),
+        "@BLOCKS@": variant.blocks,
+        "@OF_BLOCK@": variant.of_block(shape),
+        "@SPLIT@": variant.split,
+        "@WSPLIT@": variant.wsplit,
+        "@GROUPS@": variant.groups,
+        "@TILES@": variant.tiles,
+        "@PASS@": variant.passes,
+        "@DEPTH@": variant.depth,
+        "@EXCHANGE@": variant.exchange,
+        "@WARPS@": variant.warps(shape),
+        "@STEP@": _scalars(trace.forward, read, write),
+        "@STEP_BACK@": _scalars(trace.backward, read_back, back),
+    }
+    return filled(("scalars.cu", "sequence.cu", f"sequence_{shape.way}.cu"), blocks)
+
+
+def _scalars(
+    operations: Sequence[Operation], read: Mapping[str, str], write: Sequence[tuple[str, str | float]]
+) -> str:
+    """The operations on single numbers, and where their results go."""
+
+    def text(value: str | float) -> str:
+        return read.get(value, value) if isinstance(value, str) else constant(value)
+
+    lines = [f"    const S {op.name} = {expression(op, [text(arg) for arg in op.args])};" for op in operations if op.name not in read]
+    return "\n".join([*lines, *(f"    {place} = {text(value)};" for place, value in write)])
 
 
 def filled(names: Iterable[str], blocks: Mapping[str, object]) -> str:

@@ -198,4 +198,4 @@ def at(tensor: Tensor | None, row: int = 0) -> int:
     if tensor is None:
         return 0
     assert tensor.is_contiguous()
-    return tensor.data_ptr() + row * (tensor[0].numel() if tensor.dim() > 1 else 1) * tensor.element_size()
+    return tensor.data_ptr() + row * tensor.stride(0) * tensor.element_size()

@@ -1,0 +1,174 @@
+"""The sequence in one launch forward and one backward, with the recurrent weights in registers.
+
+For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32 where
+torch may take TF32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Cell
+from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
+from gatewise.engine.cuda.launcher import Launcher
+from gatewise.engine.cuda.steps import accumulated, at, stacked
+from gatewise.engine.cuda.variant import GRID, Shape, Variant
+from gatewise.engine.native.trace import Trace
+from gatewise.engine.request import Request
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+class SequenceKernel(NamedTuple):
+    """One direction of a cell, compiled in one variant."""
+
+    shape: Shape
+    variant: Variant
+    launcher: Launcher
+    function: Any
+
+    def launch(self, words: Sequence[int], batch: int) -> None:
+        """Start it for a batch."""
+        variant, shape = self.variant, self.shape
+        self.launcher.launch(
+            self.function,
+            words,
+            -(-batch // (8 * variant.tiles)) * variant.blocks,
+            variant.warps(shape) * 32,
+            variant.shared(shape),
+            variant.cluster,
+            variant.exchange == GRID and not variant.cluster,
+        )
+
+
+class Kept(NamedTuple):
+    """What the forward pass leaves to the backward pass."""
+
+    hidden: Tensor
+    """[N, H]: the masked hidden state before every step."""
+    values: Tensor
+    """Words, as ``sequence.cu`` has them."""
+
+
+def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
+    """Whether these kernels can run a cell at all."""
+    if dtype not in DTYPES or hidden_size % (4 // dtype.itemsize):
+        return False
+    return not trace.row_values and cell.projection_size is None
+
+
+def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
+    """What the cell asks for in one direction."""
+    return Shape(
+        way,  # type: ignore[arg-type]
+        hidden_size,
+        len(cell.gates) + (len(cell.noise) if way == "forward" else 0),
+        len(cell.recurrent) if trace.uses_hidden else 0,
+        len(cell.states),
+        len(kept_of_a_sequence(cell, trace)),
+        dtype,
+    )
+
+
+def compiled(cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher: Launcher) -> SequenceKernel:
+    """The kernel of a variant. Raises Unsupported where it cannot be compiled."""
+    source = sequence_source(cell, trace, shape, variant)
+    return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
+
+
+def forward(
+    kernel: SequenceKernel, trace: Trace, request: Request, keep: bool
+) -> tuple[Tensor, list[Tensor], Tensor | None, Tensor | None, Kept | None]:
+    """As :func:`gatewise.engine.cuda.steps.forward`."""
+    shape, weights, x = kernel.shape, request.weights, request.x
+    dtype, size, rows = shape.dtype, shape.hidden, len(x)
+    wide, like = accumulated(dtype), {"device": x.device}
+    steps, batch = len(request.batch_sizes), len(request.state[0])
+    a = torch.mm(x, weights.input.t()) if weights.bias is None else torch.addmm(weights.bias, x, weights.input.t())
+    if request.noise is not None:
+        a = torch.cat([a, request.noise.to(dtype)], 1)
+    initial = torch.stack(request.state)
+    final = torch.empty_like(initial)
+    outputs = torch.empty(rows, size, dtype=dtype, **like)
+    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    before = _marked(rows, size, dtype, x.device, polled) if keep or polled else None
+    values = _kept(shape, steps, batch, x.device) if keep else None
+    wanted = request.return_gates
+    gates = torch.empty(rows, len(trace.gates), size, dtype=dtype, **like) if wanted else None
+    states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
+    mask = None if request.state_mask is None else request.state_mask.contiguous()
+    own, hidden = stacked(request), weights.hidden.contiguous()
+    starts, lengths = _packed(request.batch_sizes, batch, x.device)
+    words = [
+        *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
+        *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
+        *(steps, batch, int(request.reverse)),
+    ]
+    kernel.launch(words, batch)
+    assert initial.dtype == wide
+    kept = Kept(before, values) if before is not None and values is not None else None
+    return outputs, list(final.unbind(0)), gates, states, kept
+
+
+def backward(
+    kernel: SequenceKernel, trace: Trace, request: Request, kept: Kept, above: Tensor, grad_final: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, list[Tensor]]:
+    """As :func:`gatewise.engine.cuda.steps.backward`; nothing is projected."""
+    shape, weights = kernel.shape, request.weights
+    dtype, size, rows, device = shape.dtype, shape.hidden, len(request.x), request.x.device
+    steps, batch = len(request.batch_sizes), len(request.state[0])
+    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    above = above.contiguous()
+    grad = torch.stack(list(grad_final))
+    recurrent = len(request.cell.recurrent)
+    grad_r = _marked(rows, recurrent * size, dtype, device, polled)
+    inputs = len(request.cell.gates) * size
+    grad_a = grad_r if trace.one_gradient else torch.empty(rows, inputs, dtype=dtype, device=device)
+    own = stacked(request)
+    tiles = -(-batch // 8)
+    grad_own = None if own is None else torch.empty(tiles, *own.shape, dtype=own.dtype, device=device)
+    mask = None if request.state_mask is None else request.state_mask.contiguous()
+    transposed = weights.hidden.t().contiguous()
+    starts, lengths = _packed(request.batch_sizes, batch, device)
+    words = [
+        *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
+        *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
+    ]
+    kernel.launch(words, batch)
+    return grad_a, grad_r, None, None if grad_own is None else grad_own.sum(0), list(grad.unbind(0))
+
+
+def _kept(shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
+    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.kept * 32 * shape.kept_words
+    return torch.empty(max(1, words), dtype=torch.int32, device=device)
+
+
+def _marked(rows: int, size: int, dtype: torch.dtype, device: torch.device, polled: bool) -> Tensor:
+    """Memory for what blocks hand on: where they poll it, filled with the mark of ``sequence.cu``."""
+    tensor = torch.empty(rows, size, dtype=dtype, device=device)
+    if polled:
+        tensor.view(torch.int32).fill_(-1)
+    return tensor
+
+
+@functools.lru_cache(maxsize=64)
+def _packed(batch_sizes: tuple[int, ...], batch: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
+    if batch_sizes[-1] == batch:
+        return None, None
+    starts = torch.tensor(list(accumulate(batch_sizes, initial=0)), dtype=torch.int32)
+    sizes = torch.tensor(batch_sizes)
+    lengths = (sizes[:, None] > torch.arange(batch)).sum(0, dtype=torch.int32)
+    return starts.to(device), lengths.to(device)
+
+
+@functools.cache
+def _error(device: torch.device) -> Tensor:
+    """The word that a kernel sets when it has waited too long for another block."""
+    return torch.zeros(1, dtype=torch.int32, device=device)
