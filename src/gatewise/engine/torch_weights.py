@@ -1,7 +1,7 @@
 """Weights as aten's layers take them, and gradients back in our order.
 
-aten lists, of each layer and direction, U, W, two biases, and the projection. Of the biases one is enough: the
-second is 0 here, but for the GRU's own ``bias_n``.
+aten lists, of each layer and direction, U, W, two biases, and the projection. Of the biases one is enough:
+the second is 0 here, but for the GRU's own ``bias_n``.
 """
 
 from __future__ import annotations
