@@ -69,7 +69,10 @@ def assert_equals_loop(recurrent, **call):
 
 @pytest.mark.parametrize("way", ["cpu", "cudnn"])
 @pytest.mark.parametrize("form", LENGTHS)
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "nobias"])
+@pytest.mark.parametrize(
+    "bias",
+    [pytest.param(True, id="bias"), pytest.param(False, id="nobias", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
