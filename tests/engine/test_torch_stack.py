@@ -97,6 +97,14 @@ def test_one_direction_in_cudnns_way(cell, lengths, bias, reverse):
     assert_same(problem.results("torch"), problem.results("loop"), 1e-12)
 
 
+@pytest.mark.usefixtures("as_cudnn")
+def test_a_default_device_is_not_that_of_batch_sizes():
+    problem = Problem.draw(LSTM(), [3, 1], reverse=True)
+    with torch.device("meta"):
+        results = problem.results("torch")
+    assert_same(results, problem.results("loop"), 1e-12)
+
+
 @pytest.mark.parametrize("batch_sizes", [(5, 5, 2, 1, 1), (3, 3), (1,)], ids=str)
 def test_reversed_rows(batch_sizes):
     rows = torch_nn.reversed_rows(batch_sizes)
@@ -187,7 +195,7 @@ def test_a_projection_that_cudnn_does_not_have():
     assert_same(problem.results("torch"), problem.results("loop"), 1e-12)
 
 
-@pytest.mark.parametrize("status", ["NOT_SUPPORTED", "BAD_PARAM"])
+@pytest.mark.parametrize("status", ["NOT_SUPPORTED", "BAD_PARAM", "ARCH_MISMATCH"])
 def test_what_cudnn_refuses_runs_on_another_engine(status, caplog, monkeypatch):
     monkeypatch.setattr(engines, "_logged", set())
     message = f"cuDNN error: CUDNN_STATUS_{status}"

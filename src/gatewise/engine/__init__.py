@@ -1,8 +1,9 @@
 """Engines: ways to run any cell over whole sequences, all with the results of the loop.
 
 ``loop`` is the reference; ``function`` is one autograd node made of torch operations; ``native`` compiles the
-cell to C for the CPU; ``torch`` calls what torch.nn has for its own cells. Each is a module with a function
-``run`` from a :class:`Request` to a :class:`Result`.
+cell to C for the CPU; ``torch`` calls what torch.nn has for its own cells, which is cuDNN on a GPU. Each is a
+module with a function ``run`` from a :class:`Request` to a :class:`Result`; ``torch`` has one for a whole
+:class:`Stack` of layers as well.
 """
 
 from __future__ import annotations

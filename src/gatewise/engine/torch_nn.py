@@ -38,6 +38,8 @@ from gatewise.engine.torch_weights import (
 
 # Kinds of devices on which cuDNN runs the layers: weights in one buffer, ragged batches packed.
 _CUDNN = ("cuda",)
+# What cuDNN says of sizes, or a GPU, that it does not support, before it has computed anything.
+_REFUSALS = ("CUDNN_STATUS_NOT_SUPPORTED", "CUDNN_STATUS_BAD_PARAM", "CUDNN_STATUS_ARCH_MISMATCH")
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -91,8 +93,7 @@ def run_stack(stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]]:
         else:
             outputs, *state = _run(stack, _weights(stack, dtype), False)
     except RuntimeError as error:
-        # cuDNN's no to sizes or a GPU that it does not support, before it has computed anything.
-        if "CUDNN_STATUS_NOT_SUPPORTED" in str(error) or "CUDNN_STATUS_BAD_PARAM" in str(error):
+        if any(status in str(error) for status in _REFUSALS):
             raise Unsupported(str(error).splitlines()[0]) from error
         raise
     return outputs, tuple(state)
@@ -169,7 +170,7 @@ def _run_packed(
     rows = reversed_rows(sizes).to(x.device) if stack.reverse else None
     outputs, *after = layer(
         x if rows is None else x.index_select(0, rows),
-        torch.tensor(sizes),
+        torch.tensor(sizes, device="cpu"),
         before if len(before) > 1 else before[0],
         weights,
         *settings,
@@ -180,11 +181,11 @@ def _run_packed(
 
 def reversed_rows(batch_sizes: tuple[int, ...]) -> Tensor:
     """[N]: for each packed row, the one as far from its sequence's end as this is from the start."""
-    sizes = torch.tensor(batch_sizes)
+    sizes = torch.tensor(batch_sizes, device="cpu")
     starts = sizes.cumsum(0) - sizes
-    steps = torch.arange(len(sizes)).repeat_interleave(sizes)
-    sequences = torch.arange(int(sizes.sum())) - starts[steps]
-    lengths = (sizes[:, None] > torch.arange(int(sizes[0]))).sum(0)
+    steps = torch.arange(len(sizes), device="cpu").repeat_interleave(sizes)
+    sequences = torch.arange(int(sizes.sum()), device="cpu") - starts[steps]
+    lengths = (sizes[:, None] > torch.arange(int(sizes[0]), device="cpu")).sum(0)
     return starts[lengths[sequences] - 1 - steps] + sequences
 
 
