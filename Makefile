@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow cases check format wheel clean
+.PHONY: help setup train test test-slow test-gpu cases check format wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: $(VENV)/.installed-dev ## Run the tests, but for the slow ones
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests
 	$(BIN)/pytest -q -m slow
+
+test-gpu: $(VENV)/.installed-dev ## Run the tests that need a CUDA device
+	$(BIN)/pytest -q -m gpu
 
 cases: $(VENV)/.installed-dev ## Run the small inputs that were once answered wrongly, with what comes
 	$(BIN)/pytest -v -m "" tests/e2e/test_cases_*.py

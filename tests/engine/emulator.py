@@ -19,6 +19,7 @@ import pytest
 
 from gatewise.engine import cuda
 from gatewise.engine.cuda import launcher
+from gatewise.engine.cuda.plan import Gpu
 from gatewise.engine.native.cache import cached, store
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -32,10 +33,16 @@ needs_cpp = pytest.mark.skipif(
 )
 
 
+H100 = Gpu(multiprocessors=132, shared_memory=227 * 1024, capability=(9, 0))
+
+
 class Emulator:
     """Runs kernels on tensors of the CPU."""
 
     arch = "emulated"
+
+    def __init__(self, gpu: Gpu = H100) -> None:
+        self.gpu = gpu
 
     def kernel(self, source: str, name: str) -> Any:
         return getattr(_library(source), name)
@@ -57,13 +64,13 @@ class Emulator:
 
 
 @contextmanager
-def emulated_gpu() -> Iterator[Emulator]:
+def emulated_gpu(gpu: Gpu = H100) -> Iterator[Emulator]:
     """A context in which the cuda engine takes tensors of the CPU."""
-    emulator = Emulator()
+    emulator = Emulator(gpu)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launcher, "makers", {"cpu": lambda _: emulator})
         patch.setattr(launcher, "_launchers", {})
-        patch.setattr(cuda, "_kernels", WeakKeyDictionary())
+        patch.setattr(cuda, "_designs", WeakKeyDictionary())
         yield emulator
 
 

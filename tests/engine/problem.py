@@ -1,6 +1,6 @@
 """What the tests of engines run: cells of every kind, and a ragged batch for each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -233,3 +233,24 @@ def assert_equals_loop(cell: Cell, **settings) -> None:
     """The native engine has the loop's results for this cell over one ragged batch."""
     problem = Problem.draw(cell, [4, 3, 1], **settings)
     assert_same(problem.results("native"), problem.results("loop"), 1e-12)
+
+
+def relative_errors(engine, problem, dtype):
+    """‖found - exact‖ / ‖exact‖ of all; exact is the loop in float64, of numbers that ``dtype`` has."""
+
+    def every(tensor):
+        return None if tensor is None else tensor.to(dtype)
+
+    tensors = [every(tensor) for tensor in problem.tensors]
+    masks = {"mask": every(problem.mask), "noise": every(problem.noise)}
+    loss = [every(weights) for weights in problem.loss_weights]
+    rounded = replace(problem, tensors=tensors, loss_weights=loss, **masks)
+    exactly = {name: None if value is None else value.double() for name, value in masks.items()}
+    exact = replace(
+        problem, tensors=[t.double() for t in tensors], loss_weights=[w.double() for w in loss], **exactly
+    )
+    found, expected = rounded.results(engine), exact.results("loop")
+    return {
+        name: float((found[name].double() - value).norm() / value.norm().clamp(min=1e-6))
+        for name, value in expected.items()
+    }

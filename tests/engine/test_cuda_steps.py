@@ -1,11 +1,9 @@
 """The cuda engine step by step, emulated: for every cell and dtype the loop's results."""
 
-import dataclasses
-
 import pytest
 import torch
 from emulator import emulated_gpu, needs_cpp
-from problem import CELLS, Problem, assert_same
+from problem import CELLS, Problem, assert_same, relative_errors
 
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import cuda, loop
@@ -41,27 +39,6 @@ def test_every_cell_equals_the_loop(cell, reverse):
     assert_same(problem.results("cuda"), problem.results("loop"), 1e-12)
 
 
-def relative_errors(problem, dtype):
-    """‖found - exact‖ / ‖exact‖ of all; exact is the loop in float64, of numbers that ``dtype`` has."""
-
-    def every(tensor):
-        return None if tensor is None else tensor.to(dtype)
-
-    tensors = [every(tensor) for tensor in problem.tensors]
-    masks = {"mask": every(problem.mask), "noise": every(problem.noise)}
-    loss = [every(weights) for weights in problem.loss_weights]
-    rounded = dataclasses.replace(problem, tensors=tensors, loss_weights=loss, **masks)
-    exactly = {name: None if value is None else value.double() for name, value in masks.items()}
-    exact = dataclasses.replace(
-        problem, tensors=[t.double() for t in tensors], loss_weights=[w.double() for w in loss], **exactly
-    )
-    found, expected = rounded.results("cuda"), exact.results("loop")
-    return {
-        name: float((found[name].double() - value).norm() / value.norm().clamp(min=1e-6))
-        for name, value in expected.items()
-    }
-
-
 # What the dtype's digits allow (2^-8, 2^-11), with their sums over the steps; a layer norm magnifies them.
 LIMITS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
@@ -70,7 +47,7 @@ LIMITS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 @pytest.mark.parametrize("cell", all_but([GRU()]))
 def test_every_dtype_is_as_exact_as_its_digits(cell, dtype):
     problem = Problem.draw(cell, LENGTHS, H=34, masked=True)
-    errors = relative_errors(problem, dtype)
+    errors = relative_errors("cuda", problem, dtype)
     assert max(errors.values()) <= LIMITS[dtype] * (2 if "LayerNorm" in repr(cell) else 1), errors
 
 

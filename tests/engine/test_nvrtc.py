@@ -1,4 +1,4 @@
-"""The kernels of the cuda engine compile for every generation of GPU, where NVRTC is there (pip brings it)."""
+"""The kernels of the cuda engine compile for every generation of GPU, where NVRTC is there."""
 
 import pytest
 import torch

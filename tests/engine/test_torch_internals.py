@@ -11,6 +11,9 @@ from gatewise.engine import torch_internals
 
 SOURCES = sorted(Path(gatewise.__file__).parent.rglob("*.py"))
 NAMES = {
+    "torch._C._autograd._get_current_graph_task_keep_graph": lambda: (
+        torch._C._autograd._get_current_graph_task_keep_graph
+    ),
     "torch._C._are_functorch_transforms_active": lambda: torch._C._are_functorch_transforms_active,
     "torch.fx.experimental.proxy_tensor.make_fx": torch_internals.make_fx,
     "torch._decomp.core_aten_decompositions and get_decompositions": lambda: torch_internals.decompositions(
@@ -38,6 +41,24 @@ def test_transforms_of_torch_func_are_noticed():
     torch.func.vmap(square)(torch.ones(2))
     torch.func.grad(square)(torch.ones(()))
     assert noticed == [False, True, True]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_backward_pass_that_keeps_its_graph_is_noticed(kept):
+    noticed = []
+
+    class Same(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):  # noqa: ARG004
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):  # noqa: ARG004
+            noticed.append(torch_internals.graph_is_kept())
+            return grad
+
+    Same.apply(torch.ones((), requires_grad=True)).backward(retain_graph=kept)
+    assert noticed == [kept]
 
 
 # Dynamo reads every attribute of a tensor.

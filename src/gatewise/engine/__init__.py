@@ -1,8 +1,9 @@
 """Engines: ways to run any cell over whole sequences, all with the results of the loop.
 
 ``loop`` is the reference; ``function`` is one autograd node made of torch operations; ``native`` compiles the
-cell to C for the CPU, ``cuda`` to CUDA C for a GPU; ``torch`` calls what torch.nn has for its own cells. Each is a module with a function
-``run`` from a :class:`Request` to a :class:`Result`.
+cell to C for the CPU, ``cuda`` to CUDA C for a GPU; ``torch`` calls what torch.nn has for its own cells, on a
+GPU cuDNN. Each is a module with a function ``run`` from a :class:`Request` to a :class:`Result`, ``torch`` with
+one for a whole :class:`Stack` of layers as well.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import Literal, TypeVar, get_args
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import torch
+from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine import cuda, function, loop, native, torch_nn
@@ -20,9 +22,21 @@ from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
 from gatewise.engine.packing import Packing
 from gatewise.engine.request import Request, Result, Unsupported, Weights
+from gatewise.engine.stack import Stack
 from gatewise.engine.torch_internals import dynamo_is_loaded, in_torch_func
 
-__all__ = ["ENGINES", "Packing", "Request", "Result", "Weights", "check_cell", "run"]
+__all__ = [
+    "ENGINES",
+    "Packing",
+    "Request",
+    "Result",
+    "Stack",
+    "Weights",
+    "check_cell",
+    "run",
+    "run_stack",
+    "runs_stacks",
+]
 
 EngineName = Literal["auto", "native", "cuda", "torch", "function", "loop"]
 ENGINES = get_args(EngineName)
@@ -33,6 +47,7 @@ _logged: set[str] = set()
 _warned: set[type[Cell]] = set()
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _RUN = {"native": native.run, "cuda": cuda.run, "torch": torch_nn.run, "function": function.run}
 # Which engines to try, in this order. The loop can run every cell and comes last.
@@ -75,6 +90,30 @@ def run(engine: str, request: Request) -> Result:
     return loop.run(request)
 
 
+def runs_stacks(engine: str, device: torch.device) -> bool:
+    """Whether :func:`run_stack` may run layers and directions at once; on the CPU, native is faster."""
+    return engine == "torch" or (engine == "auto" and device.type == "cuda")
+
+
+def run_stack(engine: str, stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    """Run all layers and directions of a stack at once.
+
+    Returns the outputs [N, D·P] and the final state, [L·D, B, P or H] for each state of the cell; or None
+    where layers and directions have to run one after the other, by :func:`run`. Raises ValueError where the
+    shapes of two tensors do not fit together.
+    """
+    if not runs_stacks(engine, stack.x.device) or in_torch_func():
+        return None
+    results = _run_stack(stack)
+    if results is not None:
+        name = type(stack.cell).__name__
+        if engine == "auto":
+            _log_once(f"engine=auto: {name} runs on the torch engine")
+        if stack.recompute:
+            _log_once(f"recompute=True does nothing: {name} runs on the torch engine")
+    return results
+
+
 def check_cell(engine: str, cell: Cell, hidden_size: int) -> None:
     """Raise ValueError for a cell that :func:`run` would refuse on this engine."""
     try:
@@ -103,18 +142,18 @@ def _warn_of_loop(cell: Cell, objection: LoopOnly) -> None:
         _log.warning(line, step_of(cell), objection.what, objection.instead)
 
 
-def _outside_compiled_code(function: Callable[[str, Request], T]) -> Callable[[str, Request], T]:
+def _outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
     """A function that ``torch.compile`` calls without tracing it."""
-    disabled: Callable[[str, Request], T] | None = None
+    disabled: Callable[P, T] | None = None
 
     @wraps(function)
-    def call(engine: str, request: Request) -> T:
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
         nonlocal disabled
         if not dynamo_is_loaded():
-            return function(engine, request)
+            return function(*args, **kwargs)
         if disabled is None:
             disabled = torch.compiler.disable(function)
-        return disabled(engine, request)
+        return disabled(*args, **kwargs)
 
     return call
 
@@ -135,6 +174,15 @@ def _run_on(engine: str, request: Request) -> Result:
         # Without gradients the loop builds no graph, so it saves as much.
         return loop.run(request)
     return _RUN[engine](request)
+
+
+@_outside_compiled_code
+def _run_stack(stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    stack.check_shapes()
+    try:
+        return torch_nn.run_stack(stack)
+    except Unsupported:
+        return None
 
 
 def _log_once(message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,14 +20,29 @@ def differentiable_backward(
     ``tensors`` are those of :meth:`Request.tensors`; ``needed`` says for each whether its gradient is needed.
     ``grads`` are the gradients of the outputs and of the final state.
     """
+
+    def run(tensors: Sequence[Any]) -> tuple[Tensor, ...]:
+        result = loop.run(settings.request(tensors))
+        return (result.outputs, *result.state)
+
+    return differentiable_gradients(run, tensors, grads, needed)
+
+
+def differentiable_gradients(
+    run: Callable[[Sequence[Any]], Sequence[Tensor]],
+    tensors: Sequence[Any],
+    grads: Sequence[Tensor],
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradients of what ``run`` computes from tensors, as a graph that can be differentiated."""
     with torch.enable_grad():
         # Views, because one input may be computed from another (a carried state from the weights), and a
         # gradient must not flow along that path: it lies outside this node.
         tensors = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
-        result = loop.run(settings.request(tensors))
+        results = run(tensors)
         indices = [i for i, need in enumerate(needed) if need]
         needed_gradients = torch.autograd.grad(
-            (result.outputs, *result.state),
+            results,
             [tensors[i] for i in indices],
             grads,
             create_graph=True,

@@ -80,3 +80,13 @@ def decompositions(operators: Iterable[Any]) -> dict[Any, Callable[..., Any]]:
     from torch._decomp import core_aten_decompositions, get_decompositions
 
     return {**core_aten_decompositions(), **get_decompositions(list(operators))}
+
+
+def graph_is_kept() -> bool:
+    """Whether the backward pass that is running keeps its graph for another one (``retain_graph``).
+
+    A node with a graph inside has no public way to learn of it, and would have to keep that graph always: it
+    does where torch lacks the name.
+    """
+    asked = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return asked is None or bool(asked())

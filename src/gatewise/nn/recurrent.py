@@ -12,14 +12,15 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import engine as engines
-from gatewise.cells import GRU, LSTM, RNN, Cell, ProjectedLSTM
+from gatewise.cells import LSTM, Cell
 from gatewise.cells.held import check_declarations
 from gatewise.cells.noise import draw as draw_noise
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
-from gatewise.engine import EngineName, Packing, Request
+from gatewise.engine import EngineName, Packing, Request, Result, Stack, Weights
 from gatewise.nn import keras
 from gatewise.nn.layer import Layer
+from gatewise.nn.torch_modules import cell_of, weights_of
 from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
 
 State = tuple[Tensor, ...]
@@ -208,39 +209,80 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates of each layer."""
         initial = self._initial_state(state, packing)
-        finals: list[State] = []
+        finals: list[State] = []  # [k, B, H] each: of a layer and direction, or of all that ran at once
         gates: dict[str, list[Tensor]] = {}
-        for layer in range(self.num_layers):
-            if layer > 0:
+        at_once = self._layers_at_once(x, return_gates)
+        for first in range(0, self.num_layers, at_once or 1):
+            if first > 0:
                 x = F.dropout(x, self.dropout, self.training)
             x = self._drop_input(x, packing)
-            outputs = []
-            for direction in range(self.num_directions):
-                index = layer * self.num_directions + direction
-                weights = self._layer(index).weights()
-                dropped = F.dropout(weights.hidden, self.weight_dropout, self.training)
-                cell = self._run_cells[self.training]
-                request = Request(
-                    cell,
-                    weights._replace(hidden=dropped),
+            drawn: list[Weights] = []
+            if at_once:
+                indices = range(first * self.num_directions, (first + at_once) * self.num_directions)
+                drawn = [self._weights(index) for index in indices]
+                stack = Stack(
+                    self._run_cells[self.training],
+                    tuple(drawn),
                     x,
                     packing.batch_sizes,
-                    initial[index],
-                    reverse=direction == 1,
-                    state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
-                    noise=draw_noise(cell, len(x), self.hidden_size, x, self.training),
-                    return_gates=return_gates,
+                    tuple(initial[index] for index in indices),
+                    self.num_directions,
                     recompute=self.recompute,
                 )
-                result = engines.run(self.engine, request)
-                outputs.append(result.outputs)
-                finals.append(result.state)
-                for name, values in result.gates.items():
-                    gates.setdefault(name, []).append(values)
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        per_state = [torch.stack(tensors) for tensors in zip(*finals, strict=True)]
+                results = engines.run_stack(self.engine, stack)
+                if results is not None:
+                    x, state_after = results
+                    finals.append(state_after)
+                    continue
+            for layer in range(first, first + (at_once or 1)):
+                outputs = []
+                for direction in range(self.num_directions):
+                    index = layer * self.num_directions + direction
+                    weights = drawn.pop(0) if drawn else self._weights(index)
+                    result = self._run_direction(index, weights, x, packing, initial[index], return_gates)
+                    outputs.append(result.outputs)
+                    finals.append(tuple(tensor.unsqueeze(0) for tensor in result.state))
+                    for name, values in result.gates.items():
+                        gates.setdefault(name, []).append(values)
+                x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        per_state = [torch.cat(tensors) for tensors in zip(*finals, strict=True)]
         final = self.cell.name_state([packing.unsort(tensor, 1) for tensor in per_state])
         return x, final, gates
+
+    def _layers_at_once(self, x: Tensor, return_gates: bool) -> int:
+        """How many layers, in both directions, the engine may run in one call; 0 where it may not."""
+        masked = self.training and self.state_dropout > 0
+        if return_gates or masked or self._run_cells[self.training].noise:
+            return 0
+        if not engines.runs_stacks(self.engine, x.device):
+            return 0
+        # Dropout between layers is not left to cuDNN: its random numbers have a state of their own, which no
+        # checkpoint holds.
+        dropped = self.training and (self.dropout > 0 or self.input_dropout > 0)
+        return 1 if dropped else self.num_layers
+
+    def _weights(self, index: int) -> Weights:
+        """The weights of a layer and direction, with those of the recurrent product dropped in training."""
+        weights = self._layer(index).weights()
+        return weights._replace(hidden=F.dropout(weights.hidden, self.weight_dropout, self.training))
+
+    def _run_direction(
+        self, index: int, weights: Weights, x: Tensor, packing: Packing, state: State, return_gates: bool
+    ) -> Result:
+        cell = self._run_cells[self.training]
+        request = Request(
+            cell,
+            weights,
+            x,
+            packing.batch_sizes,
+            state,
+            reverse=index % self.num_directions == 1,
+            state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
+            noise=draw_noise(cell, len(x), self.hidden_size, x, self.training),
+            return_gates=return_gates,
+            recompute=self.recompute,
+        )
+        return engines.run(self.engine, request)
 
     def _initial_state(self, state: State | Tensor | None, packing: Packing) -> list[State]:
         """One state per layer and direction, its tensors [B, H] (h [B, P]), sorted by length."""
@@ -291,7 +333,7 @@ class Recurrent(nn.Module):
 
         Raises ValueError for any other module.
         """
-        cell = _cell_of(module)
+        cell = cell_of(module)
         recurrent = cls(
             module.input_size,
             module.hidden_size,
@@ -346,21 +388,15 @@ class Recurrent(nn.Module):
         names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
         fits = isinstance(module, nn.RNNBase) and all(getattr(module, n) == getattr(self, n) for n in names)
         if fits:
-            cell = _cell_of(module)
+            cell = cell_of(module)
             same = ("nonlinearity", "projection_size")
             fits = type(cell) is type(self.cell)
             fits = fits and all(getattr(cell, n, None) == getattr(self.cell, n, None) for n in same)
         if not fits:
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)
-        kinds = ["weight_ih", "weight_hh"]
-        kinds += ["bias_ih", "bias_hh"] if self.bias else []
-        kinds += ["weight_hr"] if self.cell.projection_size is not None else []
-        for index in range(len(self.layers)):
-            suffix = f"l{index // self.num_directions}" + ("_reverse" if index % self.num_directions else "")
-            self._layer(index).load_torch(
-                {kind: getattr(module, f"{kind}_{suffix}").detach() for kind in kinds}
-            )
+        for index, tensors in enumerate(weights_of(module)):
+            self._layer(index).load_torch(tensors)
 
 
 def _default_biases(cell: Cell) -> dict[str, float] | None:
@@ -369,14 +405,3 @@ def _default_biases(cell: Cell) -> dict[str, float] | None:
         return {gate: value for gate, value in type(cell)().initial_bias().items() if value}
     except TypeError:
         return None
-
-
-def _cell_of(module: nn.RNNBase) -> Cell:
-    """The cell with the equations of a torch module. Raises ValueError where there is none."""
-    if isinstance(module, nn.LSTM):
-        return ProjectedLSTM(module.proj_size) if module.proj_size else LSTM()
-    if isinstance(module, nn.GRU):
-        return GRU()
-    if isinstance(module, nn.RNN):
-        return RNN(module.nonlinearity)
-    raise ValueError(f"cannot express {module}: give a torch.nn.LSTM, GRU or RNN")

@@ -1,11 +1,14 @@
 """The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
 
-Nothing here knows a cell by name. ``steps`` launches one kernel a step between library products.
+Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where a cell's features go their
+own ways and the weights fit into the GPU's registers; ``steps`` launches one kernel a step between library
+products, for everything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,10 +18,12 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine import loop
 from gatewise.engine.agreement import agrees_with_loop
-from gatewise.engine.cuda import steps
+from gatewise.engine.cuda import plan, steps, whole
+from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
 from gatewise.engine.cuda.launcher import launcher_of
-from gatewise.engine.cuda.steps import Kept, StepKernels
+from gatewise.engine.cuda.steps import StepKernels
+from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.native.trace import trace
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
@@ -26,31 +31,56 @@ from gatewise.engine.second import differentiable_backward
 __all__ = ["run"]
 
 
+_designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = WeakKeyDictionary()
+
+
 def run(request: Request) -> Result:
     """Run the request; its gates only where no gradients are needed.
 
     Raises Unsupported where another engine has to run it.
     """
+    _check_tensors(request)
     dtype = _dtype(request)
-    kernels = _kernels_for(request, dtype)
-    tensors = request.tensors()
-    differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    kernels = _step_by_step(request.cell, request.hidden_size, dtype, request.x.device)
+    differentiated = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in request.tensors()
+    )
     if request.return_gates and (differentiated or not kernels.trace.gate_names):
         raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
     if not len(request.x):
         return loop.run(request)
+    in_one = _in_one_launch(request, kernels, dtype, differentiated)
     with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
-        result = _run(_in_dtype(request, dtype), kernels, differentiated)
+        converted = _in_dtype(request, dtype)
+        try:
+            result = _run(converted, in_one or kernels, differentiated)
+        except Unsupported:
+            if in_one is None:
+                raise
+            _forget(request, dtype)
+            result = _run(converted, kernels, differentiated)
     first, *others = result.state
     rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
     return Result(result.outputs, (first.to(dtype), *rest), result.gates)
 
 
-def _run(request: Request, kernels: StepKernels, differentiated: bool) -> Result:
+def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
     outputs, *rest = _Sequence.apply(request.settings, kernels, differentiated, *request.tensors())
     count = len(request.state)
     names = (*kernels.trace.gate_names, *request.cell.states) if request.return_gates else ()
     return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+
+
+def _check_tensors(request: Request) -> None:
+    """Raise Unsupported where a tensor is not plain memory on the input's device."""
+    device = request.x.device
+    for tensor in request.tensors():
+        if tensor is None:
+            continue
+        if tensor.device != device or tensor.layout != torch.strided:
+            raise Unsupported(f"tensors on {tensor.device} and {device}")
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
 
 
 def _dtype(request: Request) -> torch.dtype:
@@ -72,47 +102,26 @@ def _in_dtype(request: Request, dtype: torch.dtype) -> Request:
     )
     own = {name: value.to(wide) for name, value in request.weights.own.items()}
     state = tuple(s.to(wide) for s in request.state)
-    return Request(
-        cast.cell,
-        cast.weights._replace(own=own),
-        cast.x,
-        cast.batch_sizes,
-        state,
-        cast.reverse,
-        cast.state_mask,
-        cast.noise,
-        cast.return_gates,
-        cast.recompute,
-    )
+    return replace(cast, weights=cast.weights._replace(own=own), state=state)
 
 
-_kernels: WeakKeyDictionary[Cell, dict[Any, StepKernels | Unsupported]] = WeakKeyDictionary()
-
-
-def _kernels_for(request: Request, dtype: torch.dtype) -> StepKernels:
-    """The compiled kernels for a request. Raises Unsupported where another engine has to run it."""
-    device = request.x.device
-    for tensor in request.tensors():
-        if tensor is None:
-            continue
-        if tensor.device != device or tensor.layout != torch.strided:
-            raise Unsupported(f"tensors on {tensor.device} and {device}")
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
-    by_key = _kernels.setdefault(request.cell, {})
-    key = (request.hidden_size, dtype, device)
+def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
+    """The kernels that run every cell. Raises Unsupported where another engine has to."""
+    by_key = _designs.setdefault(cell, {})
+    key = (hidden_size, dtype, device)
     if key not in by_key:
         try:
-            by_key[key] = _compile(request.cell, request.hidden_size, dtype, device)
+            by_key[key] = _compiled_steps(cell, hidden_size, dtype, device)
         except Unsupported as reason:
             by_key[key] = reason
     kernels = by_key[key]
     if isinstance(kernels, Unsupported):
         raise kernels
+    assert isinstance(kernels, StepKernels)
     return kernels
 
 
-def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
+def _compiled_steps(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
     launcher = launcher_of(device)
     cell_trace = trace(cell, hidden_size, steps.accumulated(dtype))
 
@@ -133,15 +142,60 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.dev
     return exact if dtype.itemsize > 2 else kernels_of(dtype)
 
 
+def _key_in_one(request: Request, dtype: torch.dtype, differentiated: bool) -> tuple[Any, ...]:
+    return (request.hidden_size, dtype, request.x.device, len(request.state[0]), differentiated)
+
+
+def _in_one_launch(
+    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
+) -> Design | None:
+    """The kernels for the whole sequence; None where the cell, its size or the GPU is not for them."""
+    if dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32:
+        return None
+    by_key = _designs.setdefault(request.cell, {})
+    key = _key_in_one(request, dtype, differentiated)
+    if key not in by_key:
+        try:
+            by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated)
+        except Unsupported:
+            by_key[key] = None
+    found = by_key[key]
+    assert not isinstance(found, Unsupported)
+    return found
+
+
+def _compiled_in_one(
+    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
+) -> Design | None:
+    cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
+    if not whole.suits(cell, traced, size, dtype):
+        return None
+    ways = ("forward", "backward") if differentiated else ("forward",)
+    compiled = []
+    for way in ways:
+        shape = whole.shape_of(cell, traced, size, dtype, way)
+        variant = plan.best(shape, len(request.state[0]), launcher.gpu)
+        if variant is None:
+            return None
+        compiled.append(whole.compiled(cell, traced, shape, variant, launcher))
+    return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+
+
+def _forget(request: Request, dtype: torch.dtype) -> None:
+    """Run this cell step by step from now on: the GPU has refused the other kernels."""
+    for differentiated in (False, True):
+        _designs[request.cell][_key_in_one(request, dtype, differentiated)] = None
+
+
 class _Sequence(torch.autograd.Function):
     """From a request's settings and tensors to (outputs, final state…, gates…, states…)."""
 
     @staticmethod
     def forward(
-        ctx: Any, settings: Settings, kernels: StepKernels, differentiated: bool, *tensors: Tensor
+        ctx: Any, settings: Settings, kernels: Design, differentiated: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         request = settings.request(tensors)
-        outputs, final, gates, states, kept = steps.forward(kernels, request, differentiated)
+        outputs, final, gates, states, kept = kernels.forward(request, differentiated)
         ctx.settings, ctx.kernels = settings, kernels
         ctx.save_for_backward(*tensors, *(kept or ()))
         history: tuple[Tensor, ...] = ()
@@ -161,17 +215,18 @@ class _Sequence(torch.autograd.Function):
             # These gradients will be differentiated (create_graph), which takes the loop.
             return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
         with torch.autocast(tensors[0].device.type, enabled=False):
-            gradients = _gradients(ctx.kernels, settings.request(tensors), Kept(*computed), grads, needed)
+            kept = ctx.kernels.kept(*computed)
+            gradients = _gradients(ctx.kernels, settings.request(tensors), kept, grads, needed)
         return (None, None, None, *gradients)
 
 
 def _gradients(
-    kernels: StepKernels, request: Request, kept: Kept, grads: Sequence[Tensor], needed: Sequence[bool]
+    kernels: Design, request: Request, kept: Any, grads: Sequence[Tensor], needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients of a request's tensors, in the order of :meth:`Request.tensors`."""
     weights = request.weights
-    grad_a, grad_r, grad_projection, grad_own, grad_states = steps.backward(
-        kernels, request, kept, grads[0], grads[1:]
+    grad_a, grad_r, grad_projection, grad_own, grad_states = kernels.backward(
+        request, kept, grads[0], grads[1:]
     )
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = kernels.trace.reaches("a"), kernels.trace.reaches("r")

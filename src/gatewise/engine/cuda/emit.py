@@ -13,8 +13,8 @@ from importlib.resources import files
 import torch
 
 from gatewise.cells import Cell
-from gatewise.engine.native.emit import EXPRESSIONS
 from gatewise.engine.cuda.variant import Shape, Variant
+from gatewise.engine.native.emit import EXPRESSIONS
 from gatewise.engine.native.trace import Operation, Trace
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
@@ -115,7 +115,7 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
 
 
 def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
-    """The values per feature that the whole-sequence kernels keep: the noise as well, which is read but once."""
+    """The values per feature that the whole-sequence kernels keep: the noise as well, which is read once."""
     used = {arg for op in trace.backward for arg in op.args}
     noise = (f"z{i}" for i in range(len(cell.noise)))
     return (*kept_values(trace), *(name for name in noise if name in used))
@@ -177,7 +177,11 @@ def _scalars(
     def text(value: str | float) -> str:
         return read.get(value, value) if isinstance(value, str) else constant(value)
 
-    lines = [f"    const S {op.name} = {expression(op, [text(arg) for arg in op.args])};" for op in operations if op.name not in read]
+    lines = [
+        f"    const S {op.name} = {expression(op, [text(arg) for arg in op.args])};"
+        for op in operations
+        if op.name not in read
+    ]
     return "\n".join([*lines, *(f"    {place} = {text(value)};" for place, value in write)])
 
 

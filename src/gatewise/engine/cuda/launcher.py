@@ -11,11 +11,13 @@ import torch
 
 from gatewise.engine.cuda import nvrtc
 from gatewise.engine.cuda.emit import filled
+from gatewise.engine.cuda.plan import Gpu
 from gatewise.engine.request import Unsupported
 
 # Names and numbers of the CUDA driver API (cuda.h).
 _CLUSTER_DIMENSION, _COOPERATIVE = 4, 2
 _MAX_DYNAMIC_SHARED, _NON_PORTABLE_CLUSTER = 8, 14
+_MAX_SHARED_OF_A_BLOCK = 97
 _LARGEST_PORTABLE_CLUSTER = 8
 
 
@@ -24,6 +26,8 @@ class Launcher(Protocol):
 
     arch: str
     """What kernels are compiled for, such as ``sm_90``."""
+    gpu: Gpu
+    """What a plan has to know."""
 
     def kernel(self, source: str, name: str) -> Any:
         """A kernel of this source. Raises Unsupported where it cannot be compiled."""
@@ -69,9 +73,17 @@ class Driver:
             raise Unsupported(f"a CUDA driver that cannot be loaded ({error})") from error
         self.device = device
         major, minor = torch.cuda.get_device_capability(device)
-        self.arch = f"sm_{major}{minor}"
+        # With the letter come the instructions of this generation alone.
+        self.arch = f"sm_{major}{minor}" + ("a" if major >= 9 else "")
+        count = torch.cuda.get_device_properties(device).multi_processor_count
+        shared = ctypes.c_int()
+        self._check(
+            self._cuda.cuDeviceGetAttribute(ctypes.byref(shared), _MAX_SHARED_OF_A_BLOCK, device), "its facts"
+        )
+        self.gpu = Gpu(count, shared.value, (major, minor))
         self._functions: dict[tuple[str, str], Any] = {}
         self._shared: dict[int, int] = {}
+        self._at_once: set[tuple[int, int]] = set()
         self._compiling = threading.Lock()
 
     def kernel(self, source: str, name: str) -> Any:
@@ -104,12 +116,14 @@ class Driver:
         """Start a kernel, as :class:`Launcher` says."""
         with torch.cuda.device(self.device):
             self._allow(kernel, shared, cluster)
+            if cooperative and cluster > 1:
+                self._check_clusters(kernel, blocks, threads, shared, cluster)
             attributes, count = (_Attribute * 2)(), 0
             if cluster > 1:
                 attributes[count].id = _CLUSTER_DIMENSION
                 attributes[count].value[:3] = (cluster, 1, 1)
                 count += 1
-            if cooperative:
+            if cooperative and cluster <= 1:
                 attributes[count].id = _COOPERATIVE
                 attributes[count].value[0] = 1
                 count += 1
@@ -122,20 +136,23 @@ class Driver:
             code = self._cuda.cuLaunchKernelEx(ctypes.byref(configuration), kernel, arguments, None)
             self._check(code, "a kernel to start")
 
-    def clusters_that_fit(self, kernel: Any, threads: int, shared: int, cluster: int) -> int:
-        """How many clusters of a kernel run at once."""
-        with torch.cuda.device(self.device):
-            self._allow(kernel, shared, cluster)
-            attributes = (_Attribute * 1)()
-            attributes[0].id = _CLUSTER_DIMENSION
-            attributes[0].value[:3] = (cluster, 1, 1)
-            configuration = _Configuration(*(cluster, 1, 1, threads, 1, 1, shared, None, attributes, 1))
-            count = ctypes.c_int(0)
-            code = self._cuda.cuOccupancyMaxActiveClusters(
-                ctypes.byref(count), kernel, ctypes.byref(configuration)
-            )
-            self._check(code, "a cluster")
-            return count.value
+    def _check_clusters(self, kernel: Any, blocks: int, threads: int, shared: int, cluster: int) -> None:
+        """Raise Unsupported where not all blocks run at once, and some would wait for others in vain."""
+        key = (kernel.value, blocks)
+        if key in self._at_once:
+            return
+        attributes = (_Attribute * 1)()
+        attributes[0].id = _CLUSTER_DIMENSION
+        attributes[0].value[:3] = (cluster, 1, 1)
+        configuration = _Configuration(*(blocks, 1, 1, threads, 1, 1, shared, None, attributes, 1))
+        count = ctypes.c_int(0)
+        code = self._cuda.cuOccupancyMaxActiveClusters(
+            ctypes.byref(count), kernel, ctypes.byref(configuration)
+        )
+        self._check(code, "a cluster")
+        if count.value * cluster < blocks:
+            raise Unsupported(f"{blocks} blocks at once in clusters of {cluster}: {count.value} of them fit")
+        self._at_once.add(key)
 
     def _allow(self, kernel: Any, shared: int, cluster: int) -> None:
         """Tell the driver once that a kernel takes so much shared memory, and so large a cluster."""

@@ -7,33 +7,18 @@ as torch's products are, and in float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_values, threads_of
 from gatewise.engine.cuda.launcher import Launcher
 from gatewise.engine.native.trace import Trace
 from gatewise.engine.packing import step_slices
 from gatewise.engine.request import Request
-
-
-class StepKernels(NamedTuple):
-    """A cell's two kernels, and what they were made from."""
-
-    trace: Trace
-    launcher: Launcher
-    forward: Any
-    backward: Any
-
-    def launch(
-        self, kernel: Any, words: Sequence[int], rows: int, hidden_size: int, dtype: torch.dtype
-    ) -> None:
-        """Start one of the two for so many rows."""
-        threads = threads_of(hidden_size)
-        shared = threads * accumulated(dtype).itemsize if self.trace.row_values else 0
-        self.launcher.launch(kernel, words, rows, threads, shared)
 
 
 class Kept(NamedTuple):
@@ -47,6 +32,34 @@ class Kept(NamedTuple):
     """[N, what a row keeps]."""
     unprojected: Tensor | None
     """[N, H], or None where nothing is projected."""
+
+
+@dataclass(frozen=True)
+class StepKernels:
+    """A cell's two kernels, and what they were made from."""
+
+    trace: Trace
+    launcher: Launcher
+    step_forward: Any
+    step_backward: Any
+
+    def launch(
+        self, kernel: Any, words: Sequence[int], rows: int, hidden_size: int, dtype: torch.dtype
+    ) -> None:
+        """Start one of the two for so many rows."""
+        threads = threads_of(hidden_size)
+        shared = threads * accumulated(dtype).itemsize if self.trace.row_values else 0
+        self.launcher.launch(kernel, words, rows, threads, shared)
+
+    kept: ClassVar[type[Kept]] = Kept
+
+    def forward(self, request: Request, keep: bool) -> Forward:
+        """The forward pass, which keeps what a backward pass needs."""
+        return forward(self, request, keep)
+
+    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+        """The backward pass."""
+        return backward(self, request, kept, above, grad_final)
 
 
 def accumulated(dtype: torch.dtype) -> torch.dtype:
@@ -67,13 +80,8 @@ def product(x: Tensor, y: Tensor) -> Tensor:
         return torch.mm(x, y).to(wide)
 
 
-def forward(
-    kernels: StepKernels, request: Request, keep: bool
-) -> tuple[Tensor, list[Tensor], Tensor | None, Tensor | None, Kept | None]:
-    """Outputs [N, P], final states, gates [N, gates, H], states [N, K, H], and what the backward pass needs.
-
-    All tensors of the request have one dtype, but states and own parameters, whose is that of sums.
-    """
+def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
+    """The forward pass, step by step."""
     cell, weights, trace = request.cell, request.weights, kernels.trace
     dtype, size, rows = request.x.dtype, request.hidden_size, len(request.x)
     wide = accumulated(dtype)
@@ -110,7 +118,7 @@ def forward(
             *(at(a, first), at(r), at(state), at(mask), at(target, first), at(hidden), at(own)),
             *(at(values, first), at(gates, first), at(states, first), batch),
         ]
-        kernels.launch(kernels.forward, words, alive, size, dtype)
+        kernels.launch(kernels.step_forward, words, alive, size, dtype)
         if unprojected is not None:
             projected = torch.mm(unprojected[step], weights.projection.t())  # type: ignore[union-attr]
             outputs[step] = projected
@@ -121,19 +129,15 @@ def forward(
     if projects:
         final[0] = final_hidden
     kept = Kept(a, before, values, unprojected) if before is not None and values is not None else None
-    return outputs, final, gates, states, kept
+    return Forward(outputs, final, gates, states, kept)
 
 
 def backward(
     kernels: StepKernels, request: Request, kept: Kept, above: Tensor, grad_final: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, list[Tensor]]:
-    """Gradients of a [N, G·H] and r [N, R·H], of the projection and the own parameters [O, H], and of states.
-
-    ``above`` is the gradient of the outputs [N, P], ``grad_final`` that of the final state.
-    """
+) -> Backward:
+    """The backward pass, step by step."""
     cell, weights, trace = request.cell, request.weights, kernels.trace
     dtype, size, rows = request.x.dtype, request.hidden_size, len(request.x)
-    wide = accumulated(dtype)
     batch = len(request.state[0])
     projects = weights.projection is not None
     like: dict[str, Any] = {"device": above.device}
@@ -163,7 +167,7 @@ def backward(
             *(at(kept.a, first), at(grad_a, first), 0 if trace.one_gradient else at(grad_r, first)),
             *(at(grad_own), batch),
         ]
-        kernels.launch(kernels.backward, words, alive, size, dtype)
+        kernels.launch(kernels.step_backward, words, alive, size, dtype)
         if trace.reaches("r"):
             through = product(grad_r[step], weights.hidden)
             if request.state_mask is not None:
@@ -175,7 +179,8 @@ def backward(
     grad_states = list(grad.unbind(0))
     if projects:
         grad_states[0] = grad_hidden
-    return grad_a, grad_r, grad_projection, None if grad_own is None else grad_own.sum(0), grad_states
+    of_own = None if grad_own is None else grad_own.sum(0)
+    return Backward(grad_a, grad_r, grad_projection, of_own, grad_states)
 
 
 def inputs(request: Request) -> Tensor:

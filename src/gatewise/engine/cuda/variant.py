@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +12,10 @@ BLOCK, CLUSTER, GRID = 0, 1, 2
 """How a block hands its features on: in its own shared memory, in its cluster's, or in global memory."""
 
 MOST_WARPS = 16
-MOST_REGISTERS = 65536
+REGISTERS = 65536
 """Of a multiprocessor, which has one block at a time."""
+MOST_REGISTERS = 224
+"""Of a thread, as they are estimated: a thread may have 255, and the compiler takes some more at times."""
 CHUNK = 16
 """Words of a row that a step of the product takes."""
 
@@ -75,7 +78,7 @@ class Variant:
     def of_block(self, shape: Shape) -> int:
         """Features of a block: whole rows of the tensor cores' tiles."""
         rows = shape.rows_of_a_tile
-        return -(-(-(-shape.hidden // self.blocks)) // rows) * rows
+        return math.ceil(shape.hidden / self.blocks / rows) * rows
 
     def warps(self, shape: Shape) -> int:
         """Warps of a block; 0 where they do not come out even."""
@@ -134,11 +137,11 @@ class Variant:
             return False
         if self.exchange == BLOCK and self.blocks > 1 and shape.recurrent:
             return False
-        if self.of_block(shape) * (self.blocks - 1) >= shape.hidden and self.blocks > 1:
-            return False  # the last block would have nothing to do
+        if self.of_block(shape) * (self.blocks - max(1, self.split)) >= shape.hidden and self.blocks > 1:
+            return False  # the last blocks would have nothing to do
         if self.cluster > largest_cluster or self.shared(shape) > shared_memory:
             return False
-        return self.registers(shape) <= min(255, MOST_REGISTERS // (warps * 32))
+        return self.registers(shape) <= min(MOST_REGISTERS, REGISTERS // (warps * 32))
 
 
 def _spread(words: int) -> int:

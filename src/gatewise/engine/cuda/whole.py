@@ -1,20 +1,22 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32 where
-torch may take TF32.
+For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32
+where torch may take TF32.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
+from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
 from gatewise.engine.cuda.launcher import Launcher
 from gatewise.engine.cuda.steps import accumulated, at, stacked
@@ -43,7 +45,7 @@ class SequenceKernel(NamedTuple):
             variant.warps(shape) * 32,
             variant.shared(shape),
             variant.cluster,
-            variant.exchange == GRID and not variant.cluster,
+            variant.exchange == GRID,
         )
 
 
@@ -54,6 +56,27 @@ class Kept(NamedTuple):
     """[N, H]: the masked hidden state before every step."""
     values: Tensor
     """Words, as ``sequence.cu`` has them."""
+
+
+@dataclass(frozen=True)
+class WholeKernels:
+    """A cell's two kernels."""
+
+    trace: Trace
+    forth: SequenceKernel
+    back: SequenceKernel | None
+    """None where no gradients are needed."""
+
+    kept: ClassVar[type[Kept]] = Kept
+
+    def forward(self, request: Request, keep: bool) -> Forward:
+        """The forward pass, which keeps what a backward pass needs."""
+        return forward(self.forth, self.trace, request, keep)
+
+    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+        """The backward pass."""
+        assert self.back is not None
+        return backward(self.back, self.trace, request, kept, above, grad_final)
 
 
 def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
@@ -82,15 +105,17 @@ def compiled(cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher:
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
-def forward(
-    kernel: SequenceKernel, trace: Trace, request: Request, keep: bool
-) -> tuple[Tensor, list[Tensor], Tensor | None, Tensor | None, Kept | None]:
-    """As :func:`gatewise.engine.cuda.steps.forward`."""
+def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) -> Forward:
+    """The forward pass, in one launch."""
     shape, weights, x = kernel.shape, request.weights, request.x
     dtype, size, rows = shape.dtype, shape.hidden, len(x)
-    wide, like = accumulated(dtype), {"device": x.device}
+    like: dict[str, Any] = {"device": x.device}
     steps, batch = len(request.batch_sizes), len(request.state[0])
-    a = torch.mm(x, weights.input.t()) if weights.bias is None else torch.addmm(weights.bias, x, weights.input.t())
+    a = (
+        torch.mm(x, weights.input.t())
+        if weights.bias is None
+        else torch.addmm(weights.bias, x, weights.input.t())
+    )
     if request.noise is not None:
         a = torch.cat([a, request.noise.to(dtype)], 1)
     initial = torch.stack(request.state)
@@ -111,15 +136,22 @@ def forward(
         *(steps, batch, int(request.reverse)),
     ]
     kernel.launch(words, batch)
-    assert initial.dtype == wide
+    if polled:
+        _check_nobody_waited_in_vain(x.device)
+    assert initial.dtype == accumulated(dtype)
     kept = Kept(before, values) if before is not None and values is not None else None
-    return outputs, list(final.unbind(0)), gates, states, kept
+    return Forward(outputs, list(final.unbind(0)), gates, states, kept)
 
 
 def backward(
-    kernel: SequenceKernel, trace: Trace, request: Request, kept: Kept, above: Tensor, grad_final: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, list[Tensor]]:
-    """As :func:`gatewise.engine.cuda.steps.backward`; nothing is projected."""
+    kernel: SequenceKernel,
+    trace: Trace,
+    request: Request,
+    kept: Kept,
+    above: Tensor,
+    grad_final: Sequence[Tensor],
+) -> Backward:
+    """The backward pass, in one launch."""
     shape, weights = kernel.shape, request.weights
     dtype, size, rows, device = shape.dtype, shape.hidden, len(request.x), request.x.device
     steps, batch = len(request.batch_sizes), len(request.state[0])
@@ -141,7 +173,10 @@ def backward(
         *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
     ]
     kernel.launch(words, batch)
-    return grad_a, grad_r, None, None if grad_own is None else grad_own.sum(0), list(grad.unbind(0))
+    if polled:
+        _check_nobody_waited_in_vain(device)
+    of_own = None if grad_own is None else grad_own.sum(0)
+    return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(0)))
 
 
 def _kept(shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
@@ -158,7 +193,9 @@ def _marked(rows: int, size: int, dtype: torch.dtype, device: torch.device, poll
 
 
 @functools.lru_cache(maxsize=64)
-def _packed(batch_sizes: tuple[int, ...], batch: int, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+def _packed(
+    batch_sizes: tuple[int, ...], batch: int, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
     """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
     if batch_sizes[-1] == batch:
         return None, None
@@ -172,3 +209,21 @@ def _packed(batch_sizes: tuple[int, ...], batch: int, device: torch.device) -> t
 def _error(device: torch.device) -> Tensor:
     """The word that a kernel sets when it has waited too long for another block."""
     return torch.zeros(1, dtype=torch.int32, device=device)
+
+
+@functools.cache
+def _seen(device: torch.device) -> Tensor:
+    """A copy of that word in the CPU's memory, where looking at it waits for nothing."""
+    return torch.zeros(1, dtype=torch.int32, pin_memory=device.type == "cuda")
+
+
+def _check_nobody_waited_in_vain(device: torch.device) -> None:
+    """Raise RuntimeError where a kernel before has given up waiting; look again when this one is done."""
+    if _seen(device).item():
+        _seen(device).zero_()
+        _error(device).zero_()
+        raise RuntimeError(
+            f"a kernel on {device} waited in vain for another of its blocks, and its results are wrong: "
+            f"another program may hold the GPU; train with engine=torch or engine=function"
+        )
+    _seen(device).copy_(_error(device), non_blocking=True)
