@@ -47,6 +47,9 @@ class Emulator:
     def kernel(self, source: str, name: str) -> Any:
         return getattr(_library(source), name)
 
+    def prepare(self, *numbers: Any) -> None:
+        pass
+
     def launch(
         self,
         kernel: Any,

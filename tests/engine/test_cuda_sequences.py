@@ -1,4 +1,4 @@
-"""The cuda engine's whole-sequence kernels, emulated: every cell, exchange and dtype has the loop's results."""
+"""The cuda engine's whole-sequence kernels, emulated: each cell, exchange, dtype has the loop's results."""
 
 import itertools
 
@@ -27,10 +27,12 @@ LIMITS = {torch.float32: 1e-3, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 @pytest.fixture
 def _tf32():
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+    matmul = torch.backends.cuda.matmul
+    name, allowed = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
+    before = getattr(matmul, name)
+    setattr(matmul, name, allowed)
     yield
-    torch.backends.cuda.matmul.allow_tf32 = before
+    setattr(matmul, name, before)
 
 
 @pytest.fixture

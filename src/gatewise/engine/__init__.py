@@ -2,8 +2,8 @@
 
 ``loop`` is the reference; ``function`` is one autograd node made of torch operations; ``native`` compiles the
 cell to C for the CPU, ``cuda`` to CUDA C for a GPU; ``torch`` calls what torch.nn has for its own cells, on a
-GPU cuDNN. Each is a module with a function ``run`` from a :class:`Request` to a :class:`Result`, ``torch`` with
-one for a whole :class:`Stack` of layers as well.
+GPU cuDNN. Each is a module with a function ``run`` from a :class:`Request` to a :class:`Result`; ``torch``
+has another for a whole :class:`Stack` of layers.
 """
 
 from __future__ import annotations

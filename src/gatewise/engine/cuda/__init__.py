@@ -39,6 +39,7 @@ def run(request: Request) -> Result:
 
     Raises Unsupported where another engine has to run it.
     """
+    launcher_of(request.x.device)
     _check_tensors(request)
     dtype = _dtype(request)
     kernels = _step_by_step(request.cell, request.hidden_size, dtype, request.x.device)
@@ -52,13 +53,7 @@ def run(request: Request) -> Result:
     in_one = _in_one_launch(request, kernels, dtype, differentiated)
     with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
         converted = _in_dtype(request, dtype)
-        try:
-            result = _run(converted, in_one or kernels, differentiated)
-        except Unsupported:
-            if in_one is None:
-                raise
-            _forget(request, dtype)
-            result = _run(converted, kernels, differentiated)
+        result = _run(converted, in_one or kernels, differentiated)
     first, *others = result.state
     rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
     return Result(result.outputs, (first.to(dtype), *rest), result.gates)
@@ -142,18 +137,14 @@ def _compiled_steps(cell: Cell, hidden_size: int, dtype: torch.dtype, device: to
     return exact if dtype.itemsize > 2 else kernels_of(dtype)
 
 
-def _key_in_one(request: Request, dtype: torch.dtype, differentiated: bool) -> tuple[Any, ...]:
-    return (request.hidden_size, dtype, request.x.device, len(request.state[0]), differentiated)
-
-
 def _in_one_launch(
     request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
 ) -> Design | None:
     """The kernels for the whole sequence; None where the cell, its size or the GPU is not for them."""
-    if dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32:
+    if dtype == torch.float32 and not _tf32_allowed():
         return None
     by_key = _designs.setdefault(request.cell, {})
-    key = _key_in_one(request, dtype, differentiated)
+    key = (request.hidden_size, dtype, request.x.device, len(request.state[0]), differentiated)
     if key not in by_key:
         try:
             by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated)
@@ -162,6 +153,13 @@ def _in_one_launch(
     found = by_key[key]
     assert not isinstance(found, Unsupported)
     return found
+
+
+def _tf32_allowed() -> bool:
+    """Whether torch may round the factors of products in float32 to TF32's 10 bits."""
+    matmul = torch.backends.cuda.matmul
+    precision = getattr(matmul, "fp32_precision", None)  # its setting since torch 2.9
+    return bool(matmul.allow_tf32) if precision is None else precision == "tf32"
 
 
 def _compiled_in_one(
@@ -178,13 +176,8 @@ def _compiled_in_one(
         if variant is None:
             return None
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher))
+        compiled[-1].prepare(len(request.state[0]))
     return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
-
-
-def _forget(request: Request, dtype: torch.dtype) -> None:
-    """Run this cell step by step from now on: the GPU has refused the other kernels."""
-    for differentiated in (False, True):
-        _designs[request.cell][_key_in_one(request, dtype, differentiated)] = None
 
 
 class _Sequence(torch.autograd.Function):

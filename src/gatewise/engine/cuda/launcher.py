@@ -32,6 +32,14 @@ class Launcher(Protocol):
     def kernel(self, source: str, name: str) -> Any:
         """A kernel of this source. Raises Unsupported where it cannot be compiled."""
 
+    def prepare(
+        self, kernel: Any, blocks: int, threads: int, shared: int, cluster: int, cooperative: bool
+    ) -> None:
+        """Make a kernel ready for launches with these numbers.
+
+        Raises Unsupported where the device refuses them, or ``cooperative`` blocks do not all run at once.
+        """
+
     def launch(
         self,
         kernel: Any,
@@ -82,8 +90,6 @@ class Driver:
         )
         self.gpu = Gpu(count, shared.value, (major, minor))
         self._functions: dict[tuple[str, str], Any] = {}
-        self._shared: dict[int, int] = {}
-        self._at_once: set[tuple[int, int]] = set()
         self._compiling = threading.Lock()
 
     def kernel(self, source: str, name: str) -> Any:
@@ -115,9 +121,6 @@ class Driver:
     ) -> None:
         """Start a kernel, as :class:`Launcher` says."""
         with torch.cuda.device(self.device):
-            self._allow(kernel, shared, cluster)
-            if cooperative and cluster > 1:
-                self._check_clusters(kernel, blocks, threads, shared, cluster)
             attributes, count = (_Attribute * 2)(), 0
             if cluster > 1:
                 attributes[count].id = _CLUSTER_DIMENSION
@@ -136,11 +139,25 @@ class Driver:
             code = self._cuda.cuLaunchKernelEx(ctypes.byref(configuration), kernel, arguments, None)
             self._check(code, "a kernel to start")
 
-    def _check_clusters(self, kernel: Any, blocks: int, threads: int, shared: int, cluster: int) -> None:
-        """Raise Unsupported where not all blocks run at once, and some would wait for others in vain."""
-        key = (kernel.value, blocks)
-        if key in self._at_once:
-            return
+    def prepare(
+        self, kernel: Any, blocks: int, threads: int, shared: int, cluster: int, cooperative: bool
+    ) -> None:
+        """Make a kernel ready, as :class:`Launcher` says."""
+        with torch.cuda.device(self.device):
+            code = self._cuda.cuFuncSetAttribute(kernel, _MAX_DYNAMIC_SHARED, shared)
+            self._check(code, f"{shared} bytes of shared memory")
+            if cluster > _LARGEST_PORTABLE_CLUSTER:
+                code = self._cuda.cuFuncSetAttribute(kernel, _NON_PORTABLE_CLUSTER, 1)
+                self._check(code, f"clusters of {cluster} blocks")
+            if cluster > 1:
+                fitting = cluster * self._clusters(kernel, blocks, threads, shared, cluster)
+            else:
+                fitting = self.gpu.multiprocessors * self._blocks_each(kernel, threads, shared)
+        if fitting < (blocks if cooperative else 1):
+            raise Unsupported(f"{blocks} blocks at once, of which {fitting} fit on the GPU")
+
+    def _clusters(self, kernel: Any, blocks: int, threads: int, shared: int, cluster: int) -> int:
+        """How many clusters of a kernel run at once."""
         attributes = (_Attribute * 1)()
         attributes[0].id = _CLUSTER_DIMENSION
         attributes[0].value[:3] = (cluster, 1, 1)
@@ -150,20 +167,16 @@ class Driver:
             ctypes.byref(count), kernel, ctypes.byref(configuration)
         )
         self._check(code, "a cluster")
-        if count.value * cluster < blocks:
-            raise Unsupported(f"{blocks} blocks at once in clusters of {cluster}: {count.value} of them fit")
-        self._at_once.add(key)
+        return count.value
 
-    def _allow(self, kernel: Any, shared: int, cluster: int) -> None:
-        """Tell the driver once that a kernel takes so much shared memory, and so large a cluster."""
-        if self._shared.get(kernel.value, 0) >= shared and cluster <= _LARGEST_PORTABLE_CLUSTER:
-            return
-        if shared:
-            code = self._cuda.cuFuncSetAttribute(kernel, _MAX_DYNAMIC_SHARED, shared)
-            self._check(code, f"{shared} bytes of shared memory")
-        if cluster > _LARGEST_PORTABLE_CLUSTER:
-            self._check(self._cuda.cuFuncSetAttribute(kernel, _NON_PORTABLE_CLUSTER, 1), f"{cluster} blocks")
-        self._shared[kernel.value] = shared
+    def _blocks_each(self, kernel: Any, threads: int, shared: int) -> int:
+        """How many blocks of a kernel a multiprocessor runs at once."""
+        count = ctypes.c_int(0)
+        code = self._cuda.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+            ctypes.byref(count), kernel, threads, ctypes.c_size_t(shared)
+        )
+        self._check(code, "a block")
+        return count.value
 
     def _check(self, code: int, what: str) -> None:
         if code:

@@ -35,18 +35,20 @@ class SequenceKernel(NamedTuple):
     launcher: Launcher
     function: Any
 
+    def prepare(self, batch: int) -> None:
+        """Make it ready for a batch. Raises Unsupported where the GPU cannot run it."""
+        self.launcher.prepare(self.function, *self._numbers(batch))
+
     def launch(self, words: Sequence[int], batch: int) -> None:
-        """Start it for a batch."""
+        """Start it for a batch that it is ready for."""
+        self.launcher.launch(self.function, words, *self._numbers(batch))
+
+    def _numbers(self, batch: int) -> tuple[int, int, int, int, bool]:
+        """Blocks, threads of each, bytes of shared memory, blocks of a cluster, whether all run at once."""
         variant, shape = self.variant, self.shape
-        self.launcher.launch(
-            self.function,
-            words,
-            -(-batch // (8 * variant.tiles)) * variant.blocks,
-            variant.warps(shape) * 32,
-            variant.shared(shape),
-            variant.cluster,
-            variant.exchange == GRID,
-        )
+        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
+        shared = variant.shared(shape)
+        return blocks, variant.warps(shape) * 32, shared, variant.cluster, variant.exchange == GRID
 
 
 class Kept(NamedTuple):
