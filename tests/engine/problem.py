@@ -1,6 +1,6 @@
 """What the tests of engines run: cells of every kind, and a ragged batch for each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -37,7 +37,8 @@ def compiles() -> bool:
 
 COMPILES = compiles()
 needs_compiler = pytest.mark.skipif(not COMPILES, reason="no C compiler")
-OTHERS = [name for name in ENGINES if name != "loop"]
+# test_cuda_*.py are for the cuda engine, which leaves tensors of the CPU to others.
+OTHERS = [name for name in ENGINES if name not in ("loop", "cuda")]
 
 
 class LayerNormRNN(Cell):
@@ -233,3 +234,27 @@ def assert_equals_loop(cell: Cell, **settings) -> None:
     """The native engine has the loop's results for this cell over one ragged batch."""
     problem = Problem.draw(cell, [4, 3, 1], **settings)
     assert_same(problem.results("native"), problem.results("loop"), 1e-12)
+
+
+def relative_errors(engine, problem, dtype, device="cpu"):
+    """‖found - exact‖ / ‖exact‖ of all; exact is the loop in float64, of numbers that ``dtype`` has."""
+
+    def every(tensor):
+        return None if tensor is None else tensor.to(device, dtype)
+
+    tensors = [every(tensor) for tensor in problem.tensors]
+    masks = {"mask": every(problem.mask), "noise": every(problem.noise)}
+    loss = [every(weights) for weights in problem.loss_weights]
+    rounded = replace(problem, tensors=tensors, loss_weights=loss, **masks)
+    exactly = {name: None if value is None else value.cpu().double() for name, value in masks.items()}
+    exact = replace(
+        problem,
+        tensors=[t.cpu().double() for t in tensors],
+        loss_weights=[w.cpu().double() for w in loss],
+        **exactly,
+    )
+    found, expected = rounded.results(engine), exact.results("loop")
+    return {
+        name: float((found[name].cpu().double() - value).norm() / value.norm().clamp(min=1e-6))
+        for name, value in expected.items()
+    }

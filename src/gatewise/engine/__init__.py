@@ -1,9 +1,9 @@
 """Engines: ways to run any cell over whole sequences, all with the results of the loop.
 
 ``loop`` is the reference; ``function`` is one autograd node made of torch operations; ``native`` compiles the
-cell to C for the CPU; ``torch`` calls what torch.nn has for its own cells, which is cuDNN on a GPU. Each is a
-module with a function ``run`` from a :class:`Request` to a :class:`Result`; ``torch`` has one for a whole
-:class:`Stack` of layers as well.
+cell to C for the CPU, ``cuda`` to CUDA C for a GPU; ``torch`` calls what torch.nn has for its own cells, on a
+GPU cuDNN. Each is a module with a function ``run`` from a :class:`Request` to a :class:`Result`; ``torch``
+has another for a whole :class:`Stack` of layers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine import function, loop, native, torch_nn
+from gatewise.engine import cuda, function, loop, native, torch_nn
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
 from gatewise.engine.packing import Packing
@@ -38,7 +38,7 @@ __all__ = [
     "runs_stacks",
 ]
 
-EngineName = Literal["auto", "native", "torch", "function", "loop"]
+EngineName = Literal["auto", "native", "cuda", "torch", "function", "loop"]
 ENGINES = get_args(EngineName)
 """Names of the engines, and ``auto``."""
 
@@ -49,11 +49,12 @@ _warned: set[type[Cell]] = set()
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_RUN = {"native": native.run, "torch": torch_nn.run, "function": function.run}
+_RUN = {"native": native.run, "cuda": cuda.run, "torch": torch_nn.run, "function": function.run}
 # Which engines to try, in this order. The loop can run every cell and comes last.
 _CANDIDATES = {
-    "auto": ("native", "torch", "function"),
+    "auto": ("native", "torch", "cuda", "function"),
     "native": ("native", "function"),
+    "cuda": ("cuda", "function"),
     "torch": ("torch", "function"),
     "function": ("function",),
     "loop": (),
@@ -77,8 +78,8 @@ def run(engine: str, request: Request) -> Result:
         try:
             result = _run_on(candidate, request)
         except Unsupported as reason:
-            # Not worth a line under `auto`: torch.nn has three of our cells.
-            if (engine, candidate) != ("auto", "torch"):
+            # Not worth a line under `auto`: torch.nn has three of our cells, and many a machine no GPU.
+            if engine != "auto" or candidate not in ("torch", "cuda"):
                 _log_once(f"engine={engine}: {name} cannot run on the {candidate} engine: {reason}")
             continue
         if engine == "auto":

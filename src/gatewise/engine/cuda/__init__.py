@@ -1,0 +1,239 @@
+"""The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
+
+Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where a cell's features go their
+own ways and the weights fit into the GPU's registers; ``steps`` launches one kernel a step between library
+products, for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Cell
+from gatewise.engine import loop
+from gatewise.engine.agreement import agrees_with_loop
+from gatewise.engine.cuda import plan, steps, whole
+from gatewise.engine.cuda.design import Design
+from gatewise.engine.cuda.emit import KINDS, steps_source
+from gatewise.engine.cuda.launcher import launcher_of
+from gatewise.engine.cuda.steps import StepKernels
+from gatewise.engine.cuda.whole import WholeKernels
+from gatewise.engine.native.trace import trace
+from gatewise.engine.request import Request, Result, Settings, Unsupported
+from gatewise.engine.second import differentiable_backward
+
+__all__ = ["run"]
+
+
+_designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = WeakKeyDictionary()
+
+
+def run(request: Request) -> Result:
+    """Run the request; its gates only where no gradients are needed.
+
+    Raises Unsupported where another engine has to run it.
+    """
+    launcher_of(request.x.device)
+    _check_tensors(request)
+    dtype = _dtype(request)
+    kernels = _step_by_step(request.cell, request.hidden_size, dtype, request.x.device)
+    differentiated = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in request.tensors()
+    )
+    if request.return_gates and (differentiated or not kernels.trace.gate_names):
+        raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
+    if not len(request.x):
+        return loop.run(request)
+    in_one = _in_one_launch(request, kernels, dtype, differentiated)
+    with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
+        converted = _in_dtype(request, dtype)
+        result = _run(converted, in_one or kernels, differentiated)
+    first, *others = result.state
+    rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
+    return Result(result.outputs, (first.to(dtype), *rest), result.gates)
+
+
+def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
+    outputs, *rest = _Sequence.apply(request.settings, kernels, differentiated, *request.tensors())
+    count = len(request.state)
+    names = (*kernels.trace.gate_names, *request.cell.states) if request.return_gates else ()
+    return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+
+
+def _check_tensors(request: Request) -> None:
+    """Raise Unsupported where a tensor is not plain memory on the input's device."""
+    device = request.x.device
+    for tensor in request.tensors():
+        if tensor is None:
+            continue
+        if tensor.device != device or tensor.layout != torch.strided:
+            raise Unsupported(f"tensors on {tensor.device} and {device}")
+        if type(tensor) not in (Tensor, torch.nn.Parameter):
+            raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
+
+
+def _dtype(request: Request) -> torch.dtype:
+    """The dtype of products: autocast's, or that of the input."""
+    kind = request.x.device.type
+    dtype = request.x.dtype
+    if torch.is_autocast_enabled(kind) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(kind)
+    if dtype not in KINDS:
+        raise Unsupported(f"tensors of {dtype}")
+    return dtype
+
+
+def _in_dtype(request: Request, dtype: torch.dtype) -> Request:
+    """The request with its tensors in ``dtype``, but for states and own parameters: those in float32."""
+    wide = steps.accumulated(dtype)
+    cast = request.settings.request(
+        [None if tensor is None else tensor.to(dtype) for tensor in request.tensors()]
+    )
+    own = {name: value.to(wide) for name, value in request.weights.own.items()}
+    state = tuple(s.to(wide) for s in request.state)
+    return replace(cast, weights=cast.weights._replace(own=own), state=state)
+
+
+def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
+    """The kernels that run every cell. Raises Unsupported where another engine has to."""
+    by_key = _designs.setdefault(cell, {})
+    key = (hidden_size, dtype, device)
+    if key not in by_key:
+        try:
+            by_key[key] = _compiled_steps(cell, hidden_size, dtype, device)
+        except Unsupported as reason:
+            by_key[key] = reason
+    kernels = by_key[key]
+    if isinstance(kernels, Unsupported):
+        raise kernels
+    assert isinstance(kernels, StepKernels)
+    return kernels
+
+
+def _compiled_steps(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
+    launcher = launcher_of(device)
+    cell_trace = trace(cell, hidden_size, steps.accumulated(dtype))
+
+    def kernels_of(kind: torch.dtype) -> StepKernels:
+        source = steps_source(cell, cell_trace, hidden_size, kind, fast=kind.itemsize == 2)
+        both = (launcher.kernel(source, name) for name in ("step_forward", "step_backward"))
+        return StepKernels(cell_trace, launcher, *both)
+
+    exact = kernels_of(steps.accumulated(dtype))
+
+    def run_exactly(request: Request) -> Result:
+        there = request.settings.request([None if t is None else t.to(device) for t in request.tensors()])
+        result = _run(there, exact, True)
+        return Result(result.outputs.cpu(), tuple(state.cpu() for state in result.state), {})
+
+    if not agrees_with_loop(run_exactly, cell, hidden_size, steps.accumulated(dtype)):
+        raise Unsupported("a step with other results here than in the loop")
+    return exact if dtype.itemsize > 2 else kernels_of(dtype)
+
+
+def _in_one_launch(
+    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
+) -> Design | None:
+    """The kernels for the whole sequence; None where the cell, its size or the GPU is not for them."""
+    if dtype == torch.float32 and not _tf32_allowed():
+        return None
+    by_key = _designs.setdefault(request.cell, {})
+    key = (request.hidden_size, dtype, request.x.device, len(request.state[0]), differentiated)
+    if key not in by_key:
+        try:
+            by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated)
+        except Unsupported:
+            by_key[key] = None
+    found = by_key[key]
+    assert not isinstance(found, Unsupported)
+    return found
+
+
+def _tf32_allowed() -> bool:
+    """Whether torch may round the factors of products in float32 to TF32's 10 bits."""
+    matmul = torch.backends.cuda.matmul
+    precision = getattr(matmul, "fp32_precision", None)  # its setting since torch 2.9
+    return bool(matmul.allow_tf32) if precision is None else precision == "tf32"
+
+
+def _compiled_in_one(
+    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
+) -> Design | None:
+    cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
+    if not whole.suits(cell, traced, size, dtype):
+        return None
+    ways = ("forward", "backward") if differentiated else ("forward",)
+    compiled = []
+    for way in ways:
+        shape = whole.shape_of(cell, traced, size, dtype, way)
+        variant = plan.best(shape, len(request.state[0]), launcher.gpu)
+        if variant is None:
+            return None
+        compiled.append(whole.compiled(cell, traced, shape, variant, launcher))
+        compiled[-1].prepare(len(request.state[0]))
+    return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+
+
+class _Sequence(torch.autograd.Function):
+    """From a request's settings and tensors to (outputs, final state…, gates…, states…)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, settings: Settings, kernels: Design, differentiated: bool, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        request = settings.request(tensors)
+        outputs, final, gates, states, kept = kernels.forward(request, differentiated)
+        ctx.settings, ctx.kernels = settings, kernels
+        ctx.save_for_backward(*tensors, *(kept or ()))
+        history: tuple[Tensor, ...] = ()
+        if gates is not None and states is not None:
+            # Where the hidden state is projected it is the output, and not what the step returned.
+            first = outputs if request.weights.projection is not None else states[:, 0]
+            history = (*gates.unbind(1), first, *states.unbind(1)[1:])
+        return (outputs, *final, *history)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        settings: Settings = ctx.settings
+        needed = ctx.needs_input_grad[3:]
+        tensors, computed = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
+        grads = grads[: 1 + len(settings.cell.states)]
+        if torch.is_grad_enabled():
+            # These gradients will be differentiated (create_graph), which takes the loop.
+            return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            kept = ctx.kernels.kept(*computed)
+            gradients = _gradients(ctx.kernels, settings.request(tensors), kept, grads, needed)
+        return (None, None, None, *gradients)
+
+
+def _gradients(
+    kernels: Design, request: Request, kept: Any, grads: Sequence[Tensor], needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradients of a request's tensors, in the order of :meth:`Request.tensors`."""
+    weights = request.weights
+    grad_a, grad_r, grad_projection, grad_own, grad_states = kernels.backward(
+        request, kept, grads[0], grads[1:]
+    )
+    x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
+    by_a, by_r = kernels.trace.reaches("a"), kernels.trace.reaches("r")
+    wide = steps.accumulated(request.x.dtype)
+    own = () if grad_own is None else grad_own.unbind(0)
+    # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
+    return [
+        torch.mm(grad_a, weights.input) if x_needed and by_a else None,
+        torch.mm(grad_a.t(), request.x) if input_needed and by_a else None,
+        torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
+        grad_a.sum(0, dtype=wide).to(grad_a.dtype) if bias_needed and by_a else None,
+        None,
+        *(total if used else None for total, used in zip(own, kernels.trace.grad["p"], strict=True)),
+        *grad_states,
+        *(() if weights.projection is None else (grad_projection,)),
+        *((None,) if request.cell.noise else ()),
+    ]

@@ -1,0 +1,85 @@
+"""Which variant of the whole-sequence kernels to take for a size, a batch and a GPU."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from gatewise.engine.cuda.variant import BLOCK, CLUSTER, GRID, Shape, Variant
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a plan has to know of a GPU."""
+
+    multiprocessors: int
+    shared_memory: int
+    """Bytes that a block may have."""
+    capability: tuple[int, int]
+
+    @property
+    def largest_cluster(self) -> int:
+        """Blocks of a cluster: 1 before sm_90."""
+        return 8 if self.capability >= (9, 0) else 1
+
+
+@functools.lru_cache(maxsize=256)
+def best(shape: Shape, batch: int, gpu: Gpu) -> Variant | None:
+    """The variant that is expected to be fastest; None where none fits, or the GPU lacks the instructions.
+
+    The tensor cores' bfloat16 and TF32, and asynchronous copies, came with sm_80.
+    """
+    if gpu.capability < (8, 0):
+        return None
+    fitting = [
+        variant
+        for variant in _variants(shape)
+        if variant.fits(shape, gpu.shared_memory, gpu.largest_cluster) and _runs_at_once(variant, batch, gpu)
+    ]
+    return min(fitting, key=lambda variant: _microseconds(variant, shape, batch, gpu), default=None)
+
+
+def _variants(shape: Shape) -> Iterator[Variant]:
+    for tiles, groups, wsplit in product((1, 2, 3, 4, 8), (1, 2, 4), (1, 2, 4)):
+        yield Variant(1, 1, wsplit, groups, tiles, BLOCK)
+        for blocks in (2, 4, 8):
+            for split in (1, blocks):
+                yield Variant(blocks, split, wsplit, groups, tiles, CLUSTER)
+        for features, split in product((8, 16, 24, 32, 48), (1, 4, 7, 8)):
+            blocks = math.ceil(math.ceil(shape.hidden / features) / split) * split
+            yield Variant(blocks, split, wsplit, groups, tiles, GRID)
+
+
+def _runs_at_once(variant: Variant, batch: int, gpu: Gpu) -> bool:
+    """Whether all blocks that poll each other have a multiprocessor each; a tenth of them is left free.
+
+    Clusters do not fill a GPU: they stay within its parts.
+    """
+    if variant.exchange != GRID:
+        return True
+    blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
+    return blocks <= (gpu.multiprocessors * 9 // 10 if variant.split > 1 else gpu.multiprocessors)
+
+
+def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu) -> float:
+    """About how long a step takes, from cycles of its parts that were measured on an H200, at 1.7 GHz."""
+    warps, units = variant.warps(shape), variant.units(shape)
+    rows = variant.groups * (-(-shape.recurrent // 2) if shape.way == "forward" else 1)
+    chunks = -(-(variant.part(shape) // 16) // variant.wsplit)
+    cycles = 150.0 + 130 * units + 10 * warps
+    if shape.recurrent:
+        cycles += chunks * 2 * max(18, rows * variant.tiles * warps / 2)
+        if variant.split > 1:
+            cycles += 500 + 20 * variant.units(shape) * variant.split
+        elif variant.wsplit > 1:
+            cycles += 120
+        if variant.exchange == CLUSTER and variant.split == 1:
+            cycles += 350 + 12 * units * variant.blocks
+        if variant.exchange == GRID:
+            words = 8 * variant.tiles * variant.part(shape)
+            cycles += 1100 + 4 * variant.blocks + words / (warps * 32) * 40
+    waves = -(-(-(-batch // (8 * variant.tiles)) * variant.blocks) // gpu.multiprocessors)
+    return waves * cycles / 1700

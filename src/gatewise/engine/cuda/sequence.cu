@@ -1,0 +1,266 @@
+// The whole sequence in one launch, for cells whose step takes every feature by itself and projects nothing.
+//
+// The blocks that share a tile of 8·TILES sequences hold the recurrent weights in registers, as fragments of the tensor
+// cores, over all steps; each has some features. In a step a block multiplies what the last step left, computes its
+// features and hands them on: through its own shared memory (EXCHANGE 0), that of its cluster (1), or global memory (2),
+// where the others poll the words themselves until none is the mark that they were filled with.
+//
+// Forward, a row of the product is one gate of one feature, two gates of 8 features a tile of 16; a lane has one feature of
+// two sequences, with all gates. Backward, a row is a feature, 16 to a tile.
+//
+// SPLIT blocks of a cluster and WSPLIT warps of a block share the features that a product sums over, and add their sums.
+// A warp has GROUPS groups of rows, and PASS tiles of sequences at a time. What a step needs from global memory comes DEPTH
+// steps ahead. H features, A blocks of inputs (gates, then noise), G gates, R recurrent products, K states, OWN parameters,
+// SLOTS values that are kept.
+#define H @H@
+#define A @A@
+#define G @G@
+#define R @R@
+#define K @K@
+#define OWN @OWN@
+#define SLOTS @SLOTS@
+#define GATES @GATES@
+#define ONE_GRADIENT @ONE_GRADIENT@
+#define BLOCKS @BLOCKS@
+#define SPLIT @SPLIT@
+#define WSPLIT @WSPLIT@
+#define GROUPS @GROUPS@
+#define TILES @TILES@
+#define PASS @PASS@
+#define DEPTH @DEPTH@
+#define EXCHANGE @EXCHANGE@
+#define WARPS @WARPS@
+
+#define HALVES (KIND == 0 ? 1 : 2)  // numbers in a word
+#define ROWS (8 * TILES)            // sequences of a tile
+#define OF_BLOCK @OF_BLOCK@  // features of a block
+#define OF_SPLIT (OF_BLOCK * SPLIT)
+#define UNITS (OF_BLOCK / 8 * TILES)  // 8 features of 8 sequences
+#define SUMS (SPLIT * WSPLIT)
+#define DIRECT (SUMS == 1)  // the lane that multiplies has all of the sum
+#define MARK 0xFFFFFFFFu    // of words that nobody has written: a NaN that no conversion makes
+#define PATIENCE 4000000
+#define CHUNK 16  // words of a row that a step of the product takes: two tiles of the tensor cores
+#define BUFFERS (EXCHANGE == 2 && SPLIT > 1 ? 1 : 2)  // with a cluster's barrier between reading and the next writing, 1
+#define KEPT_WORDS (KIND == 1 ? 1 : 2)                // of one value for two sequences
+
+// Words between rows in shared memory, so that a warp's reads fall into different banks.
+#define SPREAD(words) ((words) / 32 * 32 + ((words) % 32 <= 16 ? 16 : 48))
+
+// A word as the product takes it.
+DEV u32 factor(u32 word) {
+#if KIND == 0
+    return to_tf32(__uint_as_float(word));
+#else
+    return word;
+#endif
+}
+DEV void multiply(float *c, const u32 *a, u32 b0, u32 b1) {
+#if KIND == 0
+    multiply_tf32(c, a, b0, b1);
+#elif KIND == 1
+    multiply_bfloat16(c, a, b0, b1);
+#else
+    multiply_half(c, a, b0, b1);
+#endif
+}
+DEV u32 pair(S low, S high) { return (u32)to_t(low) | (u32)to_t(high) << 16; }
+// Number i of words in shared memory.
+DEV S number(const u32 *words, int i) {
+#if KIND == 0
+    return __uint_as_float(words[i]);
+#else
+    return from_t(((const T *)words)[i]);
+#endif
+}
+
+// Two numbers of a lane, its feature's of sequences 2q and 2q + 1 of a unit, as words: with 16 bits two neighbouring lanes
+// exchange, and the one with the even feature has the first sequence.
+struct Words { u32 word[3 - HALVES]; };
+DEV Words as_words(S first, S second, int feature) {
+    Words words;
+#if KIND == 0
+    words.word[0] = __float_as_uint(first);
+    words.word[1] = __float_as_uint(second);
+#else
+    S other = __shfl_xor_sync(0xffffffffu, feature & 1 ? first : second, 4);
+    words.word[0] = feature & 1 ? pair(other, second) : pair(first, other);
+#endif
+    for (int i = 0; i < 3 - HALVES; i++)
+        if (words.word[i] == MARK) words.word[i] = 0x7FFF7FFFu;  // a NaN as well
+    return words;
+}
+// Calls put(which of the lane's two sequences, word of the unit's features, word) for each word of a lane.
+template <class Put> DEV void each_word(const Words &words, int feature, Put put) {
+#if KIND == 0
+    put(0, feature, words.word[0]);
+    put(1, feature, words.word[1]);
+#else
+    put(feature & 1, feature >> 1, words.word[0]);
+#endif
+}
+
+// Adds to c the rows of a warp (in registers, M tiles of 16) times the rows of `words` (in shared memory).
+template <int M, int WORDS>
+DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const u32 *words, int tile, int part, int lane) {
+    constexpr int STRIDE = SPREAD(WORDS), CHUNKS = (WORDS + CHUNK - 1) / CHUNK, MINE = (CHUNKS + WSPLIT - 1) / WSPLIT;
+    constexpr int TWICE = M * PASS <= 4;  // two sums, where one would wait for itself
+    const int g = lane >> 2, q = lane & 3;
+    float d[TWICE ? M : 1][TWICE ? PASS : 1][4];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int j = 0; j < PASS; j++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                c[m][j][i] = 0;
+                if (TWICE) d[m][j][i] = 0;
+            }
+#pragma unroll
+    for (int k = 0; k < MINE; k++) {
+        const int chunk = part * MINE + k;
+        if (CHUNKS % WSPLIT && chunk >= CHUNKS) continue;
+#pragma unroll
+        for (int j = 0; j < PASS; j++) {
+            if (tile + j >= TILES) continue;
+            const uint4 x = *(const uint4 *)(words + ((tile + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
+#pragma unroll
+            for (int m = 0; m < M; m++) multiply(c[m][j], weights[k][0][m], x.x, x.y);
+#pragma unroll
+            for (int m = 0; m < M; m++) multiply(TWICE ? d[m][j] : c[m][j], weights[k][1][m], x.z, x.w);
+        }
+    }
+    if (TWICE)
+#pragma unroll
+        for (int m = 0; m < M; m++)
+#pragma unroll
+            for (int j = 0; j < PASS; j++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) c[m][j][i] += d[m][j][i];
+}
+
+template <int V> DEV void read_words(u32 *words, const u32 *from) {
+    if (V == 1) words[0] = read_shared_word(from);
+    else {
+        const uint4 x = read_shared_words(from);
+        words[0] = x.x, words[1] = x.y, words[2] = x.z, words[3] = x.w;
+    }
+}
+
+// Words [first, first + WORDS) of `count` rows of global memory, of ROW words each, to shared memory; 0 for other rows and
+// beyond the row's end. Polls until none is a mark.
+template <int ROW, int WORDS>
+DEV void fetch_rows(const u32 *rows, int first, u32 *to, int count, bool &late, int *error) {
+    constexpr int STRIDE = SPREAD(WORDS), V = ROW % 4 ? 1 : 4, PIECES = WORDS / V;
+    constexpr int EACH = (ROWS * PIECES + WARPS * 32 - 1) / (WARPS * 32), AT_ONCE = EACH < 8 ? EACH : 8;
+#pragma unroll 1
+    for (int begun = 0; begun < EACH; begun += AT_ONCE) {
+        u32 x[AT_ONCE][V];
+        const u32 *from[AT_ONCE];
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++) {
+            const int i = threadIdx.x + (begun + k) * WARPS * 32, row = i / PIECES, word = first + i % PIECES * V;
+            from[k] = row < count && word < ROW ? rows + (long long)row * ROW + word : nullptr;
+#pragma unroll
+            for (int v = 0; v < V; v++) x[k][v] = 0;
+            if (from[k]) read_words<V>(x[k], from[k]);
+        }
+        for (int waited = 0; !late; waited++) {
+            bool missing = false;
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; k++)
+#pragma unroll
+                for (int v = 0; v < V; v++) missing |= x[k][v] == MARK;
+            if (!missing) break;
+            if (waited > PATIENCE) {
+                late = true;
+                *error = 1;
+            }
+            YIELD();
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; k++)
+                if (from[k]) read_words<V>(x[k], from[k]);
+        }
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++) {
+            const int i = threadIdx.x + (begun + k) * WARPS * 32, row = i / PIECES, word = i % PIECES * V;
+            if (row < ROWS)
+#pragma unroll
+                for (int v = 0; v < V; v++) to[row * STRIDE + word + v] = factor(x[k][v]);
+        }
+    }
+}
+
+DEV void barrier_of_sums() {
+#if SPLIT > 1
+    cluster_arrive();
+    cluster_wait();
+#else
+    __syncthreads();
+#endif
+}
+// Between writing what the next step multiplies and reading it.
+DEV void arrive() {
+#if EXCHANGE == 1 && SPLIT == 1
+    cluster_arrive();
+#elif EXCHANGE != 2
+    __syncthreads();
+#endif
+}
+DEV void wait_for_others() {
+#if EXCHANGE == 1 && SPLIT == 1
+    cluster_wait();
+#endif
+}
+DEV void all_blocks() {
+#if EXCHANGE == 1 || SPLIT > 1
+    cluster_arrive();
+    cluster_wait();
+#else
+    __syncthreads();
+#endif
+}
+template <class X> DEV void hand_to(X *place, int block, X x) {
+#if EXCHANGE == 1 || SPLIT > 1
+    write_to_block(place, block, x);
+#else
+    *place = x;
+#endif
+}
+
+// What a block is: its features, its sequences, and each warp's part.
+struct Part {
+    int warp, lane, g, q, group, share, rank, cluster, place, first, count;
+    METHOD Part(int batch) {
+        warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane >> 2, q = lane & 3;
+        group = warp / WSPLIT, share = warp % WSPLIT;
+        rank = blockIdx.x % BLOCKS, cluster = rank / SPLIT, place = rank % SPLIT;
+        first = blockIdx.x / BLOCKS * ROWS, count = min(ROWS, batch - first);
+    }
+};
+#define ROW (H / HALVES)  // words of a row of features
+#define FEATURE_GROUPS ((H + 7) / 8)
+#define UNIT_WORDS (32 * (3 - HALVES))  // of 8 features of 8 sequences
+#define AT_LEAST_1(x) ((x) > 0 ? (x) : 1)
+#define OWN_PART (EXCHANGE == 1 && SPLIT > 1)  // a block multiplies its own features, and all add their sums
+
+// What forward and backward have in common: which step, row and feature is whose.
+template <class Arguments> struct Layout {
+    const Arguments &q;
+    const Part me;
+    const int batch, tiles, steps;
+    METHOD Layout(const Arguments &given)
+        : q(given), me((int)given.batch), batch((int)given.batch), tiles((batch + 7) / 8),
+          steps(me.count <= 0 ? 0 : given.lengths ? given.lengths[me.first] : (int)given.steps) {}
+    METHOD int time_of(int i) const { return q.reverse ? steps - 1 - i : i; }
+    METHOD int start_of(int t) const { return q.starts ? q.starts[t] : t * batch; }
+    // How many of the block's sequences have step t.
+    METHOD int alive_at(int t) const {
+        const int size = q.starts ? q.starts[t + 1] - q.starts[t] : batch;
+        return max(0, min(me.count, size - me.first));
+    }
+    METHOD int length_of(int b) const { return b >= batch ? 0 : q.lengths ? q.lengths[b] : (int)q.steps; }
+    METHOD long long kept_at(int t, int feature, int b, int slot) const {
+        return ((((long long)t * FEATURE_GROUPS + feature / 8) * tiles + b / 8) * SLOTS + slot) * 32;
+    }
+};

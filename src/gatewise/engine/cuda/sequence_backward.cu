@@ -1,0 +1,272 @@
+struct SequenceBack {
+    const T *weights;  // W transposed, [H, R·H]
+    const T *above;    // [rows, H]: gradient of the outputs
+    const u32 *kept;
+    const S *own;
+    const T *mask;
+    T *da;         // [rows, G·H]
+    T *dr;         // [rows, R·H], which is da where ONE_GRADIENT; filled with marks for EXCHANGE 2
+    S *grad;       // [K, batch, H]: gradients of the final state, then of the initial one
+    S *grad_own;   // [tiles of 8 sequences, OWN, H]
+    const int *starts, *lengths;
+    int *error;
+    long long steps, batch, reverse;
+};
+
+DEV void step_back(const S *g, const S *k, const S *p, S *da, S *dr, S *ds, S *dp) {
+@STEP_BACK@
+}
+
+#define BACK_ROW (R * ROW)  // words of a row of dr
+#define BLOCK_WORDS (OF_BLOCK / HALVES)
+#define PART_WORDS (OWN_PART ? R * BLOCK_WORDS : (BACK_ROW + SPLIT - 1) / SPLIT)
+#define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)
+#define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
+#define MY_UNITS (DIRECT ? 2 * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
+#define SLOT (SLOTS * 32 * KEPT_WORDS + UNIT_WORDS)
+
+KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
+    const Layout<SequenceBack> at(q);
+    const Part &me = at.me;
+    const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
+    SHARED
+    u32 *passed = (u32 *)shared_memory;                                                // [BUFFERS][ROWS][SPREAD(PART)]
+    float2 *sums = (float2 *)(passed + (R ? BUFFERS * ROWS * SPREAD(PART) : 0));         // [2][SUMS][UNITS][32]
+    u32 *ring = (u32 *)(sums + (R && !DIRECT ? 2 * SUMS * UNITS * 32 : 0)) +            // [WARPS][MY_UNITS][DEPTH][SLOT]
+                me.warp * MY_UNITS * DEPTH * SLOT;
+    auto is_unit = [&](int u) { return DIRECT || u * WARPS + me.warp < UNITS; };
+    auto group_of = [&](int u) {
+        return DIRECT ? (me.group * GROUPS + u / (2 * TILES)) * 2 + u / TILES % 2 : (u * WARPS + me.warp) / TILES;
+    };
+    auto tile_of = [&](int u) { return DIRECT ? u % TILES : (u * WARPS + me.warp) % TILES; };
+    auto feature0 = [&](int u) { return me.rank * OF_BLOCK + group_of(u) * 8; };
+    auto row0 = [&](int u) { return me.first + tile_of(u) * 8; };
+
+#if R > 0
+    u32 w[CHUNKS_OF_WARP][2][GROUPS][4];
+#pragma unroll
+    for (int k = 0; k < CHUNKS_OF_WARP; k++)
+#pragma unroll
+        for (int m = 0; m < GROUPS; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+#pragma unroll
+                for (int v = 0; v < 4; v++) {
+                    const int word = (me.share * CHUNKS_OF_WARP + k) * CHUNK + me.q * 4 + v;
+                    const int feature = me.cluster * OF_SPLIT + (me.group * GROUPS + m) * 16 + half * 8 + g;
+                    const int own = me.rank * BLOCK_WORDS + word % BLOCK_WORDS;
+                    const int column = OWN_PART ? word / BLOCK_WORDS * ROW + own : me.place * PART + word;
+                    const bool there = feature < H && (OWN_PART ? word < PART_WORDS && own < ROW : word < PART && column < BACK_ROW);
+                    w[k][v / 2][m][half + v % 2 * 2] = factor(there ? ((const u32 *)q.weights)[(long long)feature * BACK_ROW + column] : 0);
+                }
+#endif
+    S grad[MY_UNITS][K][2], own[MY_UNITS][AT_LEAST_1(OWN)], grad_own[MY_UNITS][AT_LEAST_1(OWN)], mask[MY_UNITS][2];
+    int length[MY_UNITS][2];
+#pragma unroll
+    for (int u = 0; u < MY_UNITS; u++) {
+        const int feature = feature0(u) + g;
+        const bool there = is_unit(u) && feature < H;
+#pragma unroll
+        for (int i = 0; i < OWN; i++) {
+            own[u][i] = there ? q.own[i * H + feature] : 0;
+            grad_own[u][i] = 0;
+        }
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int b = row0(u) + 2 * me.q + e;
+            const bool is_row = there && b < batch;
+            length[u][e] = is_row ? at.length_of(b) : 0;
+            mask[u][e] = is_row && q.mask ? from_t(q.mask[(long long)b * H + feature]) : 1;
+#pragma unroll
+            for (int k = 0; k < K; k++) grad[u][k][e] = is_row ? q.grad[((long long)k * batch + b) * H + feature] : 0;
+        }
+    }
+    auto fetch = [&](int i) {
+        if (i >= 0) {
+            const int t = at.time_of(i), alive = at.alive_at(t);
+            const u32 *rows = (const u32 *)q.above + ((long long)at.start_of(t) + me.first) * ROW;
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++) {
+                if (!is_unit(u) || feature0(u) >= H || row0(u) >= batch) continue;
+                u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+#pragma unroll
+                for (int n = 0; n < SLOTS; n++)
+#pragma unroll
+                    for (int word = 0; word < KEPT_WORDS; word++) {
+                        const int x = lane * KEPT_WORDS + word;
+                        copy_word(slot + n * 32 * KEPT_WORDS + x, q.kept + at.kept_at(t, feature0(u), row0(u), n) * KEPT_WORDS + x);
+                    }
+#pragma unroll
+                for (int s = 0; s < 3 - HALVES; s++) {
+                    const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
+                    if (row < alive && word < ROW) copy_word(slot + SLOTS * 32 * KEPT_WORDS + x, rows + (long long)row * ROW + word);
+                }
+            }
+        }
+        commit_copies();
+    };
+#pragma unroll 1
+    for (int i = 1; i <= DEPTH; i++) fetch(steps - i);
+#if R > 0
+    for (int i = threadIdx.x; i < BUFFERS * ROWS * SPREAD(PART); i += WARPS * 32) passed[i] = 0;
+    all_blocks();
+    bool late = false;
+#endif
+#pragma unroll 1
+    for (int i = steps - 1; i >= -1; i--) {
+        const int parity = (steps - 1 - i) & 1;
+#if R > 0
+        if (i < steps - 1) {
+            u32 *now = passed + (BUFFERS == 2 ? parity : 0) * ROWS * SPREAD(PART);
+            if (EXCHANGE == 2) {
+                const int t = at.time_of(i + 1);
+                const u32 *rows = (const u32 *)q.dr + ((long long)at.start_of(t) + me.first) * BACK_ROW;
+                fetch_rows<BACK_ROW, PART>(rows, me.place * PART, now, at.alive_at(t), late, q.error);
+                __syncthreads();
+            }
+            float2 *mine = sums + parity * SUMS * UNITS * 32;
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile += PASS) {
+                float c[GROUPS][PASS][4];
+                multiply_all<GROUPS, PART>(c, w, now, tile, me.share, lane);
+#pragma unroll
+                for (int m = 0; m < GROUPS; m++)
+#pragma unroll
+                    for (int j = 0; j < PASS; j++) {
+                        if (tile + j >= TILES) continue;
+#pragma unroll
+                        for (int half = 0; half < 2; half++) {
+                            const float2 x = {c[m][j][half * 2], c[m][j][half * 2 + 1]};
+                            if (DIRECT) {
+                                const int u = DIRECT ? (m * 2 + half) * TILES + tile + j : 0;
+                                grad[u][0][0] += x.x * mask[u][0], grad[u][0][1] += x.y * mask[u][1];
+                            } else {
+                                const int features = (me.group * GROUPS + m) * 2 + half, owner = features / (OF_BLOCK / 8);
+                                const int unit = features % (OF_BLOCK / 8) * TILES + tile + j;
+                                float2 *place = mine + ((me.place * WSPLIT + me.share) * UNITS + unit) * 32 + lane;
+                                if (SPLIT > 1) hand_to(place, owner, x);
+                                else *place = x;
+                            }
+                        }
+                    }
+            }
+            if (!DIRECT) {
+                barrier_of_sums();
+#pragma unroll
+                for (int u = 0; u < MY_UNITS; u++) {
+                    if (!is_unit(u)) continue;
+                    float2 sum = {0, 0};
+#pragma unroll
+                    for (int k = 0; k < SUMS; k++) {
+                        const float2 x = mine[(k * UNITS + u * WARPS + me.warp) * 32 + lane];
+                        sum.x += x.x, sum.y += x.y;
+                    }
+                    grad[u][0][0] += sum.x * mask[u][0], grad[u][0][1] += sum.y * mask[u][1];
+                }
+            }
+        }
+#endif
+        if (i < 0) break;
+        const int t = at.time_of(i);
+        const long long start = at.start_of(t);
+        wait_for_copies<DEPTH - 1>();
+        __syncwarp();
+        Words da[MY_UNITS][AT_LEAST_1(G)], dr[MY_UNITS][AT_LEAST_1(R)];
+#pragma unroll
+        for (int u = 0; u < MY_UNITS; u++) {
+            if (!is_unit(u)) continue;
+            const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+            S of_a[2][AT_LEAST_1(G)], of_r[2][AT_LEAST_1(R)];
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                const bool alive = t < length[u][e];
+                S after[K], kept[AT_LEAST_1(SLOTS)], before[K], of_own[AT_LEAST_1(OWN)];
+#pragma unroll
+                for (int k = 0; k < K; k++) after[k] = grad[u][k][e];
+                after[0] += number(slot + SLOTS * 32 * KEPT_WORDS, (2 * me.q + e) * 8 + g);
+#pragma unroll
+                for (int n = 0; n < SLOTS; n++) {
+                    const u32 *value = slot + (n * 32 + lane) * KEPT_WORDS;
+                    kept[n] = KEPT_WORDS == 1 ? number(value, e) : __uint_as_float(value[KEPT_WORDS == 1 ? 0 : e]);
+                }
+                step_back(after, kept, own[u], of_a[e], of_r[e], before, of_own);
+#pragma unroll
+                for (int k = 0; k < K; k++)
+                    if (alive) grad[u][k][e] = before[k];
+#pragma unroll
+                for (int n = 0; n < OWN; n++)
+                    if (alive) grad_own[u][n] += of_own[n];
+#pragma unroll
+                for (int n = 0; n < G; n++) of_a[e][n] = alive ? of_a[e][n] : 0;
+#pragma unroll
+                for (int n = 0; n < R; n++) of_r[e][n] = alive ? of_r[e][n] : 0;
+            }
+#pragma unroll
+            for (int n = 0; n < G; n++) da[u][n] = as_words(of_a[0][n], of_a[1][n], g);
+#pragma unroll
+            for (int n = 0; n < R; n++) {
+                dr[u][n] = as_words(of_r[0][n], of_r[1][n], g);
+                each_word(dr[u][n], g, [&](int e, int word, u32 x) {
+                    const int b = row0(u) + 2 * me.q + e, column = feature0(u) / HALVES + word;
+                    if (column >= ROW || b >= batch) return;
+                    if (EXCHANGE == 2) {
+                        if (t < length[u][e]) write_shared_word((u32 *)q.dr + (start + b) * BACK_ROW + n * ROW + column, x);
+                        return;
+                    }
+                    u32 *row = passed + ((parity ^ 1) * ROWS + b - me.first) * SPREAD(PART);
+                    if (OWN_PART) row[n * BLOCK_WORDS + group_of(u) * 8 / HALVES + word] = factor(x);
+                    else
+#pragma unroll
+                        for (int block = 0; block < (EXCHANGE == 1 ? BLOCKS : 1); block++) hand_to(row + n * ROW + column, block, factor(x));
+                });
+            }
+        }
+#if R > 0
+        arrive();
+#endif
+        __syncwarp();
+        fetch(i - DEPTH);
+#pragma unroll
+        for (int u = 0; u < MY_UNITS; u++) {
+            if (!is_unit(u)) continue;
+            auto store = [&](const Words &words, T *rows, int width, int block) {
+                each_word(words, g, [&](int e, int word, u32 x) {
+                    const int column = feature0(u) / HALVES + word;
+                    if (column < ROW && t < length[u][e])
+                        ((u32 *)rows)[(start + row0(u) + 2 * me.q + e) * width * ROW + block * ROW + column] = x;
+                });
+            };
+            if (!(ONE_GRADIENT && EXCHANGE == 2))
+#pragma unroll
+                for (int n = 0; n < G; n++) store(da[u][n], q.da, G, n);
+            if (!ONE_GRADIENT && EXCHANGE != 2)
+#pragma unroll
+                for (int n = 0; n < R; n++) store(dr[u][n], q.dr, R, n);
+        }
+#if R > 0
+        wait_for_others();
+#endif
+    }
+#pragma unroll
+    for (int u = 0; u < MY_UNITS; u++) {
+        const int feature = feature0(u) + g;
+#pragma unroll
+        for (int n = 0; n < OWN; n++) {
+            S sum = grad_own[u][n];
+            sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+            sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+            if (me.q == 0 && is_unit(u) && feature < H && row0(u) < batch) q.grad_own[((long long)row0(u) / 8 * OWN + n) * H + feature] = sum;
+        }
+        if (!is_unit(u) || feature >= H) continue;
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int b = row0(u) + 2 * me.q + e;
+            if (b >= batch) continue;
+#pragma unroll
+            for (int k = 0; k < K; k++) q.grad[((long long)k * batch + b) * H + feature] = grad[u][k][e];
+        }
+    }
+#if R > 0 && (EXCHANGE == 1 || SPLIT > 1)
+    all_blocks();
+#endif
+}

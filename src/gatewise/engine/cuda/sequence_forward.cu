@@ -1,0 +1,270 @@
+struct Sequence {
+    const T *a;        // [rows, A·H]: U x + b, and noise
+    const T *weights;  // W [R·H, H]
+    const S *initial;  // [K, batch, H]
+    const S *own;      // [OWN, H]
+    const T *mask;     // [batch, H] or null: the factor of h in its next product
+    T *out;            // [rows, H]
+    T *before;         // [rows, H]: the masked hidden state before every step; filled with marks for EXCHANGE 2
+    S *final;          // [K, batch, H]
+    u32 *kept;         // [steps, H / 8, batch / 8, SLOTS, 32, KEPT_WORDS], or null
+    T *gates;          // [rows, GATES·H] or null
+    T *states;         // [rows, K, H] or null
+    const int *starts;   // [steps + 1]: first row of each step; null: step · batch
+    const int *lengths;  // [batch], falling; null: steps
+    int *error;          // set where polling has taken too long
+    long long steps, batch, reverse;
+};
+
+DEV void step(const S *a, const S *r, const S *s, const S *p, S *n, S *k, S *gate) {
+@STEP@
+}
+
+#define PART_WORDS (OWN_PART ? OF_BLOCK / HALVES : (ROW + SPLIT - 1) / SPLIT)
+#define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)             // words that this block multiplies
+#define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
+#define TWO_GATES ((R + 1) / 2)
+#define M (TWO_GATES * GROUPS)
+#define MY_UNITS (DIRECT ? GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
+#define SLOT (A * UNIT_WORDS)
+
+KERNEL(sequence_forward, Sequence, WARPS * 32) {
+    const Layout<Sequence> at(q);
+    const Part &me = at.me;
+    const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
+    SHARED
+    u32 *hidden = (u32 *)shared_memory;                                                   // [BUFFERS][ROWS][SPREAD(PART)]
+    float4 *sums = (float4 *)(hidden + (R ? BUFFERS * ROWS * SPREAD(PART) : 0));            // [2][SUMS][UNITS][TWO_GATES][32]
+    u32 *ring = (u32 *)(sums + (R && !DIRECT ? 2 * SUMS * UNITS * TWO_GATES * 32 : 0)) +  // [WARPS][MY_UNITS][DEPTH][SLOT]
+                me.warp * MY_UNITS * DEPTH * SLOT;
+    auto is_unit = [&](int u) { return DIRECT || u * WARPS + me.warp < UNITS; };
+    auto group_of = [&](int u) { return DIRECT ? me.group * GROUPS + u / TILES : (u * WARPS + me.warp) / TILES; };
+    auto tile_of = [&](int u) { return DIRECT ? u % TILES : (u * WARPS + me.warp) % TILES; };
+    auto feature0 = [&](int u) { return me.rank * OF_BLOCK + group_of(u) * 8; };
+    auto row0 = [&](int u) { return me.first + tile_of(u) * 8; };
+    const int part0 = OWN_PART ? me.rank * PART_WORDS : me.place * PART;
+
+#if R > 0
+    u32 w[CHUNKS_OF_WARP][2][M][4];
+#pragma unroll
+    for (int k = 0; k < CHUNKS_OF_WARP; k++)
+#pragma unroll
+        for (int group = 0; group < GROUPS; group++)
+#pragma unroll
+            for (int gate = 0; gate < 2 * TWO_GATES; gate++)
+#pragma unroll
+                for (int v = 0; v < 4; v++) {
+                    const int word = (me.share * CHUNKS_OF_WARP + k) * CHUNK + me.q * 4 + v, column = part0 + word;
+                    const int feature = me.cluster * OF_SPLIT + (me.group * GROUPS + group) * 8 + g;
+                    const bool there = gate < R && feature < H && column < ROW && word < (OWN_PART ? PART_WORDS : PART);
+                    const u32 x = there ? ((const u32 *)q.weights)[(long long)(gate * H + feature) * ROW + column] : 0;
+                    w[k][v / 2][group * TWO_GATES + gate / 2][gate % 2 + v % 2 * 2] = factor(x);
+                }
+#endif
+    S state[MY_UNITS][K][2], own[MY_UNITS][AT_LEAST_1(OWN)], mask[MY_UNITS][2];
+    int length[MY_UNITS][2];
+#pragma unroll
+    for (int u = 0; u < MY_UNITS; u++) {
+        const int feature = feature0(u) + g;
+        const bool there = is_unit(u) && feature < H;
+#pragma unroll
+        for (int i = 0; i < OWN; i++) own[u][i] = there ? q.own[i * H + feature] : 0;
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int b = row0(u) + 2 * me.q + e;
+            const bool is_row = there && b < batch;
+            length[u][e] = is_row ? at.length_of(b) : 0;
+            mask[u][e] = is_row && q.mask ? from_t(q.mask[(long long)b * H + feature]) : 1;
+#pragma unroll
+            for (int k = 0; k < K; k++)
+                state[u][k][e] = is_row ? q.initial[((long long)k * batch + b) * H + feature] : 0;
+        }
+    }
+    // What step i needs, on its way.
+    auto fetch = [&](int i) {
+        if (i < steps) {
+            const int t = at.time_of(i), alive = at.alive_at(t);
+            const u32 *rows = (const u32 *)q.a + ((long long)at.start_of(t) + me.first) * A * ROW;
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++) {
+                if (!is_unit(u)) continue;
+                u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+#pragma unroll
+                for (int s = 0; s < 3 - HALVES; s++) {
+                    const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
+                    if (row < alive && word < ROW)
+#pragma unroll
+                        for (int block = 0; block < A; block++)
+                            copy_word(slot + block * UNIT_WORDS + x, rows + (long long)row * A * ROW + block * ROW + word);
+                }
+            }
+        }
+        commit_copies();
+    };
+    // The masked hidden state, to all who multiply it in step i, and to `before`.
+    auto hand_on = [&](int i) {
+        const int t = at.time_of(i), start = at.start_of(t);
+#pragma unroll
+        for (int u = 0; u < MY_UNITS; u++) {
+            if (!is_unit(u)) continue;
+            const Words words = as_words(state[u][0][0] * mask[u][0], state[u][0][1] * mask[u][1], g);
+            each_word(words, g, [&](int e, int word, u32 x) {
+                const int b = row0(u) + 2 * me.q + e, column = feature0(u) / HALVES + word;
+                if (column >= ROW || b >= batch) return;
+#if R > 0 && EXCHANGE != 2
+                u32 *row = hidden + ((i & 1) * ROWS + b - me.first) * SPREAD(PART);
+                if (OWN_PART) row[group_of(u) * 8 / HALVES + word] = factor(x);
+                else
+#pragma unroll
+                    for (int block = 0; block < (EXCHANGE == 1 ? BLOCKS : 1); block++) hand_to(row + column, block, factor(x));
+#endif
+                if (q.before && t < length[u][e]) {
+                    u32 *place = (u32 *)q.before + ((long long)start + b) * ROW + column;
+                    if (EXCHANGE == 2) write_shared_word(place, x);
+                    else *place = x;
+                }
+            });
+        }
+    };
+#pragma unroll 1
+    for (int i = 0; i < DEPTH; i++) fetch(i);
+#if R > 0
+    for (int i = threadIdx.x; i < BUFFERS * ROWS * SPREAD(PART); i += WARPS * 32) hidden[i] = 0;
+    all_blocks();
+#endif
+    if (steps > 0) hand_on(0);
+#if R > 0
+    if (EXCHANGE != 2) all_blocks();
+    bool late = false;
+#endif
+#pragma unroll 1
+    for (int i = 0; i < steps; i++) {
+        const int t = at.time_of(i), start = at.start_of(t);
+        S r[MY_UNITS][2][AT_LEAST_1(2 * TWO_GATES)];  // of each unit and sequence
+#if R > 0
+        u32 *now = hidden + (BUFFERS == 2 ? i & 1 : 0) * ROWS * SPREAD(PART);
+        if (EXCHANGE == 2) {
+            const u32 *rows = (const u32 *)q.before + ((long long)start + me.first) * ROW;
+            fetch_rows<ROW, PART>(rows, part0, now, at.alive_at(t), late, q.error);
+            __syncthreads();
+        }
+        float4 *mine = sums + (i & 1) * SUMS * UNITS * TWO_GATES * 32;
+#pragma unroll
+        for (int tile = 0; tile < TILES; tile += PASS) {
+            float c[M][PASS][4];
+            multiply_all<M, PART>(c, w, now, tile, me.share, lane);
+#pragma unroll
+            for (int group = 0; group < GROUPS; group++)
+#pragma unroll
+                for (int j = 0; j < PASS; j++) {
+                    if (tile + j >= TILES) continue;
+#pragma unroll
+                    for (int two = 0; two < TWO_GATES; two++) {
+                        const float *x = c[group * TWO_GATES + two][j];
+                        if (DIRECT) {
+#pragma unroll
+                            for (int n = 0; n < 4; n++) r[DIRECT ? group * TILES + tile + j : 0][n % 2][2 * two + n / 2] = x[n];
+                        } else {
+                            const int features = me.group * GROUPS + group, owner = features / (OF_BLOCK / 8);
+                            const int unit = features % (OF_BLOCK / 8) * TILES + tile + j;
+                            float4 *place = mine + (((me.place * WSPLIT + me.share) * UNITS + unit) * TWO_GATES + two) * 32 + lane;
+                            const float4 y = {x[0], x[1], x[2], x[3]};
+                            if (SPLIT > 1) hand_to(place, owner, y);
+                            else *place = y;
+                        }
+                    }
+                }
+        }
+        if (!DIRECT) {
+            barrier_of_sums();
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++) {
+                if (!is_unit(u)) continue;
+#pragma unroll
+                for (int two = 0; two < TWO_GATES; two++) {
+                    float4 sum = {0, 0, 0, 0};
+#pragma unroll
+                    for (int k = 0; k < SUMS; k++) {
+                        const float4 x = mine[((k * UNITS + u * WARPS + me.warp) * TWO_GATES + two) * 32 + lane];
+                        sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
+                    }
+                    r[u][0][2 * two] = sum.x, r[u][1][2 * two] = sum.y;
+                    r[u][0][2 * two + 1] = sum.z, r[u][1][2 * two + 1] = sum.w;
+                }
+            }
+        }
+#endif
+        wait_for_copies<DEPTH - 1>();
+        __syncwarp();
+        S kept[MY_UNITS][2][AT_LEAST_1(SLOTS)], gate[MY_UNITS][2][AT_LEAST_1(GATES)];
+#pragma unroll
+        for (int u = 0; u < MY_UNITS; u++) {
+            if (!is_unit(u)) continue;
+            const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                S a[AT_LEAST_1(A)], before[K], after[K];
+#pragma unroll
+                for (int block = 0; block < A; block++) a[block] = number(slot + block * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+#pragma unroll
+                for (int k = 0; k < K; k++) before[k] = state[u][k][e];
+                step(a, r[u][e], before, own[u], after, kept[u][e], gate[u][e]);
+#pragma unroll
+                for (int k = 0; k < K; k++)
+                    if (t < length[u][e]) state[u][k][e] = after[k];
+            }
+        }
+        if (i + 1 < steps) hand_on(i + 1);
+#if R > 0
+        arrive();
+#endif
+        __syncwarp();
+        fetch(i + DEPTH);
+#pragma unroll
+        for (int u = 0; u < MY_UNITS; u++) {
+            if (!is_unit(u)) continue;
+            const int feature = feature0(u) + g;
+            each_word(as_words(state[u][0][0], state[u][0][1], g), g, [&](int e, int word, u32 x) {
+                const int column = feature0(u) / HALVES + word;
+                if (column < ROW && t < length[u][e])
+                    ((u32 *)q.out)[((long long)start + row0(u) + 2 * me.q + e) * ROW + column] = x;
+            });
+            if (q.kept && row0(u) < batch && feature0(u) < H)
+#pragma unroll
+                for (int slot = 0; slot < SLOTS; slot++) {
+                    const long long place = at.kept_at(t, feature0(u), row0(u), slot) + lane;
+                    if (KEPT_WORDS == 1) q.kept[place] = pair(kept[u][0][slot], kept[u][1][slot]);
+                    else ((float2 *)q.kept)[place] = {(float)kept[u][0][slot], (float)kept[u][1][slot]};
+                }
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                if (t >= length[u][e]) continue;
+                const long long row = (long long)start + row0(u) + 2 * me.q + e;
+                if (q.gates)
+#pragma unroll
+                    for (int k = 0; k < GATES; k++) q.gates[(row * GATES + k) * H + feature] = to_t(gate[u][e][k]);
+                if (q.states)
+#pragma unroll
+                    for (int k = 0; k < K; k++) q.states[(row * K + k) * H + feature] = to_t(state[u][k][e]);
+            }
+        }
+#if R > 0
+        wait_for_others();
+#endif
+    }
+#pragma unroll
+    for (int u = 0; u < MY_UNITS; u++) {
+        const int feature = feature0(u) + g;
+        if (!is_unit(u) || feature >= H) continue;
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int b = row0(u) + 2 * me.q + e;
+            if (b >= batch) continue;
+#pragma unroll
+            for (int k = 0; k < K; k++) q.final[((long long)k * batch + b) * H + feature] = state[u][k][e];
+        }
+    }
+#if R > 0 && (EXCHANGE == 1 || SPLIT > 1)
+    all_blocks();  // no block ends while another still writes to it
+#endif
+}

@@ -1,0 +1,149 @@
+"""How the whole-sequence kernels can share their work, and what that takes of a GPU."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+BLOCK, CLUSTER, GRID = 0, 1, 2
+"""How a block hands its features on: in its own shared memory, in its cluster's, or in global memory."""
+
+MOST_WARPS = 16
+REGISTERS = 65536
+"""Of a multiprocessor, which has one block at a time."""
+MOST_REGISTERS = 224
+"""Of a thread, as they are estimated: a thread may have 255, and the compiler takes some more at times."""
+CHUNK = 16
+"""Words of a row that a step of the product takes."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a cell asks for at one size and dtype, in one direction."""
+
+    way: Literal["forward", "backward"]
+    hidden: int
+    inputs: int
+    """Blocks of gates and noise."""
+    recurrent: int
+    """Recurrent products."""
+    states: int
+    kept: int
+    """Values that are kept of a feature for the backward pass."""
+    dtype: torch.dtype
+
+    @property
+    def halves(self) -> int:
+        """Numbers in a word."""
+        return 4 // self.dtype.itemsize
+
+    @property
+    def rows_of_a_tile(self) -> int:
+        """Features in a tile of the tensor cores: forward, each has two gates of 8."""
+        return 8 if self.way == "forward" else 16
+
+    @property
+    def kept_words(self) -> int:
+        """Words of a kept value of two sequences: in 16 bits where these have float32's range."""
+        return 1 if self.dtype == torch.bfloat16 else 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a tile of sequences is shared; the names are explained in ``sequence.cu``."""
+
+    blocks: int = 1
+    split: int = 1
+    wsplit: int = 1
+    groups: int = 1
+    tiles: int = 1
+    exchange: int = BLOCK
+    depth: int = 4
+
+    @property
+    def cluster(self) -> int:
+        """Blocks of a cluster; 0 without one."""
+        if self.exchange == CLUSTER:
+            return self.blocks
+        return self.split if self.split > 1 else 0
+
+    @property
+    def passes(self) -> int:
+        """Tiles of sequences that a warp multiplies at a time."""
+        return min(self.tiles, 4)
+
+    def of_block(self, shape: Shape) -> int:
+        """Features of a block: whole rows of the tensor cores' tiles."""
+        rows = shape.rows_of_a_tile
+        return math.ceil(shape.hidden / self.blocks / rows) * rows
+
+    def warps(self, shape: Shape) -> int:
+        """Warps of a block; 0 where they do not come out even."""
+        count, rest = divmod(self.of_block(shape) * self.split, shape.rows_of_a_tile * self.groups)
+        return 0 if rest else count * self.wsplit
+
+    def part(self, shape: Shape) -> int:
+        """Words of a row that a block multiplies."""
+        row = shape.hidden // shape.halves * (1 if shape.way == "forward" else shape.recurrent)
+        if self.exchange == CLUSTER and self.split > 1:
+            words = self.of_block(shape) // shape.halves * (1 if shape.way == "forward" else shape.recurrent)
+        else:
+            words = -(-row // self.split)
+        return -(-words // CHUNK) * CHUNK
+
+    def units(self, shape: Shape) -> int:
+        """Units of 8 features of 8 sequences that a warp computes."""
+        if self.split * self.wsplit == 1:
+            return self.groups * self.tiles * (1 if shape.way == "forward" else 2)
+        return -(-(self.of_block(shape) // 8 * self.tiles) // self.warps(shape))
+
+    def shared(self, shape: Shape) -> int:
+        """Bytes of shared memory of a block."""
+        unit, sums = 32 * (3 - shape.halves), self.split * self.wsplit
+        exchanged = summed = 0
+        if shape.recurrent:
+            buffers = 1 if self.exchange == GRID and self.split > 1 else 2
+            exchanged = buffers * 8 * self.tiles * _spread(self.part(shape))
+            if sums > 1:
+                words = 128 * (-(-shape.recurrent // 2)) if shape.way == "forward" else 64
+                summed = 2 * sums * (self.of_block(shape) // 8) * self.tiles * words
+        slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words + unit
+        ring = self.warps(shape) * self.units(shape) * self.depth * slot
+        return 4 * (exchanged + summed + ring)
+
+    def registers(self, shape: Shape) -> int:
+        """About how many registers a thread takes."""
+        rows = (-(-shape.recurrent // 2) if shape.way == "forward" else 1) * self.groups
+        chunks = -(-(self.part(shape) // CHUNK) // self.wsplit) if shape.recurrent else 0
+        weights = chunks * 8 * rows
+        twice = 2 if rows * self.passes <= 4 else 1
+        sums = rows * self.passes * 4 * twice
+        per_unit = 2 * shape.states + 6
+        if shape.way == "backward":
+            per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves)
+        else:
+            per_unit += shape.kept * 2
+        return 40 + weights + sums + self.units(shape) * per_unit
+
+    def fits(self, shape: Shape, shared_memory: int, largest_cluster: int) -> bool:
+        """Whether a multiprocessor can hold a block of it."""
+        warps = self.warps(shape)
+        if not 1 <= warps <= MOST_WARPS or self.blocks % self.split:
+            return False
+        if self.exchange == CLUSTER and self.split not in (1, self.blocks):
+            return False
+        if self.exchange == BLOCK and self.blocks > 1 and shape.recurrent:
+            return False
+        if self.of_block(shape) * (self.blocks - max(1, self.split)) >= shape.hidden and self.blocks > 1:
+            return False  # the last blocks would have nothing to do
+        if self.cluster > largest_cluster or self.shared(shape) > shared_memory:
+            return False
+        return self.registers(shape) <= min(MOST_REGISTERS, REGISTERS // (warps * 32))
+
+
+def _spread(words: int) -> int:
+    """Words between rows in shared memory, as ``sequence.cu`` has them."""
+    return words // 32 * 32 + (16 if words % 32 <= 16 else 48)

@@ -1,0 +1,231 @@
+"""The sequence in one launch forward and one backward, with the recurrent weights in registers.
+
+For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32
+where torch may take TF32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gatewise.cells import Cell
+from gatewise.engine.cuda.design import Backward, Forward
+from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
+from gatewise.engine.cuda.launcher import Launcher
+from gatewise.engine.cuda.steps import accumulated, at, stacked
+from gatewise.engine.cuda.variant import GRID, Shape, Variant
+from gatewise.engine.native.trace import Trace
+from gatewise.engine.request import Request
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+class SequenceKernel(NamedTuple):
+    """One direction of a cell, compiled in one variant."""
+
+    shape: Shape
+    variant: Variant
+    launcher: Launcher
+    function: Any
+
+    def prepare(self, batch: int) -> None:
+        """Make it ready for a batch. Raises Unsupported where the GPU cannot run it."""
+        self.launcher.prepare(self.function, *self._numbers(batch))
+
+    def launch(self, words: Sequence[int], batch: int) -> None:
+        """Start it for a batch that it is ready for."""
+        self.launcher.launch(self.function, words, *self._numbers(batch))
+
+    def _numbers(self, batch: int) -> tuple[int, int, int, int, bool]:
+        """Blocks, threads of each, bytes of shared memory, blocks of a cluster, whether all run at once."""
+        variant, shape = self.variant, self.shape
+        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
+        shared = variant.shared(shape)
+        return blocks, variant.warps(shape) * 32, shared, variant.cluster, variant.exchange == GRID
+
+
+class Kept(NamedTuple):
+    """What the forward pass leaves to the backward pass."""
+
+    hidden: Tensor
+    """[N, H]: the masked hidden state before every step."""
+    values: Tensor
+    """Words, as ``sequence.cu`` has them."""
+
+
+@dataclass(frozen=True)
+class WholeKernels:
+    """A cell's two kernels."""
+
+    trace: Trace
+    forth: SequenceKernel
+    back: SequenceKernel | None
+    """None where no gradients are needed."""
+
+    kept: ClassVar[type[Kept]] = Kept
+
+    def forward(self, request: Request, keep: bool) -> Forward:
+        """The forward pass, which keeps what a backward pass needs."""
+        return forward(self.forth, self.trace, request, keep)
+
+    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+        """The backward pass."""
+        assert self.back is not None
+        return backward(self.back, self.trace, request, kept, above, grad_final)
+
+
+def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
+    """Whether these kernels can run a cell at all."""
+    if dtype not in DTYPES or hidden_size % (4 // dtype.itemsize):
+        return False
+    return not trace.row_values and cell.projection_size is None
+
+
+def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
+    """What the cell asks for in one direction."""
+    return Shape(
+        way,  # type: ignore[arg-type]
+        hidden_size,
+        len(cell.gates) + (len(cell.noise) if way == "forward" else 0),
+        len(cell.recurrent) if trace.uses_hidden else 0,
+        len(cell.states),
+        len(kept_of_a_sequence(cell, trace)),
+        dtype,
+    )
+
+
+def compiled(cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher: Launcher) -> SequenceKernel:
+    """The kernel of a variant. Raises Unsupported where it cannot be compiled."""
+    source = sequence_source(cell, trace, shape, variant)
+    return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
+
+
+def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) -> Forward:
+    """The forward pass, in one launch."""
+    shape, weights, x = kernel.shape, request.weights, request.x
+    dtype, size, rows = shape.dtype, shape.hidden, len(x)
+    like: dict[str, Any] = {"device": x.device}
+    steps, batch = len(request.batch_sizes), len(request.state[0])
+    a = (
+        torch.mm(x, weights.input.t())
+        if weights.bias is None
+        else torch.addmm(weights.bias, x, weights.input.t())
+    )
+    if request.noise is not None:
+        a = torch.cat([a, request.noise.to(dtype)], 1)
+    initial = torch.stack(request.state)
+    final = torch.empty_like(initial)
+    outputs = torch.empty(rows, size, dtype=dtype, **like)
+    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    before = _marked(rows, size, dtype, x.device, polled) if keep or polled else None
+    values = _kept(shape, steps, batch, x.device) if keep else None
+    wanted = request.return_gates
+    gates = torch.empty(rows, len(trace.gates), size, dtype=dtype, **like) if wanted else None
+    states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
+    mask = None if request.state_mask is None else request.state_mask.contiguous()
+    own, hidden = stacked(request), weights.hidden.contiguous()
+    starts, lengths = _packed(request.batch_sizes, batch, x.device)
+    words = [
+        *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
+        *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
+        *(steps, batch, int(request.reverse)),
+    ]
+    kernel.launch(words, batch)
+    if polled:
+        _check_nobody_waited_in_vain(x.device)
+    assert initial.dtype == accumulated(dtype)
+    kept = Kept(before, values) if before is not None and values is not None else None
+    return Forward(outputs, list(final.unbind(0)), gates, states, kept)
+
+
+def backward(
+    kernel: SequenceKernel,
+    trace: Trace,
+    request: Request,
+    kept: Kept,
+    above: Tensor,
+    grad_final: Sequence[Tensor],
+) -> Backward:
+    """The backward pass, in one launch."""
+    shape, weights = kernel.shape, request.weights
+    dtype, size, rows, device = shape.dtype, shape.hidden, len(request.x), request.x.device
+    steps, batch = len(request.batch_sizes), len(request.state[0])
+    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    above = above.contiguous()
+    grad = torch.stack(list(grad_final))
+    recurrent = len(request.cell.recurrent)
+    grad_r = _marked(rows, recurrent * size, dtype, device, polled)
+    inputs = len(request.cell.gates) * size
+    grad_a = grad_r if trace.one_gradient else torch.empty(rows, inputs, dtype=dtype, device=device)
+    own = stacked(request)
+    tiles = -(-batch // 8)
+    grad_own = None if own is None else torch.empty(tiles, *own.shape, dtype=own.dtype, device=device)
+    mask = None if request.state_mask is None else request.state_mask.contiguous()
+    transposed = weights.hidden.t().contiguous()
+    starts, lengths = _packed(request.batch_sizes, batch, device)
+    words = [
+        *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
+        *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
+    ]
+    kernel.launch(words, batch)
+    if polled:
+        _check_nobody_waited_in_vain(device)
+    of_own = None if grad_own is None else grad_own.sum(0)
+    return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(0)))
+
+
+def _kept(shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
+    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.kept * 32 * shape.kept_words
+    return torch.empty(max(1, words), dtype=torch.int32, device=device)
+
+
+def _marked(rows: int, size: int, dtype: torch.dtype, device: torch.device, polled: bool) -> Tensor:
+    """Memory for what blocks hand on: where they poll it, filled with the mark of ``sequence.cu``."""
+    tensor = torch.empty(rows, size, dtype=dtype, device=device)
+    if polled:
+        tensor.view(torch.int32).fill_(-1)
+    return tensor
+
+
+@functools.lru_cache(maxsize=64)
+def _packed(
+    batch_sizes: tuple[int, ...], batch: int, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
+    if batch_sizes[-1] == batch:
+        return None, None
+    starts = torch.tensor(list(accumulate(batch_sizes, initial=0)), dtype=torch.int32)
+    sizes = torch.tensor(batch_sizes)
+    lengths = (sizes[:, None] > torch.arange(batch)).sum(0, dtype=torch.int32)
+    return starts.to(device), lengths.to(device)
+
+
+@functools.cache
+def _error(device: torch.device) -> Tensor:
+    """The word that a kernel sets when it has waited too long for another block."""
+    return torch.zeros(1, dtype=torch.int32, device=device)
+
+
+@functools.cache
+def _seen(device: torch.device) -> Tensor:
+    """A copy of that word in the CPU's memory, where looking at it waits for nothing."""
+    return torch.zeros(1, dtype=torch.int32, pin_memory=device.type == "cuda")
+
+
+def _check_nobody_waited_in_vain(device: torch.device) -> None:
+    """Raise RuntimeError where a kernel before has given up waiting; look again when this one is done."""
+    if _seen(device).item():
+        _seen(device).zero_()
+        _error(device).zero_()
+        raise RuntimeError(
+            f"a kernel on {device} waited in vain for another of its blocks, and its results are wrong: "
+            f"another program may hold the GPU; train with engine=torch or engine=function"
+        )
+    _seen(device).copy_(_error(device), non_blocking=True)
