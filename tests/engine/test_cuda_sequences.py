@@ -131,8 +131,8 @@ A100 = Gpu(108, 163 * 1024, (8, 0))
 T4 = Gpu(40, 64 * 1024, (7, 5))
 
 
-@pytest.mark.parametrize("batch", [1, 16, 64, 256])
-@pytest.mark.parametrize("hidden", [8, 64, 128, 256, 650, 768])
+@pytest.mark.parametrize("batch", [1, 256])
+@pytest.mark.parametrize("hidden", [8, 128, 650])
 def test_a_plan_fits_its_gpu(hidden, batch):
     cell = LSTM()
     for dtype, way in itertools.product(LIMITS, ("forward", "backward")):

@@ -37,7 +37,7 @@ def best(shape: Shape, batch: int, gpu: Gpu) -> Variant | None:
     fitting = [
         variant
         for variant in _variants(shape)
-        if variant.fits(shape, gpu.shared_memory, gpu.largest_cluster) and _runs_at_once(variant, batch, gpu)
+        if _runs_at_once(variant, batch, gpu) and variant.fits(shape, gpu.shared_memory, gpu.largest_cluster)
     ]
     return min(fitting, key=lambda variant: _microseconds(variant, shape, batch, gpu), default=None)
 

@@ -130,8 +130,10 @@ class Variant:
 
     def fits(self, shape: Shape, shared_memory: int, largest_cluster: int) -> bool:
         """Whether a multiprocessor can hold a block of it."""
+        if self.blocks % self.split or self.cluster > largest_cluster:
+            return False
         warps = self.warps(shape)
-        if not 1 <= warps <= MOST_WARPS or self.blocks % self.split:
+        if not 1 <= warps <= MOST_WARPS:
             return False
         if self.exchange == CLUSTER and self.split not in (1, self.blocks):
             return False
@@ -139,7 +141,7 @@ class Variant:
             return False
         if self.of_block(shape) * (self.blocks - max(1, self.split)) >= shape.hidden and self.blocks > 1:
             return False  # the last blocks would have nothing to do
-        if self.cluster > largest_cluster or self.shared(shape) > shared_memory:
+        if self.shared(shape) > shared_memory:
             return False
         return self.registers(shape) <= min(MOST_REGISTERS, REGISTERS // (warps * 32))
 
