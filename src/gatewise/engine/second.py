@@ -37,3 +37,21 @@ def differentiable_backward(
     for i, gradient in zip(indices, needed_gradients, strict=True):
         gradients[i] = gradient
     return gradients
+
+
+def pulled_back(
+    settings: Settings, tensors: Sequence[Any], grads: Sequence[Tensor], wanted: Sequence[bool]
+) -> tuple[Tensor, ...]:
+    """As :func:`differentiable_backward` inside of torch.func: the gradients of the ``wanted`` tensors alone."""
+    places = [place for place, want in enumerate(wanted) if want]
+
+    def results(*chosen: Tensor) -> tuple[Tensor, ...]:
+        values = list(tensors)
+        for place, value in zip(places, chosen, strict=True):
+            values[place] = value
+        result = loop.run(settings.request(values))
+        return (result.outputs, *result.state)
+
+    _, pull_back = torch.func.vjp(results, *(tensors[place] for place in places))
+    gradients: tuple[Tensor, ...] = pull_back(tuple(grads))
+    return gradients
