@@ -53,7 +53,7 @@ def run(engine: str, request: Request) -> Result:
     has to be, and where only the loop can run it as it is written but another engine is named.
     """
     request.check_shapes()
-    candidates = _in_torch_func(engine) if in_torch_func() else _CANDIDATES[engine]
+    candidates = _in_torch_func(engine, request) if in_torch_func() else _CANDIDATES[engine]
     if candidates and not _any_engine(engine, request):
         return loop.run(request)
     name = type(request.cell).__name__
@@ -71,12 +71,6 @@ def run(engine: str, request: Request) -> Result:
             _log_once(f"recompute=True does nothing: {name} runs on the {candidate} engine")
         return result
     return loop.run(request)
-
-
-def _in_torch_func(engine: str) -> tuple[str, ...]:
-    """The engines to try inside of torch.func, which looks inside operations: only the loop always lets it."""
-    tried = "native" in _CANDIDATES[engine] and not torch.compiler.is_compiling() and native.possible_in_torch_func()
-    return ("native",) if tried else ()
 
 
 def check_cell(engine: str, cell: Cell, hidden_size: int) -> None:
@@ -121,6 +115,12 @@ def _outside_compiled_code(function: Callable[[str, Request], T]) -> Callable[[s
         return disabled(engine, request)
 
     return call
+
+
+@_outside_compiled_code
+def _in_torch_func(engine: str, request: Request) -> tuple[str, ...]:  # noqa: ARG001
+    """The engines to try inside of torch.func, which looks inside operations: the loop always lets it."""
+    return tuple(name for name in _CANDIDATES[engine] if name == "native" and native.possible_in_torch_func())
 
 
 @_outside_compiled_code

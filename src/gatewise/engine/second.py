@@ -42,7 +42,7 @@ def differentiable_backward(
 def pulled_back(
     settings: Settings, tensors: Sequence[Any], grads: Sequence[Tensor], wanted: Sequence[bool]
 ) -> tuple[Tensor, ...]:
-    """As :func:`differentiable_backward` inside of torch.func: the gradients of the ``wanted`` tensors alone."""
+    """As :func:`differentiable_backward`, inside of torch.func: gradients of the ``wanted`` tensors alone."""
     places = [place for place, want in enumerate(wanted) if want]
 
     def results(*chosen: Tensor) -> tuple[Tensor, ...]:
@@ -52,6 +52,8 @@ def pulled_back(
         result = loop.run(settings.request(values))
         return (result.outputs, *result.state)
 
-    _, pull_back = torch.func.vjp(results, *(tensors[place] for place in places))
+    _, pull_back = torch.func.vjp(  # type: ignore[misc]
+        results, *(tensors[place] for place in places)
+    )
     gradients: tuple[Tensor, ...] = pull_back(tuple(grads))
     return gradients

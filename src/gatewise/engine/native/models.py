@@ -95,7 +95,7 @@ def possible() -> bool:
 
 def _has_rules(transforms: Sequence[str]) -> bool:
     """Not for derivatives along a direction; and what records operations would not see ours."""
-    return not (set(transforms) - {"Vmap", "Grad"} or in_dispatch_mode() or torch.jit.is_tracing())
+    return not (set(transforms) - {"Vmap", "Grad"} or in_dispatch_mode())
 
 
 def run(request: Request, kernel: Kernel) -> Result:
@@ -126,9 +126,7 @@ class _Sequences(torch.autograd.Function):
         rows = x.shape[1]
         lengths = [rows if plan.differentiated or k == 0 else 2 * s.shape[1] for k, s in enumerate(initial)]
         states = [
-            s.new_empty(count, length, s.shape[2])
-            if k == 0
-            else memory.empty(s, count, length, s.shape[2])
+            s.new_empty(count, length, s.shape[2]) if k == 0 else memory.empty(s, count, length, s.shape[2])
             for k, (length, s) in enumerate(zip(lengths, initial, strict=True))
         ]
         final = [torch.empty_like(s, memory_format=torch.contiguous_format) for s in initial]
@@ -160,6 +158,11 @@ class _Sequences(torch.autograd.Function):
         return _vmapped(_Sequences, info.batch_size, in_dims[1:], plan, operands)
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:  # noqa: ARG004
+        # Called in the forward pass, for torch.autograd.forward_ad: so the loop runs it.
+        raise Unsupported("derivatives along a direction")
+
+    @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         plan: _Plan = ctx.plan
         count = len(plan.batched)
@@ -189,13 +192,13 @@ class _Gradients(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(plan: _Plan, *operands: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(plan: _Plan, *operands: Any) -> tuple[Tensor, ...]:
         stacked, count = plan.plain(operands), len(plan.wanted)
         if stacked is None:
             return _by_loop(plan, operands[:count], operands[-plan.results :], plan.batched[-plan.results :])
         request, trace = plan.settings.request(stacked[:count]), plan.kernel.trace
         above, *grad_final = stacked[-plan.results :]
-        states = [stacked[count], *stacked[count + 1 : count + plan.results - 1]]
+        states = stacked[count : count + plan.results - 1]
         rest = stacked[count + plan.results - 1 : -plan.results]
         unprojected = rest.pop(0) if request.weights.projection is not None else None
         saved = rest.pop(0) if rest else None
@@ -213,9 +216,7 @@ class _Gradients(torch.autograd.Function):
         )
         own = () if grad_own is None else grad_own.unbind(1)
         gradients = (grad_x, grad_input, grad_hidden, grad_bias, None, *own, *grad_state, grad_projection)
-        return tuple(
-            gradient for gradient, wanted in zip(gradients, plan.wanted, strict=False) if wanted
-        )
+        return tuple(gradient for gradient, wanted in zip(gradients, plan.wanted, strict=False) if wanted)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
@@ -241,7 +242,7 @@ class _Gradients(torch.autograd.Function):
                 values[place] = value
             return _by_loop(plan, values[:count], values[count:], plan.batched[-plan.results :])
 
-        _, pull_back = torch.func.vjp(gradients, *(saved[place] for place in places))
+        _, pull_back = torch.func.vjp(gradients, *(saved[place] for place in places))  # type: ignore[misc]
         found: list[Tensor | None] = [None] * len(saved)
         for place, gradient in zip(places, pull_back(grads), strict=True):
             found[place] = gradient
@@ -251,7 +252,11 @@ class _Gradients(torch.autograd.Function):
 
 
 def _vmapped(
-    function: type[torch.autograd.Function], size: int, dims: Sequence[Any], plan: _Plan, operands: Sequence[Any]
+    function: type[torch.autograd.Function],
+    size: int,
+    dims: Sequence[Any],
+    plan: _Plan,
+    operands: Sequence[Any],
 ) -> tuple[Any, Any]:
     all_models, stacked = plan.vmapped(size, dims, operands)
     results = function.apply(all_models, *stacked)
