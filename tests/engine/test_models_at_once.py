@@ -371,6 +371,36 @@ def test_forward_derivatives_of_plain_autograd_come_from_the_loop():
     assert_close(tuple(found), tuple(expected))
 
 
+def test_tensors_of_another_class_are_not_read_by_compiled_code(calls):
+    class Mine(torch.Tensor):
+        pass
+
+    problem = Problem.draw(LSTM(), [3, 2])
+    f = vmap(lambda *tensors: problem.run("native", *tensors))
+    stacked = models(problem, 2)
+    values, pull_back = vjp(f, *stacked)
+    expected = pull_back(values)
+    assert calls == [2, 2]
+    assert_close(f(stacked[0].as_subclass(Mine), *stacked[1:]), values)
+    found = pull_back(tuple(value.as_subclass(Mine) for value in values))
+    assert calls == [2, 2]
+    assert_close([gradient.as_subclass(torch.Tensor) for gradient in found], list(expected))
+
+
+def test_sequences_without_steps():
+    (module,), _, base = recurrents(1, learn_initial_state=True)
+    parameters = {key: torch.stack([value.detach()] * 2) for key, value in module.named_parameters()}
+
+    def loss(parameters):
+        x = torch.zeros(3, 2, 3, dtype=torch.float64)
+        return loss_of_module(*functional_call(base, parameters, (x,), {"lengths": [0, 0]}))
+
+    loss_of_module(*module(torch.zeros(3, 2, 3, dtype=torch.float64), lengths=[0, 0])).backward()
+    for key, gradient in vmap(grad(loss))(parameters).items():
+        expected = module.get_parameter(key).grad
+        assert_close(gradient[1], torch.zeros_like(gradient[1]) if expected is None else expected)
+
+
 def test_gates_come_from_the_loop():
     problem = Problem.draw(LSTM(), LENGTHS)
 

@@ -40,7 +40,7 @@ def differentiable_backward(
 
 
 def pulled_back(
-    settings: Settings, tensors: Sequence[Any], grads: Sequence[Tensor], wanted: Sequence[bool]
+    settings: Settings, tensors: Sequence[Any], grads: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> tuple[Tensor, ...]:
     """As :func:`differentiable_backward`, inside of torch.func: gradients of the ``wanted`` tensors alone."""
     places = [place for place, want in enumerate(wanted) if want]
@@ -50,10 +50,11 @@ def pulled_back(
         for place, value in zip(places, chosen, strict=True):
             values[place] = value
         result = loop.run(settings.request(values))
-        return (result.outputs, *result.state)
+        results = (result.outputs, *result.state)
+        return tuple(value for value, grad in zip(results, grads, strict=True) if grad is not None)
 
     _, pull_back = torch.func.vjp(  # type: ignore[misc]
         results, *(tensors[place] for place in places)
     )
-    gradients: tuple[Tensor, ...] = pull_back(tuple(grads))
+    gradients: tuple[Tensor, ...] = pull_back(tuple(grad for grad in grads if grad is not None))
     return gradients

@@ -28,18 +28,23 @@ _MASK = 4
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """K requests that differ in their tensors alone, which are [K, …] where ``batched``, or else of all."""
+    """A request without its tensors; or K, whose tensors are [K, …] where ``batched``, or else of all K."""
 
     settings: Settings
     kernel: Kernel
-    count: int
-    """K."""
+    models: int | None
+    """K; None for a single request, whose results have no dimension for it."""
     batched: tuple[bool, ...]
     """For each operand of a Function, in order."""
     differentiated: bool
     """Whether to keep what the backward pass needs."""
     wanted: tuple[bool, ...] = ()
     """For each of a request's tensors: whether the backward pass computes its gradient."""
+
+    @property
+    def count(self) -> int:
+        """K, or 1."""
+        return self.models or 1
 
     @property
     def results(self) -> int:
@@ -52,23 +57,29 @@ class _Plan:
         """The plan of ``size`` times as many models, and their operands; ``dims`` says where vmap's are."""
         batched, stacked = [], []
         for operand, dim, mine in zip(operands, dims, self.batched, strict=True):
-            if dim is None and not (mine and self.count > 1):
-                stacked.append(operand[0] if mine else operand)
+            if dim is None and not mine:
+                stacked.append(operand)
                 batched.append(False)
                 continue
             outer = operand.expand(size, *operand.shape) if dim is None else operand.movedim(dim, 0)
-            if not mine:
-                outer = outer.unsqueeze(1).expand(size, self.count, *outer.shape[1:])
-            stacked.append(outer.flatten(0, 1))
+            if self.models is not None:
+                if not mine:
+                    outer = outer.unsqueeze(1).expand(size, self.models, *outer.shape[1:])
+                outer = outer.flatten(0, 1)
+            stacked.append(outer)
             batched.append(True)
         keeps = torch.is_grad_enabled() and any(t.requires_grad for t in stacked if t is not None)
         plan = replace(
             self,
-            count=size * self.count,
+            models=size * self.count,
             batched=tuple(batched),
             differentiated=self.differentiated or keeps,
         )
         return plan, stacked
+
+    def returned(self, results: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Results [K, …]; those of a single request without K."""
+        return tuple(result.squeeze(0) for result in results) if self.models is None else tuple(results)
 
     def plain(self, operands: Sequence[Any]) -> list[Any] | None:
         """All operands as [K, …], each model's contiguous; None where compiled code cannot read them."""
@@ -106,9 +117,8 @@ def run(request: Request, kernel: Kernel) -> Result:
     # Inside of a gradient, tensors that do not need one here may need one further out.
     keeps = "Grad" in torch_func_transforms()
     keeps = keeps or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors))
-    plan = _Plan(request.settings, kernel, 1, (False,) * len(tensors), keeps)
-    results = _Sequences.apply(plan, *tensors)[: plan.results]
-    outputs, *final = (result.squeeze(0) for result in results)
+    plan = _Plan(request.settings, kernel, None, (False,) * len(tensors), keeps)
+    outputs, *final = _Sequences.apply(plan, *tensors)[: plan.results]
     return Result(outputs, tuple(final), {})
 
 
@@ -139,7 +149,7 @@ class _Sequences(torch.autograd.Function):
         calls = Calls(plan.kernel, request, count)
         calls.forward(x, initial, states, final, unprojected, saved, None, plan.differentiated)
         kept = (*states[1:], unprojected, saved) if plan.differentiated else ()
-        return (states[0], *final, *(tensor for tensor in kept if tensor is not None))
+        return plan.returned([states[0], *final, *(tensor for tensor in kept if tensor is not None)])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -170,25 +180,27 @@ class _Sequences(torch.autograd.Function):
         plan = replace(plan, wanted=_wanted(plan, ctx.needs_input_grad[1:]))
         if not any(plan.wanted):
             return (None,) * (1 + count)
-        above = _filled(plan, grads[: plan.results], tensors, kept[0])
+        above = _with_a_gradient(grads[: plan.results], kept[0])
         if plan.differentiated and _has_rules(torch_func_transforms()):
-            batched = (*plan.batched, *(True for _ in (*kept, *above)))
-            found = iter(_Gradients.apply(replace(plan, batched=batched), *tensors, *kept, *above))
+            later = (plan.models is not None,) * (len(kept) + len(above))
+            found = _Gradients.apply(replace(plan, batched=(*plan.batched, *later)), *tensors, *kept, *above)
         else:
-            found = iter(_by_loop(plan, tensors, above))
+            found = _by_loop(plan, _alive(tensors), above)
+        each = iter(found)
         gradients: list[Tensor | None] = [None]
         for wanted, batched_one in zip(plan.wanted, plan.batched, strict=True):
-            gradient = next(found) if wanted else None
-            if gradient is not None and not batched_one:
-                gradient = gradient.squeeze(0) if plan.count == 1 else gradient.sum(0)
+            gradient = next(each) if wanted else None
+            if gradient is not None and plan.models is not None and not batched_one:
+                gradient = gradient.sum(0)
             gradients.append(gradient)
         return tuple(gradients)
 
 
 class _Gradients(torch.autograd.Function):
-    """The backward pass: from the operands and results of _Sequences, and gradients of its results.
+    """The backward pass: from the operands and results of _Sequences, and the gradients of its results.
 
-    Returns each model's gradient, [K, …], of every wanted tensor. Its own derivatives come from the loop.
+    Those may be None, but not all. Returns each model's gradient, [K, …], of every wanted tensor. Its own
+    derivatives come from the loop.
     """
 
     @staticmethod
@@ -198,11 +210,19 @@ class _Gradients(torch.autograd.Function):
             return _by_loop(plan, operands[:count], operands[-plan.results :], plan.batched[-plan.results :])
         request, trace = plan.settings.request(stacked[:count]), plan.kernel.trace
         above, *grad_final = stacked[-plan.results :]
+        if above is None:
+            above = torch.zeros_like(stacked[count], memory_format=torch.contiguous_format)
         states = stacked[count : count + plan.results - 1]
         rest = stacked[count + plan.results - 1 : -plan.results]
         unprojected = rest.pop(0) if request.weights.projection is not None else None
         saved = rest.pop(0) if rest else None
-        grad_state = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_final]
+        # These are replaced by the gradients of the initial state.
+        grad_state = [
+            torch.zeros_like(state, memory_format=torch.contiguous_format)
+            if grad is None
+            else grad.clone(memory_format=torch.contiguous_format)
+            for grad, state in zip(grad_final, request.state, strict=True)
+        ]
         calls = Calls(plan.kernel, request, plan.count)
         one = plan.settings.request([None if tensor is None else tensor[0] for tensor in stacked[:count]])
         sums = empty_gradients(
@@ -215,8 +235,17 @@ class _Gradients(torch.autograd.Function):
             for total in by_thread
         )
         own = () if grad_own is None else grad_own.unbind(1)
-        gradients = (grad_x, grad_input, grad_hidden, grad_bias, None, *own, *grad_state, grad_projection)
-        return tuple(gradient for gradient, wanted in zip(gradients, plan.wanted, strict=False) if wanted)
+        gradients: tuple[Any, ...] = (
+            grad_x,
+            grad_input,
+            grad_hidden,
+            grad_bias,
+            None,
+            *own,
+            *grad_state,
+            grad_projection,
+        )
+        return plan.returned([g for g, wanted in zip(gradients, plan.wanted, strict=False) if wanted])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
@@ -231,10 +260,10 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        plan, saved, count = ctx.plan, ctx.saved_tensors, len(ctx.plan.wanted)
+        plan, saved, count = ctx.plan, _alive(ctx.saved_tensors), len(ctx.plan.wanted)
         needed = ctx.needs_input_grad[1:]
         needed = (*needed[:count], *needed[-plan.results :])
-        places = [place for place, need in enumerate(needed) if need]
+        places = [place for place, need in enumerate(needed) if need and saved[place] is not None]
 
         def gradients(*chosen: Tensor) -> tuple[Tensor, ...]:
             values = list(saved)
@@ -260,7 +289,9 @@ def _vmapped(
 ) -> tuple[Any, Any]:
     all_models, stacked = plan.vmapped(size, dims, operands)
     results = function.apply(all_models, *stacked)
-    return tuple(result.unflatten(0, (size, plan.count)) for result in results), (0,) * len(results)
+    if plan.models is not None:
+        results = tuple(result.unflatten(0, (size, plan.models)) for result in results)
+    return results, (0,) * len(results)
 
 
 def _wanted(plan: _Plan, needed: Sequence[bool]) -> tuple[bool, ...]:
@@ -272,33 +303,32 @@ def _wanted(plan: _Plan, needed: Sequence[bool]) -> tuple[bool, ...]:
     return tuple(need and has for need, has in zip(needed, used, strict=True))
 
 
-def _filled(
-    plan: _Plan, grads: Sequence[Tensor | None], tensors: Sequence[Any], outputs: Tensor
-) -> list[Tensor]:
-    """The gradients of outputs and final states, with zeros for those that are None."""
-    first = 5 + len(plan.settings.own_names)
-    filled = [torch.zeros_like(outputs) if grads[0] is None else grads[0]]
-    for place, grad in enumerate(grads[1:], first):
-        if grad is None:
-            lead = () if plan.batched[place] else (plan.count,)
-            grad = tensors[place].new_zeros(*lead, *tensors[place].shape)
-        filled.append(grad)
-    return filled
+def _alive(tensors: Sequence[Any]) -> list[Any]:
+    """Saved tensors for torch.func.vjp, which does not look for what transforms that have ended wrapped."""
+    return [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
+
+
+def _with_a_gradient(grads: Sequence[Tensor | None], outputs: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of outputs and final states, of which one at least is a tensor."""
+    if any(grad is not None for grad in grads):
+        return tuple(grads)
+    return (torch.zeros_like(outputs), *grads[1:])
 
 
 def _by_loop(
-    plan: _Plan, tensors: Sequence[Any], above: Sequence[Tensor], batched: Sequence[bool] | None = None
+    plan: _Plan, tensors: Sequence[Any], above: Sequence[Any], batched: Sequence[bool] | None = None
 ) -> tuple[Tensor, ...]:
     """What _Gradients returns, as a graph that can be differentiated."""
 
-    def one(tensors: tuple[Any, ...], above: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def one(tensors: tuple[Any, ...], above: tuple[Any, ...]) -> tuple[Tensor, ...]:
         return pulled_back(plan.settings, tensors, above, plan.wanted)
 
-    tensor_dims = tuple(0 if mine else None for mine in plan.batched[: len(tensors)])
-    above_dims = tuple(0 if mine else None for mine in batched or (True,) * len(above))
-    if not any(dim == 0 for dim in (*tensor_dims, *above_dims)):
-        return tuple(found.unsqueeze(0) for found in one(tuple(tensors), tuple(above)))
-    results: tuple[Tensor, ...] = torch.func.vmap(one, in_dims=(tensor_dims, above_dims))(
-        tuple(tensors), tuple(above)
+    if plan.models is None:
+        return one(tuple(tensors), tuple(above))
+    dims = tuple(0 if mine else None for mine in plan.batched[: len(tensors)])
+    batched = batched or (True,) * len(above)
+    of_above = tuple(
+        0 if mine and grad is not None else None for grad, mine in zip(above, batched, strict=True)
     )
+    results: tuple[Tensor, ...] = torch.func.vmap(one, (dims, of_above))(tuple(tensors), tuple(above))
     return results
