@@ -15,7 +15,7 @@ import torch
 from workplace import Place
 
 import gatewise.engine
-from gatewise.bench import contenders, process
+from gatewise.bench import contenders, models, process
 from gatewise.bench import loop_overhead as bench_training
 from gatewise.bench.case import Case, Size
 from gatewise.bench.contenders import contender, names, operations
@@ -124,6 +124,41 @@ def test_an_engine_that_cannot_run_a_cell_is_left_out_and_says_why(place: Place,
     assert said in result.out
 
 
+@needs_compiler
+def test_many_models_are_timed_beside_one_by_one(place: Place) -> None:
+    words = ["models=1,3", "sizes=6x2x3x4", "rounds=2", "work=training,inference", "file=models.csv"]
+    result = place.ok("bench", "engine", *words, "threads=1", "lengths=ragged")
+    rows = rows_of(place.folder / "models.csv")
+    assert [(row["work"], row["models"]) for row in rows] == [
+        (work, count) for work in ("training", "inference") for count in ("1", "3")
+    ]
+    for row in rows:
+        assert (row["cell"], row["engine"], row["lengths"], row["threads"]) == ("LSTM", "auto", "ragged", "1")
+        times = float(row["separate_milliseconds"]), float(row["together_milliseconds"])
+        assert float(row["ratio"]) == pytest.approx(times[0] / times[1])
+    assert "1 thread, float32, ragged lengths; the best of 2 rounds in turns\n" in result.out
+    assert "several models in one call" in result.out
+    assert result.out.endswith("wrote models.csv\n")
+    assert not (place.folder / "models.png").exists()
+
+
+def test_models_are_not_measured_for_memory(place: Place) -> None:
+    line = place("bench", "engine", "models=2", "memory=true").line()
+    assert line.endswith("memory=true: not measured for several models; leave it out, or models")
+
+
+@pytest.mark.parametrize("work", ["training", "inference"])
+def test_models_at_once_have_the_same_to_do(work: str) -> None:
+    runs = models._runs(Case("GRU", Size(5, 3, 2, 4), "float64", "ragged"), "auto", work, 3)
+    together, separate = runs["together"](), runs["separate"]()
+    if work == "inference":
+        torch.testing.assert_close(together, torch.stack(separate), rtol=1e-12, atol=1e-12)
+    else:
+        for name, gradients in together.items():
+            expected = torch.stack([module.get_parameter(name).grad for module in separate])
+            torch.testing.assert_close(gradients, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.slow
 @needs_compiler
 def test_memory_and_first_steps_come_from_processes_of_their_own(place: Place) -> None:
@@ -177,7 +212,7 @@ def test_rounds_go_to_and_fro_in_measurements_that_last(monkeypatch) -> None:
     # A call takes 6 ms, and nothing else takes any time.
     monkeypatch.setattr(time, "perf_counter", lambda: 0.006 * len(calls))
     runs = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
-    taken = Bench(2, lambda _: None)._in_turns(Case("LSTM", Size(1, 1, 1, 1)), "training", runs)
+    taken = Bench(2, lambda _: None).in_turns(Case("LSTM", Size(1, 1, 1, 1)), "training", runs)
     assert taken == {name: [pytest.approx(0.006)] * 2 for name in ("a", "b")}
     # Two calls each that are not counted; then as many as 0.02 s take, twice behind each other for b.
     groups = ["".join(group) for _, group in itertools.groupby(calls[4:])]
@@ -232,6 +267,8 @@ def test_an_interrupted_run_keeps_what_it_has_measured(place: Place, monkeypatch
         ("bidirectional=yes", "bidirectional=yes: no such choice (true, false)"),
         ("keras=no", "keras=no: no such choice (auto, true, false)"),
         ("sizes=3x4", "sizes=3x4: steps, batch, inputs and hidden size are written 35x20x200x200"),
+        ("models=8,0", "models=0: give a whole number of at least 1"),
+        ("models=8x", "models=8x: give a whole number of at least 1"),
         ("threads=0", "threads=0: give a whole number of at least 1"),
         ("rounds=many", "rounds=many: give a whole number of at least 1"),
         ("file=engines.txt", "file=engines.txt: give a name that ends in .csv"),

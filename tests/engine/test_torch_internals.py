@@ -15,6 +15,8 @@ NAMES = {
         torch._C._autograd._get_current_graph_task_keep_graph
     ),
     "torch._C._are_functorch_transforms_active": lambda: torch._C._are_functorch_transforms_active,
+    "torch._C._functorch.get_interpreter_stack": torch_internals.torch_func_transforms,
+    "torch.utils._python_dispatch.is_in_torch_dispatch_mode": torch_internals.in_dispatch_mode,
     "torch.fx.experimental.proxy_tensor.make_fx": torch_internals.make_fx,
     "torch._decomp.core_aten_decompositions and get_decompositions": lambda: torch_internals.decompositions(
         []
@@ -59,6 +61,32 @@ def test_a_backward_pass_that_keeps_its_graph_is_noticed(kept):
 
     Same.apply(torch.ones((), requires_grad=True)).backward(retain_graph=kept)
     assert noticed == [kept]
+
+
+def test_transforms_of_torch_func_have_names():
+    noticed = []
+
+    def square(x):
+        noticed.append(torch_internals.torch_func_transforms())
+        return (x * x).sum()
+
+    square(torch.ones(2))
+    torch.func.vmap(torch.func.grad(square))(torch.ones(2))
+    torch.func.jvp(torch.func.functionalize(square), (torch.ones(2),), (torch.ones(2),))
+    assert noticed == [(), ("Vmap", "Grad"), ("Jvp", "Functionalize")]
+
+
+def test_modes_that_record_operations_are_noticed():
+    def square(x):
+        noticed.append(torch_internals.in_dispatch_mode())
+        return x * x
+
+    noticed = []
+    square(torch.ones(2))
+    torch_internals.make_fx()(square)(torch.ones(2))
+    with torch_internals.watching(lambda operation: None):  # noqa: ARG005
+        torch.func.vmap(square)(torch.ones(2))
+    assert noticed == [False, True, True]
 
 
 # Dynamo reads every attribute of a tensor.

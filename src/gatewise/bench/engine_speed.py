@@ -1,4 +1,7 @@
-"""``gatewise bench engine``: compares all engines, torch.nn and Keras in speed, memory and start-up."""
+"""``gatewise bench engine``: compares all engines, torch.nn and Keras in speed, memory and start-up.
+
+With ``models=1,8,32`` it compares one call for that many models with a call for each of them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from gatewise.views.plain import plain_console
 
 if TYPE_CHECKING:
     from gatewise.bench.case import Case, Size
+    from gatewise.bench.models import ModelsTiming
     from gatewise.bench.process import Start
     from gatewise.bench.timing import Timing
 
@@ -41,12 +45,16 @@ SETTINGS = {
     "keras": "auto",
     "memory": "false",
     "start": "false",
+    "models": "",
     "file": "",
 }
+# Other defaults with `models`, and as many threads as cores.
+OF_MODELS = {"sizes": "128x16x64x64", "engines": "auto", "work": "training"}
 USAGE = (
     "gatewise bench engine [cell=LSTM,GRU|all] [sizes=TxBxIxH,...] [engines=native,loop,...] "
     "[work=training,inference] [lengths=full|ragged] [dtype=float32|float64] [bidirectional=false] "
-    "[threads=1] [rounds=7] [keras=auto|true|false] [memory=false] [start=false] [file=engines.csv]"
+    "[threads=1] [rounds=7] [keras=auto|true|false] [memory=false] [start=false] [models=1,8,32] "
+    "[file=engines.csv]"
 )
 
 
@@ -57,6 +65,8 @@ def bench_engine(words: list[str]) -> int:
     in fresh processes. Raises UsageError for an unknown setting or choice.
     """
     settings = _settings(words)
+    if settings["models"]:
+        return _bench_models(settings)
     import torch
 
     from gatewise.bench import report
@@ -77,7 +87,7 @@ def bench_engine(words: list[str]) -> int:
     console = plain_console()
     if not console.is_terminal:  # wide enough for the tables
         console.width = 140
-    console.print(_heading(cases[0], rounds))
+    console.print(_heading(cases[0], f"medians of {rounds} rounds in turns"))
     rows: list[Timing] = []
     starts: list[Start] = []
     with _progress(console) as progress:
@@ -113,7 +123,40 @@ def bench_engine(words: list[str]) -> int:
     return 0
 
 
-def _parse(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], int]:
+def _bench_models(settings: dict[str, str]) -> int:
+    """Time one call for many models beside a call for each, in turns; print a table, write a CSV file."""
+    import torch
+
+    from gatewise.bench import models, report
+    from gatewise.bench.timing import Bench
+
+    for key in ("memory", "start", "keras"):
+        if settings[key] == "true":
+            raise UsageError(f"{key}=true: not measured for several models; leave it out, or models")
+    counts = [_positive("models", text, most=10**4) for text in settings["models"].split(",")]
+    cases, engines, works, rounds = _parse(settings, max(counts))
+    path = _file(settings["file"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = _output(path)
+    torch.set_num_threads(cases[0].threads)
+    console = plain_console()
+    if not console.is_terminal:
+        console.width = 140
+    console.print(_heading(cases[0], f"the best of {rounds} rounds in turns"))
+    rows: list[ModelsTiming] = []
+    with _progress(console) as progress:
+        bench = Bench(rounds, progress)
+        for case in cases:
+            rows += models.timings(bench, case, engines, works, counts)
+            table.write(report.csv_text(rows))
+    report.print_models(console, rows)
+    for line in bench.notes:
+        console.print(line)
+    console.print(f"wrote {table.path}", soft_wrap=True)
+    return 0
+
+
+def _parse(settings: dict[str, str], models: int = 1) -> tuple[list[Case], list[str], list[str], int]:
     """Every cell on every size, the engines, the works, and the rounds."""
     from gatewise.bench.case import DTYPES, LENGTHS, WORKS, Case, shipped_cells
     from gatewise.engine import ENGINES
@@ -135,17 +178,17 @@ def _parse(settings: dict[str, str]) -> tuple[list[Case], list[str], list[str], 
         for size in sizes
     ]
     for case in cases:
-        _check_memory(case)
+        _check_memory(case, models)
     engines = _listed("engines", settings["engines"] or ",".join(ENGINES), ENGINES)
     works = _listed("work", settings["work"], WORKS)
     return cases, engines, works, _positive("rounds", settings["rounds"], most=10**6)
 
 
-def _heading(case: Case, rounds: int) -> str:
+def _heading(case: Case, rounds: str) -> str:
     threads = "1 thread" if case.threads == 1 else f"{case.threads} threads"
     parts = [threads, case.dtype, f"{case.lengths} lengths"]
     parts += ["both directions"] if case.bidirectional else []
-    return f"{', '.join(parts)}; medians of {rounds} rounds in turns"
+    return f"{', '.join(parts)}; {rounds}"
 
 
 @contextmanager
@@ -158,7 +201,8 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 def _settings(words: list[str]) -> dict[str, str]:
-    settings = dict(SETTINGS)
+    several = any(word.startswith("models=") and word != "models=" for word in words)
+    settings = SETTINGS | ({**OF_MODELS, "threads": str(usable_cores())} if several else {})
     for word in words:
         key, equals, value = word.partition("=")
         if key not in settings or not equals:
@@ -208,12 +252,13 @@ def _threads(text: str) -> int:
     return count
 
 
-def _check_memory(case: Case) -> None:
+def _check_memory(case: Case, models: int) -> None:
     """Raise UsageError where weights, gradients and the states of one step take more memory than there is."""
     steps, batch, inputs, hidden = case.size
     gates = len(case.cell_type.gates) * (2 if case.bidirectional else 1)
     weights = 2 * gates * hidden * (inputs + hidden)
     size = (weights + steps * batch * (inputs + gates * hidden)) * (8 if case.dtype == "float64" else 4)
+    size *= models
     if size > memory():
         raise UsageError(
             f"sizes={case.size}: takes {in_words(size)} or more, and there are {in_words(memory())} here"

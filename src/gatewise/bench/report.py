@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewise.bench.contenders import reference_of
+from gatewise.bench.models import ModelsTiming
 from gatewise.bench.process import Start
 from gatewise.bench.timing import Timing
 from gatewise.launch.matplotlib_settings import import_matplotlib
@@ -101,7 +102,26 @@ def print_starts(console: Console, starts: Sequence[Start]) -> None:
     _print(console, "first training step of a fresh process", table)
 
 
-def csv_text(rows: Sequence[Timing] | Sequence[Start]) -> str:
+def print_models(console: Console, rows: Sequence[ModelsTiming]) -> None:
+    """Times of one call for several models beside a call for each of them."""
+    table = _table("cell", "T x B x I x H", "work", "engine")
+    for name in ("models", "one call ms", "separate calls ms", "times as fast"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row.cell,
+            row.size,
+            row.work,
+            row.engine,
+            str(row.models),
+            f"{row.together_milliseconds:.2f}",
+            f"{row.separate_milliseconds:.2f}",
+            _times(row.ratio),
+        )
+    _print(console, "several models in one call", table)
+
+
+def csv_text(rows: Sequence[Timing] | Sequence[Start] | Sequence[ModelsTiming]) -> str:
     """Rows with the names of their fields as header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -62,7 +62,7 @@ class Bench:
         rows = []
         for work in works:
             runs = {name: runner.run(work) for name, runner in runners.items()}
-            taken = self._in_turns(case, work, runs)
+            taken = self.in_turns(case, work, runs)
             flops = operations(case, work)
             for name, times in taken.items():
                 if name.startswith(BESIDE):
@@ -95,7 +95,7 @@ class Bench:
         """Whether this engine cannot run the cell; the LSTM beside it is then left out as well."""
         return not {(case.cell, name), (case.cell, name.removeprefix(BESIDE))}.isdisjoint(self.left_out)
 
-    def _in_turns(self, case: Case, work: str, runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    def in_turns(self, case: Case, work: str, runs: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
         """Seconds per call of each contender in each round, after two calls that do not count."""
         calls = {}
         for name, run in runs.items():

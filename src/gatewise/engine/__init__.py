@@ -69,8 +69,7 @@ def run(engine: str, request: Request) -> Result:
     has to be, and where only the loop can run it as it is written but another engine is named.
     """
     request.check_shapes()
-    # torch.func (vmap, jvp, per-sample gradients) looks inside operations; only the loop lets it.
-    candidates = () if in_torch_func() else _CANDIDATES[engine]
+    candidates = _in_torch_func(engine, request) if in_torch_func() else _CANDIDATES[engine]
     if candidates and not _any_engine(engine, request):
         return loop.run(request)
     name = type(request.cell).__name__
@@ -156,6 +155,12 @@ def _outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
         return disabled(*args, **kwargs)
 
     return call
+
+
+@_outside_compiled_code
+def _in_torch_func(engine: str, request: Request) -> tuple[str, ...]:  # noqa: ARG001
+    """The engines to try inside of torch.func, which looks inside operations: the loop always lets it."""
+    return tuple(name for name in _CANDIDATES[engine] if name == "native" and native.possible_in_torch_func())
 
 
 @_outside_compiled_code

@@ -52,3 +52,24 @@ def differentiable_gradients(
     for i, gradient in zip(indices, needed_gradients, strict=True):
         gradients[i] = gradient
     return gradients
+
+
+def pulled_back(
+    settings: Settings, tensors: Sequence[Any], grads: Sequence[Tensor | None], wanted: Sequence[bool]
+) -> tuple[Tensor, ...]:
+    """As :func:`differentiable_backward`, inside of torch.func: gradients of the ``wanted`` tensors alone."""
+    places = [place for place, want in enumerate(wanted) if want]
+
+    def results(*chosen: Tensor) -> tuple[Tensor, ...]:
+        values = list(tensors)
+        for place, value in zip(places, chosen, strict=True):
+            values[place] = value
+        result = loop.run(settings.request(values))
+        results = (result.outputs, *result.state)
+        return tuple(value for value, grad in zip(results, grads, strict=True) if grad is not None)
+
+    _, pull_back = torch.func.vjp(  # type: ignore[misc]
+        results, *(tensors[place] for place in places)
+    )
+    gradients: tuple[Tensor, ...] = pull_back(tuple(grad for grad in grads if grad is not None))
+    return gradients

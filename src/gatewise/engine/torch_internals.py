@@ -24,6 +24,25 @@ def in_torch_func() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
+def torch_func_transforms() -> tuple[str, ...]:
+    """Names of the active transforms of torch.func, the outermost first: Vmap, Grad, Jvp, Functionalize.
+
+    torch.func has no public question for them; one that an autograd.Function has no rule for is an error.
+    """
+    stack = torch._C._functorch.get_interpreter_stack()
+    return tuple(interpreter.key().name for interpreter in stack or ())
+
+
+def in_dispatch_mode() -> bool:
+    """Whether something records or replaces the operations that run, as ``make_fx`` does.
+
+    torch has no public question for it.
+    """
+    from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+    return is_in_torch_dispatch_mode()
+
+
 def dynamo_is_loaded() -> bool:
     """Whether code may be running under torch.compile.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,14 +9,16 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.agreement import agrees_with_loop
-from gatewise.engine.native import bfloat16, memory
+from gatewise.engine.native import bfloat16, memory, models
 from gatewise.engine.native.call import Call
+from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
-from gatewise.engine.native.trace import Trace
+from gatewise.engine.native.models import possible as possible_in_torch_func
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
+from gatewise.engine.torch_internals import in_torch_func
 
-__all__ = ["run"]
+__all__ = ["possible_in_torch_func", "run"]
 
 
 def run(request: Request) -> Result:
@@ -37,6 +38,8 @@ def _run(request: Request, rounded: bool) -> Result:
     kernel = kernel_for(request, tensors, _agrees)
     if rounded:
         kernel = kernel._replace(products=rounded_products())
+    if in_torch_func():
+        return models.run(request, kernel)
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need
     # gradients even under no_grad.
     differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
@@ -109,7 +112,8 @@ class _Sequence(torch.autograd.Function):
         above, *grad_final = (grad.contiguous() for grad in grads)
         grad_state = [grad.clone() for grad in grad_final]
         initial = [s.contiguous() for s in request.state]
-        sums = _gradients(trace, request, needed, call)
+        # Where the threads share every step, only the sums of own parameters are one for each.
+        sums = empty_gradients(trace, request, needed, call.threads, 1 if call.together else call.threads)
         call.backward(request.x.contiguous(), initial, states, grad_state, unprojected, saved, above, sums)
         grad_x, *by_thread = sums
         grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
@@ -125,33 +129,3 @@ class _Sequence(torch.autograd.Function):
             *(() if weights.projection is None else (grad_projection,)),
             *((None,) if settings.cell.noise else ()),
         )
-
-
-def _gradients(trace: Trace, request: Request, needed: Sequence[bool], call: Call) -> list[Tensor | None]:
-    """Tensors to fill with the gradients of x, U, W, the projection, b and the own parameters.
-
-    All but the first hold one sum per thread; where the threads share every step, only the last does. None
-    for what is not needed, and where ``step`` does not use a, r or a parameter: a product with zeros would
-    let NaN into the gradient.
-    """
-    x, weights = request.x, request.weights
-    x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
-    by_a, by_r = trace.reaches("a"), trace.reaches("r")
-    sums = 1 if call.together else call.threads
-
-    def zeros(weight: Tensor | None, wanted: bool) -> Tensor | None:
-        return weight.new_zeros(sums, *weight.shape) if weight is not None and wanted else None
-
-    own = (
-        x.new_zeros(call.threads, len(weights.own), *next(iter(weights.own.values())).shape)
-        if weights.own
-        else None
-    )
-    return [
-        x.new_empty(x.shape) if x_needed and by_a else None,
-        zeros(weights.input, input_needed and by_a),
-        zeros(weights.hidden, hidden_needed and by_r),
-        zeros(weights.projection, True),
-        zeros(weights.bias, bias_needed and by_a),
-        own,
-    ]

@@ -197,3 +197,8 @@ int gw_backward(const Sequence *q) {
     free(packed);
     return failed;
 }
+
+/* The same for several models. */
+int gw_backward_models(const Sequence *models, int count, int threads) {
+    return run_models(models, count, threads, gw_backward);
+}

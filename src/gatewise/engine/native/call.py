@@ -90,10 +90,60 @@ class Call:
         values: tuple[Tensor | None, ...],
         gradients: tuple[Tensor | None, ...],
     ) -> None:
-        words = [*self.dims, int(keeps_states), ctypes.addressof(self.sizes), ctypes.addressof(self.starts)]
-        words += [*openmp(), *self.kernel.products]
+        words = self._settings(keeps_states)
         words += [
             0 if tensor is None else tensor.data_ptr() for tensor in (x, *self.inputs, *values, *gradients)
         ]
         if function(ctypes.byref((ctypes.c_int64 * len(words))(*words))):
             raise MemoryError(f"too little memory for a sequence of {self.dims[0]} steps")
+
+    def _settings(self, keeps_states: bool) -> list[int]:
+        """The words before the addresses of tensors."""
+        words = [*self.dims, int(keeps_states), ctypes.addressof(self.sizes), ctypes.addressof(self.starts)]
+        return [*words, *openmp(), *self.kernel.products]
+
+
+class Calls(Call):
+    """Calls of K models that have the same sizes, as one; all their tensors are [K, …], each row contiguous.
+
+    With as many models as threads or more, each thread runs one model at a time. The models run one after the
+    other on all threads where there are fewer, or where the weights of one do not fit the cache of a core.
+    """
+
+    def __init__(self, kernel: Kernel, stacked: Request, count: int) -> None:
+        """``stacked`` holds the tensors of all models."""
+        several = kernel._replace(forward=kernel.forward_models, backward=kernel.backward_models)
+        one = [None if tensor is None else tensor[0] for tensor in stacked.tensors()]
+        super().__init__(several, stacked.settings.request(one))
+        weights = stacked.weights
+        own = torch.stack(list(weights.own.values()), 1) if weights.own else None
+        of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
+        self.inputs = [*of_weights, stacked.state_mask, stacked.noise, own]
+        self.count, self.at_once = count, 1
+        if 1 < torch.get_num_threads() <= count and not self.together:
+            steps, batch, reverse, _, inputs, together = self.dims
+            work = stacked.x.shape[1] * (weights.input.numel() + weights.hidden.numel())
+            self.at_once = max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
+            self.threads = 1
+            self.dims = (steps, batch, reverse, 1, inputs, together)
+
+    def _call(
+        self,
+        function: Any,
+        keeps_states: bool,
+        x: Tensor,
+        values: tuple[Tensor | None, ...],
+        gradients: tuple[Tensor | None, ...],
+    ) -> None:
+        settings = self._settings(keeps_states)
+        places = [
+            (0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0) * tensor.element_size())
+            for tensor in (x, *self.inputs, *values, *gradients)
+        ]
+        words = [
+            word
+            for model in range(self.count)
+            for word in (*settings, *(first + model * step for first, step in places))
+        ]
+        if function((ctypes.c_int64 * len(words))(*words), self.count, self.at_once):
+            raise MemoryError(f"too little memory for {self.count} sequences of {self.dims[0]} steps")

@@ -103,3 +103,8 @@ int gw_forward(const Sequence *q) {
     free(packed);
     return failed;
 }
+
+/* The same for several models. */
+int gw_forward_models(const Sequence *models, int count, int threads) {
+    return run_models(models, count, threads, gw_forward);
+}

@@ -27,6 +27,9 @@ class Kernel(NamedTuple):
     trace: Trace
     forward: Any
     backward: Any
+    forward_models: Any
+    """Several sequences of the same sizes, one after the other or some at a time."""
+    backward_models: Any
     products: tuple[int, ...]
     """Addresses of the matrix products."""
 
@@ -75,7 +78,14 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -
         forward, backward = pool.map(_library, source(cell, cell_trace, hidden_size, dtype))
         products = compiling.result()
     addresses = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_outer")
-    kernel = Kernel(cell_trace, forward.gw_forward, backward.gw_backward, addresses)
+    kernel = Kernel(
+        cell_trace,
+        forward.gw_forward,
+        backward.gw_backward,
+        forward.gw_forward_models,
+        backward.gw_backward_models,
+        addresses,
+    )
     # A trace that is kept has been through this.
     if kept_as != _FROM_CACHE and not agrees(kernel, cell, hidden_size, dtype):
         raise Unsupported("a step with other results here than in the loop")

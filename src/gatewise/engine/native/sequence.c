@@ -358,3 +358,27 @@ static T *pack_all(const Sequence *q, const Packing *packings, int count) {
     free(pieces);
     return memory;
 }
+
+/* A whole sequence, run by the thread that takes it. */
+typedef struct {
+    const Sequence *seq;
+    int (*run)(const Sequence *);
+    int failed;
+} Model;
+
+static void run_model(void *pointer) {
+    Model *model = pointer;
+    model->failed = model->run(model->seq);
+}
+
+/* Run several models, up to `threads` of them at a time. Returns 0, or 1 where there was too little memory. */
+static int run_models(const Sequence *sequences, int count, int threads, int (*run)(const Sequence *)) {
+    Model *models = malloc(sizeof(Model) * (size_t)count);
+    if (!models) return 1;
+    int failed = 0;
+    for (int k = 0; k < count; k++) models[k] = (Model){sequences + k, run, 0};
+    run_pieces(&sequences->omp, threads, run_model, models, sizeof *models, count);
+    for (int k = 0; k < count; k++) failed |= models[k].failed;
+    free(models);
+    return failed;
+}

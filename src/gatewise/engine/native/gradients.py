@@ -1,0 +1,41 @@
+"""Memory for what a backward pass computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from gatewise.engine.native.trace import Trace
+from gatewise.engine.request import Request
+
+
+def empty_gradients(
+    trace: Trace, request: Request, needed: Sequence[bool], threads: int, sums: int, *models: int
+) -> list[Tensor | None]:
+    """Tensors to fill with the gradients of x, U, W, the projection, b and the own parameters.
+
+    All but the first hold ``sums`` sums, the last one for each thread. None for what is not ``needed``, and
+    where ``step`` does not use a, r or a parameter: a product with zeros would let NaN into the gradient.
+    With ``models`` K, each tensor is one of K models, [K, …].
+    """
+    x, weights = request.x, request.weights
+    x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
+    by_a, by_r = trace.reaches("a"), trace.reaches("r")
+
+    def zeros(weight: Tensor | None, wanted: bool) -> Tensor | None:
+        return weight.new_zeros(*models, sums, *weight.shape) if weight is not None and wanted else None
+
+    own = (
+        x.new_zeros(*models, threads, len(weights.own), *next(iter(weights.own.values())).shape)
+        if weights.own
+        else None
+    )
+    return [
+        x.new_empty(*models, *x.shape) if x_needed and by_a else None,
+        zeros(weights.input, input_needed and by_a),
+        zeros(weights.hidden, hidden_needed and by_r),
+        zeros(weights.projection, True),
+        zeros(weights.bias, bias_needed and by_a),
+        own,
+    ]
