@@ -107,7 +107,8 @@ def test_engines_are_timed_beside_torch(place: Place) -> None:
 
 def test_a_cell_that_torch_lacks_stands_beside_its_loop_and_the_lstm(place: Place) -> None:
     words = ["sizes=4x2x3x4", "engines=native,function", "rounds=1", "work=training"]
-    place.ok("bench", "engine", "cell=PeepholeLSTM", *words)
+    out = place.ok("bench", "engine", "cell=PeepholeLSTM", *words).out
+    assert re.search(r"^compiled code is kept in /.*/gatewise/engine: .*B$", out, re.MULTILINE)
     (file,) = (place.folder / "benchmarks").glob("engine_*.csv")
     rows = rows_of(file)
     assert [row["contender"] for row in rows] == ["loop", "native", "function"]
@@ -122,6 +123,13 @@ def test_an_engine_that_cannot_run_a_cell_is_left_out_and_says_why(place: Place,
     assert {row["contender"] for row in rows_of(place.folder / "a.csv")} == {"loop"}
     said = "engine=function: LayerNormLSTM cannot run on the function engine: a step that mixes features\n"
     assert said in result.out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(place: Place) -> None:
+    result = place("bench", "engine", "device=cuda")
+    assert result.code == 2
+    assert "device=cuda: no CUDA GPU is visible here; use device=cpu" in result.line()
 
 
 @needs_compiler
@@ -264,6 +272,8 @@ def test_an_interrupted_run_keeps_what_it_has_measured(place: Place, monkeypatch
         ("lengths=raged", "lengths=raged: no such choice; did you mean ragged? (full, ragged)"),
         ("dtype=float23", "dtype=float23: no such choice; did you mean float32? ("),
         ("dtype=float32,float64", "dtype=float32,float64: give one of float32, float64"),
+        ("dtype=tf32", "dtype=tf32: is for a GPU; give device=cuda, or dtype=bfloat16"),
+        ("device=gpu", "device=gpu: no such choice"),
         ("bidirectional=yes", "bidirectional=yes: no such choice (true, false)"),
         ("keras=no", "keras=no: no such choice (auto, true, false)"),
         ("sizes=3x4", "sizes=3x4: steps, batch, inputs and hidden size are written 35x20x200x200"),

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from gatewise import cells
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "tf32": torch.float32,
+}
+"""``tf32`` is float32 whose factors a GPU may round."""
+DEVICES = ("cpu", "cuda")
 LENGTHS = ("full", "ragged")
 WORKS = ("training", "inference")
 TORCH = "torch.nn"
@@ -39,6 +47,7 @@ class Case:
     lengths: str = "full"
     bidirectional: bool = False
     threads: int = 1
+    device: str = "cpu"
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Case:
@@ -58,7 +67,8 @@ class Case:
         """[T, B, I], the same for every contender."""
         steps, batch, inputs, _ = self.size
         generator = torch.Generator().manual_seed(1)
-        return torch.randn(steps, batch, inputs, generator=generator).to(DTYPES[self.dtype])
+        drawn = torch.randn(steps, batch, inputs, generator=generator)
+        return drawn.to(self.device, DTYPES[self.dtype])
 
     def steps_of_each(self) -> Tensor | None:
         """[B]: drawn uniformly from T/4 … T, the same in every run; None where all have T."""

@@ -21,6 +21,8 @@ from gatewise.bench.case import DTYPES, TORCH, TORCH_CELLS, Case
 from gatewise.nn import Recurrent
 
 KERAS = "keras"
+GRAPH = "torch.nn graph"
+"""torch.nn's step as a CUDA graph: what it costs without the CPU that starts its kernels."""
 KERAS_LAYERS = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "SimpleRNN"}
 BESIDE = "LSTM by "
 """Prefix for a plain LSTM that is measured beside a cell that torch lacks; the engine's name follows."""
@@ -44,10 +46,12 @@ def reference_of(cell: str) -> str:
     return TORCH if cell in TORCH_CELLS else "loop"
 
 
-def names(cell: str, engines: list[str], keras: bool) -> list[str]:
-    """The contenders for a cell, the reference first."""
+def names(cell: str, engines: list[str], keras: bool, graph: bool = False) -> list[str]:
+    """The contenders for a cell, the reference first; ``graph`` whether torch.nn is one as a CUDA graph."""
     first = reference_of(cell)
     contenders = [first, *(name for name in engines if name != first)]
+    if graph and cell in TORCH_CELLS:
+        contenders.append(GRAPH)
     if keras and cell in KERAS_LAYERS:
         contenders.append(KERAS)
     if first != TORCH:
@@ -68,16 +72,17 @@ def contender(case: Case, name: str) -> Contender:
     if name == KERAS:
         return _keras(case)
     x, lengths = case.sequences(), case.steps_of_each()
-    if name == TORCH:
+    if name in (TORCH, GRAPH):
         layer = _torch_layer(case)
-        return _of_torch(layer, lambda: _padded(layer, x, lengths))
+        plain = _of_torch(layer, lambda: _padded(layer, x, lengths))
+        return plain if name == TORCH else Contender(_captured(plain.train), _captured(plain.infer))
     if case.cell in TORCH_CELLS:
         engine: Any = name
         recurrent = Recurrent.from_torch(_torch_layer(case), engine=engine)
     else:
         sizes = case.size.inputs, case.size.hidden
         settings: Any = {"bidirectional": case.bidirectional, "cell": case.cell_type(), "engine": name}
-        recurrent = Recurrent(*sizes, **settings).to(DTYPES[case.dtype])
+        recurrent = Recurrent(*sizes, **settings).to(case.device, DTYPES[case.dtype])
     return _of_torch(recurrent, lambda: recurrent(x, lengths=lengths)[0])
 
 
@@ -98,9 +103,8 @@ def operations(case: Case, work: str) -> float:
 
 def _torch_layer(case: Case) -> nn.RNNBase:
     make = getattr(nn, case.cell)
-    layer = make(
-        case.size.inputs, case.size.hidden, bidirectional=case.bidirectional, dtype=DTYPES[case.dtype]
-    )
+    settings = {"bidirectional": case.bidirectional, "dtype": DTYPES[case.dtype], "device": case.device}
+    layer = make(case.size.inputs, case.size.hidden, **settings)
     assert isinstance(layer, nn.RNNBase)
     return layer
 
@@ -124,6 +128,29 @@ def _of_torch(module: nn.Module, outputs: Callable[[], Tensor]) -> Contender:
         return outputs()
 
     return Contender(train, infer)
+
+
+def _captured(run: Callable[[], Any]) -> Callable[[], Any]:
+    """The same work as a CUDA graph, captured at the first call."""
+    replay: Callable[[], Any] | None = None
+
+    def call() -> None:
+        nonlocal replay
+        if replay is None:
+            # What allocates or tunes itself at first does so before, on another stream, as torch asks for.
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    run()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                run()
+            replay = graph.replay
+        replay()
+
+    return call
 
 
 def _keras(case: Case) -> Contender:

@@ -38,6 +38,7 @@ SETTINGS = {
     "engines": "",
     "work": "training,inference",
     "lengths": "full",
+    "device": "cpu",
     "dtype": "float32",
     "bidirectional": "false",
     "threads": "1",
@@ -48,13 +49,22 @@ SETTINGS = {
     "models": "",
     "file": "",
 }
+# Other defaults on a GPU: sizes for which cuDNN's times are known, as many inputs as hidden features.
+ON_CUDA = {
+    "sizes": (
+        "128x64x128x128,512x64x64x64,1024x16x768x768,35x20x650x650,128x256x256x256,128x64x1024x1024,"
+        "1024x1x256x256"
+    ),
+    "engines": "torch,cuda,auto",
+    "dtype": "bfloat16",
+}
 # Other defaults with `models`, and as many threads as cores.
 OF_MODELS = {"sizes": "128x16x64x64", "engines": "auto", "work": "training"}
 USAGE = (
     "gatewise bench engine [cell=LSTM,GRU|all] [sizes=TxBxIxH,...] [engines=native,loop,...] "
-    "[work=training,inference] [lengths=full|ragged] [dtype=float32|float64] [bidirectional=false] "
-    "[threads=1] [rounds=7] [keras=auto|true|false] [memory=false] [start=false] [models=1,8,32] "
-    "[file=engines.csv]"
+    "[work=training,inference] [lengths=full|ragged] [device=cpu|cuda] "
+    "[dtype=float32|float64|bfloat16|float16|tf32] [bidirectional=false] [threads=1] [rounds=7] "
+    "[keras=auto|true|false] [memory=false] [start=false] [models=1,8,32] [file=engines.csv]"
 )
 
 
@@ -76,8 +86,12 @@ def bench_engine(words: list[str]) -> int:
     from gatewise.bench.timing import Bench
 
     cases, engines, works, rounds = _parse(settings)
-    keras = _keras(settings["keras"])
+    on_cpu = cases[0].device == "cpu"
+    # Keras on a GPU is not told from its start-up; memory and start are those of a process on the CPU.
+    keras = _keras(settings["keras"]) and on_cpu
     memory, start = (_flag(key, settings[key]) for key in ("memory", "start"))
+    if not on_cpu and (memory or start):
+        raise UsageError(f"{'memory' if memory else 'start'}=true: measured on the CPU alone; leave it out")
     path = _file(settings["file"])
     path.parent.mkdir(parents=True, exist_ok=True)
     table, picture, first_steps = (
@@ -93,7 +107,7 @@ def bench_engine(words: list[str]) -> int:
     with _progress(console) as progress:
         bench = Bench(rounds, progress)
         for number, case in enumerate(cases, 1):
-            for row in bench.timings(case, names(case.cell, engines, keras), works):
+            for row in bench.timings(case, names(case.cell, engines, keras, not on_cpu), works):
                 if memory and row.work == "training":
                     progress(f"{case.cell} {case.size}: memory of {row.contender}")
                     row = row._replace(peak_mib=peak_of_step(case, row.contender))
@@ -111,8 +125,8 @@ def bench_engine(words: list[str]) -> int:
     report.print_means(console, rows)
     report.print_memory(console, rows)
     report.print_starts(console, starts)
-    for line in bench.notes:
-        console.print(line)
+    for line in [*bench.notes, *_of_the_cache()]:
+        console.print(line, soft_wrap=True)
     picture.write(report.draw_speeds(rows))
     written = [table, picture]
     if starts:
@@ -158,8 +172,11 @@ def _bench_models(settings: dict[str, str]) -> int:
 
 def _parse(settings: dict[str, str], models: int = 1) -> tuple[list[Case], list[str], list[str], int]:
     """Every cell on every size, the engines, the works, and the rounds."""
-    from gatewise.bench.case import DTYPES, LENGTHS, WORKS, Case, shipped_cells
+    from gatewise.bench.case import DEVICES, DTYPES, LENGTHS, WORKS, Case, shipped_cells
     from gatewise.engine import ENGINES
+
+    device, dtype = _one("device", settings["device"], DEVICES), _one("dtype", settings["dtype"], DTYPES)
+    _check_device(device, dtype)
 
     shipped = shipped_cells()
     every = settings["cell"] == "all"
@@ -169,10 +186,11 @@ def _parse(settings: dict[str, str], models: int = 1) -> tuple[list[Case], list[
         Case(
             cell,
             size,
-            _one("dtype", settings["dtype"], DTYPES),
+            dtype,
             _one("lengths", settings["lengths"], LENGTHS),
             _flag("bidirectional", settings["bidirectional"]),
             _threads(settings["threads"]),
+            device,
         )
         for cell in cells
         for size in sizes
@@ -184,9 +202,34 @@ def _parse(settings: dict[str, str], models: int = 1) -> tuple[list[Case], list[
     return cases, engines, works, _positive("rounds", settings["rounds"], most=10**6)
 
 
+def _check_device(device: str, dtype: str) -> None:
+    """Raise UsageError for a GPU that is not there, or a dtype for a GPU alone; allow TF32 or not."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device=cuda: no CUDA GPU is visible here; use device=cpu")
+    if device == "cpu" and dtype in ("float16", "tf32"):
+        raise UsageError(f"dtype={dtype}: is for a GPU; give device=cuda, or dtype=bfloat16")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+
+
+def _of_the_cache() -> list[str]:
+    """Where compiled code is kept, and how much of it."""
+    from gatewise.engine.native.cache import place_and_size
+
+    found = place_and_size()
+    return [] if found is None else [f"compiled code is kept in {found[0]}: {in_words(found[1])}"]
+
+
 def _heading(case: Case, rounds: str) -> str:
+    import torch
+
     threads = "1 thread" if case.threads == 1 else f"{case.threads} threads"
-    parts = [threads, case.dtype, f"{case.lengths} lengths"]
+    parts = [
+        threads if case.device == "cpu" else torch.cuda.get_device_name(),
+        case.dtype,
+        f"{case.lengths} lengths",
+    ]
     parts += ["both directions"] if case.bidirectional else []
     return f"{', '.join(parts)}; {rounds}"
 
@@ -202,7 +245,8 @@ def _progress(console: Console) -> Iterator[Callable[[str], None]]:
 
 def _settings(words: list[str]) -> dict[str, str]:
     several = any(word.startswith("models=") and word != "models=" for word in words)
-    settings = SETTINGS | ({**OF_MODELS, "threads": str(usable_cores())} if several else {})
+    settings = SETTINGS | (ON_CUDA if "device=cuda" in words else {})
+    settings |= {**OF_MODELS, "threads": str(usable_cores())} if several else {}
     for word in words:
         key, equals, value = word.partition("=")
         if key not in settings or not equals:
@@ -254,10 +298,12 @@ def _threads(text: str) -> int:
 
 def _check_memory(case: Case, models: int) -> None:
     """Raise UsageError where weights, gradients and the states of one step take more memory than there is."""
+    from gatewise.bench.case import DTYPES
+
     steps, batch, inputs, hidden = case.size
     gates = len(case.cell_type.gates) * (2 if case.bidirectional else 1)
     weights = 2 * gates * hidden * (inputs + hidden)
-    size = (weights + steps * batch * (inputs + gates * hidden)) * (8 if case.dtype == "float64" else 4)
+    size = (weights + steps * batch * (inputs + gates * hidden)) * DTYPES[case.dtype].itemsize
     size *= models
     if size > memory():
         raise UsageError(

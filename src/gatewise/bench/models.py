@@ -33,6 +33,7 @@ class ModelsTiming(NamedTuple):
     lengths: str
     bidirectional: bool
     threads: int
+    device: str
 
 
 def timings(
@@ -60,6 +61,7 @@ def timings(
                         lengths=case.lengths,
                         bidirectional=case.bidirectional,
                         threads=case.threads,
+                        device=case.device,
                     )
                 )
     return rows
@@ -74,7 +76,7 @@ def _runs(case: Case, engine: Any, work: str, count: int) -> dict[str, Callable[
     settings: Any = {"bidirectional": case.bidirectional, "engine": engine}
     modules = [
         Recurrent(case.size.inputs, case.size.hidden, cell=case.cell_type(), **settings).to(
-            DTYPES[case.dtype]
+            case.device, DTYPES[case.dtype]
         )
         for _ in range(count)
     ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gatewise.bench.case import DTYPES, Case
-from gatewise.bench.contenders import BESIDE, KERAS, contender, operations
+from gatewise.bench.contenders import BESIDE, GRAPH, KERAS, contender, operations
 
 # A measurement repeats the call of one contender until it lasts this long: a single call of the smallest size
 # is shorter than the noise of the clock and of the machine's other processes.
@@ -45,6 +45,7 @@ class Timing(NamedTuple):
     lengths: str
     bidirectional: bool
     threads: int
+    device: str
 
 
 class Bench:
@@ -57,7 +58,7 @@ class Bench:
 
     def timings(self, case: Case, names: list[str], works: list[str]) -> list[Timing]:
         """A row for each work and contender; the first of ``names`` is the reference."""
-        peak = _matrix_peak(case.dtype)
+        peak = _matrix_peak(case)
         runners = {name: contender(case, name) for name in names if not self._is_left_out(case, name)}
         rows = []
         for work in works:
@@ -87,6 +88,7 @@ class Bench:
                         lengths=case.lengths,
                         bidirectional=case.bidirectional,
                         threads=case.threads,
+                        device=case.device,
                     )
                 )
         return rows
@@ -106,7 +108,7 @@ class Bench:
                 run()
             if self._is_left_out(case, name):
                 continue
-            once = _seconds(run, 1)
+            once = _seconds(run, 1, case.device)
             calls[name] = min(MOST_CALLS, max(1, math.ceil(SECONDS_OF_A_MEASUREMENT / max(once, 1e-9))))
         taken: dict[str, list[float]] = {name: [] for name in calls}
         for round_ in range(self.rounds):
@@ -114,20 +116,20 @@ class Bench:
             # In alternating order, so that no contender always follows the same other one.
             for name in list(calls)[:: 1 if round_ % 2 == 0 else -1]:
                 self.progress(f"{case.cell} {case.size} {work}: {name}, round {round_ + 1} of {self.rounds}")
-                taken[name].append(_seconds(runs[name], calls[name]))
+                taken[name].append(_seconds(runs[name], calls[name], case.device))
         return taken
 
     @contextmanager
     def _failing(self, cell: str, name: str) -> Iterator[None]:
-        """Leave out Keras where it fails; the others are still measured."""
+        """Leave out Keras, or a CUDA graph, where it fails; the others are still measured."""
         try:
             yield
         except Exception as error:
-            if name != KERAS:
+            if name not in (KERAS, GRAPH):
                 raise
             self.left_out.add((cell, name))
             reason = next((line for line in str(error).splitlines() if line.strip()), "")
-            self.notes.append(f"keras: {cell} is left out ({type(error).__name__}: {reason})")
+            self.notes.append(f"{name}: {cell} is left out ({type(error).__name__}: {reason})")
 
     @contextmanager
     def _logged(self, cell: str, name: str) -> Iterator[None]:
@@ -149,10 +151,11 @@ class Bench:
             self.left_out.add((cell, name))
 
 
-def _matrix_peak(dtype: str, size: int = 1024) -> float:
+def _matrix_peak(case: Case) -> float:
     """GFLOP/s of torch's product of two square matrices: the best of twelve."""
-    a, b = (torch.randn(size, size).to(DTYPES[dtype]) for _ in range(2))
-    best = min(_seconds(lambda: torch.mm(a, b), 1) for _ in range(12))
+    size = 1024 if case.device == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=case.device).to(DTYPES[case.dtype]) for _ in range(2))
+    best = min(_seconds(lambda: torch.mm(a, b), 1, case.device) for _ in range(12))
     return 2 * size**3 / best / 1e9
 
 
@@ -160,13 +163,20 @@ def _paired(one: list[float], other: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(one, other, strict=True))
 
 
-def _seconds(run: Callable[[], Any], calls: int) -> float:
-    """Seconds per call, with garbage collection switched off."""
+def _seconds(run: Callable[[], Any], calls: int, device: str = "cpu") -> float:
+    """Seconds per call, until the device has done its work, with garbage collection switched off."""
     gc.disable()
     try:
+        _finish(device)
         started = time.perf_counter()
         for _ in range(calls):
             run()
+        _finish(device)
         return (time.perf_counter() - started) / calls
     finally:
         gc.enable()
+
+
+def _finish(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _ALWAYS
 MAX_BYTES = 64 << 20
 """Longest file that is read: a compiled cell takes a thousandth of it."""
 MOST_LINKS = 40
+MOST_IN_ALL = 512 << 20
+"""Bytes that the cache may take. With more, what was not used for longest goes, down to half of it."""
+A_DAY = 24 * 60 * 60
 _OWN = ("gatewise", "engine")
 """The cache's own folders, below that of the user's caches."""
 
@@ -60,6 +64,38 @@ def store(name: str, content: bytes) -> None:
         if folder is not None:
             _write(folder, name, content)
             _write(folder, f"{name}.sha256", digest.encode())
+            _trim(folder)
+
+
+def place_and_size() -> tuple[Path, int] | None:
+    """Where the cache lies and how many bytes it takes; None where there is none that is used."""
+    with _folder(make=False) as (folder, path):
+        return None if folder is None else (path, sum(size for _, size, _ in _files(folder)))
+
+
+def _files(folder: int) -> list[tuple[float, int, str]]:
+    """When each file was used, its size and its name, from the one that was not used for longest."""
+    found = []
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):  # another process removes it
+            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISREG(state.st_mode):
+                found.append((state.st_mtime, state.st_size, name))
+    return sorted(found)
+
+
+def _trim(folder: int) -> None:
+    """Remove what was not used for longest where the cache is too large; running processes need none of it."""
+    files = _files(folder)
+    total = sum(size for _, size, _ in files)
+    if total <= MOST_IN_ALL:
+        return
+    for _, size, name in files:
+        if total <= MOST_IN_ALL // 2:
+            break
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+            total -= size
 
 
 def _cache_folder() -> Path | None:
@@ -169,6 +205,9 @@ def _read(folder: int, name: str, path: Path) -> bytes:
             raise _NotTrustedError(f"{path / name} belongs to another user")
         if state.st_mode & 0o022:
             raise _NotTrustedError(f"{path / name} can be written by others")
+        if time.time() - state.st_mtime > A_DAY:  # so that what is used stays when others go
+            with contextlib.suppress(OSError):
+                os.utime(handle)
         return file.read(MAX_BYTES)
 
 
