@@ -16,6 +16,8 @@ REGISTERS = 65536
 """Of a multiprocessor, which has one block at a time."""
 MOST_REGISTERS = 224
 """Of a thread, as they are estimated: a thread may have 255, and the compiler takes some more at times."""
+ESTIMATED = 0.84
+"""The share of the registers there are that an estimate may take, for the same reason."""
 CHUNK = 16
 """Words of a row that a step of the product takes."""
 
@@ -143,7 +145,7 @@ class Variant:
             return False  # the last blocks would have nothing to do
         if self.shared(shape) > shared_memory:
             return False
-        return self.registers(shape) <= min(MOST_REGISTERS, REGISTERS // (warps * 32))
+        return self.registers(shape) <= min(MOST_REGISTERS, ESTIMATED * REGISTERS / (warps * 32))
 
 
 def _spread(words: int) -> int:

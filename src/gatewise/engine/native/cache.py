@@ -85,7 +85,7 @@ def _files(folder: int) -> list[tuple[float, int, str]]:
 
 
 def _trim(folder: int) -> None:
-    """Remove what was not used for longest where the cache is too large; running processes need none of it."""
+    """Remove what was not used for longest where the cache is too large; running processes need none."""
     files = _files(folder)
     total = sum(size for _, size, _ in files)
     if total <= MOST_IN_ALL:
