@@ -12,7 +12,7 @@ from gatewise.cells import GRU, LSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source
 from gatewise.engine.cuda.plan import Gpu, best
-from gatewise.engine.native.trace import trace
+from gatewise.engine.traced.trace import trace
 
 GPUS = {
     "sm_80": Gpu(108, 163 * 1024, (8, 0)),

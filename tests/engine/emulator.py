@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from gatewise.engine import cuda
+from gatewise.engine.cache import cached, store
 from gatewise.engine.cuda import launcher
 from gatewise.engine.cuda.plan import Gpu
-from gatewise.engine.native.cache import cached, store
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 FLAGS = ("-w", "-std=c++17", "-O0", "-fPIC", "-shared")

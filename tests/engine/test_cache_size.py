@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gatewise.engine.native import cache
+from gatewise.engine import cache
 
 DAY = 24 * 60 * 60
 

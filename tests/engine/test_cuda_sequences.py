@@ -14,7 +14,7 @@ from gatewise.engine.cuda import plan, whole
 from gatewise.engine.cuda.plan import Gpu
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
 from gatewise.engine.cuda.whole import WholeKernels
-from gatewise.engine.native.trace import trace
+from gatewise.engine.traced.trace import trace
 
 pytestmark = needs_cpp
 

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from gatewise import cells
 from gatewise.cells import LSTM, RNN, Cell
 from gatewise.cells.zoneout import zoneout
-from gatewise.engine.native import emit, operations
-from gatewise.engine.native.fingerprint import fingerprint
-from gatewise.engine.native.record import FORMAT, from_json, to_json
-from gatewise.engine.native.trace import Operation, Trace, trace
+from gatewise.engine.traced import operations
+from gatewise.engine.traced.fingerprint import fingerprint
+from gatewise.engine.traced.record import FORMAT, from_json, to_json
+from gatewise.engine.traced.trace import Operation, Trace, trace
 
 SHIPPED = [kind() for name in cells.__all__ if (kind := getattr(cells, name)) is not Cell]
 
@@ -282,7 +282,7 @@ def test_every_number_survives(number):
 
 def with_body(**changed) -> str:
     """A file with changed content and the right digest."""
-    from gatewise.engine.native.record import _digest
+    from gatewise.engine.traced.record import _digest
 
     document = json.loads(to_json(SMALL))
     document["trace"].update(changed)
@@ -346,7 +346,7 @@ def test_every_operation_has_as_many_arguments_as_its_c_code():
     given |= dict.fromkeys(re.findall(r"EACH_PAIR\((\w+)\)", code), 2)
     for name, parameters in re.findall(r"INLINE V gw_(\w+)\(((?:V \w+(?:, )?)+)\)", code):
         given[name] = parameters.count("V ")
-    for name, expression in emit.EXPRESSIONS.items():
+    for name, expression in operations.EXPRESSIONS.items():
         values = [f"<{i}>" for i in range(5)]
         given[name] = sum(value in expression.format(*values) for value in values)
     given |= dict.fromkeys(operations.REDUCTIONS.values(), 1)

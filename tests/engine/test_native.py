@@ -12,8 +12,8 @@ from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, Cell, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import Request, native
 from gatewise.engine.native.emit import source
-from gatewise.engine.native.trace import trace
 from gatewise.engine.request import Unsupported
+from gatewise.engine.traced.trace import trace
 from gatewise.nn import Recurrent
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")

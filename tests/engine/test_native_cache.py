@@ -15,7 +15,8 @@ from problem import COMPILES, Problem, assert_equals_loop, assert_same
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN
 from gatewise.engine.native import kernel, library
-from gatewise.engine.native.trace import trace
+from gatewise.engine.traced import kept
+from gatewise.engine.traced.trace import trace
 from gatewise.nn import Recurrent
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")
@@ -143,7 +144,7 @@ def test_a_disk_that_takes_or_runs_nothing(fresh, monkeypatch, caplog, broken): 
 
 def test_a_trace_in_the_cache_needs_no_tracing(warm, monkeypatch):
     traces = []
-    monkeypatch.setattr(kernel, "trace", lambda *arguments: traces.append(1) or trace(*arguments))
+    monkeypatch.setattr(kept, "trace", lambda *arguments: traces.append(1) or trace(*arguments))
     assert_equals_loop(GRU(), H=4)
     assert traces == []
     for file in warm.glob("*.json*"):

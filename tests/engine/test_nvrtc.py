@@ -7,8 +7,8 @@ from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source, steps_source
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
-from gatewise.engine.native.trace import trace
 from gatewise.engine.request import Unsupported
+from gatewise.engine.traced.trace import trace
 
 
 def compiler_is_there():

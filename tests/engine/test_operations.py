@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from gatewise import engine as engines
 from gatewise.cells import Cell
 from gatewise.engine.native import library
-from gatewise.engine.native.trace import trace
 from gatewise.engine.request import Unsupported
+from gatewise.engine.traced.trace import trace
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="no C compiler")
 

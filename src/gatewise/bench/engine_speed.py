@@ -215,7 +215,7 @@ def _check_device(device: str, dtype: str) -> None:
 
 def _of_the_cache() -> list[str]:
     """Where compiled code is kept, and how much of it."""
-    from gatewise.engine.native.cache import place_and_size
+    from gatewise.engine.cache import place_and_size
 
     found = place_and_size()
     return [] if found is None else [f"compiled code is kept in {found[0]}: {in_words(found[1])}"]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewise.engine.native import cache, library
+from gatewise.engine import cache
+from gatewise.engine.native import library
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or shutil.which("cc") is None, reason="folders with modes, and a C compiler"

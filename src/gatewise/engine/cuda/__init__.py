@@ -18,15 +18,16 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine import loop
 from gatewise.engine.agreement import agrees_with_loop
+from gatewise.engine.aside import aside
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
 from gatewise.engine.cuda.launcher import launcher_of
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
-from gatewise.engine.native.trace import trace
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
+from gatewise.engine.traced.kept import traced
 
 __all__ = ["run"]
 
@@ -118,12 +119,13 @@ def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torc
 
 def _compiled_steps(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
     launcher = launcher_of(device)
-    cell_trace = trace(cell, hidden_size, steps.accumulated(dtype))
+    # In another thread, where the caller's modes and hooks (those of checkpointing, for one) are not.
+    found = aside(traced, "cuda", cell, hidden_size, steps.accumulated(dtype))
 
     def kernels_of(kind: torch.dtype) -> StepKernels:
-        source = steps_source(cell, cell_trace, hidden_size, kind, fast=kind.itemsize == 2)
+        source = steps_source(cell, found.trace, hidden_size, kind, fast=kind.itemsize == 2)
         both = (launcher.kernel(source, name) for name in ("step_forward", "step_backward"))
-        return StepKernels(cell_trace, launcher, *both)
+        return StepKernels(found.trace, launcher, *both)
 
     exact = kernels_of(steps.accumulated(dtype))
 
@@ -134,6 +136,7 @@ def _compiled_steps(cell: Cell, hidden_size: int, dtype: torch.dtype, device: to
 
     if not agrees_with_loop(run_exactly, cell, hidden_size, steps.accumulated(dtype)):
         raise Unsupported("a step with other results here than in the loop")
+    found.keep()
     return exact if dtype.itemsize > 2 else kernels_of(dtype)
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from gatewise.engine.native.trace import Trace
 from gatewise.engine.request import Request
+from gatewise.engine.traced.trace import Trace
 
 
 class Forward(NamedTuple):

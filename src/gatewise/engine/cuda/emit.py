@@ -1,4 +1,4 @@
-"""From a :class:`~gatewise.engine.native.trace.Trace` to CUDA C: one step of a row, forward and backward.
+"""From a :class:`~gatewise.engine.traced.trace.Trace` to CUDA C: one step of a row, forward and backward.
 
 A block computes the features of one row, each of its threads some of them. What uses a reduction along the
 features (a layer norm) waits for the pass over them that computes it.
@@ -14,8 +14,8 @@ import torch
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.variant import Shape, Variant
-from gatewise.engine.native.emit import EXPRESSIONS
-from gatewise.engine.native.trace import Operation, Trace
+from gatewise.engine.traced.operations import EXPRESSIONS
+from gatewise.engine.traced.trace import Operation, Trace
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 """How scalars.cu numbers the dtypes."""

@@ -8,7 +8,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from gatewise.engine.native.cache import cached, store
+from gatewise.engine.cache import cached, store
 from gatewise.engine.request import Unsupported
 
 FLAGS = ("--std=c++17", "--ptxas-options=-v")

@@ -16,9 +16,9 @@ from torch import Tensor
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_values, threads_of
 from gatewise.engine.cuda.launcher import Launcher
-from gatewise.engine.native.trace import Trace
 from gatewise.engine.packing import step_slices
 from gatewise.engine.request import Request
+from gatewise.engine.traced.trace import Trace
 
 
 class Kept(NamedTuple):

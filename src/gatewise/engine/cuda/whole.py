@@ -21,8 +21,8 @@ from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
 from gatewise.engine.cuda.launcher import Launcher
 from gatewise.engine.cuda.steps import accumulated, at, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
-from gatewise.engine.native.trace import Trace
 from gatewise.engine.request import Request
+from gatewise.engine.traced.trace import Trace
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 

@@ -1,4 +1,4 @@
-"""From a :class:`~gatewise.engine.native.trace.Trace` to C: the whole sequence, forward and backward.
+"""From a :class:`~gatewise.engine.traced.trace.Trace` to C: the whole sequence, forward and backward.
 
 The code around the generated step is ``sequence.c``. The operations on a row run in passes over its features.
 One pass is enough unless the step reduces along the features (a layer norm): what uses a reduction has to
@@ -14,32 +14,11 @@ from importlib.resources import files
 import torch
 
 from gatewise.cells import Cell
-from gatewise.engine.native.trace import Operation, Trace
+from gatewise.engine.traced.operations import EXPRESSIONS
+from gatewise.engine.traced.trace import Operation, Trace
 
 C_TYPES = {torch.float32: "float", torch.float64: "double"}
 
-# For every other operation vector.c has a function with its name.
-EXPRESSIONS = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "neg": "-{}",
-    "reciprocal": "1 / {}",
-    "rsqrt": "1 / gw_sqrt({})",
-    "where": "gw_where({}, {}, {})",
-    "gt": "gw_truth({} > {})",
-    "ge": "gw_truth({} >= {})",
-    "lt": "gw_truth({} < {})",
-    "le": "gw_truth({} <= {})",
-    "eq": "gw_truth({} == {})",
-    "ne": "gw_truth({} != {})",
-    "not": "gw_truth({} == 0)",
-    "and": "gw_truth(({} != 0) & ({} != 0))",
-    "or": "gw_truth(({} != 0) | ({} != 0))",
-    "xor": "gw_truth(({} != 0) ^ ({} != 0))",
-    "isnan": "gw_truth({0} != {0})",
-}
 # How a reduction starts, takes in a vector of n numbers, and ends: with its value in every lane.
 _REDUCTIONS = {
     "sum": ("0", "{0} += gw_first({1}, n, 0);", "gw_sum({0})"),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from gatewise.engine.native.trace import Trace
 from gatewise.engine.request import Request
+from gatewise.engine.traced.trace import Trace
 
 
 def empty_gradients(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,11 +13,10 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.native.emit import C_TYPES, products_source, rounded_products_source, source
-from gatewise.engine.native.fingerprint import fingerprint
-from gatewise.engine.native.library import load, load_text, store_text
-from gatewise.engine.native.record import from_json, to_json
-from gatewise.engine.native.trace import Trace, trace
+from gatewise.engine.native.library import load
 from gatewise.engine.request import Request, Unsupported
+from gatewise.engine.traced.kept import traced
+from gatewise.engine.traced.trace import Trace
 
 
 class Kernel(NamedTuple):
@@ -74,23 +72,21 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -
     # thread also keeps the caller's modes and hooks (those of checkpointing, for one) out of it.
     with ThreadPoolExecutor(2) as pool:
         compiling = pool.submit(_library, products_source(dtype))
-        cell_trace, kept_as = pool.submit(_trace, cell, hidden_size, dtype).result()
-        forward, backward = pool.map(_library, source(cell, cell_trace, hidden_size, dtype))
+        found = pool.submit(traced, "native", cell, hidden_size, dtype).result()
+        forward, backward = pool.map(_library, source(cell, found.trace, hidden_size, dtype))
         products = compiling.result()
     addresses = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_outer")
     kernel = Kernel(
-        cell_trace,
+        found.trace,
         forward.gw_forward,
         backward.gw_backward,
         forward.gw_forward_models,
         backward.gw_backward_models,
         addresses,
     )
-    # A trace that is kept has been through this.
-    if kept_as != _FROM_CACHE and not agrees(kernel, cell, hidden_size, dtype):
+    if not found.is_tried and not agrees(kernel, cell, hidden_size, dtype):
         raise Unsupported("a step with other results here than in the loop")
-    if kept_as not in (None, _FROM_CACHE):
-        store_text(kept_as, to_json(cell_trace))
+    found.keep()
     return kernel
 
 
@@ -105,27 +101,6 @@ def rounded_products() -> tuple[int, ...]:
 
 def _addresses(library: ctypes.CDLL, *names: str) -> tuple[int, ...]:
     return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
-
-
-_FROM_CACHE = "the cache"
-
-
-def _trace(cell: Cell, hidden_size: int, dtype: torch.dtype) -> tuple[Trace, str | None]:
-    """The cell's trace, from the cache where it is there: tracing takes a second of imports.
-
-    With it the name to keep it under: None where it cannot be kept.
-    """
-    digest = fingerprint(cell)
-    if digest is None:
-        return trace(cell, hidden_size, dtype), None
-    key = hashlib.sha256(f"{digest} {hidden_size} {dtype}".encode()).hexdigest()[:40]
-    text = load_text(key)
-    if text is not None:
-        try:
-            return from_json(text), _FROM_CACHE
-        except ValueError:  # written by another version
-            pass
-    return trace(cell, hidden_size, dtype), key
 
 
 def _library(text: str) -> ctypes.CDLL:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gatewise.engine.native.cache import cached, store
+from gatewise.engine.cache import cached, store
 from gatewise.engine.request import Unsupported
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -65,17 +65,6 @@ def load(source: str) -> ctypes.CDLL:
 def check_compiler() -> None:
     """Raise Unsupported, with the reason, where nothing can be compiled here."""
     load("int gw_compiles(void) { return 1; }\n")
-
-
-def load_text(key: str) -> str | None:
-    """The text that :func:`store_text` put into the cache, or None where it is missing or damaged."""
-    content = cached(f"{key}.json")
-    return None if content is None else content.decode(errors="replace")
-
-
-def store_text(key: str, text: str) -> None:
-    """Put a text into the cache. Where that fails, the next process does without it."""
-    store(f"{key}.json", text.encode())
 
 
 _counted = itertools.count(1)

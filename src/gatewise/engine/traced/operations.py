@@ -104,6 +104,28 @@ ARGUMENTS = {
     **dict.fromkeys(("gt", "ge", "lt", "le", "eq", "ne"), 2),
     "where": 3,
 }
+# How C writes an operation; for every other there is a function with its name and gw_ before it.
+EXPRESSIONS = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "neg": "-{}",
+    "reciprocal": "1 / {}",
+    "rsqrt": "1 / gw_sqrt({})",
+    "where": "gw_where({}, {}, {})",
+    "gt": "gw_truth({} > {})",
+    "ge": "gw_truth({} >= {})",
+    "lt": "gw_truth({} < {})",
+    "le": "gw_truth({} <= {})",
+    "eq": "gw_truth({} == {})",
+    "ne": "gw_truth({} != {})",
+    "not": "gw_truth({} == 0)",
+    "and": "gw_truth(({} != 0) & ({} != 0))",
+    "or": "gw_truth(({} != 0) | ({} != 0))",
+    "xor": "gw_truth(({} != 0) ^ ({} != 0))",
+    "isnan": "gw_truth({0} != {0})",
+}
 # Core operations that are taken apart into simpler ones.
 COMPOSITE = (
     "native_layer_norm_backward",

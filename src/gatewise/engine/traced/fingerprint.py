@@ -49,8 +49,8 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), ran
 _OPERATORS = (type(torch.ops.aten.add), type(torch.ops.aten.add.Tensor))
 _SOURCES = (
     ("gatewise.cells", "cell.py"),
-    ("gatewise.engine.native", "trace.py"),
-    ("gatewise.engine.native", "operations.py"),
+    ("gatewise.engine.traced", "trace.py"),
+    ("gatewise.engine.traced", "operations.py"),
 )
 # What every class from collections.namedtuple has besides its fields, and what pickle adds to it.
 _NAMED_TUPLE = frozenset((*vars(namedtuple("_NAMED_TUPLE", ())), "__slotnames__"))

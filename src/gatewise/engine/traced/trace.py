@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine.native.operations import CONSTANT, OPERATIONS, REDUCTIONS, SAME, decompositions
 from gatewise.engine.request import Unsupported
 from gatewise.engine.torch_internals import make_fx
+from gatewise.engine.traced.operations import CONSTANT, OPERATIONS, REDUCTIONS, SAME, decompositions
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A :class:`~gatewise.engine.native.trace.Trace` as text that outlives its process and is not trusted.
+"""A :class:`~gatewise.engine.traced.trace.Trace` as text that outlives its process and is not trusted.
 
 A trace becomes C code that is run. Reading one therefore checks it: every name must be one of the trace's
 own, every operation one that the engine has.
@@ -11,8 +11,8 @@ import json
 import re
 from typing import Any
 
-from gatewise.engine.native.operations import ARGUMENTS
-from gatewise.engine.native.trace import Operation, Trace
+from gatewise.engine.traced.operations import ARGUMENTS
+from gatewise.engine.traced.trace import Operation, Trace
 
 FORMAT = "gatewise trace 3"
 
