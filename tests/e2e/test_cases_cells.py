@@ -77,6 +77,7 @@ def test_dropout_one_layer(own: Place, caplog: pytest.LogCaptureFixture) -> None
     assert "does nothing" not in caplog.text
 
 
+@pytest.mark.slow
 def test_the_readmes_cell_as_a_new_user_types_it(own: Place) -> None:
     forget("minimal")
     code, preset = (re.search(rf"```{kind}\n(.*?)```", SECTION, re.S)[1] for kind in ("python", "yaml"))

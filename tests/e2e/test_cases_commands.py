@@ -106,6 +106,7 @@ def test_a_refused_resume_leaves_a_finished_run_as_it_was(done: Place) -> None:
     assert done.last().state() == "done"
 
 
+@pytest.mark.slow
 def test_a_missing_last_checkpoint_is_said_and_best_is_a_way_out(done: Place) -> None:
     run = done.last()
     (run.checkpoints / "last.ckpt").unlink()
@@ -330,6 +331,7 @@ def test_help_shows_the_comments_of_conf(place: Place) -> None:
         assert all(line in [shown.strip() for shown in out.splitlines()] for line in lines)
 
 
+@pytest.mark.slow
 def test_help_shows_the_answer_settings_of_the_run(place: Place) -> None:
     settings = ["experiment=text/files", "data.files=[some.txt]", "trainer.max_epochs=1", "task.length=7"]
     (place.folder / "some.txt").write_text("the dog sees the cat\n" * 60)

@@ -64,6 +64,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Run]:
     return place, run
 
 
+@pytest.mark.slow
 def test_wandb_offline_resume(resumed: tuple[Place, Run]) -> None:
     place, run = resumed
     columns = csv_columns(run)
@@ -94,6 +95,7 @@ def test_wandb_offline_resume(resumed: tuple[Place, Run]) -> None:
     assert begun["displayName"] == "speech/files/mine bilstm seed 1"
 
 
+@pytest.mark.slow
 def test_tensorboard_resume(resumed: tuple[Place, Run]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData

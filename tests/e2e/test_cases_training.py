@@ -46,7 +46,7 @@ KEPT = {
 }  # fmt: skip
 
 
-QUICK = {"checkpoint_filename", "save_top_k", "rare validations"}
+QUICK = {"save_top_k"}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,7 @@ def test_the_best_by_a_metric_of_single_steps(two: Place) -> None:
     assert "test results of the best weights by step/loss" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("none", ["~callbacks.best_checkpoint", "callbacks.best_checkpoint.save_top_k=0"])
 def test_where_no_best_is_kept_the_table_says_so(two: Place, none: str) -> None:
     run, said = train(two, "trainer.max_epochs=2", none)
@@ -139,6 +140,7 @@ def moved(run: Run, start: Run) -> torch.Tensor:
     return torch.cat([(now[name] - then[name]).flatten().double() for name in now if "metrics" not in name])
 
 
+@pytest.mark.slow
 def test_accumulate_last_group(two: Place) -> None:
     """All in one batch, and as what is left of four batches; in batches of 20 and the rest, of 5."""
     sgd = ["optimizer=sgd", "trainer.gradient_clip_val=null", "trainer.max_epochs=1", "test=false"]
@@ -157,6 +159,7 @@ def test_accumulate_last_group(two: Place) -> None:
         torch.testing.assert_close(step, steps[0], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_plateau_between_validations(two: Place) -> None:
     """Patience counts validations; an epoch without one has no validation metrics."""
     run, said = train(

@@ -256,7 +256,12 @@ def test_engines_that_exist(name):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("functoin", " (did you mean 'function'?)"), ("Loop", " (did you mean 'loop'?)"), ("cudnn", "")],
+    [
+        ("functoin", " (did you mean 'function'?)"),
+        ("Loop", " (did you mean 'loop'?)"),
+        ("cudnn", " (did you mean 'cuda'?)"),
+        ("mkl", ""),
+    ],
 )
 def test_engines_that_do_not_exist(name, hint):
     with pytest.raises(ValueError, match="engine=") as error:

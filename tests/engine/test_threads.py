@@ -37,7 +37,11 @@ def test_threads_share_the_sequences(cell, reverse, three_threads):  # noqa: ARG
 @pytest.mark.parametrize(
     # With H = 4 one thread has all columns, but each has some rows.
     ("cell", "H", "recompute"),
-    [*((cell, 4, False) for cell in CELLS), *((cell, 40, True) for cell in FEW_CELLS)],
+    [
+        *((cell, 4, False) for cell in CELLS),
+        (FEW_CELLS[0], 40, True),
+        *(pytest.param(cell, 40, True, marks=pytest.mark.slow) for cell in FEW_CELLS[1:]),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else None,
 )
 def test_threads_share_every_step(cell, reverse, recompute, H, three_threads, monkeypatch):  # noqa: ARG001

@@ -185,6 +185,7 @@ def test_torch_func_looks_inside():
 
 
 # Dynamo reads every attribute of a tensor.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_compiled_code_calls_it(calls):
     recurrent = draw(num_layers=2)

@@ -41,7 +41,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "trainer.profiler.dirpath=mine": {
         "trainer.profiler": {"_target_": f"{PL}.profilers.SimpleProfiler", "filename": "x"}
     },
-    "trainer.default_root_dir=mine": {},
     "callbacks.saver.dirpath=mine": {"callbacks.saver._target_": f"{PL}.callbacks.OnExceptionCheckpoint"},
 }
 QUICK = ("callbacks.best_checkpoint.dirpath=mine",)
@@ -56,6 +55,17 @@ def test_a_config_that_writes_outside_is_refused(setting: str, attacked: Run, pl
     result = place(*RESUME)
     assert result.code == 1
     assert f"{key}={value.strip(chr(39))}: writes outside of the run directory" in result.line()
+    assert sorted(path.name for path in place.folder.iterdir()) == ["mine", "runs"]
+    assert [path.read_text() for path in (place.folder / "mine").iterdir()] == ["mine\n"]
+
+
+@pytest.mark.slow
+def test_a_root_folder_of_lightnings_is_not_used(attacked: Run, place: Place) -> None:
+    set_in_config(attacked, {"trainer.default_root_dir": "mine"})
+    result = place.ok(*RESUME)
+    assert (
+        "trainer.default_root_dir: not used, now as before: Gatewise gives its own" in result.out + result.err
+    )
     assert sorted(path.name for path in place.folder.iterdir()) == ["mine", "runs"]
     assert [path.read_text() for path in (place.folder / "mine").iterdir()] == ["mine\n"]
 
