@@ -159,8 +159,16 @@ def test_torch_func_looks_inside(engine):
     torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(x), expected, rtol=1e-12, atol=1e-12)
 
 
+# Each cell is compiled for this alone: the others are variations.
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("cell", CELLS, ids=repr)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(cell, marks=[] if type(cell) in (LSTM, LayerNormRNN) else [pytest.mark.slow])
+        for cell in CELLS
+    ],
+    ids=repr,
+)
 def test_autocast(cell, engine):
     problem = Problem.draw(cell, [6, 4, 1], F=8, H=8, dtype=torch.float32, masked=True)
     exact = problem.results("loop")

@@ -47,7 +47,7 @@ def test_every_engine_equals_the_loop(engine, dtype):
     hidden = st.integers(1, 12)
     if engine in ("auto", "native"):
         # Each size of each cell takes two seconds to compile: few cells in sizes that other tests use too.
-        cells, hidden = FEW_CELLS, st.sampled_from([1, 4])
+        cells, hidden = FEW_CELLS, st.sampled_from([1, 4] if dtype == torch.float64 else [4])
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(problems(dtype, cells, hidden))

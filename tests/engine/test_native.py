@@ -104,7 +104,12 @@ def test_every_operation_has_torchs_values_and_derivatives(reverse):
 # Of single precision a vector has 4, 8 or 16 numbers, of double precision half of them.
 @pytest.mark.parametrize(
     ("cell", "size"),
-    [*((LSTM(), size) for size in (3, 7, 16, 40)), (GRU(), 7), (GRU(), 29)],
+    [
+        (LSTM(), 7),
+        (GRU(), 29),
+        *(pytest.param(LSTM(), size, marks=pytest.mark.slow) for size in (3, 16, 40)),
+        pytest.param(GRU(), 7, marks=pytest.mark.slow),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, Cell) else value,
 )
 def test_sizes_that_are_no_multiple_of_a_vector(cell, size):
