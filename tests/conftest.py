@@ -1,5 +1,6 @@
 """Settings of every test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def _own_cache(pytestconfig: pytest.Config) -> Iterator[None]:
     assert pytestconfig.cache is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(pytestconfig.cache.mkdir("compiled")))
+        if pytestconfig.option.markexpr == "not slow and not gpu":
+            # A hundred cells are compiled: with -O3, as slow tests have them, that takes two minutes more.
+            patch.setenv("CFLAGS", os.environ.get("CFLAGS", "-O1"))
         yield
 
 

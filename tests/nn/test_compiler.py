@@ -51,3 +51,15 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_that_compiles(compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", compiler)
     check_engine("native")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_flags_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "int gw_answer(void) { return ANSWER; }\n"
+    for answer in (7, 42):  # other flags are another library, not the one in the cache
+        monkeypatch.setenv("CFLAGS", f"-O1 -DANSWER={answer}")
+        assert library.load(source).gw_answer() == answer
+    for flags in ("'", "--no-such-flag"):
+        monkeypatch.setenv("CFLAGS", flags)
+        with pytest.raises(Unsupported):
+            library.load(source)

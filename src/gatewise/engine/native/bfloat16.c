@@ -159,6 +159,10 @@ typedef struct {
     uint8_t rows[16];
 } TileSizes;
 
+/* Compilers do not know what memory the instructions for tiles read and write: what was stored before has to be there,
+   and what is loaded after has to be new. */
+#define MEMORY_IS_USED(address) __asm__ volatile("" : : "r"(address) : "memory")
+
 /* Of up to 16 rows, four panels are done at once; of up to 32, in two tiles, two panels. */
 static void set_tiles(int rows) {
     TileSizes tiles = {.palette = 1};
@@ -166,6 +170,7 @@ static void set_tiles(int rows) {
     for (int i = 0; i < 8; i++) tiles.bytes[i] = 64;
     for (int i = 0; i < 4; i++) tiles.rows[i] = (uint8_t)(i < 2 ? low : high);
     tiles.rows[4] = (uint8_t)low, tiles.rows[5] = (uint8_t)high, tiles.rows[6] = tiles.rows[7] = 16;
+    MEMORY_IS_USED(&tiles);
     _tile_loadconfig(&tiles);
 }
 
@@ -258,7 +263,9 @@ static void by_vectors(int rows, const Pairs *p, int panels, const T *init, int6
 
 #if TILED
 static void by_tiles(int rows, const Pairs *p, int panels, const T *init, int64_t ldi, T *out, int64_t ldo) {
+    MEMORY_IS_USED(out);
     (rows > 16 ? two_by_two : one_by_four)(p, panels, init, ldi, out, ldo);
+    MEMORY_IS_USED(out);
 }
 #endif
 

@@ -39,12 +39,12 @@ PREPROCESS_SECONDS = 30
 
 
 def load(source: str) -> ctypes.CDLL:
-    """The library of a C source, from the cache or the compiler.
+    """The library of a C source, from the cache or the compiler; CC and CFLAGS are heeded.
 
     Raises Unsupported where there is no compiler, it fails, or its library cannot be loaded.
     """
-    compiler = _compiler()
-    key = hashlib.sha256("\0".join((source, *compiler, *FLAGS, _machine())).encode()).hexdigest()[:40]
+    compiler, flags = _compiler(), (*FLAGS, *_words_of("CFLAGS", "flags of a C compiler"))
+    key = hashlib.sha256("\0".join((source, *compiler, *flags, _machine())).encode()).hexdigest()[:40]
     content = cached(f"{key}.so")
     if content is not None:
         try:
@@ -53,7 +53,7 @@ def load(source: str) -> ctypes.CDLL:
             pass
     try:
         with tempfile.TemporaryDirectory(prefix="gatewise-") as temporary:
-            command = (*compiler, *FLAGS, *_native_flags(compiler))
+            command = (*compiler, *_native_flags(compiler), *flags)
             compiled = _compile(source, command, Path(temporary))
             store(f"{key}.so", compiled.read_bytes())
             # Loaded from a folder that nobody else can write; an open library outlives its file.
@@ -117,17 +117,23 @@ def _compiler() -> tuple[str, ...]:
 
     Raises Unsupported where there is none.
     """
-    given = os.environ.get("CC", "")
-    if given.strip():
-        try:
-            return tuple(shlex.split(given))
-        except ValueError as error:
-            raise Unsupported(f"a C compiler that cannot be read (CC={given}: {error})") from error
+    given = _words_of("CC", "a C compiler")
+    if given:
+        return given
     for name in COMPILERS:
         path = shutil.which(name)
         if path is not None:
             return (path,)
     raise Unsupported("no C compiler (CC, cc, gcc or clang)")
+
+
+def _words_of(variable: str, what: str) -> tuple[str, ...]:
+    """The words of an environment variable. Raises Unsupported where they cannot be told apart."""
+    given = os.environ.get(variable, "")
+    try:
+        return tuple(shlex.split(given))
+    except ValueError as error:
+        raise Unsupported(f"{what} that cannot be read ({variable}={given}: {error})") from error
 
 
 @functools.cache
