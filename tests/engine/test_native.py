@@ -157,7 +157,7 @@ LENGTHS = {"chunks": [40] * 11 + [33, 17, 1, 0], "tiles": [5] * 29, "few": [2, 1
 @pytest.mark.parametrize("cell", [LSTM(), GRU(), LayerNormLSTM(), ProjectedLSTM(3)], ids=repr)
 def test_sequences_of_every_form(cell, lengths, reverse):
     for form in ({"masked": True}, {"bias": False, "recompute": True}):
-        problem = Problem.draw(cell, lengths, H=6, F=5, reverse=reverse, **form)
+        problem = Problem.draw(cell, lengths, H=4, F=5, reverse=reverse, **form)
         assert_same(problem.results("native"), problem.results("loop"), 1e-11)
 
 

@@ -20,7 +20,7 @@ LENGTHS = torch.tensor([4, 1, 6, 3, 6])
 
 def make_task(seed=0, cell=None, bidirectional=False, num_layers=1, **settings):
     torch.manual_seed(seed)
-    model = partial(Recurrent, hidden_size=5, num_layers=num_layers, bidirectional=bidirectional, cell=cell)
+    model = partial(Recurrent, hidden_size=4, num_layers=num_layers, bidirectional=bidirectional, cell=cell)
     return SequenceClassification(
         model=model, facts=FACTS, optimizer=partial(torch.optim.SGD, lr=0.0), **settings
     ).eval()

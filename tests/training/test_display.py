@@ -33,7 +33,7 @@ def _wide_screen(monkeypatch):
 def make_classification():
     torch.manual_seed(0)
     facts = FeatureFacts(2, ("a", "b"), (3, 1), (0.0,) * 2, (1.0,) * 2)
-    model, optimizer = partial(Recurrent, hidden_size=3), partial(torch.optim.SGD, lr=0.1)
+    model, optimizer = partial(Recurrent, hidden_size=4), partial(torch.optim.SGD, lr=0.1)
     batch = SequenceBatch(torch.randn(4, 3, 2), torch.tensor([3, 1, 2, 3]), torch.tensor([0, 1, 0, 0]))
     return SequenceClassification(model=model, facts=facts, optimizer=optimizer), [batch]
 
@@ -41,7 +41,7 @@ def make_classification():
 def make_forecasting():
     torch.manual_seed(0)
     facts = SeriesFacts("t", ("x",), ("x",), None, 6, 2, 3, (0.0,), (1.0,))
-    model, optimizer = partial(Recurrent, hidden_size=3), partial(torch.optim.SGD, lr=0.1)
+    model, optimizer = partial(Recurrent, hidden_size=4), partial(torch.optim.SGD, lr=0.1)
     batch = WindowBatch(torch.randn(4, 6, 1), torch.randn(4, 2, 1))
     return Forecasting(model=model, facts=facts, optimizer=optimizer), [batch]
 
