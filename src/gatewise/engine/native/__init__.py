@@ -37,7 +37,7 @@ def _run(request: Request, rounded: bool) -> Result:
     tensors = request.tensors()
     kernel = kernel_for(request, tensors, _agrees)
     if rounded:
-        kernel = kernel._replace(products=rounded_products())
+        kernel = kernel._replace(products=rounded_products(), rounded=True)
     if in_torch_func():
         return models.run(request, kernel)
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need

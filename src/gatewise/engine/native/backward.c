@@ -186,12 +186,15 @@ static int64_t backward_memory(const Share *share) {
 /* Returns 0, or 1 where there is too little memory. */
 int gw_backward(const Sequence *q) {
     Weights w = {0};
+    const int64_t rows = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0;
+    const int64_t many = rows > FEW_ROWS, steps = many && !q->plain;
     const T *input = q->saved ? NULL : q->weight_input, *hidden = q->saved ? NULL : q->weight_hidden;
-    const Packing packings[] = {{&w.input, input, BLOCKS, q->inputs, q->inputs, 1},
-                                {&w.hidden, hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
-                                {&w.input_back, q->grad_x ? q->weight_input : NULL, q->inputs, BLOCKS, 1, q->inputs},
-                                {&w.hidden_back, q->weight_hidden, HIDDEN, R_BLOCKS, 1, HIDDEN},
-                                {&w.projection_back, q->projection, H, HIDDEN, 1, H}};
+    /* Where it recomputes, W is multiplied with the rows of many steps. */
+    const Packing packings[] = {{&w.input, input, BLOCKS, q->inputs, q->inputs, 1, many},
+                                {&w.hidden, hidden, R_BLOCKS, HIDDEN, HIDDEN, 1, many},
+                                {&w.input_back, q->grad_x ? q->weight_input : NULL, q->inputs, BLOCKS, 1, q->inputs, many},
+                                {&w.hidden_back, q->weight_hidden, HIDDEN, R_BLOCKS, 1, HIDDEN, steps},
+                                {&w.projection_back, q->projection, H, HIDDEN, 1, H, steps}};
     T *packed = pack_all(q, packings, 5);
     int failed = !packed || (q->together ? do_together : share_out)(q, &w, backward_rows, backward_memory);
     free(packed);

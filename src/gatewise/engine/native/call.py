@@ -16,6 +16,14 @@ from gatewise.engine.request import Request
 
 # With fewer multiplications per thread, starting a thread takes longer than it saves.
 WORK_OF_A_THREAD = 2_000_000
+# Reading weights takes as long as multiplying them with so many rows: a step of fewer is that much work, too.
+ROWS_OF_A_READ = 8
+# Weights stay as they are, and are not packed, for so few sequences of so few steps.
+PLAIN_ROWS = 4
+PLAIN_STEPS = 24
+# Bytes of recurrent weights for each thread, below which waiting for each other in every step takes longer than
+# what the threads save.
+WORTH_SHARING = 1 << 17
 # Bytes of recurrent weights that stay in a core's cache. Where there are more, each thread takes some columns
 # in every step, instead of some of the sequences.
 CACHE_OF_A_CORE = 3 << 19
@@ -34,12 +42,17 @@ class Call:
         *starts, total = accumulate(batch_sizes, initial=0)
         self.sizes = (ctypes.c_int64 * max(steps, 1))(*batch_sizes)
         self.starts = (ctypes.c_int64 * max(steps, 1))(*starts)
-        work = total * (weights.input.numel() + weights.hidden.numel())
-        self.threads = max(1, min(torch.get_num_threads(), batch, work // WORK_OF_A_THREAD))
+        work = max(total, ROWS_OF_A_READ * steps) * (weights.input.numel() + weights.hidden.numel())
+        self.threads = max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
         size = weights.hidden.numel() * weights.hidden.element_size()
-        self.together = self.threads > 1 and size > CACHE_OF_A_CORE and openmp() != (0, 0)
+        self.outgrows = size > CACHE_OF_A_CORE
+        few = batch < PLAIN_ROWS * self.threads and size > WORTH_SHARING * self.threads
+        self.together = self.threads > 1 and (self.outgrows or few) and openmp() != (0, 0)
+        if not self.together:
+            self.threads = max(1, min(self.threads, batch))
         inputs = weights.input.shape[1]
-        self.dims = (steps, batch, int(request.reverse), self.threads, inputs, int(self.together))
+        plain = batch <= PLAIN_ROWS and steps <= PLAIN_STEPS and not kernel.rounded
+        self.dims = (steps, batch, int(request.reverse), self.threads, inputs, int(self.together), int(plain))
         own = torch.stack([value.detach() for value in weights.own.values()]) if weights.own else None
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         contiguous = [
@@ -120,12 +133,12 @@ class Calls(Call):
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         self.inputs = [*of_weights, stacked.state_mask, stacked.noise, own]
         self.count, self.at_once = count, 1
-        if 1 < torch.get_num_threads() <= count and not self.together:
-            steps, batch, reverse, _, inputs, together = self.dims
+        if 1 < torch.get_num_threads() <= count and not self.outgrows:
+            steps, batch, reverse, _, inputs, _, plain = self.dims
             work = stacked.x.shape[1] * (weights.input.numel() + weights.hidden.numel())
             self.at_once = max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
-            self.threads = 1
-            self.dims = (steps, batch, reverse, 1, inputs, together)
+            self.threads, self.together = 1, False
+            self.dims = (steps, batch, reverse, 1, inputs, 0, plain)
 
     def _call(
         self,

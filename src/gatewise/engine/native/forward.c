@@ -92,14 +92,13 @@ int gw_forward(const Sequence *q) {
     in_large_pages(q->saved, rows * SAVED_SIZE);
     for (int k = 0; k < STATES; k++)
         if (k == 0 || q->keeps_states) in_large_pages(q->states[k], rows * width_of(k));
-    Weights w = {.input = {q->weight_input, NULL, BLOCKS, q->inputs},
-                 .hidden = {q->weight_hidden, NULL, R_BLOCKS, HIDDEN},
-                 .projection = {q->projection, NULL, HIDDEN, H}};
-    const Packing packings[] = {{&w.input, q->weight_input, BLOCKS, q->inputs, q->inputs, 1},
-                                {&w.hidden, q->weight_hidden, R_BLOCKS, HIDDEN, HIDDEN, 1},
-                                {&w.projection, q->projection, HIDDEN, H, H, 1}};
-    T *packed = rows > FEW_ROWS ? pack_all(q, packings, 3) : NULL;
-    int failed = (rows > FEW_ROWS && !packed) || (q->together ? do_together : share_out)(q, &w, forward_rows, forward_memory);
+    Weights w = {0};
+    const int64_t many = rows > FEW_ROWS, steps = many && !q->plain;
+    const Packing packings[] = {{&w.input, q->weight_input, BLOCKS, q->inputs, q->inputs, 1, many},
+                                {&w.hidden, q->weight_hidden, R_BLOCKS, HIDDEN, HIDDEN, 1, steps},
+                                {&w.projection, q->projection, HIDDEN, H, H, 1, steps}};
+    T *packed = pack_all(q, packings, 3);
+    int failed = !packed || (q->together ? do_together : share_out)(q, &w, forward_rows, forward_memory);
     free(packed);
     return failed;
 }

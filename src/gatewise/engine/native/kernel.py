@@ -30,6 +30,8 @@ class Kernel(NamedTuple):
     backward_models: Any
     products: tuple[int, ...]
     """Addresses of the matrix products."""
+    rounded: bool = False
+    """Whether these round their factors to bfloat16."""
 
 
 _kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsupported]] = WeakKeyDictionary()
@@ -75,7 +77,7 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -
         found = pool.submit(traced, "native", cell, hidden_size, dtype).result()
         forward, backward = pool.map(_library, source(cell, found.trace, hidden_size, dtype))
         products = compiling.result()
-    addresses = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_outer")
+    addresses = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_mix", "gw_outer")
     kernel = Kernel(
         found.trace,
         forward.gw_forward,
@@ -96,7 +98,8 @@ def rounded_products() -> tuple[int, ...]:
     They are compiled where somebody asks for them: others need not wait for it.
     """
     library = _library(rounded_products_source())
-    return _addresses(library, "gw_pack_bfloat16", "gw_multiply_bfloat16", "gw_dots", "gw_outer_bfloat16")
+    names = ("gw_pack_bfloat16", "gw_multiply_bfloat16", "gw_dots", "gw_mix", "gw_outer_bfloat16")
+    return _addresses(library, *names)
 
 
 def _addresses(library: ctypes.CDLL, *names: str) -> tuple[int, ...]:

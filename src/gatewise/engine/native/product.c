@@ -18,10 +18,12 @@ typedef struct {
     int64_t ldw; /* from one k of w to the next, where it is not packed */
 } Part;
 
+/* How a tile finds its factors: x[r ld + k] and packed w; x[r ld + k] and plain w; x[r + k ld] and plain w. */
+enum { PACKED, PLAIN, OUTER };
+
 /* out[r, c] = init[r, c] + sum over both parts and their k of x[r, k] w[k, c], for R rows and C vectors of columns.
-   x[r, k] is x[r ld + k] and w is packed; with `outer`, it is x[r + k ld] and w is plain. R, C and outer are
-   constants, so the compiler removes the branches. */
-INLINE void tile(const int R, const int C, const int outer, Part part, Part second, const T *init, int64_t ldi,
+   R, C and the form are constants, so the compiler removes the branches. */
+INLINE void tile(const int R, const int C, const int form, Part part, Part second, const T *init, int64_t ldi,
                  T *out, int64_t ldo) {
 #define START(r)                                                                             \
     V a##r = {0}, b##r = {0}, c##r = {0}, d##r = {0};                                        \
@@ -34,14 +36,14 @@ INLINE void tile(const int R, const int C, const int outer, Part part, Part seco
     EACH_ROW(START)
     for (int turn = 0; turn < 2; turn++, part = second) {
         const T *restrict x = part.x, *restrict w = part.w;
-        const int64_t ld = part.ld, K = part.K, wk = outer ? part.ldw : L, wc = outer ? L : K * L;
+        const int64_t ld = part.ld, K = part.K, wk = form == PACKED ? L : part.ldw, wc = form == PACKED ? K * L : L;
         for (int64_t k = 0; k < K; k++, w += wk) {
             V w0 = *(const V *)w, w1 = w0, w2 = w0, w3 = w0;
             if (C > 1) w1 = *(const V *)(w + wc);
             if (C > 2) w2 = *(const V *)(w + 2 * wc), w3 = *(const V *)(w + 3 * wc);
 #define ADD(r)                                                             \
     if (r < R) {                                                           \
-        const T value = outer ? x[r + k * ld] : x[r * ld + k];             \
+        const T value = form == OUTER ? x[r + k * ld] : x[r * ld + k];     \
         a##r += w0 * value;                                                \
         if (C > 1) b##r += w1 * value;                                     \
         if (C > 2) c##r += w2 * value, d##r += w3 * value;                 \
@@ -74,16 +76,18 @@ INLINE void tile(const int R, const int C, const int outer, Part part, Part seco
         const Part part = *first, second = *then;                                                                 \
         switch (rows) { CASES(__VA_ARGS__) }                                                                      \
     }
-TILES(panels_1, MANY_ROWS, 1, 0)
-TILES(panels_2, MANY_ROWS, 2, 0)
-TILES(panels_4, SOME_ROWS, 4, 0)
-TILES(outer_1, MANY_ROWS, 1, 1)
-TILES(outer_4, SOME_ROWS, 4, 1)
+TILES(panels_1, MANY_ROWS, 1, PACKED)
+TILES(panels_2, MANY_ROWS, 2, PACKED)
+TILES(panels_4, SOME_ROWS, 4, PACKED)
+TILES(plain_1, MANY_ROWS, 1, PLAIN)
+TILES(plain_4, SOME_ROWS, 4, PLAIN)
+TILES(outer_1, MANY_ROWS, 1, OUTER)
+TILES(outer_4, SOME_ROWS, 4, OUTER)
 
 typedef void (*Tiles)(int, const Part *, const Part *, const T *, int64_t, T *, int64_t);
 
 /* Go over M rows in blocks of about the same size, at most `most`. */
-INLINE void each_block(Tiles tiles, int outer, int64_t most, int64_t M, Part part, Part second, int64_t columns,
+INLINE void each_block(Tiles tiles, int form, int64_t most, int64_t M, Part part, Part second, int64_t columns,
                        const T *init, int64_t ldi, T *out, int64_t ldo) {
     int64_t blocks = (M + most - 1) / most;
     const Part parts[] = {part, second};
@@ -91,8 +95,8 @@ INLINE void each_block(Tiles tiles, int outer, int64_t most, int64_t M, Part par
         int64_t low = M * i / blocks, rows = M * (i + 1) / blocks - low;
         const T *from = init ? init + low * ldi : NULL;
         T *to = out + low * ldo;
-        part.x = parts[0].x + low * (outer ? 1 : part.ld);
-        second.x = parts[1].x + low * (outer ? 1 : second.ld);
+        part.x = parts[0].x + low * (form == OUTER ? 1 : part.ld);
+        second.x = parts[1].x + low * (form == OUTER ? 1 : second.ld);
         if (columns >= L) {
             tiles((int)rows, &part, &second, from, ldi, to, ldo);
             continue;
@@ -173,28 +177,115 @@ void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x
         Part part = {x, ldx, K, packed + n * K, 0}, second = {x2, ldx2, K2, K2 ? packed2 + n * K2 : NULL, 0};
         const T *from = init ? init + n : NULL;
         if (step == 4 * L)
-            each_block(panels_4, 0, WIDE, M, part, second, step, from, ldi, out + n, ldo);
+            each_block(panels_4, PACKED, WIDE, M, part, second, step, from, ldi, out + n, ldo);
         else if (step == 2 * L)
-            each_block(panels_2, 0, TALL, M, part, second, step, from, ldi, out + n, ldo);
+            each_block(panels_2, PACKED, TALL, M, part, second, step, from, ldi, out + n, ldo);
         else
-            each_block(panels_1, 0, TALL, M, part, second, step, from, ldi, out + n, ldo);
+            each_block(panels_1, PACKED, TALL, M, part, second, step, from, ldi, out + n, ldo);
     }
+}
+
+enum { DOT_ROWS = 4, DOT_COLUMNS = 4 };
+typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+/* The sum of each of four vectors. */
+INLINE Four four_sums(const V v[DOT_COLUMNS]) {
+    Four sums = {0};
+#if defined(LOW) && LANES >= 4
+    /* Adding the halves of two vectors, interleaved, twice: column 2 joins column 0, as it ends up two lanes further.
+       Then every group of four lanes holds a part of each sum. */
+#define HALVES(a, b) (__builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH))
+    const V all = HALVES(HALVES(v[0], v[2]), HALVES(v[1], v[3]));
+    Four groups[L / 4];
+    memcpy(groups, &all, sizeof groups);
+    for (int i = 0; i < L / 4; i++) sums += groups[i];
+#else
+    for (int c = 0; c < DOT_COLUMNS; c++)
+        for (int i = 0; i < L; i++) sums[c] += v[c][i];
+#endif
+    return sums;
+}
+
+#define UNROLL_ALL _Pragma("GCC unroll 4")
+
+/* Dot products of R rows of x with those of w, four of w at a time; R is a constant. One row alone has two sums for each,
+   as one sum can only be added to when the addition before is done. */
+INLINE void dot_tile(const int R, const T *x, int64_t ldx, const T *w, int64_t ldw, int64_t N, int64_t K, const T *init,
+                     int64_t ldi, T *out, int64_t ldo) {
+    for (int64_t n = 0; n < N; n += DOT_COLUMNS, w += DOT_COLUMNS * ldw) {
+        V sums[DOT_ROWS][DOT_COLUMNS] = {0}, more[DOT_COLUMNS] = {0};
+        int64_t k = 0;
+        for (; R == 1 && k + 2 * L <= K; k += 2 * L)
+            UNROLL_ALL for (int c = 0; c < DOT_COLUMNS; c++) {
+                sums[0][c] += *(const V *)(x + k) * *(const V *)(w + c * ldw + k);
+                more[c] += *(const V *)(x + k + L) * *(const V *)(w + c * ldw + k + L);
+            }
+        for (; k + L <= K; k += L)
+            UNROLL_ALL for (int c = 0; c < DOT_COLUMNS; c++) {
+                const V weight = *(const V *)(w + c * ldw + k);
+                UNROLL_ALL for (int r = 0; r < R; r++) sums[r][c] += *(const V *)(x + r * ldx + k) * weight;
+            }
+        if (k < K)
+            UNROLL_ALL for (int c = 0; c < DOT_COLUMNS; c++) {
+                const V weight = gw_load(w + c * ldw + k, (int)(K - k));
+                UNROLL_ALL for (int r = 0; r < R; r++) sums[r][c] += gw_load(x + r * ldx + k, (int)(K - k)) * weight;
+            }
+        if (R == 1)
+            UNROLL_ALL for (int c = 0; c < DOT_COLUMNS; c++) sums[0][c] += more[c];
+        UNROLL_ALL for (int r = 0; r < R; r++) {
+            Four found = four_sums(sums[r]);
+            if (init) found += *(const Four *)(init + r * ldi + n);
+            *(Four *)(out + r * ldo + n) = found;
+        }
+    }
+}
+
+#define DOT_CASE(r) \
+    case r: dot_tile(r, x, ldx, w, ldw, N, K, init, ldi, out, ldo); break;
+static __attribute__((noinline)) void dots_of(int rows, const T *x, int64_t ldx, const T *w, int64_t ldw, int64_t N,
+                                              int64_t K, const T *init, int64_t ldi, T *out, int64_t ldo) {
+    switch (rows) { DOT_CASE(1) DOT_CASE(2) DOT_CASE(3) DOT_CASE(4) }
 }
 
 /* out[M, N] = init + x[M, K] · w[N, K]' with plain weights: for so few rows that packing costs more than it saves. */
 void gw_dots(const T *x, int64_t ldx, int64_t M, const T *w, int64_t N, int64_t K, const T *init, int64_t ldi,
              T *out, int64_t ldo) {
-    for (int64_t n = 0; n < N; n++)
-        for (int64_t m = 0; m < M; m++) {
-            const T *row = x + m * ldx, *column = w + n * K;
-            V sums = {0};
-            int64_t k = 0;
-            for (; k + L <= K; k += L) sums += *(const V *)(row + k) * *(const V *)(column + k);
-            T sum = init ? init[m * ldi + n] : 0;
-            for (; k < K; k++) sum += row[k] * column[k];
-            for (int i = 0; i < L; i++) sum += sums[i];
-            out[m * ldo + n] = sum;
+    const int64_t whole = N / DOT_COLUMNS * DOT_COLUMNS;
+    for (int64_t m = 0; m < M; m += DOT_ROWS) {
+        const int rows = M - m < DOT_ROWS ? (int)(M - m) : DOT_ROWS;
+        const T *from = init ? init + m * ldi : NULL;
+        T *to = out + m * ldo;
+        dots_of(rows, x + m * ldx, ldx, w, K, whole, K, from, ldi, to, ldo);
+        /* Of the last columns, fewer than four, each is multiplied four times, and only the first sum is taken. */
+        for (int64_t n = whole; n < N; n++) {
+            T edge[DOT_ROWS * DOT_COLUMNS];
+            dots_of(rows, x + m * ldx, ldx, w + n * K, 0, DOT_COLUMNS, K, NULL, 0, edge, DOT_COLUMNS);
+            for (int r = 0; r < rows; r++) to[r * ldo + n] = (from ? from[r * ldi + n] : 0) + edge[r * DOT_COLUMNS];
         }
+    }
+}
+
+/* out[M, N] = init + x[M, K] · w[K, N] with plain weights, whose rows are ldw apart; for few rows, as gw_dots. */
+void gw_mix(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, const T *init,
+            int64_t ldi, T *out, int64_t ldo) {
+    const Part none = {0};
+    for (int64_t n = 0, step; n < N; n += step) {
+        step = N - n >= 4 * L ? 4 * L : N - n < L ? N - n : L;
+        const Part part = {x, ldx, K, w + n, ldw};
+        const T *from = init ? init + n : NULL;
+        if (step < L) {
+            /* Nothing may be read past the columns. */
+            for (int64_t m = 0; m < M; m++)
+                for (int64_t c = 0; c < step; c++) {
+                    T sum = from ? from[m * ldi + c] : 0;
+                    for (int64_t k = 0; k < K; k++) sum += x[m * ldx + k] * w[k * ldw + n + c];
+                    out[m * ldo + n + c] = sum;
+                }
+        } else {
+            each_block(step == 4 * L ? plain_4 : plain_1, PLAIN, step == 4 * L ? WIDE : TALL, M, part, none, step, from,
+                       ldi, out + n, ldo);
+        }
+    }
 }
 
 /* So much of x and of the sums fits the second cache, and so much of w the first. */
@@ -215,7 +306,7 @@ void gw_outer(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64
                 wide = N - n >= 4 * L;
                 T *to = out + m * ldo + n;
                 Part part = {slab, ROWS_AT_ONCE, depth, w + k * ldw + n, ldw};
-                each_block(wide ? outer_4 : outer_1, 1, wide ? WIDE : TALL, rows, part, none, wide ? 4 * L : N - n, to,
+                each_block(wide ? outer_4 : outer_1, OUTER, wide ? WIDE : TALL, rows, part, none, wide ? 4 * L : N - n, to,
                            ldo, to, ldo);
             }
         }

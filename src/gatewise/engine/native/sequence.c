@@ -17,13 +17,15 @@ enum { RETURNED = @RETURNED@, BLOCKS = GATES * H, R_BLOCKS = RECURRENT * H };
 /* Whether the step uses a and r only in their sum, which is then passed as r; whether it uses W h; whether a and r have
    gradients; whether these two are the same. */
 enum { SUMMED = @SUMMED@, USES_HIDDEN = @USES_HIDDEN@, A_GRAD = @A_GRAD@, R_GRAD = @R_GRAD@, SHARED = @SHARED@ };
-enum { FEW_ROWS = 8 };
+/* Of so few rows in all, no product is worth packing its weights for. */
+enum { FEW_ROWS = 16 };
 
 typedef struct {
     void (*pack)(const T *, int64_t, int64_t, int64_t, int64_t, T *);
     void (*multiply)(const T *, int64_t, const T *, int64_t, const T *, int64_t, const T *, int64_t, int64_t, int64_t,
                      const T *, int64_t, T *, int64_t, int64_t);
     void (*dots)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, const T *, int64_t, T *, int64_t);
+    void (*mix)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, const T *, int64_t, T *, int64_t);
     void (*outer)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, T *, int64_t);
 } Products;
 
@@ -31,6 +33,7 @@ typedef struct {
 typedef struct {
     int64_t steps, batch, reverse, threads, inputs;
     int64_t together;     /* whether the threads divide the columns of every step, and not the sequences */
+    int64_t plain; /* whether there are too few rows to pack the weights of a step for */
     int64_t keeps_states; /* whether every state is kept, for the backward pass or the caller */
     const int64_t *sizes, *starts;
     OpenMP omp;
@@ -50,11 +53,11 @@ typedef struct {
     T *grad_input, *grad_hidden, *grad_projection, *grad_bias, *grad_own;
 } Sequence;
 
-/* A weight matrix [n, k], plain and packed for the products. */
+/* A weight matrix [n, k], packed for the products or else plain: rows of k, or rows of n where it is `turned`. */
 typedef struct {
     const T *plain;
     T *packed;
-    int64_t n, k;
+    int64_t n, k, turned;
 } Matrix;
 
 typedef struct {
@@ -165,6 +168,8 @@ static void times_both(const Share *share, const Matrix *w, const T *x, int64_t 
     if (w->packed)
         products->multiply(x, ldx, w->packed + first * w->k, w->k, x2, ldx2, w2 ? w2->packed + first * w2->k : NULL,
                            w2 ? w2->k : 0, rows, count, init, ldi, out, ldo, turned);
+    else if (w->turned)
+        products->mix(x, ldx, rows, w->plain + first, w->n, count, w->k, init, ldi, out, ldo);
     else
         products->dots(x, ldx, rows, w->plain + first * w->k, count, w->k, init, ldi, out, ldo);
 }
@@ -316,11 +321,11 @@ static int do_together(const Sequence *q, const Weights *weights, void (*rows)(v
     return failed;
 }
 
-/* The packed copy of one matrix: its source, and the strides there. */
+/* A matrix to find, its source, and the strides there; whether it is packed. */
 typedef struct {
     Matrix *matrix;
     const T *from;
-    int64_t n, k, wn, wk;
+    int64_t n, k, wn, wk, packs;
 } Packing;
 
 /* Some columns of a packed copy. */
@@ -335,10 +340,10 @@ static void pack_panels(void *pointer) {
     p->q->products.pack(p->packing.from, p->packing.wn, p->packing.wk, p->packing.n, p->packing.k, p->to);
 }
 
-/* Pack the matrices that are given; returns their memory, or null where there is too little. */
+/* Fill in the matrices that are given; returns the memory of packed ones, or null where there is too little. */
 static T *pack_all(const Sequence *q, const Packing *packings, int count) {
     int64_t size = 0;
-    for (int i = 0; i < count; i++) size += packings[i].from ? (packings[i].n + 15) / 16 * 16 * packings[i].k : 0;
+    for (int i = 0; i < count; i++) size += packings[i].from && packings[i].packs ? (packings[i].n + 15) / 16 * 16 * packings[i].k : 0;
     T *memory = reserve(size), *next = memory;
     /* One piece of each matrix per thread, of whole panels. */
     Panels *pieces = malloc(sizeof(Panels) * (size_t)(count * q->threads));
@@ -346,10 +351,11 @@ static T *pack_all(const Sequence *q, const Packing *packings, int count) {
     for (int i = 0; memory && pieces && i < count; i++) {
         Packing p = packings[i];
         if (!p.from) continue;
-        *p.matrix = (Matrix){p.from, next, p.n, p.k};
+        *p.matrix = (Matrix){p.from, p.packs ? next : NULL, p.n, p.k, p.wk != 1};
+        if (!p.packs) continue;
         int64_t columns = (p.n / q->threads + 16) / 16 * 16;
         for (int64_t n = 0; n < p.n; n += columns) {
-            pieces[filled++] = (Panels){q, {NULL, p.from + n * p.wn, at_most(columns, p.n - n), p.k, p.wn, p.wk}, next};
+            pieces[filled++] = (Panels){q, {NULL, p.from + n * p.wn, at_most(columns, p.n - n), p.k, p.wn, p.wk, 1}, next};
             next += (pieces[filled - 1].packing.n + 15) / 16 * 16 * p.k;
         }
     }
