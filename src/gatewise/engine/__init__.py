@@ -20,19 +20,24 @@ from gatewise.cells import Cell
 from gatewise.engine import cuda, function, loop, native, torch_nn
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
+from gatewise.engine.native import Prepared, prepare
 from gatewise.engine.packing import Packing
 from gatewise.engine.request import Request, Result, Unsupported, Weights
 from gatewise.engine.stack import Stack
-from gatewise.engine.torch_internals import dynamo_is_loaded, in_torch_func
+from gatewise.engine.torch_internals import dynamo_is_loaded, in_dispatch_mode, in_torch_func
 
 __all__ = [
     "ENGINES",
     "Packing",
+    "Prepared",
     "Request",
     "Result",
     "Stack",
     "Weights",
     "check_cell",
+    "looked_into",
+    "outside_compiled_code",
+    "prepare",
     "run",
     "run_stack",
     "runs_stacks",
@@ -113,6 +118,11 @@ def run_stack(engine: str, stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | 
     return results
 
 
+def looked_into() -> bool:
+    """Whether somebody may be recording or replacing the operations that run."""
+    return in_torch_func() or in_dispatch_mode()
+
+
 def check_cell(engine: str, cell: Cell, hidden_size: int) -> None:
     """Raise ValueError for a cell that :func:`run` would refuse on this engine."""
     try:
@@ -141,7 +151,7 @@ def _warn_of_loop(cell: Cell, objection: LoopOnly) -> None:
         _log.warning(line, step_of(cell), objection.what, objection.instead)
 
 
-def _outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
+def outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
     """A function that ``torch.compile`` calls without tracing it."""
     disabled: Callable[P, T] | None = None
 
@@ -157,13 +167,13 @@ def _outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-@_outside_compiled_code
+@outside_compiled_code
 def _in_torch_func(engine: str, request: Request) -> tuple[str, ...]:  # noqa: ARG001
     """The engines to try inside of torch.func, which looks inside operations: the loop always lets it."""
     return tuple(name for name in _CANDIDATES[engine] if name == "native" and native.possible_in_torch_func())
 
 
-@_outside_compiled_code
+@outside_compiled_code
 def _any_engine(engine: str, request: Request) -> bool:
     """Whether every engine may run the cell, as far as its step tells. Raises ValueError as ``run`` does."""
     objection = loop_only(request.cell, request.hidden_size, request.x.dtype, request.x.device)
@@ -173,7 +183,7 @@ def _any_engine(engine: str, request: Request) -> bool:
     return objection is None
 
 
-@_outside_compiled_code
+@outside_compiled_code
 def _run_on(engine: str, request: Request) -> Result:
     if engine == "function" and not torch.is_grad_enabled():
         # Without gradients the loop builds no graph, so it saves as much.
@@ -181,7 +191,7 @@ def _run_on(engine: str, request: Request) -> Result:
     return _RUN[engine](request)
 
 
-@_outside_compiled_code
+@outside_compiled_code
 def _run_stack(stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | None:
     stack.check_shapes()
     try:

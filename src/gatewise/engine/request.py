@@ -75,7 +75,7 @@ class Request:
     @property
     def hidden_size(self) -> int:
         """H."""
-        return len(self.weights.input) // len(self.cell.gates)
+        return self.weights.input.shape[0] // len(self.cell.gates)
 
     @property
     def settings(self) -> Settings:
@@ -109,7 +109,7 @@ class Request:
         """
         cell, weights, hidden = self.cell, self.weights, self.hidden_size
         rows, features = weights.input.shape
-        steps, batch = sum(self.batch_sizes), len(self.state[0])
+        steps, batch = sum(self.batch_sizes), self.state[0].shape[0]
         sizes = cell.state_sizes(hidden)
         shapes: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
             ("the input x", self.x, (steps, features)),

@@ -36,13 +36,14 @@ class Layer(nn.Module):
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
         # Without rows it is not trained: data-parallel processes would wait for a gradient that never comes.
         self.weight_hh = nn.Parameter(torch.empty(recurrent_rows, sizes[0]), requires_grad=recurrent_rows > 0)
-        projects = cell.projection_size is not None
-        self.weight_hr = nn.Parameter(torch.empty(sizes[0], hidden_size)) if projects else None
+        self._projects = cell.projection_size is not None
+        self.weight_hr = nn.Parameter(torch.empty(sizes[0], hidden_size)) if self._projects else None
         self.bias = nn.Parameter(torch.empty(rows)) if bias else None
         self.own = nn.ParameterDict()
         for name, value in cell.own_parameters(hidden_size).items():
             trained = bias or not name.startswith("bias")
             self.own[name] = nn.Parameter(torch.empty_like(value), requires_grad=trained)
+        self._has_own = len(self.own) > 0
         self.initial = nn.ParameterDict()
         if learn_initial_state:
             for name, size in zip(cell.states, sizes, strict=True):
@@ -98,7 +99,11 @@ class Layer(nn.Module):
 
     def weights(self) -> Weights:
         """The tensors that an engine runs on."""
-        return Weights(self.weight_ih, self.weight_hh, self.bias, dict(self.own.items()), self.weight_hr)
+        # Looking a parameter up takes a microsecond, which a call of one step has few of.
+        own = dict(self.own.items()) if self._has_own else {}
+        return Weights(
+            self.weight_ih, self.weight_hh, self.bias, own, self.weight_hr if self._projects else None
+        )
 
     def initial_state(self, batch: int) -> tuple[Tensor, ...]:
         """The state before the first step, h [B, P] and the others [B, H]: learnt, or zero."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
@@ -18,7 +18,8 @@ from gatewise.cells.noise import draw as draw_noise
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request, Result, Stack, Weights
-from gatewise.nn import keras
+from gatewise.nn import keras, prepared
+from gatewise.nn.arguments import check_kind, check_state
 from gatewise.nn.layer import Layer
 from gatewise.nn.torch_modules import cell_of, weights_of
 from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
@@ -90,11 +91,13 @@ class Recurrent(nn.Module):
             evaluated, trained = (zoned_out(self.cell, self.zoneout, training) for training in (False, True))
             self._run_cells = (evaluated, trained)
         self.engine, self.recompute = engine, recompute
+        self.learn_initial_state = learn_initial_state
         for line in self._without_effect():
             _log.warning(line)
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
         self.output_size = self.num_directions * self.state_sizes[0]
+        self._prepared = prepared.PreparedCalls()
         # In torch's order: layer 0 forward, layer 0 reverse, layer 1 forward, …
         self.layers = nn.ModuleList(
             Layer(
@@ -159,7 +162,11 @@ class Recurrent(nn.Module):
         """
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
-        self._check_kind("input", x.data if isinstance(x, PackedSequence) else x)
+        elif not return_gates and not torch.is_grad_enabled():
+            found = self._forward_prepared(x, state)
+            if found is not None:
+                return found
+        check_kind("input", x.data if isinstance(x, PackedSequence) else x, self._layer(0).weight_ih)
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence carries its own lengths: leave `lengths` out")
@@ -184,6 +191,28 @@ class Recurrent(nn.Module):
             outputs = outputs.transpose(0, 1)
             padded = {name: values.transpose(1, 2) for name, values in padded.items()}
         return (outputs, final, padded) if return_gates else (outputs, final)
+
+    @engines.outside_compiled_code
+    def _forward_prepared(self, x: Any, state: Any) -> Any:
+        """Outputs and final state of a form of input that was there before; None where it is not prepared."""
+        training = self.training
+        if self.num_directions > 1 or self.engine not in ("auto", "native") or not prepared.possible(x):
+            return None
+        if training and (self.dropout or self.input_dropout or self.state_dropout or self.weight_dropout):
+            return None
+        if (state is None and self.learn_initial_state) or self._run_cells[training].noise:
+            return None
+        layers = [layer.weights() for layer in cast(Iterable[Layer], self.layers)]
+        if self.batch_first:
+            x = x.transpose(0, 1)
+        ready = self._prepared.find(x, self._run_cells[training], layers, training)
+        if ready is None:
+            return None
+        found = ready.run(layers, x, (state,) if isinstance(state, Tensor) else state)
+        if found is None:
+            return None
+        outputs, final = found
+        return outputs.transpose(0, 1) if self.batch_first else outputs, self.cell.name_state(final)
 
     def _forward_single(self, x: Tensor, state: Any, lengths: Tensor | None, return_gates: bool) -> Any:
         batch_dim = 0 if self.batch_first else 1
@@ -245,7 +274,7 @@ class Recurrent(nn.Module):
                     for name, values in result.gates.items():
                         gates.setdefault(name, []).append(values)
                 x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        per_state = [torch.cat(tensors) for tensors in zip(*finals, strict=True)]
+        per_state = [t[0] if len(t) == 1 else torch.cat(t) for t in zip(*finals, strict=True)]
         final = self.cell.name_state([packing.unsort(tensor, 1) for tensor in per_state])
         return x, final, gates
 
@@ -264,7 +293,9 @@ class Recurrent(nn.Module):
     def _weights(self, index: int) -> Weights:
         """The weights of a layer and direction, with those of the recurrent product dropped in training."""
         weights = self._layer(index).weights()
-        return weights._replace(hidden=F.dropout(weights.hidden, self.weight_dropout, self.training))
+        if not self.training or self.weight_dropout == 0:
+            return weights
+        return weights._replace(hidden=F.dropout(weights.hidden, self.weight_dropout))
 
     def _run_direction(
         self, index: int, weights: Weights, x: Tensor, packing: Packing, state: State, return_gates: bool
@@ -287,35 +318,12 @@ class Recurrent(nn.Module):
     def _initial_state(self, state: State | Tensor | None, packing: Packing) -> list[State]:
         """One state per layer and direction, its tensors [B, H] (h [B, P]), sorted by length."""
         if state is None:
-            return [self._layer(i).initial_state(packing.batch) for i in range(len(self.layers))]
+            return [layer.initial_state(packing.batch) for layer in cast(Iterable[Layer], self.layers)]
         tensors = (state,) if isinstance(state, Tensor) else tuple(state)
-        names = self.cell.states
         expected = [(len(self.layers), packing.batch, size) for size in self.state_sizes]
-        if [tuple(s.shape) for s in tensors] != expected:
-            got = ", ".join(str(tuple(s.shape)) for s in tensors)
-            shapes = f"each of shape {expected[0]}"
-            if len(set(expected)) > 1:
-                shapes = f"of shapes {', '.join(map(str, expected))}"
-            raise ValueError(f"state must be ({', '.join(names)}), {shapes}; got {got}")
-        for name, tensor in zip(names, tensors, strict=True):
-            self._check_kind(f"state {name}", tensor)
+        check_state(self.cell.states, tensors, expected, self._layer(0).weight_ih)
         ordered = [packing.sort(s, 1) for s in tensors]
         return [tuple(s[index] for s in ordered) for index in range(len(self.layers))]
-
-    def _check_kind(self, what: str, tensor: Tensor) -> None:
-        if not isinstance(tensor, Tensor):
-            raise ValueError(f"{what} must be a torch.Tensor, got {type(tensor).__name__}")
-        weight = self._layer(0).weight_ih
-        if tensor.device != weight.device:
-            raise ValueError(
-                f"{what} is on {tensor.device} and the weights are on {weight.device}: move one to the other"
-            )
-        if tensor.layout != torch.strided:
-            raise ValueError(f"{what} is {tensor.layout}: make it dense with .to_dense()")
-        if tensor.dtype != weight.dtype and not torch.is_autocast_enabled(tensor.device.type):
-            raise ValueError(
-                f"{what} is {tensor.dtype} and the weights are {weight.dtype}: make them one dtype"
-            )
 
     def _mask(self, p: float, shape: tuple[int, int], like: Tensor) -> Tensor | None:
         """A variational dropout mask, scaled to keep the mean, or None where nothing is dropped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from gatewise.engine.native.call import Call
 from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
 from gatewise.engine.native.models import possible as possible_in_torch_func
+from gatewise.engine.native.prepared import Prepared, prepared
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 
-__all__ = ["possible_in_torch_func", "run"]
+__all__ = ["Prepared", "possible_in_torch_func", "prepare", "run"]
 
 
 def run(request: Request) -> Result:
@@ -49,6 +51,14 @@ def _run(request: Request, rounded: bool) -> Result:
     count = len(request.state)
     names = (*kernel.trace.gate_names, *request.cell.states) if request.return_gates else ()
     return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+
+
+def prepare(layers: Sequence[Request]) -> Prepared | None:
+    """Requests of a stack's layers, full batches of one direction, prepared to run without gradients.
+
+    None where that is not for them: their cell, dtype or length.
+    """
+    return prepared(layers, _agrees)
 
 
 def _agrees(kernel: Kernel, cell: Cell, hidden_size: int, dtype: torch.dtype) -> bool:

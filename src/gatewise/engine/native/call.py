@@ -21,8 +21,8 @@ ROWS_OF_A_READ = 8
 # Weights stay as they are, and are not packed, for so few sequences of so few steps.
 PLAIN_ROWS = 4
 PLAIN_STEPS = 24
-# Bytes of recurrent weights for each thread, below which waiting for each other in every step takes longer than
-# what the threads save.
+# Bytes of recurrent weights for each thread: with fewer, waiting for each other in every step takes longer
+# than the threads save.
 WORTH_SHARING = 1 << 17
 # Bytes of recurrent weights that stay in a core's cache. Where there are more, each thread takes some columns
 # in every step, instead of some of the sequences.
@@ -103,14 +103,18 @@ class Call:
         values: tuple[Tensor | None, ...],
         gradients: tuple[Tensor | None, ...],
     ) -> None:
-        words = self._settings(keeps_states)
+        words = self.settings(keeps_states)
         words += [
             0 if tensor is None else tensor.data_ptr() for tensor in (x, *self.inputs, *values, *gradients)
         ]
-        if function(ctypes.byref((ctypes.c_int64 * len(words))(*words))):
+        self.check(function((ctypes.c_int64 * len(words))(*words)))
+
+    def check(self, failed: int) -> None:
+        """Raise MemoryError for what a compiled function returns where there was too little."""
+        if failed:
             raise MemoryError(f"too little memory for a sequence of {self.dims[0]} steps")
 
-    def _settings(self, keeps_states: bool) -> list[int]:
+    def settings(self, keeps_states: bool) -> list[int]:
         """The words before the addresses of tensors."""
         words = [*self.dims, int(keeps_states), ctypes.addressof(self.sizes), ctypes.addressof(self.starts)]
         return [*words, *openmp(), *self.kernel.products]
@@ -148,7 +152,7 @@ class Calls(Call):
         values: tuple[Tensor | None, ...],
         gradients: tuple[Tensor | None, ...],
     ) -> None:
-        settings = self._settings(keeps_states)
+        settings = self.settings(keeps_states)
         places = [
             (0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0) * tensor.element_size())
             for tensor in (x, *self.inputs, *values, *gradients)

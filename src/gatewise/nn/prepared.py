@@ -1,0 +1,71 @@
+"""Calls of a Recurrent without gradients: prepared for a form of input that comes again and again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewise import engine as engines
+from gatewise.cells import Cell
+from gatewise.engine import Prepared, Request, Weights
+
+MOST_FORMS = 8
+
+
+class PreparedCalls:
+    """What was prepared, by form: the shape and dtype of the input, and whether the module is in training.
+
+    It belongs to one module and is neither copied nor saved with it.
+    """
+
+    def __init__(self) -> None:
+        self._forms: OrderedDict[Any, Prepared | None] = OrderedDict()
+        self._last: Any = None
+
+    def __reduce__(self) -> tuple[type[PreparedCalls], tuple[()]]:
+        return PreparedCalls, ()
+
+    def find(self, x: Tensor, cell: Cell, layers: Sequence[Weights], training: bool) -> Prepared | None:
+        """What runs x [T, B, F]; None where nothing is prepared, as for a form that is new."""
+        form = (x.shape, x.dtype, training)
+        found = self._forms.get(form)
+        if found is not None and found.is_current():
+            return found
+        if form in self._forms and found is None:
+            return None
+        if form != self._last:
+            self._last = form
+            return None
+        self._forms[form] = found = engines.prepare(_requests(x, cell, layers))
+        if len(self._forms) > MOST_FORMS:
+            self._forms.popitem(last=False)
+        return found
+
+
+def _requests(x: Tensor, cell: Cell, layers: Sequence[Weights]) -> list[Request]:
+    """What an engine would be asked for each layer, with zeros for what the one below returns."""
+    time, batch = x.shape[:2]
+    sizes = cell.state_sizes(layers[0].input.shape[0] // len(cell.gates))
+    state = tuple(x.new_zeros(batch, size) for size in sizes)
+    below, rows = x.reshape(time * batch, -1), []
+    for weights in layers:
+        rows.append(Request(cell, weights, below, (batch,) * time, state))
+        below = x.new_zeros(time * batch, sizes[0])
+    return rows
+
+
+def possible(x: Any) -> bool:
+    """Whether a call with this input may leave out what others go through: autocast and tracing."""
+    return (
+        type(x) is Tensor
+        and x.dim() == 3
+        and x.is_cpu
+        and x.layout is torch.strided
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()
+        and not engines.looked_into()
+    )
