@@ -185,6 +185,12 @@ class Problem:
         tensors = list(named.values())
         return cls(cell, batch_sizes, list(named), tensors, loss_weights, mask, noise, reverse, recompute)
 
+    def double(self):
+        """The same in float64."""
+        tensors, loss_weights = ([t.double() for t in some] for some in (self.tensors, self.loss_weights))
+        mask, noise = (None if t is None else t.double() for t in (self.mask, self.noise))
+        return replace(self, tensors=tensors, loss_weights=loss_weights, mask=mask, noise=noise)
+
     def run(self, engine, *tensors):
         """(outputs, final state…) as a function of the tensors."""
         result = engines.run(engine, self.request(tensors))

@@ -84,8 +84,10 @@ def test_a_sum_of_outer_products(products, M, N, K):
     w = torch.zeros(K, padded)
     w[:, :N] = torch.randn(K, N, generator=draw)
     found = sums.clone()
-    call(products.gw_outer_bfloat16, x, M, M, w, padded, N, K, found, N)
+    call(products.gw_outer_bfloat16, x, M, M, w, padded, N, K, found, N, 0)
     assert_product(found, (x.t(), w[:, :N]), plus=sums)
+    call(products.gw_outer_bfloat16, x, M, M, w, padded, N, K, found, N, 1)
+    assert_product(found, (x.t(), w[:, :N]), plus=torch.zeros(M, N))
 
 
 def test_numbers_that_are_none(products):

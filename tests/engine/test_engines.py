@@ -54,7 +54,15 @@ def test_every_engine_equals_the_loop(engine, dtype):
     def check(problem):
         # A layer norm of nearly equal features magnifies rounding, by up to ε^-½ = 300.
         magnified = 10 if dtype == torch.float32 and problem.cell in MIXING else 1
-        assert_same(problem.results(engine), problem.results("loop"), magnified * TOLERANCE[dtype])
+        results, tolerance = problem.results(engine), magnified * TOLERANCE[dtype]
+        try:
+            assert_same(results, problem.results("loop"), tolerance)
+        except AssertionError:
+            if magnified == 1:
+                raise
+            # Then the loop's own rounding may be the larger one: it is the result in float64 that is right.
+            exact = problem.double().results("loop")
+            assert_same({name: value.double() for name, value in results.items()}, exact, tolerance)
 
     check()
 

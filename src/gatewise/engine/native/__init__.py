@@ -80,7 +80,8 @@ class _Sequence(torch.autograd.Function):
         trace, hidden_size = kernel.trace, request.hidden_size
         x, initial = request.x.contiguous(), [s.contiguous() for s in request.state]
         keeps_states = differentiated or request.return_gates
-        lengths = [len(x) if keeps_states or k == 0 else 2 * len(s) for k, s in enumerate(initial)]
+        rows = x.shape[0]
+        lengths = [rows if keeps_states or k == 0 else 2 * s.shape[0] for k, s in enumerate(initial)]
         # The outputs belong to the caller, who may keep them for long: they get memory of their own.
         states = [
             s.new_empty(length, s.shape[1]) if k == 0 else memory.empty(s, length, s.shape[1])
@@ -90,11 +91,11 @@ class _Sequence(torch.autograd.Function):
         unprojected = saved = gates = None
         if differentiated:
             if request.weights.projection is not None:
-                unprojected = x.new_empty(len(x), hidden_size)
+                unprojected = x.new_empty(rows, hidden_size)
             if not request.recompute:
-                saved = memory.empty(x, len(x), max(1, trace.saved_size(hidden_size)))
+                saved = memory.empty(x, rows, max(1, trace.saved_size(hidden_size)))
         if request.return_gates:
-            gates = x.new_empty(len(x), len(trace.gates), hidden_size)
+            gates = x.new_empty(rows, len(trace.gates), hidden_size)
         call = Call(kernel, request)
         call.forward(x, initial, states, final, unprojected, saved, gates, keeps_states)
         ctx.settings, ctx.call = settings, call
@@ -124,10 +125,14 @@ class _Sequence(torch.autograd.Function):
         initial = [s.contiguous() for s in request.state]
         # Where the threads share every step, only the sums of own parameters are one for each.
         sums = empty_gradients(trace, request, needed, call.threads, 1 if call.together else call.threads)
-        call.backward(request.x.contiguous(), initial, states, grad_state, unprojected, saved, above, sums)
+        first = 5 + len(weights.own)
+        to_initial = any(needed[first : first + n_states])
+        x = request.x.contiguous()
+        call.backward(x, initial, states, grad_state, unprojected, saved, above, sums, to_initial)
         grad_x, *by_thread = sums
         grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
-            None if total is None else total[0] if len(total) == 1 else total.sum(0) for total in by_thread
+            None if total is None else total[0] if total.shape[0] == 1 else total.sum(0)
+            for total in by_thread
         )
         own = () if grad_own is None else grad_own.unbind(0)
         return (
@@ -135,7 +140,7 @@ class _Sequence(torch.autograd.Function):
             *(grad_x, grad_input, grad_hidden, grad_bias),
             None,
             *(total if used else None for total, used in zip(own, trace.grad["p"], strict=True)),
-            *grad_state,
+            *(grad_state if to_initial else (None,) * n_states),
             *(() if weights.projection is None else (grad_projection,)),
             *((None,) if settings.cell.noise else ()),
         )

@@ -107,39 +107,48 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
                   b->r + here * padded(R_BLOCKS), q->grad_own + (share->sums + share->part) * OWN * H);
     }
     wait_for_team(share);
-    if (!R_GRAD) return;
+    /* The rows that end here, and have nothing before them, pass on only what the initial state wants. */
+    const int64_t passing = q->to_initial ? count : at_most(end, limit) - low;
+    if (!R_GRAD || passing <= 0) return;
     const T *dr = SHARED ? b->a + local * padded(BLOCKS) : b->r + local * padded(R_BLOCKS);
     int64_t ld = SHARED ? padded(BLOCKS) : padded(R_BLOCKS);
     const Matrix *back = &share->weights->hidden_back;
     T *through = q->mask ? b->through : grad_h;
-    times(share, back, dr, ld, count, q->mask ? NULL : grad_h, HIDDEN, through, HIDDEN, t & 1);
-    for (int64_t row = 0; q->mask && row < count; row++)
+    times(share, back, dr, ld, passing, q->mask ? NULL : grad_h, HIDDEN, through, HIDDEN, t & 1);
+    for (int64_t row = 0; q->mask && row < passing; row++)
         for (int64_t k = row * HIDDEN + columns.from; k < row * HIDDEN + columns.to; k++)
             grad_h[k] += through[k] * q->mask[low * HIDDEN + k];
     wait_for_team(share);
 }
 
-/* Add y' x, for a chunk's rows y[rows, M] and x[rows, N], to this thread's part of the share's sums [M, N]. */
-static void add_products(const Share *share, const Chunk *chunk, const T *y, int64_t ldy, int64_t M, const T *x,
-                         int64_t N, T *sums) {
+/* Add y' x, for a chunk's rows y[rows, M] and x[rows, N], to this thread's part of the share's sums [M, N]; or fill it
+   with that, where it is the share's first chunk. */
+static void add_products(const Share *share, const Chunk *chunk, int first, const T *y, int64_t ldy, int64_t M,
+                         const T *x, int64_t N, T *sums) {
     const Range part = part_of(share, 0, M, 2 * L);
     share->seq->products.outer(y + part.from, ldy, part.to - part.from, x, padded(N), N, chunk->rows,
-                               sums + (share->sums * M + part.from) * N, N);
+                               sums + (share->sums * M + part.from) * N, N, first);
+}
+
+/* The same for a share without any chunk. */
+static void clear(const Share *share, int64_t M, int64_t N, T *sums) {
+    const Range part = part_of(share, 0, M, 2 * L);
+    if (sums) memset(sums + (share->sums * M + part.from) * N, 0, sizeof(T) * (size_t)((part.to - part.from) * N));
 }
 
 /* Add a chunk to the gradients of the weights, and compute that of its inputs. */
-static void chunk_gradients(const Share *share, const Chunk *chunk, const Backward *b) {
+static void chunk_gradients(const Share *share, const Chunk *chunk, int first, const Backward *b) {
     const Sequence *q = share->seq;
     const T *dr = SHARED ? b->a : b->r;
     const int64_t lda = padded(BLOCKS), ldr = SHARED ? lda : padded(R_BLOCKS);
     if (q->grad_hidden && R_GRAD)
-        add_products(share, chunk, dr, ldr, R_BLOCKS, b->h, HIDDEN, q->grad_hidden);
+        add_products(share, chunk, first, dr, ldr, R_BLOCKS, b->h, HIDDEN, q->grad_hidden);
     if (q->grad_projection && PROJECTS)
-        add_products(share, chunk, b->dh, padded(HIDDEN), HIDDEN,
+        add_products(share, chunk, first, b->dh, padded(HIDDEN), HIDDEN,
                      gather(share, chunk, q->unprojected, H, b->unprojected, padded(H)), H, q->grad_projection);
     if (!A_GRAD) return;
     if (q->grad_input)
-        add_products(share, chunk, b->a, lda, BLOCKS,
+        add_products(share, chunk, first, b->a, lda, BLOCKS,
                      gather(share, chunk, q->x, q->inputs, b->x, padded(q->inputs)), q->inputs, q->grad_input);
     const Range columns = part_of(share, 0, BLOCKS, 2 * L);
     for (int64_t row = 0; q->grad_bias && row < chunk->rows; row++) {
@@ -162,6 +171,7 @@ static void backward_rows(void *pointer) {
     const Sequence *q = share->seq;
     Backward memory;
     Chunk chunk;
+    int first = 1;
     lay_out(share, share->memory, &memory);
     for (int64_t next = q->reverse ? 0 : q->steps; next_chunk(share, !q->reverse, next, &chunk);
          next = q->reverse ? chunk.to : chunk.from) {
@@ -173,9 +183,14 @@ static void backward_rows(void *pointer) {
             if (end_of(share, t) > share->low)
                 back_through(share, &memory, t, share->at[t] - share->at[chunk.from]);
         }
-        chunk_gradients(share, &chunk, &memory);
+        chunk_gradients(share, &chunk, first, &memory);
+        first = 0;
         wait_for_team(share);
     }
+    if (!first) return;
+    clear(share, BLOCKS, q->inputs, q->grad_input);
+    clear(share, R_BLOCKS, HIDDEN, q->grad_hidden);
+    clear(share, HIDDEN, PROJECTS ? H : 0, q->grad_projection);
 }
 
 static int64_t backward_memory(const Share *share) {

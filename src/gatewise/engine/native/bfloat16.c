@@ -14,8 +14,8 @@ void gw_multiply_bfloat16(const T *x, int64_t ldx, const T *packed, int64_t K, c
     gw_multiply(x, ldx, packed, K, x2, ldx2, packed2, K2, M, N, init, ldi, out, ldo, turned);
 }
 void gw_outer_bfloat16(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
-                       int64_t ldo) {
-    gw_outer(x, ldx, M, w, ldw, N, K, out, ldo);
+                       int64_t ldo, int64_t anew) {
+    gw_outer(x, ldx, M, w, ldw, N, K, out, ldo, anew);
 }
 #else
 #include <immintrin.h>
@@ -348,7 +348,7 @@ enum { OUTER_ROWS = 1024, OUTER_COLUMNS = 512, OUTER_DEPTH = 512 };
 
 /* As gw_outer. */
 void gw_outer_bfloat16(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
-                       int64_t ldo) {
+                       int64_t ldo, int64_t anew) {
     static __thread Int turned[OUTER_ROWS * OUTER_DEPTH / 2], panels[OUTER_COLUMNS * OUTER_DEPTH / 2];
     for (int64_t k = 0; k < K; k += OUTER_DEPTH) {
         const int64_t depth = K - k < OUTER_DEPTH ? K - k : OUTER_DEPTH, pairs = (depth + 31) / 32 * 16;
@@ -373,7 +373,7 @@ void gw_outer_bfloat16(const T *x, int64_t ldx, int64_t M, const T *w, int64_t l
                 pair_rows(w + k * ldw + n, ldw, columns, depth, pairs, panels, pairs * L);
                 Pairs p = {turned, pairs, pairs, panels, pairs * L};
                 T *to = out + m * ldo + n;
-                multiply_pairs(&p, rows, columns, to, ldo, to, ldo, 0);
+                multiply_pairs(&p, rows, columns, anew && k == 0 ? NULL : to, ldo, to, ldo, 0);
             }
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -29,19 +30,26 @@ WORTH_SHARING = 1 << 17
 CACHE_OF_A_CORE = 3 << 19
 
 
+@functools.lru_cache(maxsize=64)
+def _places(batch_sizes: tuple[int, ...]) -> tuple[Any, Any, int]:
+    """The number of rows of each step and before it, as C has them, and of all."""
+    *starts, total = accumulate(batch_sizes, initial=0)
+    array = ctypes.c_int64 * max(len(batch_sizes), 1)
+    return array(*batch_sizes), array(*starts), total
+
+
 class Call:
     """What the forward and the backward pass of one sequence have in common; calls either.
 
     It holds every tensor whose address it passes on, because an address alone does not keep a tensor alive.
+    It is made where no gradients are recorded.
     """
 
     def __init__(self, kernel: Kernel, request: Request) -> None:
         self.kernel = kernel
-        weights, batch_sizes, batch = request.weights, request.batch_sizes, len(request.state[0])
-        steps = len(batch_sizes)
-        *starts, total = accumulate(batch_sizes, initial=0)
-        self.sizes = (ctypes.c_int64 * max(steps, 1))(*batch_sizes)
-        self.starts = (ctypes.c_int64 * max(steps, 1))(*starts)
+        weights, batch = request.weights, request.state[0].shape[0]
+        steps = len(request.batch_sizes)
+        self.sizes, self.starts, total = _places(request.batch_sizes)
         work = max(total, ROWS_OF_A_READ * steps) * (weights.input.numel() + weights.hidden.numel())
         self.threads = max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
         size = weights.hidden.numel() * weights.hidden.element_size()
@@ -53,10 +61,10 @@ class Call:
         inputs = weights.input.shape[1]
         plain = batch <= PLAIN_ROWS and steps <= PLAIN_STEPS and not kernel.rounded
         self.dims = (steps, batch, int(request.reverse), self.threads, inputs, int(self.together), int(plain))
-        own = torch.stack([value.detach() for value in weights.own.values()]) if weights.own else None
+        own = torch.stack(list(weights.own.values())) if weights.own else None
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         contiguous = [
-            None if tensor is None else tensor.detach().contiguous()
+            None if tensor is None else tensor.contiguous()
             for tensor in (*of_weights, request.state_mask, request.noise)
         ]
         self.inputs = [*contiguous, own]
@@ -74,7 +82,7 @@ class Call:
     ) -> None:
         """Fill ``states``, ``final``, and the others where they are given. Raises MemoryError."""
         values = (*initial, *states, *final, unprojected, saved, gates)
-        self._call(self.kernel.forward, keeps_states, x, values, (None,) * 7)
+        self._call(self.kernel.forward, (keeps_states, False), x, values, (None,) * 7)
 
     def backward(
         self,
@@ -86,24 +94,26 @@ class Call:
         saved: Tensor | None,
         above: Tensor,
         sums: Sequence[Tensor | None],
+        to_initial: bool,
     ) -> None:
         """Replace the final state's gradients in ``grad_state`` by the initial state's, and fill ``sums``.
 
+        Without ``to_initial`` nobody wants the former, and what ``grad_state`` then holds means nothing.
         ``above`` is the gradient of the outputs; ``sums`` are the gradients of x, U, W, the projection, b and
         the own parameters. Raises MemoryError.
         """
         values = (*initial, *states, *grad_state, unprojected, saved, None)
-        self._call(self.kernel.backward, True, x, values, (above, *sums))
+        self._call(self.kernel.backward, (True, to_initial), x, values, (above, *sums))
 
     def _call(
         self,
         function: Any,
-        keeps_states: bool,
+        options: tuple[bool, bool],
         x: Tensor,
         values: tuple[Tensor | None, ...],
         gradients: tuple[Tensor | None, ...],
     ) -> None:
-        words = self.settings(keeps_states)
+        words = self.settings(*options)
         words += [
             0 if tensor is None else tensor.data_ptr() for tensor in (x, *self.inputs, *values, *gradients)
         ]
@@ -114,10 +124,10 @@ class Call:
         if failed:
             raise MemoryError(f"too little memory for a sequence of {self.dims[0]} steps")
 
-    def settings(self, keeps_states: bool) -> list[int]:
+    def settings(self, keeps_states: bool, to_initial: bool = False) -> list[int]:
         """The words before the addresses of tensors."""
-        words = [*self.dims, int(keeps_states), ctypes.addressof(self.sizes), ctypes.addressof(self.starts)]
-        return [*words, *openmp(), *self.kernel.products]
+        places = ctypes.addressof(self.sizes), ctypes.addressof(self.starts)
+        return [*self.dims, int(keeps_states), int(to_initial), *places, *openmp(), *self.kernel.products]
 
 
 class Calls(Call):
@@ -147,12 +157,12 @@ class Calls(Call):
     def _call(
         self,
         function: Any,
-        keeps_states: bool,
+        options: tuple[bool, bool],
         x: Tensor,
         values: tuple[Tensor | None, ...],
         gradients: tuple[Tensor | None, ...],
     ) -> None:
-        settings = self.settings(keeps_states)
+        settings = self.settings(*options)
         places = [
             (0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0) * tensor.element_size())
             for tensor in (x, *self.inputs, *values, *gradients)

@@ -15,6 +15,8 @@ def empty_gradients(
 ) -> list[Tensor | None]:
     """Tensors to fill with the gradients of x, U, W, the projection, b and the own parameters.
 
+    Those of b and the own parameters are added to, and so start at 0.
+
     All but the first hold ``sums`` sums, the last one for each thread. None for what is not ``needed``, and
     where ``step`` does not use a, r or a parameter: a product with zeros would let NaN into the gradient.
     With ``models`` K, each tensor is one of K models, [K, …].
@@ -23,9 +25,10 @@ def empty_gradients(
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = trace.reaches("a"), trace.reaches("r")
 
-    def zeros(weight: Tensor | None, wanted: bool) -> Tensor | None:
-        return weight.new_zeros(*models, sums, *weight.shape) if weight is not None and wanted else None
+    def empty(weight: Tensor | None, wanted: bool) -> Tensor | None:
+        return weight.new_empty(*models, sums, *weight.shape) if weight is not None and wanted else None
 
+    bias = weights.bias if bias_needed and by_a else None
     own = (
         x.new_zeros(*models, threads, len(weights.own), *next(iter(weights.own.values())).shape)
         if weights.own
@@ -33,9 +36,9 @@ def empty_gradients(
     )
     return [
         x.new_empty(*models, *x.shape) if x_needed and by_a else None,
-        zeros(weights.input, input_needed and by_a),
-        zeros(weights.hidden, hidden_needed and by_r),
-        zeros(weights.projection, True),
-        zeros(weights.bias, bias_needed and by_a),
+        empty(weights.input, input_needed and by_a),
+        empty(weights.hidden, hidden_needed and by_r),
+        empty(weights.projection, True),
+        None if bias is None else bias.new_zeros(*models, sums, *bias.shape),
         own,
     ]

@@ -228,7 +228,11 @@ class _Gradients(torch.autograd.Function):
         sums = empty_gradients(
             trace, one, plan.wanted, calls.threads, 1 if calls.together else calls.threads, plan.count
         )
-        calls.backward(request.x, request.state, states, grad_state, unprojected, saved, above, sums)
+        first = 5 + len(request.weights.own)
+        to_initial = any(plan.wanted[first : first + len(request.state)])
+        calls.backward(
+            request.x, request.state, states, grad_state, unprojected, saved, above, sums, to_initial
+        )
         grad_x, *by_thread = sums
         grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
             None if total is None else total.squeeze(1) if total.shape[1] == 1 else total.sum(1)

@@ -291,9 +291,9 @@ void gw_mix(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t
 /* So much of x and of the sums fits the second cache, and so much of w the first. */
 enum { ROWS_AT_ONCE = 42 * WIDE, DEPTH_AT_ONCE = 128 };
 
-/* out[M, N] += x[K, M]' · w[K, N]; the rows of w are padded to whole vectors. */
+/* out[M, N] += x[K, M]' · w[K, N], or with `anew` = it; the rows of w are padded to whole vectors. */
 void gw_outer(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
-              int64_t ldo) {
+              int64_t ldo, int64_t anew) {
     T slab[DEPTH_AT_ONCE * ROWS_AT_ONCE]; /* a part of x, copied to few pages of memory */
     const Part none = {0};
     for (int64_t m = 0; m < M; m += ROWS_AT_ONCE)
@@ -305,8 +305,9 @@ void gw_outer(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64
             for (int64_t n = 0; n < N; n += wide ? 4 * L : L) {
                 wide = N - n >= 4 * L;
                 T *to = out + m * ldo + n;
+                const T *from = anew && k == 0 ? NULL : to;
                 Part part = {slab, ROWS_AT_ONCE, depth, w + k * ldw + n, ldw};
-                each_block(wide ? outer_4 : outer_1, OUTER, wide ? WIDE : TALL, rows, part, none, wide ? 4 * L : N - n, to,
+                each_block(wide ? outer_4 : outer_1, OUTER, wide ? WIDE : TALL, rows, part, none, wide ? 4 * L : N - n, from,
                            ldo, to, ldo);
             }
         }

@@ -26,7 +26,7 @@ typedef struct {
                      const T *, int64_t, T *, int64_t, int64_t);
     void (*dots)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, const T *, int64_t, T *, int64_t);
     void (*mix)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, const T *, int64_t, T *, int64_t);
-    void (*outer)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, T *, int64_t);
+    void (*outer)(const T *, int64_t, int64_t, const T *, int64_t, int64_t, int64_t, T *, int64_t, int64_t);
 } Products;
 
 /* What Python passes, one word per field; a pointer is null where there is no such array. */
@@ -35,6 +35,7 @@ typedef struct {
     int64_t together;     /* whether the threads divide the columns of every step, and not the sequences */
     int64_t plain; /* whether there are too few rows to pack the weights of a step for */
     int64_t keeps_states; /* whether every state is kept, for the backward pass or the caller */
+    int64_t to_initial;   /* backward: whether the gradient of the initial state is wanted */
     const int64_t *sizes, *starts;
     OpenMP omp;
     Products products;
@@ -47,7 +48,7 @@ typedef struct {
     T *unprojected;    /* [N, H] what the projection is applied to, kept like the states */
     T *saved;          /* [N, SAVED_SIZE], or null: not differentiated, or recomputed from the states */
     T *returned;       /* [N, RETURNED, H] gates for the caller */
-    /* For the backward pass; the gradients of weights are sums for each thread that start at 0. */
+    /* For the backward pass; those of b and own parameters are sums for each thread that start at 0. */
     const T *above; /* [N, HIDDEN] gradient of the outputs */
     T *grad_x;      /* [N, inputs] */
     T *grad_input, *grad_hidden, *grad_projection, *grad_bias, *grad_own;
