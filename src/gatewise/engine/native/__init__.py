@@ -30,7 +30,8 @@ def run(request: Request) -> Result:
     Raises Unsupported where another engine has to run the request.
     """
     if bfloat16.wanted(request):
-        return bfloat16.as_asked(_run(bfloat16.in_float32(request), rounded=True), request)
+        rounded = bfloat16.worthwhile(request)
+        return bfloat16.as_asked(_run(bfloat16.in_float32(request), rounded), request)
     return _run(request, rounded=False)
 
 

@@ -38,7 +38,16 @@ INLINE U rounded(V x) {
     I nan = x != x;
     return ((U)nan & (bits | 0x400000)) | (~(U)nan & near);
 }
-INLINE I paired(V low, V high) { return (I)((rounded(low) >> 16) | (rounded(high) & 0xffff0000u)); }
+INLINE I paired(V low, V high) {
+#if defined(__AVX512BW__)
+    /* Both, one after the other, and then in turns. */
+    const __m512i turns = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (I)_mm512_permutexvar_epi16(turns, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
+#else
+    return (I)((rounded(low) >> 16) | (rounded(high) & 0xffff0000u));
+#endif
+}
 
 static uint16_t half(T x) {
     uint32_t bits;
@@ -111,10 +120,11 @@ void gw_pack_bfloat16(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, 
         }
 }
 
-/* x[rows, pairs], ld apart, times panels that are `stride` apart. */
+/* x[rows, pairs] times panels that are `stride` apart. The rows of x are ld apart; tiles of 16 rows by 16 pairs follow
+   each other at `next` along a row, and at `below` from row to row. */
 typedef struct {
     const Int *x;
-    int64_t ld, pairs;
+    int64_t ld, next, below, pairs;
     const Int *w;
     int64_t stride;
 } Pairs;
@@ -129,10 +139,11 @@ INLINE void pair_tile(const int R, const int C, const Pairs *p, const T *init, i
         UNROLLED for (int c = 0; c < C; c++)
             sums[r][c] = init ? _mm512_loadu_ps(init + r * ldi + c * L) : _mm512_setzero_ps();
     for (int64_t k = 0; k < p->pairs; k++) {
+        const Int *column = p->x + k / 16 * p->next + k % 16;
         __m512bh w[4];
         UNROLLED for (int c = 0; c < C; c++) w[c] = (__m512bh)_mm512_loadu_si512(p->w + c * p->stride + k * L);
         UNROLLED for (int r = 0; r < R; r++) {
-            const __m512bh x = (__m512bh)_mm512_set1_epi32(p->x[r * p->ld + k]);
+            const __m512bh x = (__m512bh)_mm512_set1_epi32(column[r * p->ld]);
             UNROLLED for (int c = 0; c < C; c++) sums[r][c] = _mm512_dpbf16_ps(sums[r][c], x, w[c]);
         }
     }
@@ -187,11 +198,12 @@ static void two_by_two(const Pairs *p, int panels, const T *init, int64_t ldi, T
         START_TILE(1, 16)
         START_TILE(3, 16 * ldi + 16)
     }
-    for (int64_t k = 0; k < p->pairs; k += 16) {
-        _tile_loadd(4, p->x + k, p->ld * 4);
+    const Int *x = p->x;
+    for (int64_t k = 0; k < p->pairs; k += 16, x += p->next) {
+        _tile_loadd(4, x, p->ld * 4);
         _tile_loadd(6, p->w + k * 16, 64);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, p->x + 16 * p->ld + k, p->ld * 4);
+        _tile_loadd(5, x + p->below, p->ld * 4);
         _tile_dpbf16ps(2, 5, 6);
         if (panels > 1) {
             _tile_loadd(7, p->w + p->stride + k * 16, 64);
@@ -212,9 +224,10 @@ static void one_by_four(const Pairs *p, int panels, const T *init, int64_t ldi, 
     if (panels > 1) { START_TILE(1, 16) }
     if (panels > 2) { START_TILE(2, 32) }
     if (panels > 3) { START_TILE(3, 48) }
-    for (int64_t k = 0; k < p->pairs; k += 16) {
+    const Int *x = p->x;
+    for (int64_t k = 0; k < p->pairs; k += 16, x += p->next) {
         const Int *w = p->w + k * 16;
-        _tile_loadd(4, p->x + k, p->ld * 4);
+        _tile_loadd(4, x, p->ld * 4);
         _tile_loadd(6, w, 64);
         _tile_dpbf16ps(0, 4, 6);
         if (panels > 1) {
@@ -278,11 +291,14 @@ static void in_groups(Kernel kernel, int most, int panels, const Pairs *p, int64
         const int here = (int)((columns + L - 1) / L);
         Pairs part = *p;
         part.w += n / L * p->stride;
-        for (int64_t low = 0; low < rows; low += most) {
-            const int count = (int)(rows - low < most ? rows - low : most);
+        int count;
+        for (int64_t low = 0; low < rows; low += count) {
+            /* Not past the end of a tile, or over whole tiles. */
+            const int limit = most < 16 && most > 16 - low % 16 ? (int)(16 - low % 16) : most;
+            count = (int)(rows - low < limit ? rows - low : limit);
             const T *from = init ? init + low * ldi + n : NULL;
             T *to = out + low * ldo + n;
-            part.x = p->x + low * p->ld;
+            part.x = p->x + low / 16 * p->below + low % 16 * p->ld;
             if (columns == (int64_t)here * L) {
                 kernel(count, &part, here, from, ldi, to, ldo);
                 continue;
@@ -308,7 +324,7 @@ static void multiply_pairs(const Pairs *p, int64_t rows, int64_t N, const T *ini
         }
         if (rows > whole) {
             Pairs rest = *p;
-            rest.x += whole * p->ld;
+            rest.x += whole / 16 * p->below;
             set_tiles((int)(rows - whole));
             in_groups(by_tiles, 32, rows - whole > 16 ? 2 : 4, &rest, rows - whole, N, init ? init + whole * ldi : NULL,
                       ldi, out + whole * ldo, ldo, turned);
@@ -336,7 +352,7 @@ void gw_multiply_bfloat16(const T *x, int64_t ldx, const T *packed, int64_t K, c
                 const int64_t count = all - k < 2 * PART ? all - k : 2 * PART, rest = pairs_of(all) - k / 2;
                 const int64_t pairs = rest < PART ? rest : PART;
                 for (int64_t r = 0; r < rows; r++) round_row(from + (m + r) * ld + k, count, pairs, near + r * pairs);
-                Pairs p = {near, pairs, pairs, (const Int *)weights + k / 2 * L, all * L};
+                Pairs p = {near, pairs, 16, 16 * pairs, pairs, (const Int *)weights + k / 2 * L, all * L};
                 multiply_pairs(&p, rows, N, sum, ld_of_sum, out + m * ldo, ldo, turned);
                 sum = out + m * ldo, ld_of_sum = ldo;
             }
@@ -354,9 +370,10 @@ void gw_outer_bfloat16(const T *x, int64_t ldx, int64_t M, const T *w, int64_t l
         const int64_t depth = K - k < OUTER_DEPTH ? K - k : OUTER_DEPTH, pairs = (depth + 31) / 32 * 16;
         for (int64_t m = 0; m < M; m += OUTER_ROWS) {
             const int64_t rows = M - m < OUTER_ROWS ? M - m : OUTER_ROWS;
-            for (int64_t r = 0; r < rows; r += L) {
-                const int count = (int)(rows - r < L ? rows - r : L);
-                for (int64_t j = 0; j < pairs; j += L) {
+            /* Along the rows of x, which lie on pages of their own. */
+            for (int64_t j = 0; j < pairs; j += L)
+                for (int64_t r = 0; r < rows; r += L) {
+                    const int count = (int)(rows - r < L ? rows - r : L);
                     Int block[L * L];
                     for (int64_t i = 0; i < L; i++) {
                         const int64_t at = 2 * (j + i);
@@ -365,13 +382,12 @@ void gw_outer_bfloat16(const T *x, int64_t ldx, int64_t M, const T *w, int64_t l
                         if (at + 1 < depth) high = gw_load(x + (k + at + 1) * ldx + m + r, count);
                         *(I *)(block + i * L) = paired(low, high);
                     }
-                    turn(block, L, turned + r * pairs + j, pairs);
+                    turn(block, L, turned + r * pairs + j * L, L);
                 }
-            }
             for (int64_t n = 0; n < N; n += OUTER_COLUMNS) {
                 const int64_t columns = N - n < OUTER_COLUMNS ? N - n : OUTER_COLUMNS;
                 pair_rows(w + k * ldw + n, ldw, columns, depth, pairs, panels, pairs * L);
-                Pairs p = {turned, pairs, pairs, panels, pairs * L};
+                Pairs p = {turned, L, L * L, L * pairs, pairs, panels, pairs * L};
                 T *to = out + m * ldo + n;
                 multiply_pairs(&p, rows, columns, anew && k == 0 ? NULL : to, ldo, to, ldo, 0);
             }

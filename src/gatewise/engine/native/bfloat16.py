@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gatewise.engine.request import Request, Result, Unsupported
 
+SMALL_WEIGHTS = 1 << 18
+
 
 def wanted(request: Request) -> bool:
     """Whether autocast, or the tensors, ask for bfloat16. Raises Unsupported for autocast in float16."""
@@ -22,6 +24,12 @@ def wanted(request: Request) -> bool:
         raise Unsupported(f"autocast in {dtype}")
     # As everywhere under autocast, float64 stays what it is.
     return request.x.dtype in (torch.float32, torch.bfloat16)
+
+
+def worthwhile(request: Request) -> bool:
+    """Whether rounded factors make products faster: not for one sequence and weights that fit the cache."""
+    weights = request.weights
+    return request.state[0].shape[0] > 1 or weights.hidden.numel() + weights.input.numel() > SMALL_WEIGHTS
 
 
 def in_float32(request: Request) -> Request:

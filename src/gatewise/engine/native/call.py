@@ -22,6 +22,11 @@ ROWS_OF_A_READ = 8
 # Weights stay as they are, and are not packed, for so few sequences of so few steps.
 PLAIN_ROWS = 4
 PLAIN_STEPS = 24
+# Rows of a chunk of steps, whose products of a kind are one. They are to stay in the cache, but weights that
+# do not fit it are worth reading only for more rows; and products in bfloat16 take less time than what is around
+# them.
+ROWS_OF_A_CHUNK, ROWS_WITH_LARGE_WEIGHTS, ROUNDED_ROWS = 128, 512, 256
+LARGE_WEIGHTS = 2 << 20
 # Bytes of recurrent weights for each thread: with fewer, waiting for each other in every step takes longer
 # than the threads save.
 WORTH_SHARING = 1 << 17
@@ -52,7 +57,8 @@ class Call:
         self.sizes, self.starts, total = _places(request.batch_sizes)
         work = max(total, ROWS_OF_A_READ * steps) * (weights.input.numel() + weights.hidden.numel())
         self.threads = max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
-        size = weights.hidden.numel() * weights.hidden.element_size()
+        element = weights.hidden.element_size()
+        size = weights.hidden.numel() * element
         self.outgrows = size > CACHE_OF_A_CORE
         few = batch < PLAIN_ROWS * self.threads and size > WORTH_SHARING * self.threads
         self.together = self.threads > 1 and (self.outgrows or few) and openmp() != (0, 0)
@@ -60,7 +66,12 @@ class Call:
             self.threads = max(1, min(self.threads, batch))
         inputs = weights.input.shape[1]
         plain = batch <= PLAIN_ROWS and steps <= PLAIN_STEPS and not kernel.rounded
-        self.dims = (steps, batch, int(request.reverse), self.threads, inputs, int(self.together), int(plain))
+        options = (
+            int(self.together),
+            self._rows_wanted(kernel, size + weights.input.numel() * element),
+            int(plain),
+        )
+        self.dims = (steps, batch, int(request.reverse), self.threads, inputs, *options)
         own = torch.stack(list(weights.own.values())) if weights.own else None
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         contiguous = [
@@ -68,6 +79,11 @@ class Call:
             for tensor in (*of_weights, request.state_mask, request.noise)
         ]
         self.inputs = [*contiguous, own]
+
+    def _rows_wanted(self, kernel: Kernel, bytes_of_weights: int) -> int:
+        if kernel.rounded:
+            return ROUNDED_ROWS
+        return ROWS_WITH_LARGE_WEIGHTS if bytes_of_weights > LARGE_WEIGHTS else ROWS_OF_A_CHUNK
 
     def forward(
         self,
@@ -148,11 +164,11 @@ class Calls(Call):
         self.inputs = [*of_weights, stacked.state_mask, stacked.noise, own]
         self.count, self.at_once = count, 1
         if 1 < torch.get_num_threads() <= count and not self.outgrows:
-            steps, batch, reverse, _, inputs, _, plain = self.dims
+            steps, batch, reverse, _, inputs, _, most, plain = self.dims
             work = stacked.x.shape[1] * (weights.input.numel() + weights.hidden.numel())
             self.at_once = max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
             self.threads, self.together = 1, False
-            self.dims = (steps, batch, reverse, 1, inputs, 0, plain)
+            self.dims = (steps, batch, reverse, 1, inputs, 0, most, plain)
 
     def _call(
         self,

@@ -33,6 +33,7 @@ typedef struct {
 typedef struct {
     int64_t steps, batch, reverse, threads, inputs;
     int64_t together;     /* whether the threads divide the columns of every step, and not the sequences */
+    int64_t rows_wanted; /* of a chunk of steps */
     int64_t plain; /* whether there are too few rows to pack the weights of a step for */
     int64_t keeps_states; /* whether every state is kept, for the backward pass or the caller */
     int64_t to_initial;   /* backward: whether the gradient of the initial state is wanted */
@@ -185,19 +186,14 @@ typedef struct {
     int64_t from, to, rows;
 } Chunk;
 
-/* Weights that do not fit the second cache are worth reading only for more rows. */
-static int64_t rows_wanted(const Share *share) {
-    return (int64_t)sizeof(T) * BLOCKS * (HIDDEN + share->seq->inputs) > 2 << 20 ? 512 : 128;
-}
-
 /* The most rows that a chunk can have: a single step may have more than is wanted. */
 static int64_t rows_of_chunk(const Share *share) {
-    return at_most(rows_wanted(share) + share->high - share->low, share->at[share->seq->steps]);
+    return at_most(share->seq->rows_wanted + share->high - share->low, share->at[share->seq->steps]);
 }
 
 /* The chunk that starts at step `next` (backwards: that ends there); false past the last. */
 static int next_chunk(const Share *share, int backwards, int64_t next, Chunk *chunk) {
-    int64_t steps = share->seq->steps, most = rows_wanted(share), to = next, *at = share->at;
+    int64_t steps = share->seq->steps, most = share->seq->rows_wanted, to = next, *at = share->at;
     if (backwards ? next <= 0 : next >= steps) return 0;
     do
         to += backwards ? -1 : 1;
