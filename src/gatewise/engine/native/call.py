@@ -23,8 +23,7 @@ ROWS_OF_A_READ = 8
 PLAIN_ROWS = 4
 PLAIN_STEPS = 24
 # Rows of a chunk of steps, whose products of a kind are one. They are to stay in the cache, but weights that
-# do not fit it are worth reading only for more rows; and products in bfloat16 take less time than what is around
-# them.
+# do not fit it are worth reading only for more rows; and products in bfloat16 take less time than the rest.
 ROWS_OF_A_CHUNK, ROWS_WITH_LARGE_WEIGHTS, ROUNDED_ROWS = 128, 512, 256
 LARGE_WEIGHTS = 2 << 20
 # Bytes of recurrent weights for each thread: with fewer, waiting for each other in every step takes longer
