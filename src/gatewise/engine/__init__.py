@@ -160,7 +160,7 @@ def _outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
 @_outside_compiled_code
 def _in_torch_func(engine: str, request: Request) -> tuple[str, ...]:  # noqa: ARG001
     """The engines to try inside of torch.func, which looks inside operations: the loop always lets it."""
-    return tuple(name for name in _CANDIDATES[engine] if name == "native" and models.possible())
+    return tuple(name for name in _CANDIDATES[engine] if name in ("native", "cuda") and models.possible())
 
 
 @_outside_compiled_code

@@ -227,7 +227,7 @@ class _Gradients(torch.autograd.Function):
         if stacked is None:
             return _by_loop(plan, operands[:count], operands[-plan.results :], plan.batched[-plan.results :])
         request, grads = plan.settings.request(stacked[:count]), stacked[-plan.results :]
-        gradients = plan.compiled.backward(
+        gradients: Sequence[Any] = plan.compiled.backward(
             request, plan.count, stacked[count : -plan.results], grads, plan.wanted
         )
         return plan.returned([g for g, wanted in zip(gradients, plan.wanted, strict=False) if wanted])

@@ -35,7 +35,6 @@ class Models(NamedTuple):
         """Run ``count`` models."""
         request, trace = _readable(request), self.trace
         x, initial = request.x, request.state
-        hidden_size = request.weights.input.shape[1] // len(request.cell.gates)
         rows = x.shape[1]
         lengths = [rows if keep or k == 0 else 2 * s.shape[1] for k, s in enumerate(initial)]
         states = [
@@ -46,9 +45,9 @@ class Models(NamedTuple):
         unprojected = saved = None
         if keep:
             if request.weights.projection is not None:
-                unprojected = x.new_empty(count, rows, hidden_size)
+                unprojected = x.new_empty(count, rows, request.hidden_size)
             if not request.recompute:
-                saved = memory.empty(x, count, rows, max(1, trace.saved_size(hidden_size)))
+                saved = memory.empty(x, count, rows, max(1, trace.saved_size(request.hidden_size)))
         calls = Calls(self.kernel, request, count)
         calls.forward(x, initial, states, final, unprojected, saved, None, keep)
         kept = (*states[1:], unprojected, saved)
