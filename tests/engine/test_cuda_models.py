@@ -11,6 +11,9 @@ from problem import CELLS, ELEMENTWISE, Problem, SomeProducts
 from torch.func import functional_call, grad, grad_and_value, stack_module_state, vmap
 
 from gatewise import engine as engines
+from gatewise.bench import timing
+from gatewise.bench.case import Case, Size
+from gatewise.bench.models import timings
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, PeepholeLSTM, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine.cuda import plan, whole
@@ -174,7 +177,7 @@ def in_variants(monkeypatch, tf32):  # noqa: ARG001
 
     def set_to(forth, back):
         variants = {"forward": forth, "backward": back}
-        monkeypatch.setattr(plan, "best_of_models", lambda shape, *_: variants[shape.way])
+        monkeypatch.setattr(plan, "best", lambda shape, *_: variants[shape.way])
 
     return set_to
 
@@ -323,7 +326,7 @@ def test_a_plan_for_many_models_fits_its_gpu(count):
     cell = LSTM()
     for hidden, way in itertools.product((64, 128, 256), ("forward", "backward")):
         shape = whole.shape_of(cell, trace(cell, hidden), hidden, torch.bfloat16, way)
-        variant = plan.best_of_models(shape, 16, count, H100)
+        variant = plan.best(shape, 16, H100, count)
         assert variant is not None
         assert variant.shared(shape) <= H100.shared_memory
         if count == 1:
@@ -333,3 +336,16 @@ def test_a_plan_for_many_models_fits_its_gpu(count):
         blocks = -(-16 // (8 * variant.tiles)) * variant.blocks
         if hidden == 64:  # each model's weights fit into a block, and all of them onto the GPU
             assert blocks * count <= H100.multiprocessors
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_many_models(launches, monkeypatch):
+    monkeypatch.setattr(timing, "SECONDS_OF_A_MEASUREMENT", 0)
+    bench = timing.Bench(1, lambda _: None)
+    case = Case("LSTM", Size(3, 2, 4, 8), "bfloat16")
+    rows = timings(bench, case, ["cuda"], ["training", "inference"], [1, 3])
+    assert [(row.work, row.models) for row in rows] == list(
+        itertools.product(("training", "inference"), (1, 3))
+    )
+    assert all(row.ratio > 0 for row in rows)
+    assert (set(launches), bench.notes, bench.left_out) == ({1, 3}, [], set())

@@ -193,7 +193,7 @@ def _compiled_in_one(
     compiled = []
     for way in ways:
         shape = whole.shape_of(cell, traced, size, dtype, way)
-        variant = plan.best_of_models(shape, batch, count, launcher.gpu)
+        variant = plan.best(shape, batch, launcher.gpu, count)
         if variant is None:
             return None
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher, count > 1))

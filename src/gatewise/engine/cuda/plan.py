@@ -27,16 +27,11 @@ class Gpu:
 
 
 @functools.lru_cache(maxsize=256)
-def best(shape: Shape, batch: int, gpu: Gpu) -> Variant | None:
-    """The variant that is expected to be fastest; None where none fits, or the GPU lacks the instructions."""
-    return best_of_models(shape, batch, 1, gpu)
+def best(shape: Shape, batch: int, gpu: Gpu, models: int = 1) -> Variant | None:
+    """The variant that is expected to be fastest; None where none fits, or the GPU lacks the instructions.
 
-
-@functools.lru_cache(maxsize=256)
-def best_of_models(shape: Shape, batch: int, models: int, gpu: Gpu) -> Variant | None:
-    """As :func:`best`, for so many models of the same sizes at once.
-
-    The tensor cores' bfloat16 and TF32, and asynchronous copies, came with sm_80.
+    With several models of the same sizes in one launch, ``batch`` is that of each. The tensor cores' bfloat16
+    and TF32, and asynchronous copies, came with sm_80.
     """
     if gpu.capability < (8, 0):
         return None

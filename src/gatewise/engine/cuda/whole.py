@@ -202,11 +202,10 @@ def backward(
 def _inputs(request: Request) -> Tensor:
     """U x + b, [N, G·H] or of each model [K, N, G·H]."""
     x, weights = request.x, request.weights
-    if x.dim() == 3:
-        product = torch.bmm(x, weights.input.mT)
-        return product if weights.bias is None else product.add_(weights.bias.unsqueeze(-2))
     if weights.bias is None:
-        return torch.mm(x, weights.input.t())
+        return x @ weights.input.mT
+    if x.dim() == 3:
+        return torch.baddbmm(weights.bias.unsqueeze(-2), x, weights.input.mT)
     return torch.addmm(weights.bias, x, weights.input.t())
 
 
