@@ -6,8 +6,9 @@ What needs no GPU is in test_cuda_steps.py and test_cuda_sequences.py, which emu
 import pytest
 import torch
 from problem import CELLS, Problem, relative_errors
+from torch.func import grad, vmap
 
-from gatewise.cells import GRU, LSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM, PeepholeLSTM, ProjectedLSTM
 from gatewise.engine import cuda
 from gatewise.engine.cuda import plan
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
@@ -90,10 +91,39 @@ def test_every_exchange(way, kind, tf32, monkeypatch):
     if torch.cuda.get_device_capability() < (9, 0) and (way[0].cluster > 1):
         pytest.skip("this GPU has no clusters")
     chosen = dict(zip(("forward", "backward"), way, strict=True))
-    monkeypatch.setattr(plan, "best", lambda shape, batch, gpu: chosen[shape.way])  # noqa: ARG005
+    monkeypatch.setattr(plan, "best", lambda shape, *_: chosen[shape.way])
     cell = LSTM()
     check(Problem.draw(cell, RAGGED * 3, F=16, H=64, masked=True), kind, tf32)
     assert any(isinstance(design, WholeKernels) for design in cuda._designs[cell].values())
+
+
+@pytest.mark.parametrize("kind", LIMITS, ids=str)
+@pytest.mark.parametrize("cell", [LSTM(), LayerNormLSTM(), PeepholeLSTM(), ProjectedLSTM(16)], ids=repr)
+def test_many_models(cell, kind, tf32):
+    """Values and gradients of vmap are those of each model; the input is shared."""
+    if kind == "tf32":
+        tf32()
+    dtype = torch.float32 if kind == "tf32" else kind
+    problem = Problem.draw(cell, RAGGED, F=16, H=64)
+    problem.loss_weights = [weights.to("cuda", dtype) for weights in problem.loss_weights]
+    x, *others = [tensor.to("cuda", dtype) for tensor in problem.tensors]
+    stacked = [torch.stack([(1 - 0.1 * model) * tensor for model in range(5)]) for tensor in others]
+
+    def one(*tensors):
+        values = problem.run("cuda", *tensors)
+        return problem.loss(values), values
+
+    wanted = tuple(range(len(problem.tensors)))
+    gradients, values = vmap(grad(one, wanted, has_aux=True), in_dims=(None, *(0 for _ in others)))(
+        x, *stacked
+    )
+    problem.loss_weights = [weights.cpu().double() for weights in problem.loss_weights]
+    for model in range(5):
+        exact = [x.cpu().double(), *(tensor[model].cpu().double() for tensor in stacked)]
+        expected = problem.results("loop", **dict(zip(problem.names, exact, strict=True)))
+        for (name, value), found in zip(expected.items(), (*values, *gradients), strict=True):
+            error = (found[model].cpu().double() - value).norm() / value.norm().clamp(min=1e-6)
+            assert error <= LIMITS[kind], name
 
 
 def test_another_stream():

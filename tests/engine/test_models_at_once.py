@@ -24,7 +24,7 @@ from torch.func import (
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout
-from gatewise.engine import native
+from gatewise.engine import models as models_in_one
 from gatewise.engine.native import call
 from gatewise.engine.torch_internals import make_fx
 from gatewise.nn import Recurrent
@@ -563,7 +563,7 @@ def test_it_says_whether_it_has_rules():
     answers = []
 
     def ask(x):
-        answers.append(native.possible_in_torch_func())
+        answers.append(models_in_one.possible())
         return x.sum()
 
     x = torch.ones(2, 2)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine import cuda, function, loop, native, torch_nn
+from gatewise.engine import cuda, function, loop, models, native, torch_nn
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
 from gatewise.engine.native import Prepared, prepare
@@ -170,7 +170,7 @@ def outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
 @outside_compiled_code
 def _in_torch_func(engine: str, request: Request) -> tuple[str, ...]:  # noqa: ARG001
     """The engines to try inside of torch.func, which looks inside operations: the loop always lets it."""
-    return tuple(name for name in _CANDIDATES[engine] if name == "native" and native.possible_in_torch_func())
+    return tuple(name for name in _CANDIDATES[engine] if name in ("native", "cuda") and models.possible())
 
 
 @outside_compiled_code

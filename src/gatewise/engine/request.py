@@ -75,7 +75,7 @@ class Request:
     @property
     def hidden_size(self) -> int:
         """H."""
-        return self.weights.input.shape[0] // len(self.cell.gates)
+        return self.weights.input.shape[-2] // len(self.cell.gates)
 
     @property
     def settings(self) -> Settings:

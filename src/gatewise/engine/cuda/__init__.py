@@ -16,17 +16,19 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine import loop
+from gatewise.engine import loop, models
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.aside import aside
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
 from gatewise.engine.cuda.launcher import launcher_of
+from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
+from gatewise.engine.torch_internals import in_torch_func
 from gatewise.engine.traced.kept import traced
 
 __all__ = ["run"]
@@ -51,10 +53,13 @@ def run(request: Request) -> Result:
         raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
     if not len(request.x):
         return loop.run(request)
-    in_one = _in_one_launch(request, kernels, dtype, differentiated)
     with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
         converted = _in_dtype(request, dtype)
-        result = _run(converted, in_one or kernels, differentiated)
+        if in_torch_func():
+            result = models.run(converted, _of_models(kernels, dtype))
+        else:
+            in_one = _in_one_launch(request, kernels, dtype, differentiated)
+            result = _run(converted, in_one or kernels, differentiated)
     first, *others = result.state
     rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
     return Result(result.outputs, (first.to(dtype), *rest), result.gates)
@@ -65,6 +70,15 @@ def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
     count = len(request.state)
     names = (*kernels.trace.gate_names, *request.cell.states) if request.return_gates else ()
     return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+
+
+def _of_models(kernels: StepKernels, dtype: torch.dtype) -> Models:
+    """The kernels for several models, whose number shows when they run."""
+
+    def in_one_launch(stacked: Request, differentiated: bool, count: int) -> Design | None:
+        return _in_one_launch(stacked, kernels, dtype, differentiated, count)
+
+    return Models(kernels, in_one_launch)
 
 
 def _check_tensors(request: Request) -> None:
@@ -141,16 +155,19 @@ def _compiled_steps(cell: Cell, hidden_size: int, dtype: torch.dtype, device: to
 
 
 def _in_one_launch(
-    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
+    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool, count: int = 1
 ) -> Design | None:
-    """The kernels for the whole sequence; None where the cell, its size or the GPU is not for them."""
+    """The kernels for the whole sequence; None where the cell, its size or the GPU is not for them.
+
+    With a ``count`` of models, the request has the tensors of all.
+    """
     if dtype == torch.float32 and not _tf32_allowed():
         return None
     by_key = _designs.setdefault(request.cell, {})
-    key = (request.hidden_size, dtype, request.x.device, len(request.state[0]), differentiated)
+    key = (request.hidden_size, dtype, request.x.device, request.state[0].shape[-2], differentiated, count)
     if key not in by_key:
         try:
-            by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated)
+            by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated, count)
         except Unsupported:
             by_key[key] = None
     found = by_key[key]
@@ -166,8 +183,9 @@ def _tf32_allowed() -> bool:
 
 
 def _compiled_in_one(
-    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool
+    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool, count: int
 ) -> Design | None:
+    batch = request.state[0].shape[-2]
     cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
     if not whole.suits(cell, traced, size, dtype):
         return None
@@ -175,11 +193,11 @@ def _compiled_in_one(
     compiled = []
     for way in ways:
         shape = whole.shape_of(cell, traced, size, dtype, way)
-        variant = plan.best(shape, len(request.state[0]), launcher.gpu)
+        variant = plan.best(shape, batch, launcher.gpu, count)
         if variant is None:
             return None
-        compiled.append(whole.compiled(cell, traced, shape, variant, launcher))
-        compiled[-1].prepare(len(request.state[0]))
+        compiled.append(whole.compiled(cell, traced, shape, variant, launcher, count > 1))
+        compiled[-1].prepare(batch, count)
     return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
 
 

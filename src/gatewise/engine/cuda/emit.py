@@ -52,7 +52,7 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
     """
     gates, states = range(len(cell.gates)), range(len(cell.states))
     projects = cell.projection_size is not None
-    inputs = {f"p{i}": f"q.own[{i} * H + j]" for i in range(len(trace.grad["p"]))}
+    inputs = {f"p{i}": f"own[{i} * H + j]" for i in range(len(trace.grad["p"]))}
     inputs |= {f"z{i}": f"a[({len(gates)} + {i}) * H + j]" for i in range(len(cell.noise))}
     state_at = {k: f"q.state[({k} * q.batch + row) * H + j]" for k in states}
     read = inputs | {f"s{k}": place for k, place in state_at.items()}
@@ -121,8 +121,11 @@ def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
     return (*kept_values(trace), *(name for name in noise if name in used))
 
 
-def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant) -> str:
-    """The source of ``sequence_forward`` or ``sequence_backward``, without what the device brings."""
+def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of_models: bool = False) -> str:
+    """The source of ``sequence_forward`` or ``sequence_backward``, without what the device brings.
+
+    ``of_models`` says whether one launch is to run several models.
+    """
     gates = range(len(cell.gates))
     kept = kept_of_a_sequence(cell, trace)
     own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
@@ -152,6 +155,7 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant) ->
         "@OWN@": len(trace.grad["p"]),
         "@SLOTS@": len(kept),
         "@GATES@": len(trace.gates),
+        "@MODELS@": int(of_models),
         "@ONE_GRADIENT@": int(trace.one_gradient),
         "@BLOCKS@": variant.blocks,
         "@OF_BLOCK@": variant.of_block(shape),

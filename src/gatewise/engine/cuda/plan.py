@@ -27,10 +27,11 @@ class Gpu:
 
 
 @functools.lru_cache(maxsize=256)
-def best(shape: Shape, batch: int, gpu: Gpu) -> Variant | None:
+def best(shape: Shape, batch: int, gpu: Gpu, models: int = 1) -> Variant | None:
     """The variant that is expected to be fastest; None where none fits, or the GPU lacks the instructions.
 
-    The tensor cores' bfloat16 and TF32, and asynchronous copies, came with sm_80.
+    With several models of the same sizes in one launch, ``batch`` is that of each. The tensor cores' bfloat16
+    and TF32, and asynchronous copies, came with sm_80.
     """
     if gpu.capability < (8, 0):
         return None
@@ -39,7 +40,7 @@ def best(shape: Shape, batch: int, gpu: Gpu) -> Variant | None:
         for variant in _variants(shape)
         if _runs_at_once(variant, batch, gpu) and variant.fits(shape, gpu.shared_memory, gpu.largest_cluster)
     ]
-    return min(fitting, key=lambda variant: _microseconds(variant, shape, batch, gpu), default=None)
+    return min(fitting, key=lambda variant: _microseconds(variant, shape, batch, gpu, models), default=None)
 
 
 def _variants(shape: Shape) -> Iterator[Variant]:
@@ -58,14 +59,20 @@ def _runs_at_once(variant: Variant, batch: int, gpu: Gpu) -> bool:
 
     Clusters do not fill a GPU: they stay within its parts.
     """
-    if variant.exchange != GRID:
-        return True
+    return variant.exchange != GRID or models_at_once(variant, batch, gpu) > 0
+
+
+def models_at_once(variant: Variant, batch: int, gpu: Gpu) -> int:
+    """How many models one launch may have where blocks poll each other, so that all of these run."""
     blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
-    return blocks <= (gpu.multiprocessors * 9 // 10 if variant.split > 1 else gpu.multiprocessors)
+    return (gpu.multiprocessors * 9 // 10 if variant.split > 1 else gpu.multiprocessors) // blocks
 
 
-def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu) -> float:
-    """About how long a step takes, from cycles of its parts that were measured on an H200, at 1.7 GHz."""
+def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu, models: int = 1) -> float:
+    """About how long a step of all models takes, where each step's launches come one after the other.
+
+    From cycles of its parts that were measured on an H200, at 1.7 GHz.
+    """
     warps, units = variant.warps(shape), variant.units(shape)
     rows = variant.groups * (-(-shape.recurrent // 2) if shape.way == "forward" else 1)
     chunks = -(-(variant.part(shape) // 16) // variant.wsplit)
@@ -81,5 +88,9 @@ def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu) -> float
         if variant.exchange == GRID:
             words = 8 * variant.tiles * variant.part(shape)
             cycles += 1100 + 4 * variant.blocks + words / (warps * 32) * 40
-    waves = -(-(-(-batch // (8 * variant.tiles)) * variant.blocks) // gpu.multiprocessors)
+    blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
+    if variant.exchange == GRID:
+        waves = -(-models // models_at_once(variant, batch, gpu))
+    else:
+        waves = -(-blocks * models // gpu.multiprocessors)
     return waves * cycles / 1700

@@ -29,6 +29,7 @@
 #define PASS @PASS@
 #define DEPTH @DEPTH@
 #define EXCHANGE @EXCHANGE@
+#define MODELS @MODELS@  // whether a launch has several models: its grid's y, which begins with model `first`
 #define WARPS @WARPS@
 
 #define HALVES (KIND == 0 ? 1 : 2)  // numbers in a word
@@ -240,6 +241,7 @@ struct Part {
 };
 #define ROW (H / HALVES)  // words of a row of features
 #define FEATURE_GROUPS ((H + 7) / 8)
+#define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * SLOTS * 32 * KEPT_WORDS)  // words
 #define UNIT_WORDS (32 * (3 - HALVES))  // of 8 features of 8 sequences
 #define AT_LEAST_1(x) ((x) > 0 ? (x) : 1)
 #define OWN_PART (EXCHANGE == 1 && SPLIT > 1)  // a block multiplies its own features, and all add their sums

@@ -1,5 +1,5 @@
 struct SequenceBack {
-    const T *weights;  // W transposed, [H, R·H]
+    const T *weights;  // W transposed, [H, R·H]; `of_weights` numbers further is the next model's
     const T *above;    // [rows, H]: gradient of the outputs
     const u32 *kept;
     const S *own;
@@ -10,7 +10,7 @@ struct SequenceBack {
     S *grad_own;   // [tiles of 8 sequences, OWN, H]
     const int *starts, *lengths;
     int *error;
-    long long steps, batch, reverse;
+    long long steps, batch, reverse, rows, of_weights, first;
 };
 
 DEV void step_back(const S *g, const S *k, const S *p, S *da, S *dr, S *ds, S *dp) {
@@ -25,7 +25,11 @@ DEV void step_back(const S *g, const S *k, const S *p, S *da, S *dr, S *ds, S *d
 #define MY_UNITS (DIRECT ? 2 * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
 #define SLOT (SLOTS * 32 * KEPT_WORDS + UNIT_WORDS)
 
+#if MODELS
+DEV void of_model(const SequenceBack &q) {
+#else
 KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
+#endif
     const Layout<SequenceBack> at(q);
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
@@ -270,3 +274,19 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     all_blocks();
 #endif
 }
+#if MODELS
+KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
+    const long long model = q.first + blockIdx.y;
+    SequenceBack mine = q;
+    mine.weights += model * q.of_weights;
+    mine.above += model * q.rows * H;
+    mine.kept += model * q.steps * KEPT_OF_A_STEP;
+    mine.own += model * OWN * H;
+    if (q.mask) mine.mask += model * q.batch * H;
+    mine.da += model * q.rows * G * H;
+    mine.dr += model * q.rows * R * H;
+    mine.grad += model * K * q.batch * H;
+    mine.grad_own += model * ((q.batch + 7) / 8) * OWN * H;
+    of_model(mine);
+}
+#endif

@@ -1,6 +1,6 @@
 struct Sequence {
     const T *a;        // [rows, A·H]: U x + b, and noise
-    const T *weights;  // W [R·H, H]
+    const T *weights;  // W [R·H, H]; `of_weights` numbers further is the next model's
     const S *initial;  // [K, batch, H]
     const S *own;      // [OWN, H]
     const T *mask;     // [batch, H] or null: the factor of h in its next product
@@ -13,7 +13,7 @@ struct Sequence {
     const int *starts;   // [steps + 1]: first row of each step; null: step · batch
     const int *lengths;  // [batch], falling; null: steps
     int *error;          // set where polling has taken too long
-    long long steps, batch, reverse;
+    long long steps, batch, reverse, rows, of_weights, first;
 };
 
 DEV void step(const S *a, const S *r, const S *s, const S *p, S *n, S *k, S *gate) {
@@ -28,7 +28,11 @@ DEV void step(const S *a, const S *r, const S *s, const S *p, S *n, S *k, S *gat
 #define MY_UNITS (DIRECT ? GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
 #define SLOT (A * UNIT_WORDS)
 
+#if MODELS
+DEV void of_model(const Sequence &q) {
+#else
 KERNEL(sequence_forward, Sequence, WARPS * 32) {
+#endif
     const Layout<Sequence> at(q);
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
@@ -268,3 +272,19 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     all_blocks();  // no block ends while another still writes to it
 #endif
 }
+#if MODELS
+KERNEL(sequence_forward, Sequence, WARPS * 32) {
+    const long long model = q.first + blockIdx.y, states = model * K * q.batch * H;
+    Sequence mine = q;
+    mine.a += model * q.rows * A * H;
+    mine.weights += model * q.of_weights;
+    mine.initial += states;
+    mine.own += model * OWN * H;
+    if (q.mask) mine.mask += model * q.batch * H;
+    mine.out += model * q.rows * H;
+    if (q.before) mine.before += model * q.rows * H;
+    mine.final += states;
+    if (q.kept) mine.kept += model * q.steps * KEPT_OF_A_STEP;
+    of_model(mine);
+}
+#endif

@@ -1,5 +1,6 @@
 // One step of all sequences, forward or backward, between the library's products: for every cell and size.
-// A block computes one row, the state of one sequence. H features, A blocks of inputs (gates, then noise), R recurrent
+// A block computes one row, the state of one sequence; with several models (the grid's y), the rows of a sequence are
+// theirs in turn, but a model's rows of r lie together. H features, A blocks of inputs (gates, then noise), R recurrent
 // products, K states, P hidden features (H unless projected), SLOTS values that are kept for the backward pass.
 #define H @H@
 #define HIDDEN @HIDDEN@
@@ -18,12 +19,12 @@
 
 struct Step {
     const S *a;      // [rows, A·H]: U x + b, and noise
-    const S *r;      // [rows, R·H]: W h
+    const S *r;      // [models, rows of each, R·H]: W h
     S *state;        // [K, batch, H]; the first is the hidden state, but where it is projected
     const T *mask;   // [batch, H] or null: the factor of h in its next product
     T *out;          // [rows, H]: the new hidden state, or what the projection is of
     T *next;         // [batch, H]: the masked hidden state as the next product reads it
-    const S *own;    // [OWN, H]
+    const S *own;    // [models, OWN, H]
     S *kept;         // [rows, KEPT] or null
     T *gates;        // [rows, GATES·H] or null
     T *states;       // [rows, K, H] or null: the states after the step
@@ -33,7 +34,7 @@ struct Step {
 struct StepBack {
     S *grad;         // [K, batch, H]: gradients of the states after the step, then of those before it
     const T *above;  // [rows, H]: gradient of the outputs; null where `grad` holds it already
-    const S *own;    // [OWN, H]
+    const S *own;    // [models, OWN, H]
     const S *kept;   // [rows, KEPT]
     const S *a;      // [rows, A·H], for the noise
     T *da;           // [rows, G·H]
@@ -62,15 +63,17 @@ DEV S over_block(S value, int kind) {
 }
 
 KERNEL(step_forward, Step, THREADS) {
-    const long long row = blockIdx.x;
+    const long long row = (long long)blockIdx.x * gridDim.y + blockIdx.y;
     const S *a = q.a + row * A * H;
-    const S *r = q.r + row * R * H;
+    const S *r = q.r + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * R * H;
+    const S *own = q.own + (long long)blockIdx.y * OWN * H;
 @STEP@
 }
 
 KERNEL(step_backward, StepBack, THREADS) {
-    const long long row = blockIdx.x;
+    const long long row = (long long)blockIdx.x * gridDim.y + blockIdx.y;
     const S *a = q.a + row * A * H;
+    const S *own = q.own + (long long)blockIdx.y * OWN * H;
     const S *kept = q.kept + row * KEPT;
 @STEP_BACK@
 }

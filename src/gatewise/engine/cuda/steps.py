@@ -2,6 +2,9 @@
 
 It runs every cell of every size, projections and reductions along the features included, in float32 as exact
 as torch's products are, and in float64.
+
+A request may be of K models, with weights [K, …] and x [N, K, F]: then its other tensors have the rows of all
+models in turn, K for every sequence, and so do the results. Each product is one of K matrices.
 """
 
 from __future__ import annotations
@@ -43,13 +46,11 @@ class StepKernels:
     step_forward: Any
     step_backward: Any
 
-    def launch(
-        self, kernel: Any, words: Sequence[int], rows: int, hidden_size: int, dtype: torch.dtype
-    ) -> None:
-        """Start one of the two for so many rows."""
-        threads = threads_of(hidden_size)
-        shared = threads * accumulated(dtype).itemsize if self.trace.row_values else 0
-        self.launcher.launch(kernel, words, rows, threads, shared)
+    def launch(self, kernel: Any, words: Sequence[int], rows: int, request: Request, models: int) -> None:
+        """Start one of the two for so many rows of all models."""
+        threads = threads_of(request.hidden_size)
+        shared = threads * accumulated(request.x.dtype).itemsize if self.trace.row_values else 0
+        self.launcher.launch(kernel, words, rows // models, threads, shared, models=models)
 
     kept: ClassVar[type[Kept]] = Kept
 
@@ -68,23 +69,40 @@ def accumulated(dtype: torch.dtype) -> torch.dtype:
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
-    """x [N, K] times y [K, M], with sums in float32 (float64 for float64)."""
+    """x [N, I] times y [I, J], with sums in float32 (float64 for float64).
+
+    With y of K models, [K, I, J], and x of their rows in turn, [N·K, I] or [N, K, I]: [K, N, J].
+    """
     wide = accumulated(x.dtype)
+    multiply: Any = torch.mm if y.dim() == 2 else torch.bmm
+    x = _of_each(x, y)
     if x.dtype == wide:
-        return torch.mm(x, y)
+        return multiply(x, y)  # type: ignore[no-any-return]
     if not x.is_cuda:
-        return torch.mm(x.to(wide), y.to(wide))
+        return multiply(x.to(wide), y.to(wide))  # type: ignore[no-any-return]
     try:
-        return torch.mm(x, y, out_dtype=wide)
+        return multiply(x, y, out_dtype=wide)  # type: ignore[no-any-return]
     except TypeError:  # torch before 2.8
-        return torch.mm(x, y).to(wide)
+        return multiply(x, y).to(wide)  # type: ignore[no-any-return]
+
+
+def in_turn(result: Tensor) -> Tensor:
+    """A result of :func:`product` with the models' rows in turn, [N·K, J]."""
+    return result if result.dim() == 2 else result.transpose(0, 1).flatten(0, 1)
+
+
+def _of_each(x: Tensor, weights: Tensor) -> Tensor:
+    """Rows in turn as each model's, [K, N, I], for weights [K, …]; as they are for those of one model."""
+    if weights.dim() == 2:
+        return x
+    return (x.unflatten(0, (-1, len(weights))) if x.dim() == 2 else x).transpose(0, 1)
 
 
 def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
     """The forward pass, step by step."""
     cell, weights, trace = request.cell, request.weights, kernels.trace
-    dtype, size, rows = request.x.dtype, request.hidden_size, len(request.x)
-    wide = accumulated(dtype)
+    dtype, size, rows = request.x.dtype, request.hidden_size, sum(request.batch_sizes)
+    wide, models = accumulated(dtype), _models(request)
     batch, features = len(request.state[0]), cell.state_sizes(size)[0]
     projects = weights.projection is not None
     a = inputs(request)
@@ -104,7 +122,7 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
     gates = torch.empty(rows, len(trace.gates), size, dtype=dtype, **like) if wanted else None
     states = torch.empty(rows, len(request.state), size, dtype=dtype, **like) if wanted else None
     own = stacked(request)
-    recurrent = weights.hidden.t()
+    recurrent = weights.hidden.mT
     for step, alive in step_slices(request.batch_sizes, request.reverse):
         if not alive:
             continue
@@ -118,9 +136,10 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
             *(at(a, first), at(r), at(state), at(mask), at(target, first), at(hidden), at(own)),
             *(at(values, first), at(gates, first), at(states, first), batch),
         ]
-        kernels.launch(kernels.step_forward, words, alive, size, dtype)
+        kernels.launch(kernels.step_forward, words, alive, request, models)
         if unprojected is not None:
-            projected = torch.mm(unprojected[step], weights.projection.t())  # type: ignore[union-attr]
+            projection = weights.projection.mT  # type: ignore[union-attr]
+            projected = in_turn(_of_each(unprojected[step], projection) @ projection)
             outputs[step] = projected
             hidden[:alive] = projected if mask is None else projected * mask[:alive]
         if projects:
@@ -137,8 +156,8 @@ def backward(
 ) -> Backward:
     """The backward pass, step by step."""
     cell, weights, trace = request.cell, request.weights, kernels.trace
-    dtype, size, rows = request.x.dtype, request.hidden_size, len(request.x)
-    batch = len(request.state[0])
+    dtype, size, rows = request.x.dtype, request.hidden_size, sum(request.batch_sizes)
+    batch, models = len(request.state[0]), _models(request)
     projects = weights.projection is not None
     like: dict[str, Any] = {"device": above.device}
     above = above.contiguous()
@@ -152,7 +171,7 @@ def backward(
     )
     of_outputs = torch.empty(rows, grad_hidden.shape[1], dtype=dtype, **like) if projects else None
     own = stacked(request)
-    grad_own = None if own is None else own.new_zeros(batch, *own.shape)
+    grad_own = None if own is None else own.new_zeros(batch, *own.shape[-2:])
     for step, alive in reversed(step_slices(request.batch_sizes, request.reverse)):
         if not alive:
             continue
@@ -160,42 +179,58 @@ def backward(
         if of_outputs is not None:
             grad_hidden[:alive] += above[step]
             of_outputs[step] = grad_hidden[:alive]
-            grad[0, :alive] = product(of_outputs[step], weights.projection)  # type: ignore[arg-type]
+            through = product(of_outputs[step], weights.projection)  # type: ignore[arg-type]
+            grad[0, :alive] = in_turn(through)
             grad_hidden[:alive] = 0
         words = [
             *(at(grad), 0 if projects else at(above, first), at(own), at(kept.values, first)),
             *(at(kept.a, first), at(grad_a, first), 0 if trace.one_gradient else at(grad_r, first)),
             *(at(grad_own), batch),
         ]
-        kernels.launch(kernels.step_backward, words, alive, size, dtype)
+        kernels.launch(kernels.step_backward, words, alive, request, models)
         if trace.reaches("r"):
-            through = product(grad_r[step], weights.hidden)
+            through = in_turn(product(grad_r[step], weights.hidden))
             if request.state_mask is not None:
                 through = through * request.state_mask[:alive]
             grad_hidden[:alive] += through
     grad_projection = None
     if of_outputs is not None and kept.unprojected is not None:
-        grad_projection = torch.mm(of_outputs.t(), kept.unprojected)
+        of_each = _of_each(of_outputs, weights.hidden), _of_each(kept.unprojected, weights.hidden)
+        grad_projection = of_each[0].mT @ of_each[1]
     grad_states = list(grad.unbind(0))
     if projects:
         grad_states[0] = grad_hidden
-    of_own = None if grad_own is None else grad_own.sum(0)
+    of_own = None
+    if own is not None and grad_own is not None:
+        of_own = grad_own.unflatten(0, (-1, *own.shape[:-2])).sum(0)
     return Backward(grad_a, grad_r, grad_projection, of_own, grad_states)
 
 
 def inputs(request: Request) -> Tensor:
     """U x + b and the noise, [N, A·H], in the dtype of sums: a norm would magnify what is rounded off."""
     weights = request.weights
-    a = product(request.x, weights.input.t())
-    if weights.bias is not None:
-        a += weights.bias
+    x, bias = request.x, weights.bias
+    if x.dim() == 3 and not x.stride(1):  # one input for all models, whose weights are then as one
+        a = product(x[:, 0], weights.input.flatten(0, 1).t())
+        if bias is not None:
+            a += bias.flatten()
+        a = a.unflatten(1, (x.shape[1], -1)).flatten(0, 1)
+    else:
+        a = product(x, weights.input.mT)
+        if bias is not None:
+            a += bias.unsqueeze(-2)
+        a = in_turn(a)
     return a if request.noise is None else torch.cat([a, request.noise.to(a.dtype)], 1)
 
 
 def stacked(request: Request) -> Tensor | None:
-    """The cell's own parameters, [O, H], or None where it has none."""
+    """The cell's own parameters, [O, H] or of each model [K, O, H], or None where it has none."""
     own = request.weights.own
-    return torch.stack(list(own.values())) if own else None
+    return torch.stack(list(own.values()), -2) if own else None
+
+
+def _models(request: Request) -> int:
+    return len(request.weights.hidden) if request.weights.hidden.dim() == 3 else 1
 
 
 def at(tensor: Tensor | None, row: int = 0) -> int:

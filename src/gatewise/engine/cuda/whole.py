@@ -19,6 +19,7 @@ from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
 from gatewise.engine.cuda.launcher import Launcher
+from gatewise.engine.cuda.plan import models_at_once
 from gatewise.engine.cuda.steps import accumulated, at, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
 from gatewise.engine.request import Request
@@ -35,13 +36,28 @@ class SequenceKernel(NamedTuple):
     launcher: Launcher
     function: Any
 
-    def prepare(self, batch: int) -> None:
-        """Make it ready for a batch. Raises Unsupported where the GPU cannot run it."""
-        self.launcher.prepare(self.function, *self._numbers(batch))
+    def prepare(self, batch: int, models: int = 1) -> None:
+        """Make it ready for a batch of each model. Raises Unsupported where the GPU cannot run it."""
+        blocks, threads, shared, cluster, cooperative = self._numbers(batch)
+        blocks *= self._at_once(batch, models)
+        self.launcher.prepare(self.function, blocks, threads, shared, cluster, cooperative)
 
-    def launch(self, words: Sequence[int], batch: int) -> None:
-        """Start it for a batch that it is ready for."""
-        self.launcher.launch(self.function, words, *self._numbers(batch))
+    def launch(self, words: Sequence[int], batch: int, models: int = 1) -> None:
+        """Start it for a batch that it is ready for.
+
+        Models follow in further launches where not all blocks that poll each other run at once. The words
+        lack the last, which is the first model of a launch.
+        """
+        at_once = self._at_once(batch, models)
+        for first in range(0, models, at_once):
+            here = min(at_once, models - first)
+            self.launcher.launch(self.function, [*words, first], *self._numbers(batch), models=here)
+
+    def _at_once(self, batch: int, models: int) -> int:
+        """How many of the models one launch has."""
+        if self.variant.exchange != GRID:
+            return models
+        return max(1, min(models, models_at_once(self.variant, batch, self.launcher.gpu)))
 
     def _numbers(self, batch: int) -> tuple[int, int, int, int, bool]:
         """Blocks, threads of each, bytes of shared memory, blocks of a cluster, whether all run at once."""
@@ -101,48 +117,47 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
     )
 
 
-def compiled(cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher: Launcher) -> SequenceKernel:
-    """The kernel of a variant. Raises Unsupported where it cannot be compiled."""
-    source = sequence_source(cell, trace, shape, variant)
+def compiled(
+    cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher: Launcher, of_models: bool = False
+) -> SequenceKernel:
+    """The kernel of a variant, for one model or several. Raises Unsupported where it cannot be compiled."""
+    source = sequence_source(cell, trace, shape, variant, of_models)
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
 def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) -> Forward:
-    """The forward pass, in one launch."""
+    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …]."""
     shape, weights, x = kernel.shape, request.weights, request.x
-    dtype, size, rows = shape.dtype, shape.hidden, len(x)
+    *models, rows, _ = x.shape
+    dtype, size = shape.dtype, shape.hidden
     like: dict[str, Any] = {"device": x.device}
-    steps, batch = len(request.batch_sizes), len(request.state[0])
-    a = (
-        torch.mm(x, weights.input.t())
-        if weights.bias is None
-        else torch.addmm(weights.bias, x, weights.input.t())
-    )
+    steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
+    a = _inputs(request)
     if request.noise is not None:
-        a = torch.cat([a, request.noise.to(dtype)], 1)
-    initial = torch.stack(request.state)
-    final = torch.empty_like(initial)
-    outputs = torch.empty(rows, size, dtype=dtype, **like)
+        a = torch.cat([a, request.noise.to(dtype)], -1)
+    initial = torch.stack(request.state, -3)
+    final = torch.empty_like(initial, memory_format=torch.contiguous_format)
+    outputs = torch.empty(*models, rows, size, dtype=dtype, **like)
     polled = kernel.variant.exchange == GRID and shape.recurrent > 0
-    before = _marked(rows, size, dtype, x.device, polled) if keep or polled else None
-    values = _kept(shape, steps, batch, x.device) if keep else None
+    before = _marked((*models, rows, size), dtype, x.device, polled) if keep or polled else None
+    values = _kept(models, shape, steps, batch, x.device) if keep else None
     wanted = request.return_gates
     gates = torch.empty(rows, len(trace.gates), size, dtype=dtype, **like) if wanted else None
     states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
     mask = None if request.state_mask is None else request.state_mask.contiguous()
-    own, hidden = stacked(request), weights.hidden.contiguous()
+    own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
     starts, lengths = _packed(request.batch_sizes, batch, x.device)
     words = [
         *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
         *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
-        *(steps, batch, int(request.reverse)),
+        *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
-    kernel.launch(words, batch)
+    kernel.launch(words, batch, *models)
     if polled:
         _check_nobody_waited_in_vain(x.device)
     assert initial.dtype == accumulated(dtype)
     kept = Kept(before, values) if before is not None and values is not None else None
-    return Forward(outputs, list(final.unbind(0)), gates, states, kept)
+    return Forward(outputs, list(final.unbind(-3)), gates, states, kept)
 
 
 def backward(
@@ -153,42 +168,62 @@ def backward(
     above: Tensor,
     grad_final: Sequence[Tensor],
 ) -> Backward:
-    """The backward pass, in one launch."""
+    """The backward pass, in one launch; of K models as the forward pass."""
     shape, weights = kernel.shape, request.weights
-    dtype, size, rows, device = shape.dtype, shape.hidden, len(request.x), request.x.device
-    steps, batch = len(request.batch_sizes), len(request.state[0])
+    *models, rows, _ = request.x.shape
+    dtype, size, device = shape.dtype, shape.hidden, request.x.device
+    steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
     polled = kernel.variant.exchange == GRID and shape.recurrent > 0
     above = above.contiguous()
-    grad = torch.stack(list(grad_final))
+    grad = torch.stack(list(grad_final), -3)
     recurrent = len(request.cell.recurrent)
-    grad_r = _marked(rows, recurrent * size, dtype, device, polled)
+    grad_r = _marked((*models, rows, recurrent * size), dtype, device, polled)
     inputs = len(request.cell.gates) * size
-    grad_a = grad_r if trace.one_gradient else torch.empty(rows, inputs, dtype=dtype, device=device)
+    grad_a = grad_r
+    if not trace.one_gradient:
+        grad_a = torch.empty(*models, rows, inputs, dtype=dtype, device=device)
     own = stacked(request)
-    tiles = -(-batch // 8)
-    grad_own = None if own is None else torch.empty(tiles, *own.shape, dtype=own.dtype, device=device)
+    grad_own = None if own is None else own.new_empty(*models, -(-batch // 8), *own.shape[-2:])
     mask = None if request.state_mask is None else request.state_mask.contiguous()
-    transposed = weights.hidden.t().contiguous()
+    transposed, of_transposed = _of_models(weights.hidden.mT)
     starts, lengths = _packed(request.batch_sizes, batch, device)
     words = [
         *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
         *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
+        *(rows, of_transposed),
     ]
-    kernel.launch(words, batch)
+    kernel.launch(words, batch, *models)
     if polled:
         _check_nobody_waited_in_vain(device)
-    of_own = None if grad_own is None else grad_own.sum(0)
-    return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(0)))
+    of_own = None if grad_own is None else grad_own.sum(-3)
+    return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(-3)))
 
 
-def _kept(shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
+def _inputs(request: Request) -> Tensor:
+    """U x + b, [N, G·H] or of each model [K, N, G·H]."""
+    x, weights = request.x, request.weights
+    if weights.bias is None:
+        return x @ weights.input.mT
+    if x.dim() == 3:
+        return torch.baddbmm(weights.bias.unsqueeze(-2), x, weights.input.mT)
+    return torch.addmm(weights.bias, x, weights.input.t())
+
+
+def _of_models(weights: Tensor) -> tuple[Tensor, int]:
+    """Contiguous weights, and how many numbers lie between those of two models: 0 where all share them."""
+    if weights.dim() == 2 or not weights.stride(0):
+        return (weights if weights.dim() == 2 else weights[0]).contiguous(), 0
+    return weights.contiguous(), weights[0].numel()
+
+
+def _kept(models: Sequence[int], shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
     words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.kept * 32 * shape.kept_words
-    return torch.empty(max(1, words), dtype=torch.int32, device=device)
+    return torch.empty(*models, max(1, words), dtype=torch.int32, device=device)
 
 
-def _marked(rows: int, size: int, dtype: torch.dtype, device: torch.device, polled: bool) -> Tensor:
+def _marked(shape: Sequence[int], dtype: torch.dtype, device: torch.device, polled: bool) -> Tensor:
     """Memory for what blocks hand on: where they poll it, filled with the mark of ``sequence.cu``."""
-    tensor = torch.empty(rows, size, dtype=dtype, device=device)
+    tensor = torch.empty(*shape, dtype=dtype, device=device)
     if polled:
         tensor.view(torch.int32).fill_(-1)
     return tensor

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
+from gatewise.engine import models
 from gatewise.engine.agreement import agrees_with_loop
-from gatewise.engine.native import bfloat16, memory, models
+from gatewise.engine.native import bfloat16, memory
 from gatewise.engine.native.call import Call
 from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
-from gatewise.engine.native.models import possible as possible_in_torch_func
+from gatewise.engine.native.many import Models
 from gatewise.engine.native.prepared import Prepared, prepared
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 
-__all__ = ["Prepared", "possible_in_torch_func", "prepare", "run"]
+__all__ = ["Prepared", "prepare", "run"]
 
 
 def run(request: Request) -> Result:
@@ -42,7 +43,7 @@ def _run(request: Request, rounded: bool) -> Result:
     if rounded:
         kernel = kernel._replace(products=rounded_products(), rounded=True)
     if in_torch_func():
-        return models.run(request, kernel)
+        return models.run(request, Models(kernel))
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need
     # gradients even under no_grad.
     differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -1,4 +1,4 @@
-"""The native engine inside of torch.func: one call for all models of a vmap, and gradients by torch.func.
+"""Compiled engines inside of torch.func: one call for all models of a vmap, and gradients by torch.func.
 
 torch.func takes autograd Functions of another form: what the backward pass needs beside the inputs has to be
 an output, each has a rule for vmap, and the backward pass is such a Function as well, because its tensors may
@@ -9,21 +9,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from gatewise.engine.native import memory
-from gatewise.engine.native.call import Calls
-from gatewise.engine.native.gradients import empty_gradients
-from gatewise.engine.native.kernel import Kernel
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import pulled_back
 from gatewise.engine.torch_internals import in_dispatch_mode, torch_func_transforms
+from gatewise.engine.traced.trace import Trace
 
 _MASK = 4
 """Place of the state mask in Request.tensors."""
+
+
+class Forward(NamedTuple):
+    """Results of K models' forward pass over N rows each."""
+
+    outputs: Tensor
+    """[K, N, P]."""
+    final: Sequence[Tensor]
+    """The final state, [K, B, …] each."""
+    kept: Sequence[Tensor]
+    """What the backward pass needs beside the outputs, [K, …] each."""
+
+
+class Compiled(Protocol):
+    """A compiled cell that runs K models of the same sizes in one call.
+
+    Its requests have tensors [K, …], in any layout; what all models share repeats along K by a stride of 0.
+    """
+
+    @property
+    def trace(self) -> Trace:
+        """The step that it was made from."""
+
+    def reads(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether it can read the memory of such tensors."""
+
+    def forward(self, request: Request, count: int, keep: bool) -> Forward:
+        """Run ``count`` models; ``keep`` says whether a backward pass may follow."""
+
+    def backward(
+        self,
+        request: Request,
+        count: int,
+        kept: Sequence[Tensor],
+        grads: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+    ) -> Sequence[Tensor | None]:
+        """Each model's gradients, [K, …], in the order of :meth:`Request.tensors`.
+
+        ``kept`` are the outputs and what else was kept; ``grads`` the gradients of outputs and final state,
+        one of which at least is there. What is not ``wanted`` may be None.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +70,7 @@ class _Plan:
     """A request without its tensors; or K, whose tensors are [K, …] where ``batched``, or else of all K."""
 
     settings: Settings
-    kernel: Kernel
+    compiled: Compiled
     models: int | None
     """K; None for a single request, whose results have no dimension for it."""
     batched: tuple[bool, ...]
@@ -82,20 +121,16 @@ class _Plan:
         return tuple(result.squeeze(0) for result in results) if self.models is None else tuple(results)
 
     def plain(self, operands: Sequence[Any]) -> list[Any] | None:
-        """All operands as [K, …], each model's contiguous; None where compiled code cannot read them."""
-        dtype = next(operand.dtype for operand in operands if operand is not None)
+        """All operands as [K, …]; None where compiled code cannot read them."""
         stacked: list[Any] = []
         for operand, mine in zip(operands, self.batched, strict=True):
-            if operand is None:
-                stacked.append(None)
-                continue
-            tensor = operand.detach()
-            kind = tensor.device.type, tensor.layout, tensor.dtype
-            if type(tensor) is not Tensor or kind != ("cpu", torch.strided, dtype):
-                return None
-            tensor = tensor.contiguous()
-            stacked.append(tensor if mine else tensor.expand(self.count, *tensor.shape))
-        return stacked
+            tensor = None if operand is None else operand.detach()
+            if tensor is not None and not mine:
+                tensor = tensor.expand(self.count, *tensor.shape)
+            stacked.append(tensor)
+        there = [tensor for tensor in stacked if tensor is not None]
+        plain = all(type(tensor) is Tensor and tensor.layout == torch.strided for tensor in there)
+        return stacked if plain and self.compiled.reads(there) else None
 
 
 def possible() -> bool:
@@ -109,7 +144,7 @@ def _has_rules(transforms: Sequence[str]) -> bool:
     return not (set(transforms) - {"Vmap", "Grad"} or in_dispatch_mode())
 
 
-def run(request: Request, kernel: Kernel) -> Result:
+def run(request: Request, compiled: Compiled) -> Result:
     """Run the request. Raises Unsupported where another engine has to run it."""
     if request.return_gates:
         raise Unsupported("gates inside of torch.func")
@@ -117,7 +152,7 @@ def run(request: Request, kernel: Kernel) -> Result:
     # Inside of a gradient, tensors that do not need one here may need one further out.
     keeps = "Grad" in torch_func_transforms()
     keeps = keeps or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors))
-    plan = _Plan(request.settings, kernel, None, (False,) * len(tensors), keeps)
+    plan = _Plan(request.settings, compiled, None, (False,) * len(tensors), keeps)
     outputs, *final = _Sequences.apply(plan, *tensors)[: plan.results]
     return Result(outputs, tuple(final), {})
 
@@ -129,27 +164,10 @@ class _Sequences(torch.autograd.Function):
     def forward(plan: _Plan, *operands: Tensor | None) -> tuple[Tensor, ...]:
         stacked = plan.plain(operands)
         if stacked is None:
-            raise Unsupported("tensors inside of torch.func that are no plain ones of the CPU")
-        request, trace = plan.settings.request(stacked), plan.kernel.trace
-        x, initial, count = request.x, request.state, plan.count
-        hidden_size = request.weights.input.shape[1] // len(request.cell.gates)
-        rows = x.shape[1]
-        lengths = [rows if plan.differentiated or k == 0 else 2 * s.shape[1] for k, s in enumerate(initial)]
-        states = [
-            s.new_empty(count, length, s.shape[2]) if k == 0 else memory.empty(s, count, length, s.shape[2])
-            for k, (length, s) in enumerate(zip(lengths, initial, strict=True))
-        ]
-        final = [torch.empty_like(s, memory_format=torch.contiguous_format) for s in initial]
-        unprojected = saved = None
-        if plan.differentiated:
-            if request.weights.projection is not None:
-                unprojected = x.new_empty(count, rows, hidden_size)
-            if not request.recompute:
-                saved = memory.empty(x, count, rows, max(1, trace.saved_size(hidden_size)))
-        calls = Calls(plan.kernel, request, count)
-        calls.forward(x, initial, states, final, unprojected, saved, None, plan.differentiated)
-        kept = (*states[1:], unprojected, saved) if plan.differentiated else ()
-        return plan.returned([states[0], *final, *(tensor for tensor in kept if tensor is not None)])
+            raise Unsupported("tensors inside of torch.func that are no plain ones")
+        request = plan.settings.request(stacked)
+        outputs, final, kept = plan.compiled.forward(request, plan.count, plan.differentiated)
+        return plan.returned([outputs, *final, *(kept if plan.differentiated else ())])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -208,46 +226,9 @@ class _Gradients(torch.autograd.Function):
         stacked, count = plan.plain(operands), len(plan.wanted)
         if stacked is None:
             return _by_loop(plan, operands[:count], operands[-plan.results :], plan.batched[-plan.results :])
-        request, trace = plan.settings.request(stacked[:count]), plan.kernel.trace
-        above, *grad_final = stacked[-plan.results :]
-        if above is None:
-            above = torch.zeros_like(stacked[count], memory_format=torch.contiguous_format)
-        states = stacked[count : count + plan.results - 1]
-        rest = stacked[count + plan.results - 1 : -plan.results]
-        unprojected = rest.pop(0) if request.weights.projection is not None else None
-        saved = rest.pop(0) if rest else None
-        # These are replaced by the gradients of the initial state.
-        grad_state = [
-            torch.zeros_like(state, memory_format=torch.contiguous_format)
-            if grad is None
-            else grad.clone(memory_format=torch.contiguous_format)
-            for grad, state in zip(grad_final, request.state, strict=True)
-        ]
-        calls = Calls(plan.kernel, request, plan.count)
-        one = plan.settings.request([None if tensor is None else tensor[0] for tensor in stacked[:count]])
-        sums = empty_gradients(
-            trace, one, plan.wanted, calls.threads, 1 if calls.together else calls.threads, plan.count
-        )
-        first = 5 + len(request.weights.own)
-        to_initial = any(plan.wanted[first : first + len(request.state)])
-        calls.backward(
-            request.x, request.state, states, grad_state, unprojected, saved, above, sums, to_initial
-        )
-        grad_x, *by_thread = sums
-        grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
-            None if total is None else total.squeeze(1) if total.shape[1] == 1 else total.sum(1)
-            for total in by_thread
-        )
-        own = () if grad_own is None else grad_own.unbind(1)
-        gradients: tuple[Any, ...] = (
-            grad_x,
-            grad_input,
-            grad_hidden,
-            grad_bias,
-            None,
-            *own,
-            *grad_state,
-            grad_projection,
+        request, grads = plan.settings.request(stacked[:count]), stacked[-plan.results :]
+        gradients: Sequence[Any] = plan.compiled.backward(
+            request, plan.count, stacked[count : -plan.results], grads, plan.wanted
         )
         return plan.returned([g for g, wanted in zip(gradients, plan.wanted, strict=False) if wanted])
 
@@ -300,7 +281,7 @@ def _vmapped(
 
 def _wanted(plan: _Plan, needed: Sequence[bool]) -> tuple[bool, ...]:
     """Which of the tensors have a gradient, of those that need one: not what ``step`` does not use."""
-    trace, cell = plan.kernel.trace, plan.settings.cell
+    trace, cell = plan.compiled.trace, plan.settings.cell
     by_a, by_r = trace.reaches("a"), trace.reaches("r")
     used = [by_a, by_a, by_r, by_a, False, *(bool(name) for name in trace.grad["p"])]
     used += [True] * (len(cell.states) + (cell.projection_size is not None)) + [False] * bool(cell.noise)
