@@ -55,11 +55,16 @@ EXCHANGES = {
     "block": (Variant(), Variant(wsplit=2)),
     "cluster": (Variant(2, exchange=CLUSTER), Variant(2, 2, exchange=CLUSTER)),
     "grid": (Variant(4, 2, exchange=GRID), Variant(2, exchange=GRID)),
+    "staged": (
+        Variant(5, exchange=GRID, wsplit=2, tiles=2, at_once=1, staged=True),
+        Variant(5, exchange=GRID, wsplit=4, tiles=2, at_once=1, staged=True, eights=1),
+    ),
 }
 FIRST = [
     (LSTM(), "cluster", torch.bfloat16),
     (SomeProducts(), "block", torch.float16),
     (GRU(), "grid", torch.float32),
+    (LSTM(), "staged", torch.float32),
 ]
 OTHERS = itertools.product(ELEMENTWISE, EXCHANGES, LIMITS)
 
@@ -74,7 +79,7 @@ def test_every_cell_equals_the_loop(run_in_one, cell, exchange, dtype):
         pytest.skip("a cell that runs step by step")
     if not cell.recurrent and exchange == "block":
         exchange = "cluster"
-    problem = Problem.draw(cell, RAGGED, H=34, masked=True, reverse=exchange == "grid")
+    problem = Problem.draw(cell, RAGGED, H=34, masked=True, reverse=exchange in ("grid", "staged"))
     errors = run_in_one(problem, dtype, *EXCHANGES[exchange])
     if "relu" in repr(cell):  # a sum near zero may be on either side of it, with another gradient
         errors = {name: error for name, error in errors.items() if "grad" not in name}
@@ -92,6 +97,17 @@ def test_every_cell_equals_the_loop(run_in_one, cell, exchange, dtype):
         (64, Variant(4, 4, exchange=CLUSTER), Variant(4, 4, exchange=CLUSTER, tiles=2)),
         (50, Variant(4, 2, exchange=GRID, tiles=2), Variant(4, 4, exchange=GRID, depth=2)),
         (72, Variant(12, 4, exchange=GRID), Variant(5, exchange=GRID, wsplit=3)),
+        (
+            40,
+            Variant(5, exchange=GRID, tiles=3, at_once=2, staged=True, wsplit=4),
+            Variant(5, exchange=GRID, tiles=3, at_once=2, staged=True, wsplit=4, eights=1),
+        ),
+        (
+            40,
+            Variant(5, exchange=GRID, tiles=3, at_once=1, staged=True),
+            Variant(3, exchange=GRID, tiles=3, at_once=1, staged=True, depth=2),
+        ),
+        (64, Variant(4, exchange=GRID, wsplit=8), Variant(4, exchange=GRID, groups=2, eights=1)),
     ],
     ids=str,
 )
@@ -151,6 +167,15 @@ def test_a_plan_fits_its_gpu(hidden, batch):
             assert variant.cluster <= gpu.largest_cluster
             blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
             assert variant.exchange != GRID or blocks <= gpu.multiprocessors
+
+
+@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
+@pytest.mark.parametrize(("batch", "hidden"), [(64, 1024), (16, 768), (20, 650)])
+def test_a_large_layer_fits_an_h100(cell, batch, hidden):
+    traced = trace(cell, hidden)
+    for dtype, way in itertools.product((torch.bfloat16, torch.float32), ("forward", "backward")):
+        variant = plan.best(whole.shape_of(cell, traced, hidden, dtype, way), batch, H100)
+        assert variant is not None, (dtype, way)
 
 
 def test_what_another_design_has_to_run():

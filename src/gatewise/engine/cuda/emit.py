@@ -166,6 +166,8 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@PASS@": variant.passes,
         "@DEPTH@": variant.depth,
         "@EXCHANGE@": variant.exchange,
+        "@STAGED@": int(variant.staged),
+        "@EIGHTS@": variant.eights,
         "@WARPS@": variant.warps(shape),
         "@STEP@": _scalars(trace.forward, read, write),
         "@STEP_BACK@": _scalars(trace.backward, read_back, back),

@@ -35,12 +35,16 @@ def best(shape: Shape, batch: int, gpu: Gpu, models: int = 1) -> Variant | None:
     """
     if gpu.capability < (8, 0):
         return None
-    fitting = [
-        variant
-        for variant in _variants(shape)
-        if _runs_at_once(variant, batch, gpu) and variant.fits(shape, gpu.shared_memory, gpu.largest_cluster)
-    ]
-    return min(fitting, key=lambda variant: _microseconds(variant, shape, batch, gpu, models), default=None)
+    for variants in (_variants, _of_large_layers):
+        fitting = [
+            variant
+            for variant in variants(shape)
+            if _runs_at_once(variant, batch, gpu)
+            and variant.fits(shape, gpu.shared_memory, gpu.largest_cluster)
+        ]
+        if fitting:
+            return min(fitting, key=lambda variant: _microseconds(variant, shape, batch, gpu, models))
+    return None
 
 
 def _variants(shape: Shape) -> Iterator[Variant]:
@@ -52,6 +56,20 @@ def _variants(shape: Shape) -> Iterator[Variant]:
         for features, split in product((8, 16, 24, 32, 48), (1, 4, 7, 8)):
             blocks = math.ceil(math.ceil(shape.hidden / features) / split) * split
             yield Variant(blocks, split, wsplit, groups, tiles, GRID)
+
+
+def _of_large_layers(shape: Shape) -> Iterator[Variant]:
+    """Few features a block, many warps that share each sum, and rows that are fetched some at a time."""
+    eights = (1,) if shape.way == "forward" else (1, 2)
+    sequences = [
+        (tiles, at_once, staged)
+        for tiles, at_once, staged in product((1, 2, 3, 4, 8), (1, 2, 4), (False, True))
+        if at_once <= tiles
+    ]
+    for features, wsplit, of_tile, depth in product((8, 16), (4, 8, 16), eights, (4, 2)):
+        blocks = math.ceil(shape.hidden / features)
+        for tiles, at_once, staged in sequences:
+            yield Variant(blocks, 1, wsplit, 1, tiles, GRID, depth, at_once, staged, of_tile)
 
 
 def _runs_at_once(variant: Variant, batch: int, gpu: Gpu) -> bool:
@@ -87,7 +105,9 @@ def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu, models: 
             cycles += 350 + 12 * units * variant.blocks
         if variant.exchange == GRID:
             words = 8 * variant.tiles * variant.part(shape)
-            cycles += 1100 + 4 * variant.blocks + words / (warps * 32) * 40
+            # What a further piece of the rows costs, 700, is a guess: nobody has measured it.
+            pieces = -(-variant.tiles // variant.passes) if variant.staged else 1
+            cycles += 400 + 700 * pieces + 4 * variant.blocks + words / (warps * 32) * 40
     blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
     if variant.exchange == GRID:
         waves = -(-models // models_at_once(variant, batch, gpu))

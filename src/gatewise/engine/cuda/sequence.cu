@@ -9,7 +9,8 @@
 // two sequences, with all gates. Backward, a row is a feature, 16 to a tile.
 //
 // SPLIT blocks of a cluster and WSPLIT warps of a block share the features that a product sums over, and add their sums.
-// A warp has GROUPS groups of rows, and PASS tiles of sequences at a time. What a step needs from global memory comes DEPTH
+// A warp has GROUPS groups of rows, and PASS tiles of sequences at a time; where they are STAGED, a block also fetches so many
+// at a time, as its shared memory does not hold all. Backward, a tile of 16 rows has EIGHTS times 8 features, and 0 below. What a step needs from global memory comes DEPTH
 // steps ahead. H features, A blocks of inputs (gates, then noise), G gates, R recurrent products, K states, OWN parameters,
 // SLOTS values that are kept.
 #define H @H@
@@ -29,6 +30,8 @@
 #define PASS @PASS@
 #define DEPTH @DEPTH@
 #define EXCHANGE @EXCHANGE@
+#define STAGED @STAGED@
+#define EIGHTS @EIGHTS@
 #define MODELS @MODELS@  // whether a launch has several models: its grid's y, which begins with model `first`
 #define WARPS @WARPS@
 
@@ -42,7 +45,11 @@
 #define MARK 0xFFFFFFFFu    // of words that nobody has written: a NaN that no conversion makes
 #define PATIENCE 4000000
 #define CHUNK 16  // words of a row that a step of the product takes: two tiles of the tensor cores
-#define BUFFERS (EXCHANGE == 2 && SPLIT > 1 ? 1 : 2)  // with a cluster's barrier between reading and the next writing, 1
+#define HELD (STAGED ? 8 * PASS : ROWS)  // sequences that a block has in shared memory
+// With the sums' barrier between reading what was fetched and the next writing, once; and the sums, which only this block
+// writes and reads, with the barrier of the next step's fetch.
+#define BUFFERS (STAGED || (EXCHANGE == 2 && SUMS > 1) ? 1 : 2)
+#define SUM_BUFFERS (EXCHANGE == 2 && SPLIT == 1 ? 1 : 2)
 #define KEPT_WORDS (KIND == 1 ? 1 : 2)                // of one value for two sequences
 
 // Words between rows in shared memory, so that a warp's reads fall into different banks.
@@ -124,7 +131,7 @@ DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const 
 #pragma unroll
         for (int j = 0; j < PASS; j++) {
             if (tile + j >= TILES) continue;
-            const uint4 x = *(const uint4 *)(words + ((tile + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
+            const uint4 x = *(const uint4 *)(words + (((STAGED ? 0 : tile) + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
 #pragma unroll
             for (int m = 0; m < M; m++) multiply(c[m][j], weights[k][0][m], x.x, x.y);
 #pragma unroll
@@ -153,7 +160,7 @@ template <int V> DEV void read_words(u32 *words, const u32 *from) {
 template <int ROW, int WORDS>
 DEV void fetch_rows(const u32 *rows, int first, u32 *to, int count, bool &late, int *error) {
     constexpr int STRIDE = SPREAD(WORDS), V = ROW % 4 ? 1 : 4, PIECES = WORDS / V;
-    constexpr int EACH = (ROWS * PIECES + WARPS * 32 - 1) / (WARPS * 32), AT_ONCE = EACH < 8 ? EACH : 8;
+    constexpr int EACH = (HELD * PIECES + WARPS * 32 - 1) / (WARPS * 32), AT_ONCE = EACH < 8 ? EACH : 8;
 #pragma unroll 1
     for (int begun = 0; begun < EACH; begun += AT_ONCE) {
         u32 x[AT_ONCE][V];
@@ -185,7 +192,7 @@ DEV void fetch_rows(const u32 *rows, int first, u32 *to, int count, bool &late, 
 #pragma unroll
         for (int k = 0; k < AT_ONCE; k++) {
             const int i = threadIdx.x + (begun + k) * WARPS * 32, row = i / PIECES, word = i % PIECES * V;
-            if (row < ROWS)
+            if (row < HELD)
 #pragma unroll
                 for (int v = 0; v < V; v++) to[row * STRIDE + word + v] = factor(x[k][v]);
         }

@@ -22,7 +22,7 @@ DEV void step_back(const S *g, const S *k, const S *p, S *da, S *dr, S *ds, S *d
 #define PART_WORDS (OWN_PART ? R * BLOCK_WORDS : (BACK_ROW + SPLIT - 1) / SPLIT)
 #define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)
 #define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
-#define MY_UNITS (DIRECT ? 2 * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
+#define MY_UNITS (DIRECT ? EIGHTS * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
 #define SLOT (SLOTS * 32 * KEPT_WORDS + UNIT_WORDS)
 
 #if MODELS
@@ -34,13 +34,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *passed = (u32 *)shared_memory;                                                // [BUFFERS][ROWS][SPREAD(PART)]
-    float2 *sums = (float2 *)(passed + (R ? BUFFERS * ROWS * SPREAD(PART) : 0));         // [2][SUMS][UNITS][32]
-    u32 *ring = (u32 *)(sums + (R && !DIRECT ? 2 * SUMS * UNITS * 32 : 0)) +            // [WARPS][MY_UNITS][DEPTH][SLOT]
+    u32 *passed = (u32 *)shared_memory;                                                // [BUFFERS][HELD][SPREAD(PART)]
+    float2 *sums = (float2 *)(passed + (R ? BUFFERS * HELD * SPREAD(PART) : 0));         // [SUM_BUFFERS][SUMS][UNITS][32]
+    u32 *ring = (u32 *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * 32 : 0)) +            // [WARPS][MY_UNITS][DEPTH][SLOT]
                 me.warp * MY_UNITS * DEPTH * SLOT;
     auto is_unit = [&](int u) { return DIRECT || u * WARPS + me.warp < UNITS; };
     auto group_of = [&](int u) {
-        return DIRECT ? (me.group * GROUPS + u / (2 * TILES)) * 2 + u / TILES % 2 : (u * WARPS + me.warp) / TILES;
+        return DIRECT ? (me.group * GROUPS + u / (EIGHTS * TILES)) * EIGHTS + u / TILES % EIGHTS : (u * WARPS + me.warp) / TILES;
     };
     auto tile_of = [&](int u) { return DIRECT ? u % TILES : (u * WARPS + me.warp) % TILES; };
     auto feature0 = [&](int u) { return me.rank * OF_BLOCK + group_of(u) * 8; };
@@ -57,10 +57,10 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
 #pragma unroll
                 for (int v = 0; v < 4; v++) {
                     const int word = (me.share * CHUNKS_OF_WARP + k) * CHUNK + me.q * 4 + v;
-                    const int feature = me.cluster * OF_SPLIT + (me.group * GROUPS + m) * 16 + half * 8 + g;
+                    const int feature = me.cluster * OF_SPLIT + ((me.group * GROUPS + m) * EIGHTS + half) * 8 + g;
                     const int own = me.rank * BLOCK_WORDS + word % BLOCK_WORDS;
                     const int column = OWN_PART ? word / BLOCK_WORDS * ROW + own : me.place * PART + word;
-                    const bool there = feature < H && (OWN_PART ? word < PART_WORDS && own < ROW : word < PART && column < BACK_ROW);
+                    const bool there = half < EIGHTS && feature < H && (OWN_PART ? word < PART_WORDS && own < ROW : word < PART && column < BACK_ROW);
                     w[k][v / 2][m][half + v % 2 * 2] = factor(there ? ((const u32 *)q.weights)[(long long)feature * BACK_ROW + column] : 0);
                 }
 #endif
@@ -112,7 +112,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
 #pragma unroll 1
     for (int i = 1; i <= DEPTH; i++) fetch(steps - i);
 #if R > 0
-    for (int i = threadIdx.x; i < BUFFERS * ROWS * SPREAD(PART); i += WARPS * 32) passed[i] = 0;
+    for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) passed[i] = 0;
     all_blocks();
     bool late = false;
 #endif
@@ -121,16 +121,21 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
         const int parity = (steps - 1 - i) & 1;
 #if R > 0
         if (i < steps - 1) {
-            u32 *now = passed + (BUFFERS == 2 ? parity : 0) * ROWS * SPREAD(PART);
-            if (EXCHANGE == 2) {
-                const int t = at.time_of(i + 1);
-                const u32 *rows = (const u32 *)q.dr + ((long long)at.start_of(t) + me.first) * BACK_ROW;
-                fetch_rows<BACK_ROW, PART>(rows, me.place * PART, now, at.alive_at(t), late, q.error);
+            u32 *now = passed + (BUFFERS == 2 ? parity : 0) * HELD * SPREAD(PART);
+            const int from = at.time_of(i + 1), alive = at.alive_at(from);
+            const u32 *rows = (const u32 *)q.dr + ((long long)at.start_of(from) + me.first) * BACK_ROW;
+            if (EXCHANGE == 2 && !STAGED) {
+                fetch_rows<BACK_ROW, PART>(rows, me.place * PART, now, alive, late, q.error);
                 __syncthreads();
             }
-            float2 *mine = sums + parity * SUMS * UNITS * 32;
+            float2 *mine = sums + (SUM_BUFFERS == 2 ? parity : 0) * SUMS * UNITS * 32;
 #pragma unroll
             for (int tile = 0; tile < TILES; tile += PASS) {
+                if (STAGED) {
+                    if (DIRECT || tile) __syncthreads();
+                    fetch_rows<BACK_ROW, PART>(rows + tile * 8 * BACK_ROW, me.place * PART, now, alive - tile * 8, late, q.error);
+                    __syncthreads();
+                }
                 float c[GROUPS][PASS][4];
                 multiply_all<GROUPS, PART>(c, w, now, tile, me.share, lane);
 #pragma unroll
@@ -139,13 +144,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                     for (int j = 0; j < PASS; j++) {
                         if (tile + j >= TILES) continue;
 #pragma unroll
-                        for (int half = 0; half < 2; half++) {
+                        for (int half = 0; half < EIGHTS; half++) {
                             const float2 x = {c[m][j][half * 2], c[m][j][half * 2 + 1]};
                             if (DIRECT) {
-                                const int u = DIRECT ? (m * 2 + half) * TILES + tile + j : 0;
+                                const int u = DIRECT ? (m * EIGHTS + half) * TILES + tile + j : 0;
                                 grad[u][0][0] += x.x * mask[u][0], grad[u][0][1] += x.y * mask[u][1];
                             } else {
-                                const int features = (me.group * GROUPS + m) * 2 + half, owner = features / (OF_BLOCK / 8);
+                                const int features = (me.group * GROUPS + m) * EIGHTS + half, owner = features / (OF_BLOCK / 8);
                                 const int unit = features % (OF_BLOCK / 8) * TILES + tile + j;
                                 float2 *place = mine + ((me.place * WSPLIT + me.share) * UNITS + unit) * 32 + lane;
                                 if (SPLIT > 1) hand_to(place, owner, x);

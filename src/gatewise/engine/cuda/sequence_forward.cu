@@ -37,9 +37,9 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *hidden = (u32 *)shared_memory;                                                   // [BUFFERS][ROWS][SPREAD(PART)]
-    float4 *sums = (float4 *)(hidden + (R ? BUFFERS * ROWS * SPREAD(PART) : 0));            // [2][SUMS][UNITS][TWO_GATES][32]
-    u32 *ring = (u32 *)(sums + (R && !DIRECT ? 2 * SUMS * UNITS * TWO_GATES * 32 : 0)) +  // [WARPS][MY_UNITS][DEPTH][SLOT]
+    u32 *hidden = (u32 *)shared_memory;                                                   // [BUFFERS][HELD][SPREAD(PART)]
+    float4 *sums = (float4 *)(hidden + (R ? BUFFERS * HELD * SPREAD(PART) : 0));            // [SUM_BUFFERS][SUMS][UNITS][TWO_GATES][32]
+    u32 *ring = (u32 *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * TWO_GATES * 32 : 0)) +  // [WARPS][MY_UNITS][DEPTH][SLOT]
                 me.warp * MY_UNITS * DEPTH * SLOT;
     auto is_unit = [&](int u) { return DIRECT || u * WARPS + me.warp < UNITS; };
     auto group_of = [&](int u) { return DIRECT ? me.group * GROUPS + u / TILES : (u * WARPS + me.warp) / TILES; };
@@ -133,7 +133,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
 #pragma unroll 1
     for (int i = 0; i < DEPTH; i++) fetch(i);
 #if R > 0
-    for (int i = threadIdx.x; i < BUFFERS * ROWS * SPREAD(PART); i += WARPS * 32) hidden[i] = 0;
+    for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) hidden[i] = 0;
     all_blocks();
 #endif
     if (steps > 0) hand_on(0);
@@ -146,15 +146,20 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
         const int t = at.time_of(i), start = at.start_of(t);
         S r[MY_UNITS][2][AT_LEAST_1(2 * TWO_GATES)];  // of each unit and sequence
 #if R > 0
-        u32 *now = hidden + (BUFFERS == 2 ? i & 1 : 0) * ROWS * SPREAD(PART);
-        if (EXCHANGE == 2) {
-            const u32 *rows = (const u32 *)q.before + ((long long)start + me.first) * ROW;
+        u32 *now = hidden + (BUFFERS == 2 ? i & 1 : 0) * HELD * SPREAD(PART);
+        const u32 *rows = (const u32 *)q.before + ((long long)start + me.first) * ROW;
+        if (EXCHANGE == 2 && !STAGED) {
             fetch_rows<ROW, PART>(rows, part0, now, at.alive_at(t), late, q.error);
             __syncthreads();
         }
-        float4 *mine = sums + (i & 1) * SUMS * UNITS * TWO_GATES * 32;
+        float4 *mine = sums + (SUM_BUFFERS == 2 ? i & 1 : 0) * SUMS * UNITS * TWO_GATES * 32;
 #pragma unroll
         for (int tile = 0; tile < TILES; tile += PASS) {
+            if (STAGED) {
+                if (DIRECT || tile) __syncthreads();
+                fetch_rows<ROW, PART>(rows + tile * 8 * ROW, part0, now, at.alive_at(t) - tile * 8, late, q.error);
+                __syncthreads();
+            }
             float c[M][PASS][4];
             multiply_all<M, PART>(c, w, now, tile, me.share, lane);
 #pragma unroll

@@ -43,11 +43,6 @@ class Shape:
         return 4 // self.dtype.itemsize
 
     @property
-    def rows_of_a_tile(self) -> int:
-        """Features in a tile of the tensor cores: forward, each has two gates of 8."""
-        return 8 if self.way == "forward" else 16
-
-    @property
     def kept_words(self) -> int:
         """Words of a kept value of two sequences: in 16 bits where these have float32's range."""
         return 1 if self.dtype == torch.bfloat16 else 2
@@ -64,6 +59,12 @@ class Variant:
     tiles: int = 1
     exchange: int = BLOCK
     depth: int = 4
+    at_once: int = 4
+    """Tiles of sequences that a warp multiplies at a time, where there are so many."""
+    staged: bool = False
+    """Whether a block fetches only so many at a time: for rows that shared memory does not hold all of."""
+    eights: int = 2
+    """Backward, how many times 8 features a tile of the tensor cores has; with 1, its other half is 0."""
 
     @property
     def cluster(self) -> int:
@@ -75,16 +76,20 @@ class Variant:
     @property
     def passes(self) -> int:
         """Tiles of sequences that a warp multiplies at a time."""
-        return min(self.tiles, 4)
+        return min(self.tiles, self.at_once)
+
+    def rows_of_a_tile(self, shape: Shape) -> int:
+        """Features in a tile of the tensor cores: forward, each has two gates of 8."""
+        return 8 if shape.way == "forward" else 8 * self.eights
 
     def of_block(self, shape: Shape) -> int:
         """Features of a block: whole rows of the tensor cores' tiles."""
-        rows = shape.rows_of_a_tile
+        rows = self.rows_of_a_tile(shape)
         return math.ceil(shape.hidden / self.blocks / rows) * rows
 
     def warps(self, shape: Shape) -> int:
         """Warps of a block; 0 where they do not come out even."""
-        count, rest = divmod(self.of_block(shape) * self.split, shape.rows_of_a_tile * self.groups)
+        count, rest = divmod(self.of_block(shape) * self.split, self.rows_of_a_tile(shape) * self.groups)
         return 0 if rest else count * self.wsplit
 
     def part(self, shape: Shape) -> int:
@@ -99,7 +104,7 @@ class Variant:
     def units(self, shape: Shape) -> int:
         """Units of 8 features of 8 sequences that a warp computes."""
         if self.split * self.wsplit == 1:
-            return self.groups * self.tiles * (1 if shape.way == "forward" else 2)
+            return self.groups * self.tiles * (1 if shape.way == "forward" else self.eights)
         return -(-(self.of_block(shape) // 8 * self.tiles) // self.warps(shape))
 
     def shared(self, shape: Shape) -> int:
@@ -107,11 +112,13 @@ class Variant:
         unit, sums = 32 * (3 - shape.halves), self.split * self.wsplit
         exchanged = summed = 0
         if shape.recurrent:
-            buffers = 1 if self.exchange == GRID and self.split > 1 else 2
-            exchanged = buffers * 8 * self.tiles * _spread(self.part(shape))
+            buffers = 1 if self.staged or (self.exchange == GRID and sums > 1) else 2
+            held = self.passes if self.staged else self.tiles
+            exchanged = buffers * 8 * held * _spread(self.part(shape))
             if sums > 1:
+                sum_buffers = 1 if self.exchange == GRID and self.split == 1 else 2
                 words = 128 * (-(-shape.recurrent // 2)) if shape.way == "forward" else 64
-                summed = 2 * sums * (self.of_block(shape) // 8) * self.tiles * words
+                summed = sum_buffers * sums * (self.of_block(shape) // 8) * self.tiles * words
         slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words + unit
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
         return 4 * (exchanged + summed + ring)
@@ -120,7 +127,7 @@ class Variant:
         """About how many registers a thread takes."""
         rows = (-(-shape.recurrent // 2) if shape.way == "forward" else 1) * self.groups
         chunks = -(-(self.part(shape) // CHUNK) // self.wsplit) if shape.recurrent else 0
-        weights = chunks * 8 * rows
+        weights = chunks * rows * (8 if shape.way == "forward" else 4 * self.eights)
         twice = 2 if rows * self.passes <= 4 else 1
         sums = rows * self.passes * 4 * twice
         per_unit = 2 * shape.states + 6
@@ -138,6 +145,8 @@ class Variant:
         if not 1 <= warps <= MOST_WARPS:
             return False
         if self.exchange == CLUSTER and self.split not in (1, self.blocks):
+            return False
+        if self.staged and (self.exchange != GRID or not shape.recurrent):
             return False
         if self.exchange == BLOCK and self.blocks > 1 and shape.recurrent:
             return False
