@@ -104,7 +104,7 @@ def test_engines_are_timed_beside_torch(place: Place) -> None:
     assert result.out.endswith("wrote engines.csv\nwrote engines.png\n")
     for title in ("GRU, training: times as fast as torch.nn", "RNN, inference: times as fast as torch.nn"):
         assert title in result.out
-    assert re.search(r"GRU +training +function +torch.nn +\d+\.\d\d +\d+\.\d\d", result.out)
+    assert re.search(r"GRU +full +training +function +torch.nn +\d+\.\d\d +\d+\.\d\d", result.out)
 
 
 def test_a_cell_that_torch_lacks_stands_beside_its_loop_and_the_lstm(place: Place) -> None:
