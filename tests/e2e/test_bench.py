@@ -17,8 +17,10 @@ from workplace import Place
 import gatewise.engine
 from gatewise.bench import contenders, models, process
 from gatewise.bench import loop_overhead as bench_training
+from gatewise.bench.budget import Budget
 from gatewise.bench.case import Case, Size
-from gatewise.bench.contenders import contender, names, operations
+from gatewise.bench.contenders import contender, names
+from gatewise.bench.counts import operations
 from gatewise.bench.timing import Bench, Timing
 from gatewise.engine import ENGINES
 from gatewise.engine.native import library
@@ -102,7 +104,7 @@ def test_engines_are_timed_beside_torch(place: Place) -> None:
     assert result.out.endswith("wrote engines.csv\nwrote engines.png\n")
     for title in ("GRU, training: times as fast as torch.nn", "RNN, inference: times as fast as torch.nn"):
         assert title in result.out
-    assert re.search(r"GRU +training +function +torch.nn +\d+\.\d\d +\d+\.\d\d", result.out)
+    assert re.search(r"GRU +full +training +function +torch.nn +\d+\.\d\d +\d+\.\d\d", result.out)
 
 
 def test_a_cell_that_torch_lacks_stands_beside_its_loop_and_the_lstm(place: Place) -> None:
@@ -196,10 +198,29 @@ def test_a_peak_that_is_over_is_still_seen() -> None:
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
 def test_all_contenders_have_the_same_to_do(cell: str, bidirectional: bool, lengths: str) -> None:
     case = Case(cell, Size(9, 5, 3, 4), "float64", lengths, bidirectional)
-    expected, *others = (contender(case, name).infer() for name in names(cell, list(ENGINES), keras=False))
+    expected, *others = (contender(case, name).infer() for name in names(cell, list(ENGINES)))
     assert expected.shape == (9, 5, 8 if bidirectional else 4)
     for found in others:
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_what_no_time_is_left_for_is_said(place: Place, monkeypatch) -> None:
+    monkeypatch.setattr(Budget, "is_over", property(lambda budget: budget.parts <= 2))
+    monkeypatch.setattr(Budget, "part_is_over", property(lambda budget: budget.seconds == 9))
+    words = ["sizes=3x2x3x4,2x2x3x4", "engines=loop", "rounds=3", "work=training", "lengths=full,ragged"]
+    out = place.ok("bench", "engine", *words, "seconds=9", "keras=false", "file=a.csv").out
+    rows = rows_of(place.folder / "a.csv")
+    assert [(row["lengths"], row["size"], row["rounds"]) for row in rows[::2]] == [
+        ("full", "3x2x3x4", "1"),
+        ("full", "2x2x3x4", "1"),
+        ("ragged", "3x2x3x4", "1"),
+    ]
+    assert "LSTM, ragged, training: times as fast as torch.nn" in out
+    assert "seconds=9: the time is used up; not measured: LSTM 2x2x3x4 (ragged lengths)\n" in out
+    assert "seconds=9: some were measured in fewer than 3 rounds, the fewest in 1\n" in out
+    assert re.search(
+        r"^limits measured here: products float32 .* TFLOP/s; copying .* GB/s$", out, re.MULTILINE
+    )
 
 
 def test_ragged_lengths_are_even_from_a_quarter_to_the_whole() -> None:
@@ -277,6 +298,8 @@ def test_an_interrupted_run_keeps_what_it_has_measured(place: Place, monkeypatch
         ("bidirectional=yes", "bidirectional=yes: no such choice (true, false)"),
         ("keras=no", "keras=no: no such choice (auto, true, false)"),
         ("sizes=3x4", "sizes=3x4: steps, batch, inputs and hidden size are written 35x20x200x200"),
+        ("flashrnn=true", "flashrnn=true: is for a GPU; give device=cuda, or leave flashrnn out"),
+        ("seconds=soon", "seconds=soon: give a whole number of at least 1"),
         ("models=8,0", "models=0: give a whole number of at least 1"),
         ("models=8x", "models=8x: give a whole number of at least 1"),
         ("threads=0", "threads=0: give a whole number of at least 1"),

@@ -44,6 +44,7 @@ def timings(
     for engine in engines:
         for work in works:
             for count in counts:
+                bench.budget.begin()
                 runs = _runs(case, engine, work, count)
                 taken = bench.in_turns(case, f"{work} of {count} models by {engine}", runs)
                 together, separate = (min(taken[name]) for name in ("together", "separate"))

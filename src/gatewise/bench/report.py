@@ -24,56 +24,71 @@ SLOWER = 0.95
 
 
 def print_speeds(console: Console, rows: Sequence[Timing]) -> None:
-    """A table per cell and work: how many times as fast as the reference each contender is, by size."""
-    for cell in _in_order(row.cell for row in rows):
-        for work in _in_order(row.work for row in rows):
-            selected = [row for row in rows if (row.cell, row.work) == (cell, work)]
-            reference, *others = _in_order(row.contender for row in selected)
-            table = _table("T x B x I x H")
-            for name in (f"{reference} ms", *others, "fastest GFLOP/s", "of matrix peak"):
-                table.add_column(name, justify="right")
-            for size in _in_order(row.size for row in selected):
-                line = {row.contender: row for row in selected if row.size == size}
-                best = max(line.values(), key=lambda row: row.gigaflops)
-                table.add_row(
-                    size,
-                    f"{line[reference].milliseconds:.2f}",
-                    *(_times(line[name].speedup) if name in line else "" for name in others),
-                    f"{best.gigaflops:.1f}",
-                    f"{100 * best.share_of_peak:.0f} %",
-                )
-            _print(console, f"{cell}, {work}: times as fast as {reference}", table)
+    """A table per cell, lengths and work: how many times as fast as the reference each contender is, by size.
+
+    Last come the fastest one's floating-point operations and bytes a second, and its share of the limits.
+    """
+    for (cell, lengths, work), selected in _grouped(rows):
+        reference, *others = _in_order(row.contender for row in selected)
+        table = _table("T x B x I x H")
+        limits = ("fastest TFLOP/s", "of matrix peak", "GB/s", "of copy")
+        for name in (f"{reference} ms", *others, *limits):
+            table.add_column(name, justify="right")
+        for size in _in_order(row.size for row in selected):
+            line = {row.contender: row for row in selected if row.size == size}
+            best = max(line.values(), key=lambda row: row.gigaflops)
+            table.add_row(
+                size,
+                f"{line[reference].milliseconds:.2f}",
+                *(_times(line[name].speedup) if name in line else "" for name in others),
+                f"{best.gigaflops / 1000:.3g}",
+                _percent(best.share_of_peak),
+                f"{best.gigabytes:.3g}",
+                _percent(best.share_of_copy),
+            )
+        _print(console, f"{_title(cell, lengths, work)}: times as fast as {reference}", table)
 
 
 def print_means(console: Console, rows: Sequence[Timing]) -> None:
-    """Geometric mean and minimum over the sizes, for each cell, work and contender."""
-    table = _table("cell", "work", "who", "as")
+    """Geometric mean and minimum over the sizes, for each cell, lengths, work and contender."""
+    table = _table("cell", "lengths", "work", "who", "as")
     beside = any(row.of_lstm is not None for row in rows)
     for name in ("mean", "least", "on", *(("of LSTM's time", "most") if beside else ())):
         table.add_column(name, justify="right")
-    for cell in _in_order(row.cell for row in rows):
+    for (cell, lengths, work), group in _grouped(rows):
         reference = reference_of(cell)
-        for work in _in_order(row.work for row in rows):
-            for name in _in_order(row.contender for row in rows if row.cell == cell):
-                selected = [row for row in rows if (row.cell, row.work, row.contender) == (cell, work, name)]
-                if not selected or name == reference:
-                    continue
-                least = min(selected, key=lambda row: row.speedup)
-                mean = statistics.geometric_mean(row.speedup for row in selected)
-                shares = [row.of_lstm for row in selected if row.of_lstm is not None]
-                more = [f"{statistics.geometric_mean(shares):.2f}", f"{max(shares):.2f}"] if shares else []
-                table.add_row(
-                    cell, work, name, reference, _times(mean), _times(least.speedup), least.size, *more
-                )
+        for name in _in_order(row.contender for row in group):
+            selected = [row for row in group if row.contender == name]
+            if name == reference:
+                continue
+            least = min(selected, key=lambda row: row.speedup)
+            mean = statistics.geometric_mean(row.speedup for row in selected)
+            shares = [row.of_lstm for row in selected if row.of_lstm is not None]
+            more = [f"{statistics.geometric_mean(shares):.2f}", f"{max(shares):.2f}"] if shares else []
+            figures = (_times(mean), _times(least.speedup), least.size)
+            table.add_row(cell, lengths, work, name, reference, *figures, *more)
         table.add_section()
     _print(console, "over all sizes, times as fast", table)
+
+
+def print_hosts(console: Console, rows: Sequence[Timing]) -> None:
+    """On a GPU: a step's time beside that of the host which starts it and of the kernels alone."""
+    measured = [row for row in rows if row.host_milliseconds is not None]
+    for (cell, lengths, work), selected in _grouped(measured):
+        table = _table("T x B x I x H")
+        contenders = _in_order(row.contender for row in selected)
+        for name in contenders:
+            table.add_column(name, justify="right")
+        for size in _in_order(row.size for row in selected):
+            line = {row.contender: row for row in selected if row.size == size}
+            table.add_row(size, *(_host(line[name]) if name in line else "" for name in contenders))
+        _print(console, f"{_title(cell, lengths, work)}: ms of a step / of its host / of its kernels", table)
 
 
 def print_memory(console: Console, rows: Sequence[Timing]) -> None:
     """Peak memory of a training step, where it was measured."""
     measured = [row for row in rows if row.peak_mib is not None]
-    for cell in _in_order(row.cell for row in measured):
-        selected = [row for row in measured if row.cell == cell]
+    for (cell, lengths, _), selected in _grouped(measured):
         contenders = _in_order(row.contender for row in selected)
         table = _table("T x B x I x H")
         for name in contenders:
@@ -81,7 +96,7 @@ def print_memory(console: Console, rows: Sequence[Timing]) -> None:
         for size in _in_order(row.size for row in selected):
             line = {row.contender: row.peak_mib for row in selected if row.size == size}
             table.add_row(size, *(f"{line[name]:.1f}" if name in line else "" for name in contenders))
-        _print(console, f"{cell}: MiB of a training step at its peak", table)
+        _print(console, f"{_title(cell, lengths)}: MiB of a training step at its peak", table)
 
 
 def print_starts(console: Console, starts: Sequence[Start]) -> None:
@@ -131,7 +146,7 @@ def csv_text(rows: Sequence[Timing] | Sequence[Start] | Sequence[ModelsTiming]) 
 
 
 def draw_speeds(rows: Sequence[Timing]) -> bytes:
-    """A PNG of bars: how many times as fast as the reference each contender is; a panel per cell and work."""
+    """A PNG of bars: how many times as fast as the reference; a panel per cell, lengths and work."""
     import_matplotlib()
     import matplotlib as mpl
 
@@ -139,14 +154,15 @@ def draw_speeds(rows: Sequence[Timing]) -> bytes:
     from matplotlib import pyplot as plt
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    cells, works = _in_order(row.cell for row in rows), _in_order(row.work for row in rows)
+    kinds = list(dict.fromkeys((row.cell, row.lengths) for row in rows))
+    works = _in_order(row.work for row in rows)
     sizes = _in_order(row.size for row in rows)
     compared = [row for row in rows if row.contender != reference_of(row.cell)]
     names = _in_order(row.contender for row in compared)
     figure, axes = plt.subplots(
-        len(cells),
+        len(kinds),
         len(works),
-        figsize=(max(6.0, 1.5 + 0.9 * len(sizes)) * len(works), 1.2 + 3.1 * len(cells)),
+        figsize=(max(6.0, 1.5 + 0.9 * len(sizes)) * len(works), 1.2 + 3.1 * len(kinds)),
         squeeze=False,
         sharey="row",
         layout="constrained",
@@ -154,14 +170,14 @@ def draw_speeds(rows: Sequence[Timing]) -> bytes:
     speeds = [row.speedup for row in compared] or [1.0]
     marks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
     width = 0.8 / max(1, len(names))
-    for i, cell in enumerate(cells):
+    for i, (cell, lengths) in enumerate(kinds):
         for j, work in enumerate(works):
             panel: Any = axes[i][j]
             for k, name in enumerate(names):
                 speeds_by_size = {
                     row.size: row.speedup
                     for row in compared
-                    if (row.cell, row.work, row.contender) == (cell, work, name)
+                    if (row.cell, row.lengths, row.work, row.contender) == (cell, lengths, work, name)
                 }
                 places = [
                     at + (k - (len(names) - 1) / 2) * width
@@ -180,7 +196,7 @@ def draw_speeds(rows: Sequence[Timing]) -> bytes:
             panel.set_ylim(min([*speeds, 0.8]) / 1.15, max([*speeds, 1.25]) * 1.15)
             panel.grid(axis="y", linewidth=0.3)
             panel.set_axisbelow(True)
-            panel.set_title(f"{cell}, {work}", fontsize=10)
+            panel.set_title(_title(cell, lengths, work), fontsize=10)
             if j == 0:
                 panel.set_ylabel(f"times as fast as {reference_of(cell)}")
     handles = [plt.Rectangle((0, 0), 1, 1, color=f"C{k}") for k in range(len(names))]
@@ -201,6 +217,27 @@ def _table(*columns: str) -> Table:
 def _print(console: Console, title: str, table: Table) -> None:
     console.print(title, style="bold")
     console.print(table)
+
+
+def _grouped(rows: Sequence[Timing]) -> list[tuple[tuple[str, str, str], list[Timing]]]:
+    """The rows of each cell, lengths and work."""
+    groups: dict[tuple[str, str, str], list[Timing]] = {}
+    for row in rows:
+        groups.setdefault((row.cell, row.lengths, row.work), []).append(row)
+    return list(groups.items())
+
+
+def _title(cell: str, lengths: str, *work: str) -> str:
+    return ", ".join([cell, *(["ragged"] if lengths == "ragged" else []), *work])
+
+
+def _host(row: Timing) -> str:
+    kernels = "?" if row.kernel_milliseconds is None else f"{row.kernel_milliseconds:.2f}"
+    return f"{row.milliseconds:.2f} / {row.host_milliseconds:.2f} / {kernels}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _times(ratio: float) -> Text:
