@@ -83,7 +83,7 @@ def run(engine: str, request: Request) -> Result:
             continue
         if engine == "auto":
             _log_once(f"engine=auto: {name} runs on the {candidate} engine")
-        if request.recompute and candidate != "native":
+        if request.recompute and candidate not in ("native", "cuda"):
             _log_once(f"recompute=True does nothing: {name} runs on the {candidate} engine")
         return result
     return loop.run(request)

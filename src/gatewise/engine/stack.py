@@ -36,7 +36,7 @@ class Stack:
     reverse: bool = False
     """Whether an only direction runs from each sequence's last step to its first."""
     recompute: bool = False
-    """As in a Request: only the native engine recomputes, and it runs no stacks."""
+    """As in a Request: the torch engine, which runs all at once, does not recompute."""
 
     @classmethod
     def of(cls, request: Request) -> Stack:
@@ -88,7 +88,13 @@ class Stack:
             index = layer * self.num_directions + direction
             weights, state = self.weights[index], self.states[index]
             yield Request(
-                self.cell, weights, x, self.batch_sizes, state, reverse=self.reverse or direction == 1
+                self.cell,
+                weights,
+                x,
+                self.batch_sizes,
+                state,
+                reverse=self.reverse or direction == 1,
+                recompute=self.recompute,
             )
 
 

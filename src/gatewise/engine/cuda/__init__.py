@@ -22,7 +22,7 @@ from gatewise.engine.aside import aside
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
-from gatewise.engine.cuda.launcher import launcher_of
+from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.request import Request, Result, Settings, Unsupported
@@ -38,7 +38,8 @@ _designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = Weak
 def run(request: Request) -> Result:
     """Run the request; its gates only where no gradients are needed.
 
-    Raises Unsupported where another engine has to run it.
+    With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
+    where another engine has to run it.
     """
     launcher_of(request.x.device)
     _check_tensors(request)
@@ -106,6 +107,8 @@ def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torc
     by_key = _designs.setdefault(cell, {})
     key = (hidden_size, dtype, device)
     if key not in by_key:
+        if capturing(device):  # it would be compiled and tried, which waits for the GPU
+            raise Unsupported("a CUDA graph that is captured before the first call")
         try:
             by_key[key] = _compiled_steps(cell, hidden_size, dtype, device)
         except Unsupported as reason:
@@ -149,6 +152,8 @@ def _in_one_launch(
     by_key = _designs.setdefault(request.cell, {})
     key = (request.hidden_size, dtype, request.x.device, len(request.state[0]), differentiated)
     if key not in by_key:
+        if capturing(request.x.device):
+            return None
         try:
             by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated)
         except Unsupported:
@@ -180,6 +185,7 @@ def _compiled_in_one(
             return None
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher))
         compiled[-1].prepare(len(request.state[0]))
+    whole.make_error_words(request.x.device)
     return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
 
 
@@ -191,7 +197,8 @@ class _Sequence(torch.autograd.Function):
         ctx: Any, settings: Settings, kernels: Design, differentiated: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         request = settings.request(tensors)
-        outputs, final, gates, states, kept = kernels.forward(request, differentiated)
+        keep = differentiated and not settings.recompute
+        outputs, final, gates, states, kept = kernels.forward(request, keep)
         ctx.settings, ctx.kernels = settings, kernels
         ctx.save_for_backward(*tensors, *(kept or ()))
         history: tuple[Tensor, ...] = ()
@@ -211,8 +218,10 @@ class _Sequence(torch.autograd.Function):
             # These gradients will be differentiated (create_graph), which takes the loop.
             return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
         with torch.autocast(tensors[0].device.type, enabled=False):
-            kept = ctx.kernels.kept(*computed)
-            gradients = _gradients(ctx.kernels, settings.request(tensors), kept, grads, needed)
+            request = replace(settings.request(tensors), return_gates=False)
+            # With `recompute` nothing was kept: the forward pass runs again.
+            kept = ctx.kernels.kept(*computed) if computed else ctx.kernels.forward(request, True).kept
+            gradients = _gradients(ctx.kernels, request, kept, grads, needed)
         return (None, None, None, *gradients)
 
 
