@@ -44,6 +44,10 @@ class Stack:
         weights, states = (request.weights,), (request.state,)
         return cls(request.cell, weights, request.x, request.batch_sizes, states, reverse=request.reverse)
 
+    def first_request(self) -> Request:
+        """What the first layer asks for in its first direction."""
+        return next(self._layer(0, self.x))
+
     @property
     def settings(self) -> StackSettings:
         """All of this stack but its tensors."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,11 +35,11 @@ __all__ = ["run"]
 _designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = WeakKeyDictionary()
 
 
-def run(request: Request) -> Result:
-    """Run the request; its gates only where no gradients are needed.
+def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> Result:
+    """Run the request in a design, or in that which fits; its gates only where no gradients are needed.
 
     With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
-    where another engine has to run it.
+    where another engine, or design, has to run it.
     """
     launcher_of(request.x.device)
     _check_tensors(request)
@@ -52,7 +52,9 @@ def run(request: Request) -> Result:
         raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
     if not len(request.x):
         return loop.run(request)
-    in_one = _in_one_launch(request, kernels, dtype, differentiated)
+    in_one = None if design == "steps" else _in_one_launch(request, kernels, dtype, differentiated)
+    if in_one is None and design == "whole":
+        raise Unsupported("no kernel for the whole sequence")
     with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
         converted = _in_dtype(request, dtype)
         result = _run(converted, in_one or kernels, differentiated)

@@ -41,7 +41,7 @@ class Recorder(Protocol):
     def record(
         self, device: torch.device, function: Callable[[], Tensors]
     ) -> tuple[Tensors, Callable[[], None]]:
-        """The function's results, which hold nothing yet, and what computes them on the device's current stream."""
+        """The function's results, which hold nothing yet, and what computes them on its current stream."""
 
 
 class CudaRecorder:
