@@ -146,6 +146,31 @@ def test_a_poll_that_never_ends_is_an_error():
     whole._check_nobody_waited_in_vain(torch.device("cpu"))  # it is said once
 
 
+def test_within_a_captured_graph_nothing_is_copied_to_the_cpu(monkeypatch):
+    device = torch.device("cpu")
+    whole._error(device).fill_(1)
+    monkeypatch.setattr(whole, "capturing", lambda _: True)
+    for _ in range(2):
+        whole._check_nobody_waited_in_vain(device)
+    assert whole._seen(device) == 0
+    whole._error(device).zero_()
+    # What the graph copies from stays, however many other batches follow.
+    held = len(whole._held_for_graphs)
+    starts, lengths = whole._packed((3, 2), 3, device)
+    assert len(whole._held_for_graphs) == held + 1
+    assert (starts.tolist(), lengths.tolist()) == ([0, 3, 5], [2, 2, 1])
+
+
+def test_recomputed_gradients_are_those_that_were_kept(run_in_one):
+    errors = [
+        run_in_one(
+            Problem.draw(LSTM(), RAGGED, H=34, recompute=recompute), torch.bfloat16, *EXCHANGES["cluster"]
+        )
+        for recompute in (False, True)
+    ]
+    assert errors[0] == errors[1]
+
+
 H100 = Emulator().gpu
 A100 = Gpu(108, 163 * 1024, (8, 0))
 T4 = Gpu(40, 64 * 1024, (7, 5))

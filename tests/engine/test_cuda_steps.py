@@ -7,6 +7,8 @@ from problem import CELLS, Problem, assert_same, relative_errors
 
 from gatewise.cells import GRU, LSTM, RNN, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import cuda, loop
+from gatewise.engine.cuda.steps import StepKernels
+from gatewise.engine.request import Unsupported
 from gatewise.nn import Recurrent
 
 pytestmark = needs_cpp
@@ -109,3 +111,26 @@ def test_in_a_module_with_layers_and_directions():
         results.append([outputs, *state, *grads])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", [GRU(), ProjectedLSTM(7)], ids=repr)
+def test_recomputed_gradients_are_those_that_were_kept(cell, monkeypatch):
+    passes = []
+
+    def forward(self, request, keep, forward=StepKernels.forward):
+        passes.append(keep)
+        return forward(self, request, keep)
+
+    monkeypatch.setattr(StepKernels, "forward", forward)
+    kept = Problem.draw(cell, LENGTHS, H=5, masked=True).results("cuda")
+    assert passes == [True]
+    recomputed = Problem.draw(cell, LENGTHS, H=5, masked=True, recompute=True).results("cuda")
+    assert passes == [True, False, True]
+    assert_same(recomputed, kept, 0)
+
+
+def test_nothing_is_compiled_while_a_graph_is_captured(monkeypatch):
+    problem = Problem.draw(LSTM(), [2, 1], H=6)
+    monkeypatch.setattr(cuda, "capturing", lambda _: True)
+    with pytest.raises(Unsupported, match="captured before the first call"):
+        cuda.run(problem.request(problem.tensors))

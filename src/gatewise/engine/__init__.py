@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
-from gatewise.engine import cuda, function, loop, models, native, torch_nn
+from gatewise.engine import auto, cuda, function, loop, models, native, torch_nn
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
 from gatewise.engine.native import Prepared, prepare
@@ -57,7 +57,7 @@ P = ParamSpec("P")
 _RUN = {"native": native.run, "cuda": cuda.run, "torch": torch_nn.run, "function": function.run}
 # Which engines to try, in this order. The loop can run every cell and comes last.
 _CANDIDATES = {
-    "auto": ("native", "torch", "cuda", "function"),
+    "auto": ("native", "torch", "cuda", "function"),  # on a GPU what is fastest: see auto.py
     "native": ("native", "function"),
     "cuda": ("cuda", "function"),
     "torch": ("torch", "function"),
@@ -78,6 +78,15 @@ def run(engine: str, request: Request) -> Result:
     if candidates and not _any_engine(engine, request):
         return loop.run(request)
     name = type(request.cell).__name__
+    if engine == "auto" and candidates and auto.chooses(request.x.device) and not in_torch_func():
+        try:
+            taken, result = _run_fastest(request)
+        except Unsupported as reason:
+            # The function engine's, the last one's: the others lack too much to be worth a line.
+            _log_once(f"engine=auto: {name} cannot run on the function engine: {reason}")
+            return loop.run(request)
+        _log_taken(name, taken, request.recompute)
+        return result
     for candidate in candidates:
         try:
             result = _run_on(candidate, request)
@@ -88,7 +97,7 @@ def run(engine: str, request: Request) -> Result:
             continue
         if engine == "auto":
             _log_once(f"engine=auto: {name} runs on the {candidate} engine")
-        if request.recompute and candidate != "native":
+        if request.recompute and candidate not in ("native", "cuda"):
             _log_once(f"recompute=True does nothing: {name} runs on the {candidate} engine")
         return result
     return loop.run(request)
@@ -96,7 +105,7 @@ def run(engine: str, request: Request) -> Result:
 
 def runs_stacks(engine: str, device: torch.device) -> bool:
     """Whether :func:`run_stack` may run layers and directions at once; on the CPU, native is faster."""
-    return engine == "torch" or (engine == "auto" and device.type == "cuda")
+    return engine == "torch" or (engine == "auto" and auto.chooses(device))
 
 
 def run_stack(engine: str, stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | None:
@@ -108,13 +117,11 @@ def run_stack(engine: str, stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | 
     """
     if not runs_stacks(engine, stack.x.device) or in_torch_func():
         return None
-    results = _run_stack(stack)
-    if results is not None:
-        name = type(stack.cell).__name__
-        if engine == "auto":
-            _log_once(f"engine=auto: {name} runs on the torch engine")
-        if stack.recompute:
-            _log_once(f"recompute=True does nothing: {name} runs on the torch engine")
+    try:
+        taken, results = _run_fastest_stack(stack) if engine == "auto" else _run_stack(stack)
+    except Unsupported:
+        return None
+    _log_taken(type(stack.cell).__name__, taken, stack.recompute)
     return results
 
 
@@ -192,12 +199,25 @@ def _run_on(engine: str, request: Request) -> Result:
 
 
 @outside_compiled_code
-def _run_stack(stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+def _run_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
     stack.check_shapes()
-    try:
-        return torch_nn.run_stack(stack)
-    except Unsupported:
-        return None
+    return "the torch engine", torch_nn.run_stack(stack)
+
+
+@outside_compiled_code
+def _run_fastest_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
+    stack.check_shapes()
+    if not _any_engine("auto", stack.first_request()):
+        raise Unsupported("a step that only the loop runs right")
+    return auto.run_stack(stack)
+
+
+_run_fastest = outside_compiled_code(auto.run)
+
+
+def _log_taken(name: str, taken: str, recompute: bool) -> None:
+    if recompute and not taken.startswith("the cuda engine"):
+        _log_once(f"recompute=True does nothing: {name} runs on {taken}")
 
 
 def _log_once(message: str) -> None:

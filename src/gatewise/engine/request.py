@@ -70,7 +70,7 @@ class Request:
     return_gates: bool = False
     """Whether the result holds every gate and state at every step."""
     recompute: bool = False
-    """Whether the native engine keeps only the states for the backward pass; the others ignore it."""
+    """Whether native and cuda compute the gates again in the backward pass; the others ignore it."""
 
     @property
     def hidden_size(self) -> int:

@@ -36,13 +36,17 @@ class Stack:
     reverse: bool = False
     """Whether an only direction runs from each sequence's last step to its first."""
     recompute: bool = False
-    """As in a Request: only the native engine recomputes, and it runs no stacks."""
+    """As in a Request: the torch engine, which runs all at once, does not recompute."""
 
     @classmethod
     def of(cls, request: Request) -> Stack:
         """The stack of the one layer and direction that a request is for."""
         weights, states = (request.weights,), (request.state,)
         return cls(request.cell, weights, request.x, request.batch_sizes, states, reverse=request.reverse)
+
+    def first_request(self) -> Request:
+        """What the first layer asks for in its first direction."""
+        return next(self._layer(0, self.x))
 
     @property
     def settings(self) -> StackSettings:
@@ -88,7 +92,13 @@ class Stack:
             index = layer * self.num_directions + direction
             weights, state = self.weights[index], self.states[index]
             yield Request(
-                self.cell, weights, x, self.batch_sizes, state, reverse=self.reverse or direction == 1
+                self.cell,
+                weights,
+                x,
+                self.batch_sizes,
+                state,
+                reverse=self.reverse or direction == 1,
+                recompute=self.recompute,
             )
 
 

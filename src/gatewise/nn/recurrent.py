@@ -119,8 +119,9 @@ class Recurrent(nn.Module):
         for name in ("state_dropout", "weight_dropout"):
             if getattr(self, name) and not self.cell.recurrent:
                 yield f"{name}={getattr(self, name)} does nothing: {self.cell!r} has no recurrent product"
-        if self.recompute and self.engine not in ("auto", "native"):
-            yield f"recompute=True does nothing: only engine=native recomputes, and it is {self.engine}"
+        if self.recompute and self.engine not in ("auto", "native", "cuda"):
+            line = "recompute=True does nothing: only engine=native and engine=cuda recompute, and it is"
+            yield f"{line} {self.engine}"
         biases = {gate: value for gate, value in self.cell.initial_bias().items() if value}
         if biases and not self.bias and biases != _default_biases(self.cell):
             yield f"the starting biases {biases} of {self.cell!r} do nothing: bias is False"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +22,7 @@ from gatewise.engine.aside import aside
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
-from gatewise.engine.cuda.launcher import launcher_of
+from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
@@ -37,10 +37,11 @@ __all__ = ["run"]
 _designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = WeakKeyDictionary()
 
 
-def run(request: Request) -> Result:
-    """Run the request; its gates only where no gradients are needed.
+def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> Result:
+    """Run the request in a design, or in that which fits; its gates only where no gradients are needed.
 
-    Raises Unsupported where another engine has to run it.
+    With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
+    where another engine, or design, has to run it.
     """
     launcher_of(request.x.device)
     _check_tensors(request)
@@ -58,7 +59,9 @@ def run(request: Request) -> Result:
         if in_torch_func():
             result = models.run(converted, _of_models(kernels, dtype))
         else:
-            in_one = _in_one_launch(request, kernels, dtype, differentiated)
+            in_one = None if design == "steps" else _in_one_launch(request, kernels, dtype, differentiated)
+            if in_one is None and design == "whole":
+                raise Unsupported("no kernel for the whole sequence")
             result = _run(converted, in_one or kernels, differentiated)
     first, *others = result.state
     rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
@@ -120,6 +123,8 @@ def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torc
     by_key = _designs.setdefault(cell, {})
     key = (hidden_size, dtype, device)
     if key not in by_key:
+        if capturing(device):  # it would be compiled and tried, which waits for the GPU
+            raise Unsupported("a CUDA graph that is captured before the first call")
         try:
             by_key[key] = _compiled_steps(cell, hidden_size, dtype, device)
         except Unsupported as reason:
@@ -166,6 +171,8 @@ def _in_one_launch(
     by_key = _designs.setdefault(request.cell, {})
     key = (request.hidden_size, dtype, request.x.device, request.state[0].shape[-2], differentiated, count)
     if key not in by_key:
+        if capturing(request.x.device):
+            return None
         try:
             by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated, count)
         except Unsupported:
@@ -198,6 +205,7 @@ def _compiled_in_one(
             return None
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher, count > 1))
         compiled[-1].prepare(batch, count)
+    whole.make_error_words(request.x.device)
     return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
 
 
@@ -209,7 +217,8 @@ class _Sequence(torch.autograd.Function):
         ctx: Any, settings: Settings, kernels: Design, differentiated: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         request = settings.request(tensors)
-        outputs, final, gates, states, kept = kernels.forward(request, differentiated)
+        keep = differentiated and not settings.recompute
+        outputs, final, gates, states, kept = kernels.forward(request, keep)
         ctx.settings, ctx.kernels = settings, kernels
         ctx.save_for_backward(*tensors, *(kept or ()))
         history: tuple[Tensor, ...] = ()
@@ -229,8 +238,10 @@ class _Sequence(torch.autograd.Function):
             # These gradients will be differentiated (create_graph), which takes the loop.
             return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
         with torch.autocast(tensors[0].device.type, enabled=False):
-            kept = ctx.kernels.kept(*computed)
-            gradients = _gradients(ctx.kernels, settings.request(tensors), kept, grads, needed)
+            request = replace(settings.request(tensors), return_gates=False)
+            # With `recompute` nothing was kept: the forward pass runs again.
+            kept = ctx.kernels.kept(*computed) if computed else ctx.kernels.forward(request, True).kept
+            gradients = _gradients(ctx.kernels, request, kept, grads, needed)
         return (None, None, None, *gradients)
 
 

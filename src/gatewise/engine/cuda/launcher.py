@@ -199,3 +199,13 @@ def launcher_of(device: torch.device) -> Launcher:
             raise Unsupported(f"tensors on {device.type}")
         _launchers[device] = maker(device.index or 0)
     return _launchers[device]
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether a CUDA graph is being captured, into which no wait and no copy to the CPU may get."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def stream_of(device: torch.device) -> int:
+    """The number of torch's current stream on a device; 0 where the device has none."""
+    return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_values, threads_of
+from gatewise.engine.cuda.graphs import Graphs, Tensors, graphs_of, product_settings
 from gatewise.engine.cuda.launcher import Launcher
 from gatewise.engine.packing import step_slices
 from gatewise.engine.request import Request
@@ -37,7 +38,7 @@ class Kept(NamedTuple):
     """[N, H], or None where nothing is projected."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepKernels:
     """A cell's two kernels, and what they were made from."""
 
@@ -56,11 +57,49 @@ class StepKernels:
 
     def forward(self, request: Request, keep: bool) -> Forward:
         """The forward pass, which keeps what a backward pass needs."""
-        return forward(self, request, keep)
+        graphs = _graphs_for(request)
+        if graphs is None:
+            return forward(self, request, keep)
+        settings, states = request.settings, len(request.state)
+
+        def run(tensors: Tensors) -> Tensors:
+            result = forward(self, settings.request(tensors), keep)
+            kept = result.kept if keep else (None,) * len(Kept._fields)
+            return (result.outputs, *result.final, result.gates, result.states, *kept)
+
+        key = ("forward", self, settings, keep, product_settings())
+        outputs, *results = graphs.call(key, run, request.tensors())
+        assert outputs is not None
+        final, (gates, history), kept = results[:states], results[states : states + 2], results[states + 2 :]
+        return Forward(outputs, final, gates, history, Kept(*kept) if keep else None)  # type: ignore[arg-type]
 
     def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
         """The backward pass."""
-        return backward(self, request, kept, above, grad_final)
+        graphs = _graphs_for(request)
+        if graphs is None:
+            return backward(self, request, kept, above, grad_final)
+        settings, given = request.settings, request.tensors()
+        first, last = len(given), len(given) + len(Kept._fields)
+
+        def run(tensors: Tensors) -> Tensors:
+            again = Kept(*tensors[first:last])  # type: ignore[arg-type]
+            of_outputs, *of_final = tensors[last:]
+            result = backward(self, settings.request(tensors[:first]), again, of_outputs, of_final)  # type: ignore[arg-type]
+            of_r = None if self.trace.one_gradient else result.of_r
+            return (result.of_a, of_r, result.of_projection, result.of_own, *result.of_states)
+
+        key = ("backward", self, settings, product_settings())
+        of_a, of_r, *rest = graphs.call(key, run, (*given, *kept, above, *grad_final))
+        assert of_a is not None
+        return Backward(of_a, of_a if of_r is None else of_r, rest[0], rest[1], rest[2:])  # type: ignore[arg-type]
+
+
+FEWEST_STEPS = 8
+"""With fewer, copying what a graph reads and writes takes as long as launching the steps."""
+
+
+def _graphs_for(request: Request) -> Graphs | None:
+    return graphs_of(request.x.device) if len(request.batch_sizes) >= FEWEST_STEPS else None
 
 
 def accumulated(dtype: torch.dtype) -> torch.dtype:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
-from gatewise.engine.cuda.launcher import Launcher
+from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
 from gatewise.engine.cuda.plan import models_at_once
 from gatewise.engine.cuda.steps import accumulated, at, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
@@ -229,17 +229,47 @@ def _marked(shape: Sequence[int], dtype: torch.dtype, device: torch.device, poll
     return tensor
 
 
-@functools.lru_cache(maxsize=64)
 def _packed(
     batch_sizes: tuple[int, ...], batch: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
     if batch_sizes[-1] == batch:
         return None, None
+    if not capturing(device):
+        # Of one stream: on another one they might not be there yet.
+        return _numbers_of(batch_sizes, batch, device, stream_of(device))[1]
+    # The graph copies the numbers from the CPU's memory whenever it runs: they have to stay there. Those
+    # that are kept for other calls might be freed before.
+    on_cpu, on_device = _copied_numbers(batch_sizes, batch, device)
+    _held_for_graphs.append(on_cpu)
+    return on_device
+
+
+_Numbers = tuple[Tensor, Tensor]
+_held_for_graphs: list[_Numbers] = []
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers_of(
+    batch_sizes: tuple[int, ...],
+    batch: int,
+    device: torch.device,
+    stream: int,  # noqa: ARG001
+) -> tuple[_Numbers, _Numbers]:
+    return _copied_numbers(batch_sizes, batch, device)
+
+
+def _copied_numbers(
+    batch_sizes: tuple[int, ...], batch: int, device: torch.device
+) -> tuple[_Numbers, _Numbers]:
+    """A ragged batch's numbers in the CPU's memory and on the device, by a copy that waits for nothing."""
     starts = torch.tensor(list(accumulate(batch_sizes, initial=0)), dtype=torch.int32)
     sizes = torch.tensor(batch_sizes)
     lengths = (sizes[:, None] > torch.arange(batch)).sum(0, dtype=torch.int32)
-    return starts.to(device), lengths.to(device)
+    if device.type == "cuda":
+        starts, lengths = starts.pin_memory(), lengths.pin_memory()
+    copied = starts.to(device, non_blocking=True), lengths.to(device, non_blocking=True)
+    return (starts, lengths), copied
 
 
 @functools.cache
@@ -254,8 +284,16 @@ def _seen(device: torch.device) -> Tensor:
     return torch.zeros(1, dtype=torch.int32, pin_memory=device.type == "cuda")
 
 
+def make_error_words(device: torch.device) -> None:
+    """Make the words by which kernels say that they gave up, in memory that belongs to no CUDA graph."""
+    _error(device)
+    _seen(device)
+
+
 def _check_nobody_waited_in_vain(device: torch.device) -> None:
     """Raise RuntimeError where a kernel before has given up waiting; look again when this one is done."""
+    if capturing(device):
+        return  # the next call outside of the graph looks
     if _seen(device).item():
         _seen(device).zero_()
         _error(device).zero_()
