@@ -1,6 +1,6 @@
 """Few sequences, and one step at a time: ours beside torch.nn, in turns, on one thread and on two.
 
-Prints a table in Markdown: ``python experiments/engine/few.py`` takes about ten minutes. Each number is how
+Prints a table in Markdown: ``python experiments/engine/few.py`` takes about six minutes. Each number is how
 many times as fast we are: the median over the rounds of torch's time over ours. Inputs have as many features
 as the hidden state. A step alone without gradients is beside ``torch.nn.LSTMCell`` or ``GRUCell``, all else
 beside the layer.
@@ -19,7 +19,7 @@ from gatewise.nn import Recurrent
 
 BATCHES, HIDDEN, STEPS = (1, 2, 4), (128, 256, 512, 1024), (1, 16, 256)
 CELLS = {"LSTM": (nn.LSTM, nn.LSTMCell), "GRU": (nn.GRU, nn.GRUCell)}
-ROUNDS = 9
+ROUNDS = 5
 SECONDS = 0.02
 """At least, for each measurement."""
 

@@ -18,7 +18,7 @@ from gatewise.engine.request import Request
 # With fewer multiplications per thread, starting a thread takes longer than it saves.
 WORK_OF_A_THREAD = 2_000_000
 # Reading weights takes as long as multiplying them with so many rows: a step of fewer is that much work, too.
-ROWS_OF_A_READ = 8
+ROWS_OF_A_READ = 16
 # Weights stay as they are, and are not packed, for so few sequences of so few steps.
 PLAIN_ROWS = 4
 PLAIN_STEPS = 24

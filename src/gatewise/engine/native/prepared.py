@@ -101,7 +101,9 @@ class Prepared:
                         return None
                     words[place] = tensor.data_ptr()
             if weights.own:
-                own = torch.stack(list(weights.own.values()))
+                own, *others = weights.own.values()
+                if others:
+                    own = torch.stack([own, *others])
                 if not self._usable(own):
                     return None
                 words[self._before - 1] = own.data_ptr()
