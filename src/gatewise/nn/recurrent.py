@@ -44,8 +44,8 @@ class Recurrent(nn.Module):
     Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018); ``zoneout`` is the
     probability that a feature of a state keeps its value in a step, one for all states or by state, {h: 0.05,
     c: 0.5} (Krueger et al., "Zoneout", ICLR 2017). ``recurrent_init`` is ``orthogonal`` (per gate) or
-    ``uniform`` (torch's). ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the native
-    engine keeps only the states for the backward pass, which then takes longer and needs less memory.
+    ``uniform`` (torch's). ``engine`` is one of ``gatewise.engine.ENGINES``; with ``recompute`` the engines
+    native and cuda keep less for the backward pass, which then takes longer and needs less memory.
 
     Raises ValueError for a size, probability or choice that cannot be.
     """
