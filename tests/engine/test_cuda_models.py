@@ -44,16 +44,6 @@ def launches(monkeypatch):
         yield counts
 
 
-@pytest.fixture
-def tf32():
-    matmul = torch.backends.cuda.matmul
-    name, allowed = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
-    before = getattr(matmul, name)
-    setattr(matmul, name, allowed)
-    yield
-    setattr(matmul, name, before)
-
-
 def models(problem, count):
     """The problem's tensors for some models, [K, …] each."""
     generator = torch.Generator().manual_seed(3)

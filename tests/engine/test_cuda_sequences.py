@@ -26,17 +26,7 @@ LIMITS = {torch.float32: 1e-3, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
 @pytest.fixture
-def _tf32():
-    matmul = torch.backends.cuda.matmul
-    name, allowed = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
-    before = getattr(matmul, name)
-    setattr(matmul, name, allowed)
-    yield
-    setattr(matmul, name, before)
-
-
-@pytest.fixture
-def run_in_one(monkeypatch, _tf32):
+def run_in_one(monkeypatch, tf32):  # noqa: ARG001
     """Run a problem in one launch, each way in the variant that is given; returns the relative errors."""
 
     def run(problem, dtype, forth, back):

@@ -21,7 +21,7 @@ from gatewise.engine import EngineName, Packing, Request, Result, Stack, Weights
 from gatewise.nn import keras, prepared
 from gatewise.nn.arguments import check_kind, check_state
 from gatewise.nn.layer import Layer
-from gatewise.nn.torch_modules import cell_of, weights_of
+from gatewise.nn.torch_modules import cell_of, is_of_kind, weights_of
 from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
 
 State = tuple[Tensor, ...]
@@ -395,13 +395,8 @@ class Recurrent(nn.Module):
         Raises ValueError, naming both sides, where they differ in cell or size.
         """
         names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
-        fits = isinstance(module, nn.RNNBase) and all(getattr(module, n) == getattr(self, n) for n in names)
-        if fits:
-            cell = cell_of(module)
-            same = ("nonlinearity", "projection_size")
-            fits = type(cell) is type(self.cell)
-            fits = fits and all(getattr(cell, n, None) == getattr(self.cell, n, None) for n in same)
-        if not fits:
+        sizes_fit = all(getattr(module, name, None) == getattr(self, name) for name in names)
+        if not sizes_fit or not is_of_kind(module, self.cell):
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)
         for index, tensors in enumerate(weights_of(module)):

@@ -20,6 +20,17 @@ def cell_of(module: nn.RNNBase) -> Cell:
     raise ValueError(f"cannot express {module}: give a torch.nn.LSTM, GRU or RNN")
 
 
+def is_of_kind(module: object, cell: Cell) -> bool:
+    """Whether a module runs this cell, with its nonlinearity and projection."""
+    if not isinstance(module, nn.RNNBase):
+        return False
+    other = cell_of(module)
+    settings = ("nonlinearity", "projection_size")
+    return type(other) is type(cell) and all(
+        getattr(other, name, None) == getattr(cell, name, None) for name in settings
+    )
+
+
 def weights_of(module: nn.RNNBase) -> Iterator[dict[str, Tensor]]:
     """Of each layer and direction the weights by torch's names without their suffix: ``weight_ih``, …"""
     kinds = ["weight_ih", "weight_hh"]
