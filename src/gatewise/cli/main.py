@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatewise import __version__
 from gatewise.cli.completion import main as complete
 from gatewise.cli.errors import code_of_stdout, guarded
+from gatewise.cli.words import gathered, in_quotes
 from gatewise.launch.alone import stand_alone
 from gatewise.launch.imports import import_to_stay
 from gatewise.launch.limits import check_limits
@@ -44,6 +45,8 @@ class Verb(NamedTuple):
     """Whether what it prints is less than what it does, and not worth to fail for."""
     open_sections: tuple[str, ...] = ()
     """Sections that take any setting, which Hydra wants to be written with a ``+``."""
+    words: str | None = None
+    """Setting that holds the words which are no setting and no option, as a list."""
 
 
 VERBS: dict[str, Verb] = {
@@ -70,6 +73,14 @@ VERBS: dict[str, Verb] = {
         "check_prediction",
         as_typed=("input", "run", "output"),
         open_sections=("task",),
+    ),
+    "compare": Verb(
+        "gatewise.cli.compare",
+        "compare",
+        "put runs side by side: a table, and a page to look at",
+        as_typed=("output",),
+        words="runs",
+        keeps=True,
     ),
     "sync": Verb(
         "gatewise.cli.sync",
@@ -129,6 +140,8 @@ def _dispatch(words: list[str]) -> int:
         return int(import_module(verb.module).main(rest))
     from gatewise.cli.verb import run_verb
 
+    if verb.words is not None:
+        rest = gathered(rest, verb.words)
     rest = [_quoted(word) if word.partition("=")[0] in verb.as_typed else word for word in rest]
     rest = [_opened(word, verb.open_sections) for word in rest]
     code = run_verb(verb.config, rest, partial(_run, verb))
@@ -156,8 +169,7 @@ def _quoted(word: str) -> str:
     nothing = value == "null" and key != "input"
     if not equals or nothing or (value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1):
         return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"{key}='{escaped}'"
+    return f"{key}={in_quotes(value)}"
 
 
 def _opened(word: str, sections: tuple[str, ...]) -> str:

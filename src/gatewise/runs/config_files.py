@@ -16,16 +16,13 @@ from gatewise.runs.files import write_text
 from gatewise.runs.moved import with_todays_targets
 from gatewise.runs.reading import LARGEST_SETTINGS, read_text
 from gatewise.runs.references import filled, has_references, leaves, stored
+from gatewise.runs.yaml_size import check_size
 from gatewise.settings import first_line
 
 PARTS = ("task", "data", "model", "trainer")
 """Sections that every run's config has."""
 CHOSEN = ("task", "data", "model", "optimizer", "trainer")
 """Groups of which every run's config has a choice."""
-DEEPEST, MOST_NODES = 100, 100_000
-"""How deeply a stored YAML file may nest, and how many values it may have once its aliases are followed."""
-LONGEST = 2**16
-"""Characters that one key or value of it may have."""
 
 
 class Composition(NamedTuple):
@@ -136,45 +133,3 @@ def _parsed(text: str) -> Any:
         return OmegaConf.create(text)
     except AssertionError:  # a number in place of a mapping
         raise ValueError("must hold settings (key: value)") from None
-
-
-def check_size(text: str) -> None:
-    """Raise ValueError for YAML that nests too deeply, would grow too large by its aliases, or is none."""
-    try:
-        _check_events(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError:
-        _check_events(text, yaml.SafeLoader)  # which says better what is wrong
-
-
-def _check_events(text: str, loader: Any) -> None:
-    """Raise ValueError for YAML that nests too deeply or, by its aliases, would grow too large.
-
-    Ten lines of aliases of aliases are a billion values. Nothing is built here: the values are counted.
-    """
-    counts = [0]  # of every collection that is open, outermost first
-    anchors: list[str | None] = [None]
-    sizes: dict[str, int] = {}
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            counts.append(1)
-            anchors.append(event.anchor)
-            if len(counts) > DEEPEST:
-                raise ValueError(f"nested more than {DEEPEST} deep")
-            continue
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor in anchors:
-                raise ValueError(f"{event.anchor} holds itself")
-            size = sizes.get(str(event.anchor), 1)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            size, anchor = counts.pop(), anchors.pop()
-            if anchor is not None:
-                sizes[anchor] = size
-        elif isinstance(event, yaml.ScalarEvent):
-            if len(event.value) > LONGEST:
-                raise ValueError(f"a key or value of more than {LONGEST:,} characters")
-            size = 1
-        else:
-            continue
-        counts[-1] += size
-        if counts[-1] > MOST_NODES:
-            raise ValueError(f"more than {MOST_NODES:,} values")

@@ -1,0 +1,64 @@
+/* The state of the page: what differs from the usual stands in its address, so that a link shows the same view. */
+const USUAL = {
+  view: "table",
+  filter: "",
+  search: "",
+  sort: [],
+  columns: null,
+  selected: [],
+  metric: null,
+  x: "epoch",
+  logX: false,
+  logY: false,
+  smooth: 0,
+  color: "run",
+  facet: null,
+  zoom: null,
+  by: null,
+  result: "best",
+  band: "error",
+  axes: null,
+  brushes: {},
+  scatterX: null,
+  scatterY: "best",
+  pair: [],
+  dark: null,
+};
+const state = structuredClone(USUAL);
+const listeners = [];
+
+function readAddress() {
+  Object.assign(state, structuredClone(USUAL));
+  try {
+    const given = JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}");
+    for (const key of Object.keys(USUAL)) if (Object.hasOwn(given, key) && isLike(given[key], USUAL[key])) state[key] = given[key];
+  } catch {
+    /* an address that somebody has cut: the usual view */
+  }
+}
+
+/* Whether a value from an address is of the kind that the page works with. */
+function isLike(value, usual) {
+  if (usual === null) return value === null || ["string", "boolean"].includes(typeof value) || Array.isArray(value);
+  return typeof value === typeof usual && Array.isArray(value) === Array.isArray(usual);
+}
+
+function writeAddress() {
+  const changed = Object.fromEntries(
+    Object.entries(state).filter(([key, value]) => JSON.stringify(value) !== JSON.stringify(USUAL[key])));
+  const hash = Object.keys(changed).length ? `#${encodeURIComponent(JSON.stringify(changed))}` : " ";
+  if (location.hash !== hash.trim()) history.replaceState(null, "", hash === " " ? location.pathname + location.search : hash);
+}
+
+/* Change the state and draw what depends on it, once for all changes until the next frame. */
+let waiting = false;
+function change(values) {
+  Object.assign(state, values);
+  if (waiting) return;
+  waiting = true;
+  queueMicrotask(() => {
+    waiting = false;
+    writeAddress();
+    for (const listener of listeners) listener();
+  });
+}

@@ -1,0 +1,98 @@
+/* The curves of the selected runs, or of all that the filter lets through. */
+const MOST_FACETS = 12;
+const MOST_METRICS = 8;
+let CURVES = RUNS.map(() => new Map());
+
+function drawnRuns() {
+  const chosen = selected();
+  const runs = shownRuns.filter((i) => chosen.has(i));
+  return runs.length ? runs : shownRuns;
+}
+
+/* A color for each run, and what the colors mean. */
+function colors(runs) {
+  const field = FIELD.get(state.color);
+  if (!field || state.color === "run") return { of: (i) => PALETTE[i % PALETTE.length], legend: [] };
+  const values = [...new Map(runs.map((i) => [shownValue(field.value(i)), field.value(i)]))];
+  const numbers = values.map(([, v]) => v).filter((v) => typeof v === "number");
+  if (field.number && numbers.length > 6) {
+    const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+    const isLog = low > 0 && high / low > 100;
+    const share = (v) => (isLog ? Math.log(v / low) / Math.log(high / low) : (v - low) / (high - low || 1));
+    const of = (i) => (typeof field.value(i) === "number" ? gradient(share(field.value(i))) : "#888888");
+    return { of, legend: [[gradient(0), shownNumber(low)], [gradient(0.5), "…"], [gradient(1), shownNumber(high)]] };
+  }
+  values.sort(([, a], [, b]) => (typeof a === "number" && typeof b === "number" ? a - b : 0));
+  const place = new Map(values.map(([text], i) => [text, PALETTE[i % PALETTE.length]]));
+  return { of: (i) => place.get(shownValue(field.value(i))), legend: values.map(([text]) => [place.get(text), text === "" ? "(none)" : text]) };
+}
+
+function legendOf(entries) {
+  return element("p", { class: "legend" }, ...entries.slice(0, 40).map(([color, text]) => {
+    const mark = element("span", { class: "mark" });
+    mark.style.background = color;
+    return element("span", { class: "entry" }, mark, element("bdi", {}, text));
+  }));
+}
+
+function linesOf(runs, metric, color) {
+  const lines = [];
+  for (const i of runs) {
+    const curve = CURVES[i].get(metric);
+    if (!curve) continue;
+    const shown = { x: curve[state.x], color: color(i), label: RUNS[i].id, run: i };
+    if (state.smooth) lines.push({ ...shown, y: curve.values, raw: true });
+    lines.push({ ...shown, y: smoothed(curve.values, state.smooth) });
+  }
+  return lines;
+}
+
+class CurvesView {
+  constructor() {
+    this.controls = element("div", { class: "controls" });
+    this.note = element("p", { class: "note" });
+    this.legend = element("div");
+    this.plots = element("div", { class: "plots" });
+    this.element = element("section", { "aria-label": "curves" }, this.controls, this.note, this.legend, this.plots);
+  }
+
+  draw() {
+    const settings = FIELDS.filter((f) => ["settings", "other settings"].includes(f.group) || f.key === "state");
+    const smooth = element("input", { type: "range", min: "0", max: "0.99", step: "0.01", value: String(state.smooth), oninput: () => change({ smooth: Number(smooth.value) }) });
+    this.controls.replaceChildren(
+      choice("metric", state.metric, [[null, "all"], ...DATA.metrics.map((m) => [m, m])], (metric) => change({ metric, zoom: null })),
+      choice("by", state.x, [["epoch", "epoch"], ["step", "step"]], (x) => change({ x: x ?? "epoch", zoom: null })),
+      tick("log x", state.logX, (logX) => change({ logX, zoom: null })),
+      tick("log y", state.logY, (logY) => change({ logY })),
+      element("label", { class: "control" }, "smooth ", smooth, ` ${state.smooth}`),
+      choice("color", state.color, [["run", "run"], ...settings.map((f) => [f.key, f.label])], (color) => change({ color: color ?? "run" })),
+      choice("a plot for each", state.facet, [[null, "—"], ...settings.map((f) => [f.key, f.label])], (facet) => change({ facet })),
+      state.zoom ? button("whole range", () => change({ zoom: null })) : "",
+    );
+    const runs = drawnRuns();
+    const color = colors(runs);
+    this.legend.replaceChildren(legendOf(color.legend));
+    const metrics = state.metric ? [state.metric] : DATA.metrics.filter((m) => runs.some((i) => CURVES[i].has(m))).slice(0, MOST_METRICS);
+    const facet = FIELD.get(state.facet);
+    const facets = facet ? Object.entries(groupedBy(runs, (i) => shownValue(facet.value(i)) || "(none)")).slice(0, MOST_FACETS) : [["", runs]];
+    const plots = [];
+    for (const metric of metrics)
+      for (const [value, members] of facets)
+        plots.push(new Plot(facet ? `${metric} · ${facet.label} ${value}` : metric, {
+          lines: linesOf(members, metric, color.of),
+          logX: state.logX,
+          logY: state.logY,
+          xLabel: state.x,
+          zoom: state.zoom,
+          onzoom: (zoom) => change({ zoom }),
+          height: metrics.length * facets.length === 1 ? 420 : 260,
+        }));
+    this.note.textContent = plots.length ? this.remark(runs) : "No curves: none of these runs has finished an epoch.";
+    showPlots(this.plots, plots);
+  }
+
+  remark(runs) {
+    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom, double-click to see all again.`;
+    return DATA.sampled ? `${lines} Long curves are drawn by the least and largest value of each stretch.` : lines;
+  }
+}

@@ -1,0 +1,293 @@
+/* One plot: uPlot draws axes and grid and knows the zoom, and the lines are drawn here, each with its own points. */
+const PALETTE = [
+  "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08030", "#118888", "#8866cc", "#999933", "#cc6699", "#5588dd",
+];
+const NEAR = 30;
+
+/* From dark blue over green to yellow, as steps of Matplotlib's viridis. */
+const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+
+function gradient(share) {
+  const at = Math.min(0.999, Math.max(0, share)) * (VIRIDIS.length - 1);
+  const [low, high] = [VIRIDIS[Math.floor(at)], VIRIDIS[Math.floor(at) + 1]];
+  return `rgb(${low.map((v, i) => Math.round(v + (high[i] - v) * (at % 1))).join(" ")})`;
+}
+
+/* Exponential moving average that starts at the first value, as TensorBoard's: 0 leaves a curve as it is. */
+function smoothed(values, weight) {
+  if (!weight) return values;
+  const found = new Float32Array(values.length);
+  let sum = 0;
+  let share = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isNaN(values[i])) {
+      found[i] = NaN;
+      continue;
+    }
+    sum = sum * weight + (1 - weight) * values[i];
+    share = share * weight + (1 - weight);
+    found[i] = sum / share;
+  }
+  return found;
+}
+
+/* The place of the last x that is not above a value. */
+function placeOf(x, value) {
+  let low = 0;
+  let high = x.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (x[middle] <= value) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+class Plot {
+  /* lines: {x, y, color, label, raw}; bands: {x, low, high, color}; dots: {x, y, color, label, run}. */
+  constructor(title, { lines = [], bands = [], dots = [], logX = false, logY = false, xLabel = "", height = 260, zoom = null, onzoom = null }) {
+    Object.assign(this, { title, lines, bands, dots, logX, logY, xLabel, height, zoom, onzoom });
+    this.tip = element("div", { class: "tip", role: "status" });
+    this.tip.hidden = true;
+    this.box = element("div", { class: "plot-box" });
+    const buttons = element("span", { class: "plot-buttons" },
+      button("PNG", () => this.savePng(), { title: "save as a picture" }),
+      button("SVG", () => this.saveSvg(), { title: "save as a drawing" }));
+    this.element = element("figure", { class: "plot" }, element("figcaption", {}, element("bdi", {}, title), buttons), this.box, this.tip);
+  }
+
+  range(axis) {
+    const isLog = axis === "x" ? this.logX : this.logY;
+    let low = Infinity;
+    let high = -Infinity;
+    const take = (values, xs) => {
+      for (let i = 0; i < values.length; i++) {
+        const v = values[i];
+        if (axis === "y" && this.zoom && (xs[i] < this.zoom[0] || xs[i] > this.zoom[1])) continue;
+        if (Number.isNaN(v) || (isLog && v <= 0)) continue;
+        if (v < low) low = v;
+        if (v > high) high = v;
+      }
+    };
+    for (const line of this.lines) take(axis === "x" ? line.x : line.y, line.x);
+    for (const band of this.bands) axis === "x" ? take(band.x, band.x) : (take(band.low, band.x), take(band.high, band.x));
+    for (const dot of this.dots) take([dot[axis]], [dot.x]);
+    if (low > high) [low, high] = isLog ? [0.1, 1] : [0, 1];
+    if (low === high) [low, high] = isLog ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+    return [low, high];
+  }
+
+  /* Call once the element is in the page and has a width. */
+  draw() {
+    const [x, y] = [this.zoom ?? this.range("x"), this.range("y")];
+    const ink = styled("--ink");
+    const axis = { stroke: ink, grid: { stroke: styled("--grid"), width: 1 }, ticks: { stroke: styled("--grid") }, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif" };
+    const format = (_, values) => values.map((v) => (v === null ? "" : shownNumber(v)));
+    this.chart?.destroy();
+    this.chart = new uPlot(
+      {
+        width: Math.max(220, this.box.clientWidth || 400),
+        height: this.height,
+        legend: { show: false },
+        cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false } },
+        scales: {
+          x: { time: false, distr: this.logX ? 3 : 1, range: () => x },
+          y: { distr: this.logY ? 3 : 1, range: () => this.padded(y) },
+        },
+        axes: [{ ...axis, values: format, label: this.xLabel, labelSize: 16, size: 34 }, { ...axis, values: format, size: 64 }],
+        series: [{}, { paths: () => null, points: { show: false } }],
+        hooks: {
+          draw: [(u) => this.drawLines(u)],
+          setCursor: [(u) => this.point(u)],
+          setSelect: [(u) => this.select(u)],
+        },
+      },
+      [x, y],
+      this.box,
+    );
+    this.chart.over.addEventListener("dblclick", () => this.onzoom?.(null));
+    this.chart.over.addEventListener("mouseleave", () => (this.tip.hidden = true));
+  }
+
+  padded([low, high]) {
+    if (this.logY) return [low / 1.1, high * 1.1];
+    const room = (high - low) * 0.04;
+    return [low - room, high + room];
+  }
+
+  drawLines(u) {
+    const { ctx } = u;
+    const { left, top, width, height } = u.bbox;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(left, top, width, height);
+    ctx.clip();
+    const px = (v) => u.valToPos(v, "x", true);
+    const py = (v) => u.valToPos(v, "y", true);
+    const scale = devicePixelRatio || 1;
+    for (const band of this.bands) {
+      ctx.globalAlpha = 0.18;
+      ctx.fillStyle = band.color;
+      ctx.beginPath();
+      for (let i = 0; i < band.x.length; i++) ctx.lineTo(px(band.x[i]), py(this.drawable(band.high[i])));
+      for (let i = band.x.length - 1; i >= 0; i--) ctx.lineTo(px(band.x[i]), py(this.drawable(band.low[i])));
+      ctx.fill();
+    }
+    for (const line of this.lines) {
+      ctx.globalAlpha = line.raw ? 0.22 : this.lines.length > 60 ? 0.6 : 1;
+      ctx.strokeStyle = line.color;
+      ctx.lineWidth = (line.raw ? 1 : 1.6) * scale;
+      ctx.beginPath();
+      let drawing = false;
+      for (let i = 0; i < line.x.length; i++) {
+        const ok = !Number.isNaN(line.y[i]) && (!this.logY || line.y[i] > 0) && (!this.logX || line.x[i] > 0);
+        if (!ok) drawing = false;
+        else if (drawing) ctx.lineTo(px(line.x[i]), py(line.y[i]));
+        else {
+          ctx.moveTo(px(line.x[i]), py(line.y[i]));
+          drawing = true;
+        }
+      }
+      ctx.stroke();
+      if (line.x.length <= 40) this.dotsOf(ctx, line, px, py, scale);
+    }
+    ctx.globalAlpha = 0.85;
+    for (const dot of this.dots) {
+      ctx.fillStyle = dot.color;
+      ctx.beginPath();
+      ctx.arc(px(dot.x), py(dot.y), 4 * scale, 0, 2 * Math.PI);
+      ctx.fill();
+    }
+    ctx.restore();
+  }
+
+  /* A curve of few points shows where they are; one of a single point is nothing else. */
+  dotsOf(ctx, line, px, py, scale) {
+    ctx.fillStyle = line.color;
+    for (let i = 0; i < line.x.length; i++) {
+      if (Number.isNaN(line.y[i]) || (this.logY && line.y[i] <= 0) || (this.logX && line.x[i] <= 0)) continue;
+      ctx.beginPath();
+      ctx.arc(px(line.x[i]), py(line.y[i]), 2.2 * scale, 0, 2 * Math.PI);
+      ctx.fill();
+    }
+  }
+
+  drawable(value) {
+    return this.logY && value <= 0 ? Number.MIN_VALUE : value;
+  }
+
+  /* Say which run the nearest line is of, and its value. */
+  point(u) {
+    const { left, top } = u.cursor;
+    if (left < 0 || top < 0) return void (this.tip.hidden = true);
+    let best = null;
+    let least = NEAR;
+    const x = u.posToVal(left, "x");
+    const consider = (dx, dy, text, color) => {
+      const distance = Math.hypot(u.valToPos(dx, "x") - left, u.valToPos(dy, "y") - top);
+      if (distance < least) [best, least] = [{ dx, dy, text, color }, distance];
+    };
+    for (const line of this.lines) {
+      if (line.raw || !line.x.length) continue;
+      const at = placeOf(line.x, x);
+      for (const i of [at, Math.min(at + 1, line.x.length - 1)])
+        if (!Number.isNaN(line.y[i])) consider(line.x[i], line.y[i], line.label, line.color);
+    }
+    for (const dot of this.dots) consider(dot.x, dot.y, dot.label, dot.color);
+    this.tip.hidden = !best;
+    if (!best) return;
+    const mark = element("span", { class: "mark" });
+    mark.style.background = best.color;
+    this.tip.replaceChildren(mark, element("bdi", {}, best.text), `: ${shownNumber(best.dy)} at ${this.xLabel} ${shownNumber(best.dx)}`);
+    this.tip.style.left = `${Math.min(left + 12, this.box.clientWidth - 180)}px`;
+    this.tip.style.top = `${top + 28}px`;
+  }
+
+  select(u) {
+    const { left, width } = u.select;
+    if (width > 4) this.onzoom?.([u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  }
+
+  get fileName() {
+    return this.title.replaceAll(/[^\w.-]+/g, "_").slice(0, 80) || "plot";
+  }
+
+  savePng() {
+    const from = this.chart.ctx.canvas;
+    const canvas = element("canvas", { width: from.width, height: from.height });
+    const ctx = canvas.getContext("2d");
+    ctx.fillStyle = styled("--paper");
+    ctx.fillRect(0, 0, canvas.width, canvas.height);
+    ctx.drawImage(from, 0, 0);
+    canvas.toBlob((blob) => save(`${this.fileName}.png`, blob));
+  }
+
+  saveSvg() {
+    save(`${this.fileName}.svg`, new XMLSerializer().serializeToString(drawing(this)), "image/svg+xml");
+  }
+}
+
+/* Round numbers of an axis: five or so, on a logarithmic one powers of ten. */
+function ticks(low, high, isLog) {
+  if (isLog) {
+    const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
+    if (last > first) return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
+  }
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.max(0, Math.floor(high / step) - first + 1) }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
+/* A plot as SVG: what is on the canvas, as lines. */
+function drawing(plot) {
+  const u = plot.chart;
+  const ratio = devicePixelRatio || 1;
+  const { left, top, width, height } = Object.fromEntries(Object.entries(u.bbox).map(([k, v]) => [k, v / ratio]));
+  const [w, h] = [u.width, u.height + 24];
+  const svg = svgElement("svg", { xmlns: "http://www.w3.org/2000/svg", width: w, height: h, viewBox: `0 0 ${w} ${h}`, "font-family": "system-ui, sans-serif", "font-size": 12 });
+  const label = (x, y, text, anchor) => {
+    const made = svgElement("text", { x, y, "text-anchor": anchor, fill: styled("--ink") });
+    made.textContent = text;
+    return made;
+  };
+  const put = (...children) => svg.append(...children);
+  put(svgElement("rect", { width: w, height: h, fill: styled("--paper") }), label(w / 2, 14, plot.title, "middle"));
+  const inside = svgElement("svg", { x: left, y: top + 20, width, height, viewBox: `0 0 ${width} ${height}` });
+  const px = (v) => (u.valToPos(v, "x", true) / ratio - left).toFixed(2);
+  const py = (v) => (u.valToPos(v, "y", true) / ratio - top).toFixed(2);
+  for (const [axis, isLog] of [["x", plot.logX], ["y", plot.logY]])
+    for (const value of ticks(u.scales[axis].min, u.scales[axis].max, isLog)) {
+      const across = axis === "y";
+      const at = Number(across ? py(value) : px(value));
+      const ends = across ? { x1: 0, x2: width, y1: at, y2: at } : { x1: at, x2: at, y1: 0, y2: height };
+      inside.append(svgElement("line", { ...ends, stroke: styled("--grid") }));
+      put(across ? label(left - 6, at + top + 24, shownNumber(value), "end") : label(left + at, top + height + 36, shownNumber(value), "middle"));
+    }
+  for (const band of plot.bands) {
+    const points = [...band.x].map((x, i) => `${px(x)},${py(plot.drawable(band.high[i]))}`);
+    const back = [...band.x].map((x, i) => `${px(x)},${py(plot.drawable(band.low[i]))}`).reverse();
+    inside.append(svgElement("polygon", { points: [...points, ...back].join(" "), fill: band.color, "fill-opacity": 0.18 }));
+  }
+  for (const line of plot.lines) {
+    let path = "";
+    let drawingLine = false;
+    for (let i = 0; i < line.x.length; i++) {
+      const ok = !Number.isNaN(line.y[i]) && (!plot.logY || line.y[i] > 0) && (!plot.logX || line.x[i] > 0);
+      if (ok) path += `${drawingLine ? "L" : "M"}${px(line.x[i])} ${py(line.y[i])}`;
+      drawingLine = ok;
+    }
+    inside.append(svgElement("path", { d: path, fill: "none", stroke: line.color, "stroke-width": line.raw ? 1 : 1.6, "stroke-opacity": line.raw ? 0.22 : 1 }));
+  }
+  for (const dot of plot.dots) inside.append(svgElement("circle", { cx: px(dot.x), cy: py(dot.y), r: 4, fill: dot.color }));
+  put(inside, label(left + width / 2, h - 4, plot.xLabel, "middle"));
+  return svg;
+}
+
+/* Show plots side by side, and draw them once they have a width. */
+function showPlots(box, plots) {
+  box.replaceChildren(...plots.map((plot) => plot.element));
+  for (const plot of plots) plot.draw();
+}

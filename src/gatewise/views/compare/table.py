@@ -1,0 +1,178 @@
+"""The table of a comparison: every run a row, for ``compare.csv`` and for the screen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from gatewise.runs.collection import Place
+from gatewise.runs.record import BROKEN, Record
+from gatewise.settings import one_line
+from gatewise.views.compare.columns import ABSENT, Column
+from gatewise.views.plain import cell, plain_console
+
+MOST_ROWS, MOST_SETTINGS = 40, 8
+"""Rows and settings that the screen shows; the file and the page have all."""
+FAILURES = ("failed", BROKEN)
+
+Runs = Sequence[tuple[Place, Record]]
+
+
+def table_rows(runs: Runs, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """A row for every run, by column; what a run does not have is left out.
+
+    ``best`` and ``final`` are of the monitored metric, ``baseline.NAME.METRIC`` and ``test.METRIC`` of the
+    test.
+    """
+    rows = []
+    for index, (place, record) in enumerate(runs):
+        monitor = record.monitor or ""
+        settings = {column.key: column.values[index] for column in columns}
+        row: dict[str, Any] = {
+            "state": record.state,
+            "run": f"{record.name}/{record.id}",
+            "sweep": place.sweep,
+            "trial": place.trial,
+            **{key: value for key, value in settings.items() if value is not ABSENT},
+            "monitor": record.monitor,
+            "best": record.best.get(monitor),
+            "best_epoch": record.best.get("epoch"),
+            "final": record.final.get(monitor),
+            "epochs": record.final.get("epoch"),
+            **{f"test.{name}": value for name, value in record.test.items()},
+            **{
+                f"baseline.{name}.{metric}": value
+                for name, metrics in record.baselines.items()
+                for metric, value in metrics.items()
+            },
+            "seconds": record.seconds,
+            "parameters": record.parameters,
+            "engine": record.engine,
+            "processes": record.processes,
+            "commit": record.commit,
+            "changed": record.changed,
+            "reason": record.reason or "; ".join(record.problems) or None,
+            "folder": str(record.folder),
+        }
+        kept = {key: value for key, value in row.items() if value is not None or key in settings}
+        rows.append(kept)
+    return rows
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
+    """The rows as CSV, the columns in their order; null is written ``null``, and what is not there nothing."""
+    settings = [column.key for column in columns]
+    first = ["state", "run", "sweep", "trial", *settings]
+    last = ["seconds", "parameters", "engine", "processes", "commit", "changed", "reason", "folder"]
+    found = dict.fromkeys(key for row in rows for key in row)
+    names = [name for name in first if name in found]
+    names += [name for name in found if name not in first and name not in last]
+    names += [name for name in last if name in found]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(_for_csv, names))
+    writer.writerows([_for_csv(row[name]) if name in row else "" for name in names] for row in rows)
+    return text.getvalue()
+
+
+def _for_csv(value: Any) -> str:
+    if isinstance(value, str):
+        # What a spreadsheet would take for a formula is text.
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
+    """Print the runs, the best of each monitored metric first, with as many settings as the screen has room for."""
+    monitors = list(dict.fromkeys(record.monitor for _, record in runs))
+    rows = table_rows(runs, columns)
+    order = sorted(range(len(runs)), key=lambda index: _rank(runs[index][1], monitors))[:MOST_ROWS]
+    best = "best value" if len(monitors) > 1 else f"best {monitors[0]}"
+    tests = [f"test.{name}" for name in _usual_test(runs)]
+    results = ("best", "best_epoch", *tests, "seconds")
+    fixed = [
+        _Shown("status", [runs[i][1].state for i in order]),
+        _Shown("run", [runs[i][1].id for i in order]),
+        _Shown(best, [_number(rows[i].get("best")) for i in order], is_number=True),
+        *([_Shown("of", [runs[i][1].monitor or "" for i in order])] if len(monitors) > 1 else []),
+        *(
+            _Shown(
+                name.replace("best_", "").replace(".", " ", 1),
+                [_number(rows[i].get(name)) for i in order],
+                True,
+            )
+            for name in results[1:]
+        ),
+    ]
+    console = plain_console()
+    room = console.width - sum(column.width for column in fixed) - 1
+    settings = []
+    for column in [column for column in columns if not column.says_nothing_new][:MOST_SETTINGS]:
+        values = [_shown(column.values[i]) for i in order]
+        shown = _Shown(column.key.rpartition(".")[2], values, column.is_number)
+        room -= shown.width
+        if room >= 0:
+            settings.append(shown)
+    table = Table(title=f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}", title_justify="left")
+    shown_columns = [*fixed[:2], *settings, *fixed[2:]]
+    for shown in shown_columns:
+        table.add_column(cell(shown.title), justify="right" if shown.is_number else "left")
+    for place, index in enumerate(order):
+        style = "red" if runs[index][1].state in FAILURES else ""
+        table.add_row(*(cell(shown.values[place], style) for shown in shown_columns))
+    console.print(table)
+    console = plain_console(soft_wrap=True)
+    if len(runs) > MOST_ROWS:
+        console.print(f"… and {len(runs) - MOST_ROWS} more in the page and the CSV file")
+    for _, record in runs:
+        if record.state in FAILURES and record.reason:
+            console.print(cell(f"{record.state}: {record.id}: {record.reason}"))
+
+
+class _Shown(NamedTuple):
+    """A column on the screen."""
+
+    title: str
+    values: list[str]
+    is_number: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters that it takes, with what stands between columns."""
+        return max(map(len, (self.title, *self.values))) + 3
+
+
+def _usual_test(runs: Runs) -> list[str]:
+    """The test metric that most runs have, and not the loss if there is another; none where nothing was tested."""
+    counts: dict[str, int] = {}
+    for _, record in runs:
+        for name in record.test:
+            counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda name: (name == "loss", -counts[name]))
+    return names[:1]
+
+
+def _rank(record: Record, monitors: list[str | None]) -> tuple[int, bool, float]:
+    value = record.best.get(record.monitor or "", math.nan)
+    sign = -1 if record.mode == "max" else 1
+    return monitors.index(record.monitor), math.isnan(value), 0.0 if math.isnan(value) else sign * value
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.5g}"
+
+
+def _shown(value: Any) -> str:
+    if value is ABSENT:
+        return ""
+    if isinstance(value, str):
+        return value
+    return one_line(json.dumps(value, default=str))
