@@ -16,6 +16,7 @@ from gatewise.settings import flag, one_line, whole_number
 from gatewise.views.compare.columns import differing
 from gatewise.views.compare.page import page
 from gatewise.views.compare.payload import payload
+from gatewise.views.compare.served import Watched, serve
 from gatewise.views.compare.table import Runs, as_csv, print_runs, table_rows
 from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
@@ -32,9 +33,8 @@ def main(config: DictConfig) -> int:
     output = find_output("output", config.output, PAGES)
     found = _found(config)
     if watch:
-        from gatewise.cli.watched import watch_page
-
-        return watch_page(lambda: page(payload(_read(_found(config)), found, _title(config))), port)
+        serve(Watched(lambda: _found(config), _title(config)), port)
+        return len(found.places)
     runs = _read(found)
     columns = differing([record for _, record in runs])
     print_runs(runs, columns)

@@ -17,10 +17,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gatewise.config.compose import PACKAGE, Folders
-from gatewise.runs.yaml_size import check_size
 from gatewise.runs.files import read_json_object, replacing, write_json
 from gatewise.runs.moved import with_todays_targets
 from gatewise.runs.reading import LARGEST, LARGEST_SETTINGS, read_bytes
+from gatewise.runs.yaml_size import check_size
 
 SOURCES = "sources.json"
 """Which folder each folder of a copy was, in the order in which they are searched."""

@@ -104,19 +104,20 @@ def read_record(folder: Path) -> Record:
             problems.append(one_line(str(error)))
             return otherwise
 
-    status = attempt(lambda: read_json_object(folder / "status.json", LARGEST_SETTINGS), {})
+    nothing: dict[str, Any] = {}
+    status = attempt(lambda: read_json_object(folder / "status.json", LARGEST_SETTINGS), nothing)
     state = attempt(run.state, BROKEN)
-    broken = list(problems)
-    settings = attempt(lambda: read_settings(folder / "config.yaml"), {})
+    settings = attempt(lambda: read_settings(folder / "config.yaml"), nothing)
     if not settings:
         state = BROKEN
-        broken = list(problems)
-    choices = attempt(lambda: _choices(folder / "overrides.yaml"), {})
-    summary = attempt(run.summary, {})
+    reason = _text(status.get("reason"))
+    if state == BROKEN:
+        reason = problems[0] if problems else "its config.yaml is empty"
+    choices = attempt(lambda: _choices(folder / "overrides.yaml"), nothing)
+    summary = attempt(run.summary, nothing)
     epochs = attempt(lambda: read_columns(run.metrics_file), Table())
     validations = attempt(lambda: _validations(run.validations_file), Table())
     monitor, mode = _monitored(summary, settings)
-    reason = status.get("reason")
     best, final = _numbers(summary.get("best")), _numbers(summary.get("final"))
     if monitor is not None and not best:
         best = _best(epochs, monitor, mode)
@@ -126,11 +127,7 @@ def read_record(folder: Path) -> Record:
         folder,
         str(settings.get("name") or summary.get("name") or folder.parent.name),
         state,
-        one_line(broken[0])
-        if state == BROKEN and broken
-        else None
-        if reason is None
-        else one_line(str(reason)),
+        None if reason is None else one_line(reason),
         settings=settings,
         choices=choices,
         monitor=monitor,

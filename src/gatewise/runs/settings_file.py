@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -30,8 +30,8 @@ _FLOAT = re.compile(
 )
 
 
-class _Loader(_Base):  # type: ignore[misc]
-    yaml_implicit_resolvers = {
+class _Loader(_Base):
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
         first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":float", ":timestamp"))]
         for first, resolvers in _Base.yaml_implicit_resolvers.items()
     }

@@ -35,7 +35,7 @@ class Column:
     is_choice: bool
     """Whether it is the choice in a config group."""
     says_nothing_new: bool = False
-    """Whether a choice decides it, as it does what other tasks do not have, or another column differs alike."""
+    """Whether a choice decides it, as what other tasks do not have, or another column differs alike."""
 
     @property
     def is_number(self) -> bool:

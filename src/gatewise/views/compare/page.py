@@ -26,15 +26,19 @@ SCRIPTS = (
     "main.js",
 )
 """In the order in which they use each other."""
+WATCH = "watch.js"
 
 
-def page(values: Mapping[str, Any]) -> str:
-    """The HTML of what :func:`gatewise.views.compare.payload.payload` holds."""
+def page(values: Mapping[str, Any], watched: bool = False) -> str:
+    """The HTML of what :func:`gatewise.views.compare.payload.payload` holds.
+
+    ``watched`` is whether it asks the program that serves it for changes.
+    """
     vendored = files("gatewise.views.vendor.uplot")
     own = files("gatewise.views.compare.assets")
     scripts = [
         vendored.joinpath("uPlot.iife.min.js").read_text("utf-8"),
-        "\n".join(own.joinpath(name).read_text("utf-8") for name in SCRIPTS),
+        "\n".join(own.joinpath(name).read_text("utf-8") for name in (*SCRIPTS, *([WATCH] * watched))),
     ]
     styles = [
         vendored.joinpath("uPlot.min.css").read_text("utf-8"),
@@ -46,6 +50,7 @@ def page(values: Mapping[str, Any]) -> str:
             f"script-src {' '.join(map(_source, scripts))}",
             f"style-src {' '.join(map(_source, styles))}",
             "img-src data: blob:",
+            *(["connect-src 'self'"] * watched),
             "base-uri 'none'",
             "form-action 'none'",
         )

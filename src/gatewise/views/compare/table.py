@@ -66,7 +66,7 @@ def table_rows(runs: Runs, columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
-    """The rows as CSV, the columns in their order; null is written ``null``, and what is not there nothing."""
+    """The rows as CSV; null is written ``null``, and of what is not there nothing."""
     settings = [column.key for column in columns]
     first = ["state", "run", "sweep", "trial", *settings]
     last = ["seconds", "parameters", "engine", "processes", "commit", "changed", "reason", "folder"]
@@ -91,26 +91,22 @@ def _for_csv(value: Any) -> str:
 
 
 def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
-    """Print the runs, the best of each monitored metric first, with as many settings as the screen has room for."""
+    """Print the runs, the best of each monitored metric first, with the settings there is room for."""
     monitors = list(dict.fromkeys(record.monitor for _, record in runs))
     rows = table_rows(runs, columns)
     order = sorted(range(len(runs)), key=lambda index: _rank(runs[index][1], monitors))[:MOST_ROWS]
     best = "best value" if len(monitors) > 1 else f"best {monitors[0]}"
-    tests = [f"test.{name}" for name in _usual_test(runs)]
-    results = ("best", "best_epoch", *tests, "seconds")
+    results = ("best_epoch", *_usual_test(runs), "seconds")
+
+    def numbers(name: str) -> list[str]:
+        return [_number(rows[i].get(name)) for i in order]
+
     fixed = [
         _Shown("status", [runs[i][1].state for i in order]),
         _Shown("run", [runs[i][1].id for i in order]),
-        _Shown(best, [_number(rows[i].get("best")) for i in order], is_number=True),
+        _Shown(best, numbers("best"), is_number=True),
         *([_Shown("of", [runs[i][1].monitor or "" for i in order])] if len(monitors) > 1 else []),
-        *(
-            _Shown(
-                name.replace("best_", "").replace(".", " ", 1),
-                [_number(rows[i].get(name)) for i in order],
-                True,
-            )
-            for name in results[1:]
-        ),
+        *(_Shown(name.replace("best_", "").replace(".", " ", 1), numbers(name), True) for name in results),
     ]
     console = plain_console()
     room = console.width - sum(column.width for column in fixed) - 1
@@ -151,13 +147,13 @@ class _Shown(NamedTuple):
 
 
 def _usual_test(runs: Runs) -> list[str]:
-    """The test metric that most runs have, and not the loss if there is another; none where nothing was tested."""
+    """The test metric that most runs have, not the loss if there is another; none without a test."""
     counts: dict[str, int] = {}
     for _, record in runs:
         for name in record.test:
             counts[name] = counts.get(name, 0) + 1
     names = sorted(counts, key=lambda name: (name == "loss", -counts[name]))
-    return names[:1]
+    return [f"test.{name}" for name in names[:1]]
 
 
 def _rank(record: Record, monitors: list[str | None]) -> tuple[int, bool, float]:
