@@ -48,32 +48,35 @@ def differing(records: Sequence[Record]) -> list[Column]:
     """The settings in which runs differ: the choices of config groups, and the values below them.
 
     A setting says nothing new where another differs between the same runs (a seed that follows the seed, the
-    data of an experiment), and where a choice decides it.
+    data of an experiment), and where a choice decides it. A run whose config cannot be read differs in nothing.
     """
     of_runs = [{**_part_of_a_run(record.choices), **_part_of_a_run(record.settings)} for record in records]
     groups = {group for record in records for group in record.choices}
-    columns = [
-        Column(key, values, key in groups and "." not in key)
-        for key, values in _by_key(of_runs)
-        if len({_text(value) for value in values}) > 1
-    ]
-    choices = [column for column in columns if column.is_choice]
+    readable = [index for index, record in enumerate(records) if record.settings]
+    columns = {}
+    for key, values in _by_key(of_runs):
+        known = [values[index] for index in readable]
+        if len({_text(value) for value in known}) > 1:
+            columns[key] = known, Column(key, values, key in groups and "." not in key)
+    choices = [known for known, column in columns.values() if column.is_choice]
     seen: set[tuple[int, ...]] = set()
     new: set[str] = set()
-    for column in sorted(columns, key=lambda column: (not column.is_choice, column.key.count("."))):
-        parts = _parts(column.values)
-        decided = not column.is_choice and any(_decides(c.values, column.values) for c in choices)
+    for key, (known, column) in sorted(
+        columns.items(), key=lambda item: (not item[1][1].is_choice, item[0].count("."))
+    ):
+        parts = _parts(known)
+        decided = not column.is_choice and any(_decides(choice, known) for choice in choices)
         if parts not in seen and not decided:
-            new.add(column.key)
+            new.add(key)
         seen.add(parts)
-    return [replace(column, says_nothing_new=column.key not in new) for column in columns]
+    return [replace(column, says_nothing_new=key not in new) for key, (_, column) in columns.items()]
 
 
 def shared(records: Sequence[Record]) -> dict[str, Any]:
     """The settings that all runs have alike."""
     if not records:
         return {}
-    first, *others = (record.settings for record in records)
+    first, *others = [record.settings for record in records if record.settings] or [{}]
     missing = object()
     return {
         key: value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,12 @@ def _run(place: Place, record: Record) -> dict[str, Any]:
         "problems": record.problems,
         "monitor": record.monitor,
         "mode": record.mode,
-        "best": best,
+        "best": _rounded(best),
         "bestEpoch": epoch,
-        "final": final,
+        "final": _rounded(final),
         "epochs": record.final.get("epoch"),
-        "test": record.test,
-        "baselines": record.baselines,
+        "test": _rounded(record.test),
+        "baselines": {name: _rounded(metrics) for name, metrics in record.baselines.items()},
         "seconds": record.seconds,
         "parameters": record.parameters,
         "processes": record.processes,
@@ -164,7 +164,11 @@ def _finite(values: Any) -> Any:
         return {str(key): _finite(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
         return [_finite(value) for value in values]
-    if isinstance(values, float):
-        # A number that is printed alike takes as few characters as it has digits.
-        return float(f"{values:.7g}") if math.isfinite(values) else None
+    if isinstance(values, float) and not math.isfinite(values):
+        return None
     return values
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Results to the digits that float32 has: they take less room."""
+    return {name: float(f"{value:.8g}") for name, value in values.items()}

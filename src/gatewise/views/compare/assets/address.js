@@ -39,7 +39,7 @@ function readAddress() {
 
 /* Whether a value from an address is of the kind that the page works with. */
 function isLike(value, usual) {
-  if (usual === null) return value === null || ["string", "boolean"].includes(typeof value) || Array.isArray(value);
+  if (usual === null) return value === null || ["string", "boolean", "object"].includes(typeof value);
   return typeof value === typeof usual && Array.isArray(value) === Array.isArray(usual);
 }
 

@@ -47,6 +47,13 @@ function linesOf(runs, metric, color) {
   return lines;
 }
 
+/* Zoom the plots of a metric to [x, x, y, y], or back to all of it. */
+function zoomTo(metric, zoom) {
+  const { [metric]: _, ...others } = state.zoom ?? {};
+  const all = zoom ? { ...others, [metric]: zoom } : others;
+  change({ zoom: Object.keys(all).length ? all : null });
+}
+
 class CurvesView {
   constructor() {
     this.controls = element("div", { class: "controls" });
@@ -83,8 +90,8 @@ class CurvesView {
           logX: state.logX,
           logY: state.logY,
           xLabel: state.x,
-          zoom: state.zoom,
-          onzoom: (zoom) => change({ zoom }),
+          zoom: state.zoom?.[metric] ?? null,
+          onzoom: (zoom) => zoomTo(metric, zoom),
           height: metrics.length * facets.length === 1 ? 420 : 260,
         }));
     this.note.textContent = plots.length ? this.remark(runs) : "No curves: none of these runs has finished an epoch.";
@@ -92,7 +99,7 @@ class CurvesView {
   }
 
   remark(runs) {
-    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom, double-click to see all again.`;
+    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.`;
     return DATA.sampled ? `${lines} Long curves are drawn by the least and largest value of each stretch.` : lines;
   }
 }

@@ -128,7 +128,7 @@ class GroupsView {
       const there = [...x.keys()].filter((i) => !Number.isNaN(low[i]));
       bands.push({ x: there.map((i) => x[i]), low: there.map((i) => low[i]), high: there.map((i) => high[i]), color });
     });
-    return new Plot(`${metric}: mean of each group`, { lines, bands, logX: state.logX, logY: state.logY, xLabel: state.x, zoom: state.zoom, onzoom: (zoom) => change({ zoom }) });
+    return new Plot(`${metric}: mean of each group`, { lines, bands, logX: state.logX, logY: state.logY, xLabel: state.x, zoom: state.zoom?.[metric] ?? null, onzoom: (zoom) => zoomTo(metric, zoom) });
   }
 }
 

@@ -44,9 +44,10 @@ function placeOf(x, value) {
 }
 
 class Plot {
-  /* lines: {x, y, color, label, raw}; bands: {x, low, high, color}; dots: {x, y, color, label, run}. */
-  constructor(title, { lines = [], bands = [], dots = [], logX = false, logY = false, xLabel = "", height = 260, zoom = null, onzoom = null }) {
-    Object.assign(this, { title, lines, bands, dots, logX, logY, xLabel, height, zoom, onzoom });
+  /* lines: {x, y, color, label, raw}; bands: {x, low, high, color}; dots: {x, y, color, label}. `names` stand at
+     the places 0, 1, 2 ... of an x axis that has no numbers; `zoom` is [x, x, y, y]. */
+  constructor(title, { lines = [], bands = [], dots = [], logX = false, logY = false, xLabel = "", height = 260, zoom = null, onzoom = null, names = null }) {
+    Object.assign(this, { title, lines, bands, dots, logX, logY, xLabel, height, zoom, onzoom, names });
     this.tip = element("div", { class: "tip", role: "status" });
     this.tip.hidden = true;
     this.box = element("div", { class: "plot-box" });
@@ -60,18 +61,18 @@ class Plot {
     const isLog = axis === "x" ? this.logX : this.logY;
     let low = Infinity;
     let high = -Infinity;
-    const take = (values, xs) => {
+    const take = (values) => {
       for (let i = 0; i < values.length; i++) {
         const v = values[i];
-        if (axis === "y" && this.zoom && (xs[i] < this.zoom[0] || xs[i] > this.zoom[1])) continue;
         if (Number.isNaN(v) || (isLog && v <= 0)) continue;
         if (v < low) low = v;
         if (v > high) high = v;
       }
     };
-    for (const line of this.lines) take(axis === "x" ? line.x : line.y, line.x);
-    for (const band of this.bands) axis === "x" ? take(band.x, band.x) : (take(band.low, band.x), take(band.high, band.x));
-    for (const dot of this.dots) take([dot[axis]], [dot.x]);
+    for (const line of this.lines) take(axis === "x" ? line.x : line.y);
+    for (const band of this.bands) axis === "x" ? take(band.x) : (take(band.low), take(band.high));
+    take(this.dots.map((dot) => dot[axis]));
+    if (axis === "x" && this.names) [low, high] = [-0.5, this.names.length - 0.5];
     if (low > high) [low, high] = isLog ? [0.1, 1] : [0, 1];
     if (low === high) [low, high] = isLog ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
     return [low, high];
@@ -79,7 +80,8 @@ class Plot {
 
   /* Call once the element is in the page and has a width. */
   draw() {
-    const [x, y] = [this.zoom ?? this.range("x"), this.range("y")];
+    const around = ([low, high], isLog) => (this.dots.length && !this.names ? padded([low, high], isLog) : [low, high]);
+    const [x, y] = this.zoom ? [this.zoom.slice(0, 2), this.zoom.slice(2)] : [around(this.range("x"), this.logX), padded(this.range("y"), this.logY)];
     const ink = styled("--ink");
     const axis = { stroke: ink, grid: { stroke: styled("--grid"), width: 1 }, ticks: { stroke: styled("--grid") }, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif" };
     const format = (_, values) => values.map((v) => (v === null ? "" : shownNumber(v)));
@@ -89,12 +91,15 @@ class Plot {
         width: Math.max(220, this.box.clientWidth || 400),
         height: this.height,
         legend: { show: false },
-        cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false } },
+        cursor: { drag: { x: true, y: true, uni: 24, setScale: false }, points: { show: false } },
         scales: {
           x: { time: false, distr: this.logX ? 3 : 1, range: () => x },
-          y: { distr: this.logY ? 3 : 1, range: () => this.padded(y) },
+          y: { distr: this.logY ? 3 : 1, range: () => y },
         },
-        axes: [{ ...axis, values: format, label: this.xLabel, labelSize: 16, size: 34 }, { ...axis, values: format, size: 64 }],
+        axes: [
+          { ...axis, values: this.names ? (_, places) => places.map((v) => this.names[v] ?? "") : format, label: this.xLabel, labelSize: 16, size: 34, ...(this.names ? { incrs: [1], space: 20 } : {}) },
+          { ...axis, values: format, size: 64 },
+        ],
         series: [{}, { paths: () => null, points: { show: false } }],
         hooks: {
           draw: [(u) => this.drawLines(u)],
@@ -107,12 +112,6 @@ class Plot {
     );
     this.chart.over.addEventListener("dblclick", () => this.onzoom?.(null));
     this.chart.over.addEventListener("mouseleave", () => (this.tip.hidden = true));
-  }
-
-  padded([low, high]) {
-    if (this.logY) return [low / 1.1, high * 1.1];
-    const room = (high - low) * 0.04;
-    return [low - room, high + room];
   }
 
   drawLines(u) {
@@ -198,14 +197,18 @@ class Plot {
     if (!best) return;
     const mark = element("span", { class: "mark" });
     mark.style.background = best.color;
-    this.tip.replaceChildren(mark, element("bdi", {}, best.text), `: ${shownNumber(best.dy)} at ${this.xLabel} ${shownNumber(best.dx)}`);
+    this.tip.replaceChildren(mark, element("bdi", {}, best.text), `: ${shownNumber(best.dy)} at ${this.xLabel} ${this.names?.[best.dx] ?? shownNumber(best.dx)}`);
     this.tip.style.left = `${Math.min(left + 12, this.box.clientWidth - 180)}px`;
     this.tip.style.top = `${top + 28}px`;
   }
 
   select(u) {
-    const { left, width } = u.select;
-    if (width > 4) this.onzoom?.([u.posToVal(left, "x"), u.posToVal(left + width, "x")]);
+    const { left, top, width, height } = u.select;
+    // A drag along one axis leaves the other as it is.
+    const [across, down] = [width > 4, height > 4 && height < u.over.clientHeight - 1];
+    const xs = across ? [u.posToVal(left, "x"), u.posToVal(left + width, "x")] : [u.scales.x.min, u.scales.x.max];
+    const ys = down ? [u.posToVal(top + height, "y"), u.posToVal(top, "y")] : [u.scales.y.min, u.scales.y.max];
+    if (across || down) this.onzoom?.([...xs, ...ys]);
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   }
 
@@ -226,6 +229,13 @@ class Plot {
   saveSvg() {
     save(`${this.fileName}.svg`, new XMLSerializer().serializeToString(drawing(this)), "image/svg+xml");
   }
+}
+
+/* A range with some room around it. */
+function padded([low, high], isLog) {
+  if (isLog) return [low / 1.1, high * 1.1];
+  const room = (high - low) * 0.04;
+  return [low - room, high + room];
 }
 
 /* Round numbers of an axis: five or so, on a logarithmic one powers of ten. */
@@ -259,12 +269,12 @@ function drawing(plot) {
   const px = (v) => (u.valToPos(v, "x", true) / ratio - left).toFixed(2);
   const py = (v) => (u.valToPos(v, "y", true) / ratio - top).toFixed(2);
   for (const [axis, isLog] of [["x", plot.logX], ["y", plot.logY]])
-    for (const value of ticks(u.scales[axis].min, u.scales[axis].max, isLog)) {
+    for (const value of axis === "x" && plot.names ? plot.names.keys() : ticks(u.scales[axis].min, u.scales[axis].max, isLog)) {
       const across = axis === "y";
       const at = Number(across ? py(value) : px(value));
       const ends = across ? { x1: 0, x2: width, y1: at, y2: at } : { x1: at, x2: at, y1: 0, y2: height };
       inside.append(svgElement("line", { ...ends, stroke: styled("--grid") }));
-      put(across ? label(left - 6, at + top + 24, shownNumber(value), "end") : label(left + at, top + height + 36, shownNumber(value), "middle"));
+      put(across ? label(left - 6, at + top + 24, shownNumber(value), "end") : label(left + at, top + height + 36, plot.names?.[value] ?? shownNumber(value), "middle"));
     }
   for (const band of plot.bands) {
     const points = [...band.x].map((x, i) => `${px(x)},${py(plot.drawable(band.high[i]))}`);

@@ -15,7 +15,8 @@ function axisOf(field, runs) {
     const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
     const isLog = low > 0 && high / low >= 50;
     const share = (v) => (high === low ? 0.5 : isLog ? Math.log(v / low) / Math.log(high / low) : (v - low) / (high - low));
-    const marks = isLog ? ticks(low, high, true).filter((v) => v >= low && v <= high) : ticks(low, high, false);
+    const different = [...new Set(numbers)];
+    const marks = different.length <= 8 ? different : ticks(low, high, isLog);
     // null is no small number: it lies below all.
     const hasNull = rest.length > 0;
     const place = (v) => (typeof v === "number" ? (hasNull ? 0.12 + 0.88 * share(v) : share(v)) : v === null ? 0 : undefined);
@@ -96,7 +97,9 @@ class SweepsView {
   axisElement({ field, marks }, px, y, top, bottom) {
     const group = svgElement("g");
     const text = (content, attributes) => {
-      const made = svgElement("text", { fill: styled("--ink"), "font-size": 11, "font-family": "system-ui, sans-serif", ...attributes });
+      // With a border in the color of the page, so that it can be read over lines.
+      const border = { stroke: styled("--paper"), "stroke-width": 3, "paint-order": "stroke" };
+      const made = svgElement("text", { fill: styled("--ink"), "font-size": 11, "font-family": "system-ui, sans-serif", ...border, ...attributes });
       made.textContent = content.length > 16 ? `${content.slice(0, 15)}…` : content;
       const whole = svgElement("title");
       whole.textContent = content;
@@ -133,12 +136,12 @@ class SweepsView {
     if (!xField || !yField) return void this.scatter.replaceChildren();
     const runs = this.brushed();
     const color = colors(runs);
-    const axis = axisOf(xField, runs);
     const isNumber = xField.number;
-    const dots = runs.filter((i) => typeof yField.value(i) === "number" && axis.place(xField.value(i)) !== undefined && (!isNumber || typeof xField.value(i) === "number"))
-      .map((i) => ({ x: isNumber ? xField.value(i) : Math.round(axis.place(xField.value(i)) * Math.max(1, axis.marks.length - 1)), y: yField.value(i), color: color.of(i), label: `${RUNS[i].id} (${xField.label} ${shownValue(xField.value(i))})`, run: i }));
-    const names = isNumber ? "" : ` (${axis.marks.map(([, text], k) => `${k}: ${text}`).slice(0, 12).join(", ")})`;
-    const plot = new Plot(`${yField.label} against ${xField.label}`, { dots, logX: state.logX && isNumber, logY: state.logY, xLabel: xField.label + names, height: 340 });
+    const there = runs.filter((i) => typeof yField.value(i) === "number" && (isNumber ? typeof xField.value(i) === "number" : xField.value(i) !== undefined));
+    const names = isNumber ? null : [...new Set(there.map((i) => shownValue(xField.value(i))))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const x = (i) => (isNumber ? xField.value(i) : names.indexOf(shownValue(xField.value(i))));
+    const dots = there.map((i) => ({ x: x(i), y: yField.value(i), color: color.of(i), label: RUNS[i].id }));
+    const plot = new Plot(`${yField.label} against ${xField.label}`, { dots, names, logX: state.logX && isNumber, logY: state.logY, xLabel: xField.label, height: 340 });
     showPlots(this.scatter, [plot]);
   }
 

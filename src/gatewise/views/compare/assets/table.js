@@ -88,6 +88,7 @@ class RunTable {
   }
 
   drawRows(everything = false) {
+    if (!this.fields) return; // another view has been shown so far
     const height = this.box.clientHeight || 600;
     const from = everything ? 0 : Math.max(0, Math.floor(this.box.scrollTop / ROW_HEIGHT) - ROWS_AROUND);
     const to = everything ? shownRuns.length : Math.min(shownRuns.length, from + Math.ceil(height / ROW_HEIGHT) + 2 * ROWS_AROUND);
