@@ -48,7 +48,8 @@ def differing(records: Sequence[Record]) -> list[Column]:
     """The settings in which runs differ: the choices of config groups, and the values below them.
 
     A setting says nothing new where another differs between the same runs (a seed that follows the seed, the
-    data of an experiment), and where a choice decides it. A run whose config cannot be read differs in nothing.
+    data of an experiment), and where a choice decides it. A run whose config cannot be read differs in
+    nothing.
     """
     of_runs = [{**_part_of_a_run(record.choices), **_part_of_a_run(record.settings)} for record in records]
     groups = {group for record in records for group in record.choices}
