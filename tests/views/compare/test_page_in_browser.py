@@ -27,7 +27,7 @@ BASE = {"lstm": 0.30, "gru": 0.32}
 
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory):
-    """Two models with two learning rates and four seeds, a failed run, a broken one, and one without curves."""
+    """Two models, two learning rates and four seeds; a failed run, a broken one, one without curves."""
     folder = tmp_path_factory.mktemp("compared") / "runs"
     draw = random.Random(0)
     for model in BASE:
@@ -187,7 +187,8 @@ def test_curves_are_those_that_were_measured(running, file, runs):
     expected = unpacked(pack([record for _, record in runs]))
     with opened(running, file, {"view": "curves"}) as page:
         found = page.evaluate(
-            "CURVES.map((curves) => [...curves].map(([name, c]) => [name, [...c.step], [...c.epoch], [...c.values]]))"
+            "CURVES.map((curves) => [...curves].map("
+            "([name, c]) => [name, [...c.step], [...c.epoch], [...c.values]]))"
         )
     seen = 0
     for run, curves in enumerate(found):
