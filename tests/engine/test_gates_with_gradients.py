@@ -197,6 +197,17 @@ def test_one_graph_differentiated_twice_by_different_gates():
     assert_same(*gradients, 1e-12)
 
 
+def test_a_gate_may_be_changed_in_place():
+    problem = Problem.draw(LSTM(), LENGTHS, H=5)
+    gradients = []
+    for run in (native.run, loop.run):
+        tensors = [tensor.clone().requires_grad_() for tensor in problem.tensors]
+        gates = run(problem.request(tensors, return_gates=True)).gates
+        loss = gates["f"].mul_(2).square().sum() + gates["i"].sum()
+        gradients.append(dict(enumerate(torch.autograd.grad(loss, tensors[:3]))))
+    assert_same(*gradients, 1e-12)
+
+
 def test_second_derivatives_are_the_loops():
     problem = Problem.draw(LSTM(), [3, 1], H=5)
     seconds = []

@@ -118,7 +118,8 @@ class _Sequence(torch.autograd.Function):
             ctx.save_for_backward(*tensors, *states, *(t for t in (unprojected, saved) if t is not None))
         if gates is None:
             return (states[0], *final)
-        of_gates = gates.unbind(1)
+        # By `data` each is a tensor of its own: a caller could not change views of one in place.
+        of_gates = [gate.data for gate in gates.unbind(1)]
         if differentiated:
             ctx.set_materialize_grads(False)
             constant = set(range(len(of_gates))).difference(trace.carrying)
