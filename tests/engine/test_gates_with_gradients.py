@@ -1,10 +1,10 @@
-"""Gates and states of every step that carry gradients: those of the loop, from the compiled engines."""
+"""Gates and states of every step that carry gradients: the native engine has those of the loop."""
 
 import logging
 
 import pytest
 import torch
-from problem import CELLS, Problem, assert_same, needs_compiler
+from problem import WITH_GATES, Problem, assert_same, needs_compiler, results_with_gates
 from torch import tanh
 
 from gatewise import engine as engines
@@ -20,40 +20,17 @@ pytestmark = needs_compiler
 
 LENGTHS = [6, 5, 3, 3, 1, 0]
 QUICK = [LSTM(), LayerNormLSTM(), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
-# Cells of the tests that return no gates, and one that no compiled engine runs.
-LEFT_OUT = ("Memoryless()", "MatrixOfZeros()")
 RETURNING = [
     pytest.param(cell, id=repr(cell), marks=[] if repr(cell) in map(repr, QUICK) else [pytest.mark.slow])
-    for cell in CELLS
-    if repr(cell) not in LEFT_OUT
+    for cell in WITH_GATES
 ]
-
-
-def everything(_):
-    return True
-
-
-def results(run, problem, mixed=everything, autocast=False):
-    """All that a run returns, and the gradients of a loss that mixes what ``mixed`` names, by name."""
-    tensors = [tensor.clone().requires_grad_() for tensor in problem.tensors]
-    with torch.autocast("cpu", torch.bfloat16, autocast):
-        result = run(problem.request(tensors, return_gates=True))
-    final = {f"final {name}": value for name, value in zip(problem.cell.states, result.state, strict=True)}
-    values = {"outputs": result.outputs, **final, **result.gates}
-    generator = torch.Generator().manual_seed(1)
-    weights = {name: torch.randn(value.shape, generator=generator) for name, value in values.items()}
-    loss = sum((weights[name] * value).sum() for name, value in values.items() if mixed(name))
-    grads = torch.autograd.grad(loss, tensors, allow_unused=True)
-    for name, tensor, grad in zip(problem.names, tensors, grads, strict=True):
-        values[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
-    return {name: value.detach() for name, value in values.items()}
 
 
 @pytest.mark.parametrize("cell", RETURNING)
 def test_a_loss_of_all_that_is_returned(cell):
     for form in ({"masked": True}, {"reverse": True, "recompute": True, "bias": False}):
         problem = Problem.draw(cell, LENGTHS, H=5, **form)
-        assert_same(results(native.run, problem), results(loop.run, problem), 1e-12)
+        assert_same(results_with_gates(native.run, problem), results_with_gates(loop.run, problem), 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +44,7 @@ def test_a_loss_of_all_that_is_returned(cell):
 )
 def test_a_loss_of_some(mixed):
     problem = Problem.draw(LSTM(), LENGTHS, H=5)
-    found, expected = (results(run, problem, mixed.__contains__) for run in (native.run, loop.run))
+    found, expected = (results_with_gates(run, problem, mixed.__contains__) for run in (native.run, loop.run))
     assert_same(found, expected, 1e-12)
 
 
@@ -80,7 +57,9 @@ def test_every_kind_of_loss(cell, recompute, reverse):
     with torch.no_grad():
         names = list(native.run(problem.request(problem.tensors, return_gates=True)).gates)
     for mixed in ({"outputs"}, {"final h", *names[::2]}, set(names[1::2]) or {"h"}):
-        found, expected = (results(run, problem, mixed.__contains__) for run in (native.run, loop.run))
+        found, expected = (
+            results_with_gates(run, problem, mixed.__contains__) for run in (native.run, loop.run)
+        )
         assert_same(found, expected, 1e-12)
 
 
@@ -93,7 +72,7 @@ def test_threads_and_chunks_of_steps(cell, hidden, lengths, threads):
     torch.set_num_threads(threads)
     try:
         problem = Problem.draw(cell, lengths, F=20, H=hidden)
-        assert_same(results(native.run, problem), results(loop.run, problem), 1e-10)
+        assert_same(results_with_gates(native.run, problem), results_with_gates(loop.run, problem), 1e-10)
     finally:
         torch.set_num_threads(before)
 
@@ -104,8 +83,8 @@ def test_threads_and_chunks_of_steps(cell, hidden, lengths, threads):
 )
 def test_smaller_dtypes(autocast, tolerance):
     problem = Problem.draw(LSTM(), LENGTHS, H=40, dtype=torch.float32)
-    found = results(native.run, problem, autocast=autocast)
-    expected = results(loop.run, problem.double())
+    found = results_with_gates(native.run, problem, autocast=autocast)
+    expected = results_with_gates(loop.run, problem.double())
     for name, value in expected.items():
         if value.any():
             assert (found[name].double() - value).norm() <= tolerance * value.norm(), name
@@ -168,7 +147,9 @@ def test_a_gate_without_a_gradient_changes_no_other():
     # 0 · ∞ is NaN, but nobody asked for the gradient of the root.
     problem = Problem.draw(Certain(), LENGTHS, H=5)
     for mixed in ({"outputs"}, {"n", "h"}):
-        found, expected = (results(run, problem, mixed.__contains__) for run in (native.run, loop.run))
+        found, expected = (
+            results_with_gates(run, problem, mixed.__contains__) for run in (native.run, loop.run)
+        )
         assert_same(found, expected, 1e-12)
         assert not any(value.isnan().any() for value in found.values())
 

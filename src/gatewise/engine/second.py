@@ -33,6 +33,18 @@ def differentiable_backward(
     return differentiable_gradients(run, tensors, grads, needed)
 
 
+def backward_by_loop(
+    settings: Settings,
+    tensors: Sequence[Any],
+    grads: Sequence[Tensor | None],
+    needed: Sequence[bool],
+    gate_names: Sequence[str] = (),
+) -> list[Tensor | None]:
+    """The same without a graph, for an engine that has no backward pass for these gradients."""
+    gradients = differentiable_backward(settings, tensors, grads, needed, gate_names)
+    return [None if gradient is None else gradient.detach() for gradient in gradients]
+
+
 def differentiable_gradients(
     run: Callable[[Sequence[Any]], Sequence[Tensor]],
     tensors: Sequence[Any],

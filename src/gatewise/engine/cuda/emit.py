@@ -45,11 +45,25 @@ def threads_of(hidden_size: int) -> int:
     return min(256, max(32, 1 << (hidden_size - 1).bit_length()))
 
 
-def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, fast: bool) -> str:
+GATE_FIELDS = """
+    // Of [rows, H] each, or null: gradients of every step's states (the first stands in `above`) and gates.
+    const T *states_above[K], *gates_above[GATES];"""
+
+
+def steps_source(
+    cell: Cell,
+    trace: Trace,
+    hidden_size: int,
+    dtype: torch.dtype,
+    fast: bool,
+    carrying: Trace | None = None,
+) -> str:
     """The source of ``step_forward`` and ``step_backward``, without what the device brings.
 
     ``fast`` is whether exponentials may be as exact as a product of 16-bit or TF32 numbers is, and no more.
+    Where gates carry gradients, ``carrying`` is the trace to go back by: ``trace``, or that pruned.
     """
+    back_trace = carrying or trace
     gates, states = range(len(cell.gates)), range(len(cell.states))
     projects = cell.projection_size is not None
     inputs = {f"p{i}": f"own[{i} * H + j]" for i in range(len(trace.grad["p"]))}
@@ -83,14 +97,19 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
     grad_at = {k: f"q.grad[({k} * q.batch + row) * H + j]" for k in states}
     read_back |= {f"g{k}": place for k, place in grad_at.items()}
     read_back["g0"] += " + (q.above ? from_t(q.above[row * H + j]) : 0)"
+    if carrying is not None:
+        for k in states[1:]:
+            read_back[f"g{k}"] += f" + (q.states_above[{k}] ? from_t(q.states_above[{k}][row * H + j]) : 0)"
+        for i in carrying.carrying:
+            read_back[f"u{i}"] = f"from_t(q.gates_above[{i}][row * H + j])"
     back: list[tuple[str, str | float]] = []
-    for i, value in enumerate(trace.grad["a"]):
+    for i, value in enumerate(back_trace.grad["a"]):
         back.append((f"q.da[(row * G + {i}) * H + j] = to_t({{}});", _or_zero(value)))
-    for i, value in enumerate(trace.grad["r"]):
+    for i, value in enumerate(back_trace.grad["r"]):
         back.append((f"if (q.dr) q.dr[(row * R + {i}) * H + j] = to_t({{}});", _or_zero(value)))
-    for k, value in enumerate(trace.grad["s"]):
+    for k, value in enumerate(back_trace.grad["s"]):
         back.append((f"{grad_at[k]} = {{}};", _or_zero(value)))
-    for i, value in enumerate(trace.grad["p"]):
+    for i, value in enumerate(back_trace.grad["p"]):
         if value is not None:
             back.append((f"q.grad_own[(row * OWN + {i}) * H + j] += {{}};", value))
     known = {value: f"kept[SLOTS * H + {i}]" for i, value in enumerate(trace.saved_of_row)}
@@ -109,7 +128,8 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
         "@GATES@": len(trace.gates),
         "@THREADS@": threads_of(hidden_size),
         "@STEP@": _passes(trace.forward, trace.row_values, read, write, of_row),
-        "@STEP_BACK@": _passes(trace.backward, trace.row_values, read_back, back, [], known),
+        "@STEP_BACK@": _passes(back_trace.backward, trace.row_values, read_back, back, [], known),
+        "@GATE_FIELDS@": "" if carrying is None else GATE_FIELDS,
     }
     return filled(("scalars.cu", "steps.cu"), blocks)
 

@@ -84,6 +84,7 @@ class WholeKernels:
     forth: SequenceKernel
     back: SequenceKernel | None
     """None where no gradients are needed."""
+    of_gates: ClassVar[None] = None
 
     kept: ClassVar[type[Kept]] = Kept
 

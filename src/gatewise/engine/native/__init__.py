@@ -13,14 +13,15 @@ from gatewise.engine import models
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.native import bfloat16, memory
 from gatewise.engine.native.call import Call
-from gatewise.engine.native.gates import Incoming, carrying_gates
+from gatewise.engine.native.gates import carrying_gates
 from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
 from gatewise.engine.native.many import Models
 from gatewise.engine.native.prepared import Prepared, kernel_of
 from gatewise.engine.native.prepared_training import PreparedTraining
 from gatewise.engine.request import Request, Result, Settings, Unsupported
-from gatewise.engine.second import differentiable_backward
+from gatewise.engine.returned import Incoming, result_of
+from gatewise.engine.second import backward_by_loop, differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 
 __all__ = ["Prepared", "PreparedTraining", "prepare", "run"]
@@ -59,15 +60,8 @@ def _run(request: Request, rounded: bool) -> Result:
 def _apply(
     settings: Settings, kernel: Kernel, differentiated: bool, tensors: Sequence[Tensor | None]
 ) -> Result:
-    outputs, *rest = _Sequence.apply(settings, kernel, differentiated, *tensors)
-    count = len(settings.cell.states)
-    gates = {}
-    if settings.return_gates:
-        names = kernel.trace.gate_names
-        # The first state at every step is the output.
-        history = (*rest[count : count + len(names)], outputs, *rest[count + len(names) :])
-        gates = dict(zip((*names, *settings.cell.states), history, strict=True))
-    return Result(outputs, tuple(rest[:count]), gates)
+    returned = _Sequence.apply(settings, kernel, differentiated, *tensors)
+    return result_of(settings, kernel.trace, returned)
 
 
 def prepare(layers: Sequence[Request], gradients: bool) -> Prepared | PreparedTraining | None:
@@ -137,19 +131,22 @@ class _Sequence(torch.autograd.Function):
         n_states = len(settings.cell.states)
         needed = ctx.needs_input_grad[3:]
         tensors, (*computed,) = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
-        gate_names = call.kernel.trace.gate_names if settings.return_gates else ()
+        incoming = Incoming(settings, call.kernel.trace, grads)
         if torch.is_grad_enabled():
             # These gradients will be differentiated (create_graph), which takes the loop.
-            names = (*gate_names, *settings.cell.states[1:]) if gate_names else ()
-            return (None, None, None, *differentiable_backward(settings, tensors, grads, needed, names))
+            gradients = differentiable_backward(settings, tensors, grads, needed, incoming.names)
+            return (None, None, None, *gradients)
         request = settings.request(tensors)
         weights = request.weights
         states, rest = computed[:n_states], computed[n_states:]
         unprojected = rest.pop(0) if weights.projection is not None else None
         saved = rest.pop(0) if rest else None
-        incoming = Incoming(grads, n_states, len(gate_names))
         if call.kernel.backward_of_gates is not None:
-            call = call.by(call.kernel.backward_of_gates(settings.cell, call.kernel, incoming.places))
+            try:
+                kernel = call.kernel.backward_of_gates(settings.cell, call.kernel, incoming.places)
+            except Unsupported:  # the compiler is gone, or the disk is full
+                return (None, None, None, *backward_by_loop(settings, tensors, grads, needed, incoming.names))
+            call = call.by(kernel)
         trace = call.kernel.trace
         above = torch.zeros_like(states[0]) if incoming.above is None else incoming.above.contiguous()
         initial = [s.contiguous() for s in request.state]

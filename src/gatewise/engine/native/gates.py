@@ -7,13 +7,11 @@ a gate has an infinite derivative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.native.emit import source
@@ -72,22 +70,3 @@ def _compiled(kernel: Kernel, cell: Cell, hidden_size: int, dtype: torch.dtype, 
         raise Unsupported("gates with other gradients here than in the loop")
     found.keep()
     return compiled
-
-
-class Incoming:
-    """The gradients of what a sequence returned: (outputs, final state…, gates…, states but the first…)."""
-
-    def __init__(self, grads: Sequence[Tensor | None], states: int, gates: int) -> None:
-        self.above, *rest = grads
-        self.final, self._gates = rest[:states], rest[states : states + gates]
-        self._states = rest[states + gates :]
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Places of the gates that have one."""
-        return tuple(place for place, grad in enumerate(self._gates) if grad is not None)
-
-    def carried(self) -> list[Tensor | None]:
-        """Those of every step's states (none in place of the first, whose are in ``above``) and of gates."""
-        carried = (None, *self._states, *self._gates) if self._gates else ()
-        return [None if grad is None else grad.contiguous() for grad in carried]
