@@ -1,15 +1,20 @@
 """Gates and states that carry gradients on the cuda engine, emulated: those of the loop."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
 from emulator import emulated_gpu, needs_cpp
-from problem import WITH_GATES, Problem, assert_same, results_with_gates
+from problem import ELEMENTWISE, WITH_GATES, Problem, SomeProducts, assert_same, results_with_gates
 
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import cuda, loop
+from gatewise.engine.cuda import plan
+from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
+from gatewise.engine.cuda.whole import WholeKernels
+from gatewise.engine.request import Unsupported
 from gatewise.nn import Recurrent
 
 pytestmark = needs_cpp
@@ -53,12 +58,79 @@ def test_a_loss_of_some(mixed):
     assert_same(found, expected, 1e-12)
 
 
+def errors_of(problem, mixed=lambda _: True):
+    """‖found - exact‖ / ‖exact‖ of all, found in one launch for the whole sequence."""
+
+    found = results_with_gates(partial(cuda.run, design="whole"), problem, mixed)
+    exact = results_with_gates(loop.run, problem.double(), mixed)
+    return {
+        name: (found[name] - value).norm() / value.norm().clamp(min=1e-6) for name, value in exact.items()
+    }
+
+
+VARIANTS = {
+    "block": (Variant(), Variant(wsplit=2)),
+    "cluster": (Variant(2, exchange=CLUSTER), Variant(2, 2, exchange=CLUSTER)),
+    "grid": (Variant(4, 2, exchange=GRID), Variant(2, exchange=GRID)),
+    "staged": (
+        Variant(5, exchange=GRID, wsplit=2, tiles=2, at_once=1, staged=True),
+        Variant(5, exchange=GRID, wsplit=4, tiles=2, at_once=1, staged=True, eights=1),
+    ),
+}
+RAGGED = [5, 4, 4, 2, 2, 1, 1, 1, 1, 0]
+# What the dtype's digits allow, TF32 having 10 of them after the point.
+LIMITS = {torch.float32: 1e-3, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+FIRST = [(LSTM(), "cluster", torch.bfloat16), (GRU(), "grid", torch.float32)]
+OTHERS = [
+    (cell, name, list(LIMITS)[(place + turn) % 3])
+    for place, cell in enumerate([*ELEMENTWISE[:4], SomeProducts(), ELEMENTWISE[9]])
+    for turn, name in enumerate(VARIANTS)
+]
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "dtype"),
+    [*FIRST, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS)],
+    ids=str,
+)
+def test_in_one_launch(cell, name, dtype, monkeypatch, tf32):  # noqa: ARG001
+    ways = dict(zip(("forward", "backward"), VARIANTS[name], strict=True))
+    monkeypatch.setattr(plan, "best", lambda shape, *_: ways[shape.way])
+    for form in ({"masked": True}, {"reverse": True, "recompute": True}):
+        problem = Problem.draw(cell, RAGGED, H=34, dtype=dtype, **form)
+        errors = errors_of(problem)
+        if "relu" in repr(cell):  # a sum near zero may be on either side of it, with another gradient
+            errors = {name: error for name, error in errors.items() if "grad" not in name}
+        assert max(errors.values()) <= LIMITS[dtype], errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mixed", [{"f", "c"}, {"outputs", "h", "final c"}, {"o"}, {"i", "final h"}], ids=" ".join
+)
+def test_a_loss_of_some_in_one_launch(mixed):
+    problem = Problem.draw(LSTM(), RAGGED, H=34, dtype=torch.float16)
+    errors = errors_of(problem, mixed.__contains__)
+    assert max(errors.values()) <= LIMITS[torch.float16], errors
+
+
+def test_what_the_gates_leave_no_room_for_runs_step_by_step(monkeypatch):
+    cell = LSTM()
+    problem = Problem.draw(cell, RAGGED, H=34, dtype=torch.bfloat16)
+    request = problem.request([tensor.requires_grad_() for tensor in problem.tensors], return_gates=True)
+    monkeypatch.setattr(plan, "best", lambda shape, *_: None if shape.carried else Variant())
+    with pytest.raises(Unsupported, match="no kernel for the whole sequence"):
+        cuda.run(request, design="whole")
+    cuda.run(request)
+    assert not any(isinstance(design, WholeKernels) for design in cuda._designs[cell].values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [LSTM(), GRU(), LayerNormLSTM(), ProjectedLSTM(7)], ids=repr)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)], ids=str)
 def test_smaller_dtypes(cell, dtype, tolerance):
     problem = Problem.draw(cell, LENGTHS, H=34, dtype=dtype)
-    found = results_with_gates(cuda.run, problem)
+    found = results_with_gates(partial(cuda.run, design="steps"), problem)
     assert found["f" if "f" in found else "r"].dtype == dtype
     for name, value in results_with_gates(loop.run, problem.double()).items():
         assert (found[name].double() - value).norm() <= tolerance * value.norm(), name

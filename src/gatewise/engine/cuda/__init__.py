@@ -23,7 +23,7 @@ from gatewise.engine.aside import aside
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
-from gatewise.engine.cuda.gates import GateKernels
+from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.steps import StepKernels
@@ -41,7 +41,7 @@ _designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = Weak
 
 
 def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> Result:
-    """Run the request in a design, or in that which fits; gates that carry gradients step by step.
+    """Run the request in a design, or in that which fits.
 
     With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
     where another engine, or design, has to run it.
@@ -61,11 +61,9 @@ def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> R
         converted = _in_dtype(request, dtype)
         if in_torch_func():
             result = models.run(converted, _of_models(kernels, dtype))
-        elif request.return_gates and differentiated:
-            if design == "whole":
-                raise Unsupported("gates that carry gradients")
-            result = _run(converted, _with_gates(kernels, converted, dtype), True)
         else:
+            if request.return_gates and differentiated:
+                kernels = _with_gates(kernels, converted, dtype)
             in_one = None if design == "steps" else _in_one_launch(request, kernels, dtype, differentiated)
             if in_one is None and design == "whole":
                 raise Unsupported("no kernel for the whole sequence")
@@ -170,7 +168,7 @@ def _compiled_steps(
 
     def kernels_of(kind: torch.dtype) -> StepKernels:
         if gate_names:
-            return GateKernels(found.trace, launcher, hidden_size, kind, device).forth(cell)
+            return StepsOfGates(found.trace, launcher, hidden_size, kind, device).forth(cell)
         source = steps_source(cell, found.trace, hidden_size, kind, fast=kind.itemsize == 2)
         both = (launcher.kernel(source, name) for name in ("step_forward", "step_backward"))
         return StepKernels(found.trace, launcher, *both)
@@ -199,7 +197,8 @@ def _in_one_launch(
     if dtype == torch.float32 and not _tf32_allowed():
         return None
     by_key = _designs.setdefault(request.cell, {})
-    key = (request.hidden_size, dtype, request.x.device, request.state[0].shape[-2], differentiated, count)
+    batch, of_gates = request.state[0].shape[-2], kernels.of_gates is not None
+    key = (request.hidden_size, dtype, request.x.device, batch, differentiated, count, of_gates)
     if key not in by_key:
         if capturing(request.x.device):
             return None
@@ -226,7 +225,15 @@ def _compiled_in_one(
     cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
     if not whole.suits(cell, traced, size, dtype):
         return None
-    ways = ("forward", "backward") if differentiated else ("forward",)
+    of_gates = kernels.of_gates is not None
+    if of_gates:
+        if traced.row_values or cell.projection_size is not None:
+            return None
+        # What fits with the gradients of all gates does with those of some.
+        shape = backward_shape(cell, traced, size, dtype, len(traced.carrying))
+        if plan.best(shape, batch, launcher.gpu) is None:
+            return None
+    ways = ("forward", "backward") if differentiated and not of_gates else ("forward",)
     compiled = []
     for way in ways:
         shape = whole.shape_of(cell, traced, size, dtype, way)
@@ -236,6 +243,8 @@ def _compiled_in_one(
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher, count > 1))
         compiled[-1].prepare(batch, count)
     whole.make_error_words(request.x.device)
+    if of_gates:
+        return WholeOfGates(traced, compiled[0], batch, request.x.device).forth()
     return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
 
 

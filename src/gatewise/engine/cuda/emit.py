@@ -141,11 +141,19 @@ def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
     return (*kept_values(trace), *(name for name in noise if name in used))
 
 
-def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of_models: bool = False) -> str:
+def sequence_source(
+    cell: Cell,
+    trace: Trace,
+    shape: Shape,
+    variant: Variant,
+    of_models: bool = False,
+    carrying: Trace | None = None,
+) -> str:
     """The source of ``sequence_forward`` or ``sequence_backward``, without what the device brings.
 
-    ``of_models`` says whether one launch is to run several models.
+    ``of_models`` says whether one launch is to run several models; ``carrying`` is as in ``steps_source``.
     """
+    back_trace = carrying or trace
     gates = range(len(cell.gates))
     kept = kept_of_a_sequence(cell, trace)
     own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
@@ -158,10 +166,11 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
     write += [(f"gate[{i}]", value) for i, value in enumerate(trace.gates)]
     read_back = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
     read_back |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
+    read_back |= {f"u{i}": f"u[{n}]" for n, i in enumerate(back_trace.carrying)}
     names = {"a": "da", "r": "dr", "s": "ds", "p": "dp"}
     back = [
         (f"{names[kind]}[{i}]", _or_zero(value))
-        for kind, values in trace.grad.items()
+        for kind, values in back_trace.grad.items()
         for i, value in enumerate(values)
     ]
     blocks = {
@@ -175,8 +184,9 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@OWN@": len(trace.grad["p"]),
         "@SLOTS@": len(kept),
         "@GATES@": len(trace.gates),
+        "@CARRIED@": shape.carried,
         "@MODELS@": int(of_models),
-        "@ONE_GRADIENT@": int(trace.one_gradient),
+        "@ONE_GRADIENT@": int(back_trace.one_gradient),
         "@BLOCKS@": variant.blocks,
         "@OF_BLOCK@": variant.of_block(shape),
         "@SPLIT@": variant.split,
@@ -190,7 +200,7 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@EIGHTS@": variant.eights,
         "@WARPS@": variant.warps(shape),
         "@STEP@": _scalars(trace.forward, read, write),
-        "@STEP_BACK@": _scalars(trace.backward, read_back, back),
+        "@STEP_BACK@": _scalars(back_trace.backward, read_back, back),
     }
     return filled(("scalars.cu", "sequence.cu", f"sequence_{shape.way}.cu"), blocks)
 

@@ -1,26 +1,29 @@
-"""Gates that carry gradients: a cell's kernels step by step, with a derivative of its gates as well.
+"""Gates that carry gradients: a cell's kernels, with a derivative of its gates as well.
 
 As in the native engine, the backward pass is compiled for just those gates that have a gradient.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from gatewise.cells import Cell
+from gatewise.engine.cuda import plan, whole
 from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.launcher import Launcher, capturing
 from gatewise.engine.cuda.steps import StepKernels
+from gatewise.engine.cuda.variant import Shape
+from gatewise.engine.cuda.whole import SequenceKernel, WholeKernels
 from gatewise.engine.request import Unsupported
 from gatewise.engine.traced.pruned import pruned
 from gatewise.engine.traced.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
-class GateKernels:
-    """The kernels of a cell whose gates carry gradients."""
+class StepsOfGates:
+    """The kernels step by step of a cell whose gates carry gradients."""
 
     trace: Trace
     launcher: Launcher
@@ -51,3 +54,43 @@ class GateKernels:
         return steps_source(
             cell, self.trace, self.hidden_size, self.dtype, self.dtype.itemsize == 2, carrying=back
         )
+
+
+@dataclass(frozen=True, eq=False)
+class WholeOfGates:
+    """The kernels for whole sequences of a cell whose gates carry gradients, and of so many sequences."""
+
+    trace: Trace
+    forward: SequenceKernel
+    batch: int
+    device: torch.device
+    _back: dict[tuple[int, ...], WholeKernels] = field(default_factory=dict)
+
+    def forth(self) -> WholeKernels:
+        """Those for the forward pass, which lead to the others."""
+        return WholeKernels(self.trace, self.forward, None, self.back)
+
+    def back(self, cell: Cell, places: tuple[int, ...]) -> WholeKernels:
+        """Those for a backward pass from the gradients of the gates at these places.
+
+        Raises Unsupported where they cannot be compiled, or do not fit on the GPU.
+        """
+        if places not in self._back:
+            if capturing(self.device):
+                raise Unsupported("a CUDA graph that is captured before the first backward pass")
+            shape, launcher = self.forward.shape, self.forward.launcher
+            trace = pruned(self.trace, places)
+            shape = backward_shape(cell, self.trace, shape.hidden, shape.dtype, len(trace.carrying))
+            variant = plan.best(shape, self.batch, launcher.gpu)
+            if variant is None:
+                raise Unsupported("no kernel for the whole sequence")
+            kernel = whole.compiled(cell, self.trace, shape, variant, launcher, carrying=trace)
+            kernel.prepare(self.batch)
+            self._back[places] = WholeKernels(trace, self.forward, kernel)
+        return self._back[places]
+
+
+def backward_shape(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, gates: int) -> Shape:
+    """What a cell asks for in a backward pass from the gradients of so many gates."""
+    shape = whole.shape_of(cell, trace, hidden_size, dtype, "backward")
+    return replace(shape, carried=len(cell.states) - 1 + gates)
