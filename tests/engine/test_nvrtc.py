@@ -84,7 +84,7 @@ def test_steps_whose_gates_carry_gradients(arch):
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100"])
-@pytest.mark.parametrize(("dtype", "hidden", "forth", "back"), WAYS, ids=str)
+@pytest.mark.parametrize(("dtype", "hidden", "forth", "back"), WAYS[:3], ids=str)
 def test_sequences_whose_gates_carry_gradients(arch, dtype, hidden, forth, back):
     if arch == "sm_80" and forth.cluster > 1:
         pytest.skip("clusters came with sm_90")
