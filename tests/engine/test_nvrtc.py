@@ -84,14 +84,23 @@ def test_steps_whose_gates_carry_gradients(arch):
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100"])
-@pytest.mark.parametrize(("dtype", "hidden", "forth", "back"), WAYS[:3], ids=str)
-def test_sequences_whose_gates_carry_gradients(arch, dtype, hidden, forth, back):
-    if arch == "sm_80" and forth.cluster > 1:
+@pytest.mark.parametrize(
+    ("dtype", "hidden", "variant"),
+    [
+        (torch.bfloat16, 64, Variant(wsplit=2)),
+        (torch.float32, 128, Variant(4, 4, exchange=CLUSTER)),
+        (torch.bfloat16, 768, Variant(48, exchange=GRID, wsplit=8)),
+    ],
+    ids=str,
+)
+def test_sequences_whose_gates_carry_gradients(arch, dtype, hidden, variant):
+    if arch == "sm_80" and variant.cluster > 1:
         pytest.skip("clusters came with sm_90")
     for cell in (LSTM(), GRU()):
         traced = trace(cell, hidden, gate_names=trace(cell, hidden).gate_names)
-        shape = backward_shape(cell, traced, hidden, dtype, len(traced.carrying))
-        assert back.fits(shape, 227 * 1024, 8)
-        text = sequence_source(cell, traced, shape, back, carrying=traced)
+        forward = whole.shape_of(cell, traced, hidden, dtype, "forward")
+        shape = backward_shape(cell, forward, traced)
+        assert variant.fits(shape, 227 * 1024, 8)
+        text = sequence_source(cell, traced, shape, variant, carrying=traced)
         report = nvrtc.report(filled(("device.cu",), {}) + text, arch)
         assert " 0 bytes spill stores" in report, report

@@ -226,19 +226,17 @@ def _compiled_in_one(
     if not whole.suits(cell, traced, size, dtype):
         return None
     of_gates = kernels.of_gates is not None
-    if of_gates:
-        if traced.row_values or cell.projection_size is not None:
-            return None
-        # What fits with the gradients of all gates does with those of some.
-        shape = backward_shape(cell, traced, size, dtype, len(traced.carrying))
-        if plan.best(shape, batch, launcher.gpu) is None:
-            return None
+    if of_gates and (traced.row_values or cell.projection_size is not None):
+        return None
     ways = ("forward", "backward") if differentiated and not of_gates else ("forward",)
     compiled = []
     for way in ways:
         shape = whole.shape_of(cell, traced, size, dtype, way)
         variant = plan.best(shape, batch, launcher.gpu, count)
         if variant is None:
+            return None
+        # What fits with the gradients of all gates does with those of some.
+        if of_gates and plan.best(backward_shape(cell, shape, traced), batch, launcher.gpu) is None:
             return None
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher, count > 1))
         compiled[-1].prepare(batch, count)

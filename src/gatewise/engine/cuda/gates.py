@@ -78,9 +78,8 @@ class WholeOfGates:
         if places not in self._back:
             if capturing(self.device):
                 raise Unsupported("a CUDA graph that is captured before the first backward pass")
-            shape, launcher = self.forward.shape, self.forward.launcher
-            trace = pruned(self.trace, places)
-            shape = backward_shape(cell, self.trace, shape.hidden, shape.dtype, len(trace.carrying))
+            trace, launcher = pruned(self.trace, places), self.forward.launcher
+            shape = backward_shape(cell, self.forward.shape, trace)
             variant = plan.best(shape, self.batch, launcher.gpu)
             if variant is None:
                 raise Unsupported("no kernel for the whole sequence")
@@ -90,7 +89,7 @@ class WholeOfGates:
         return self._back[places]
 
 
-def backward_shape(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, gates: int) -> Shape:
-    """What a cell asks for in a backward pass from the gradients of so many gates."""
-    shape = whole.shape_of(cell, trace, hidden_size, dtype, "backward")
-    return replace(shape, carried=len(cell.states) - 1 + gates)
+def backward_shape(cell: Cell, forward: Shape, back: Trace) -> Shape:
+    """What a cell that asks for ``forward`` asks for in a backward pass by this trace."""
+    carried = len(cell.states) - 1 + len(back.carrying)
+    return replace(forward, way="backward", inputs=len(cell.gates), carried=carried)
