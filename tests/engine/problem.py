@@ -234,7 +234,7 @@ def results_with_gates(run, problem, mixed=lambda _: True, autocast=False):
     values = {"outputs": result.outputs, **final, **result.gates}
     generator = torch.Generator().manual_seed(1)
     weights = {name: torch.randn(value.shape, generator=generator) for name, value in values.items()}
-    loss = sum((weights[name] * value).sum() for name, value in values.items() if mixed(name))
+    loss = sum((weights[name].to(v.device) * v).sum() for name, v in values.items() if mixed(name))
     grads = torch.autograd.grad(loss, tensors, allow_unused=True)
     for name, tensor, grad in zip(problem.names, tensors, grads, strict=True):
         values[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad

@@ -12,6 +12,7 @@ from gatewise.cells import GRU, LSTM, Cell, LayerNormLSTM, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import loop, native
 from gatewise.engine.native.emit import source
+from gatewise.engine.request import Unsupported
 from gatewise.engine.traced.pruned import pruned
 from gatewise.engine.traced.trace import trace
 from gatewise.nn import Recurrent
@@ -236,3 +237,16 @@ def test_a_cell_that_returns_no_gates_takes_the_loop(caplog):
     with caplog.at_level(logging.INFO, "gatewise"):
         engines.run("native", problem.request(problem.tensors, return_gates=True))
     assert "Silent cannot run on the native engine: gates of other shapes" in caplog.text
+
+
+class ShowsBefore(ProjectedLSTM):
+    """Returns the projected state before the step, which has other features than a gate."""
+
+    def step(self, a, r, s, p):
+        after, gates = super().step(a, r, s, p)
+        return after, {**gates, "before": s.h}
+
+
+def test_a_projected_state_is_no_gate():
+    with pytest.raises(Unsupported, match="a projected hidden state that its step reads"):
+        trace(ShowsBefore(3), 5)

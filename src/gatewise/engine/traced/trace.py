@@ -146,7 +146,8 @@ def trace(
     names = [f"{kind}{i}" for kind, group in zip("arspzgu", groups, strict=True) for i in range(len(group))]
     reader = _Reader(rows, hidden_size, dtype)
     outputs = reader.read(graph, names)
-    if cell.projection_size is not None and any("s0" in op.args for op in reader.operations.values()):
+    reads = ("s0" in op.args for op in reader.operations.values())
+    if cell.projection_size is not None and ("s0" in outputs or any(reads)):
         raise Unsupported("a projected hidden state that its step reads")
     sizes = dict(zip(("new", "a", "r", "s", "p"), (counts[2], *counts, len(own)), strict=True))
     return _split(reader, outputs, sizes, tuple(gates))
