@@ -12,6 +12,7 @@ from gatewise.cells import GRU, LSTM, Cell, LayerNormLSTM, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import loop, native
 from gatewise.engine.native.emit import source
+from gatewise.engine.native.kernel import loaded
 from gatewise.engine.request import Unsupported
 from gatewise.engine.traced.pruned import pruned
 from gatewise.engine.traced.trace import trace
@@ -250,3 +251,25 @@ class ShowsBefore(ProjectedLSTM):
 def test_a_projected_state_is_no_gate():
     with pytest.raises(Unsupported, match="a projected hidden state that its step reads"):
         trace(ShowsBefore(3), 5)
+
+
+class Loads:
+    """Compiles so many sources, and no more."""
+
+    def __init__(self, most):
+        self.asked, self.most = 0, most
+
+    def __call__(self, text):
+        self.asked += 1
+        if self.asked > self.most:
+            raise Unsupported("no C compiler")
+        return loaded(text)
+
+
+def test_without_a_compiler_by_then_the_backward_pass_is_the_loops(monkeypatch):
+    loads = Loads(1)
+    monkeypatch.setattr("gatewise.engine.native.gates.loaded", loads)
+    problem = Problem.draw(LSTM(), LENGTHS, H=5)
+    found, expected = (results_with_gates(run, problem) for run in (native.run, loop.run))
+    assert loads.asked == 2
+    assert_same(found, expected, 1e-12)
