@@ -38,10 +38,10 @@ def test_a_loss_of_all_that_is_returned(cell):
 @pytest.mark.parametrize(
     "mixed",
     [
-        pytest.param({"f", "c"}, id="a gate and a state"),
+        pytest.param(("f", "c"), id="a gate and a state"),
         pytest.param({"o"}, id="a gate alone"),
         pytest.param({"h"}, id="h alone"),
-        pytest.param({"outputs", "h", "final c"}, id="no gate"),
+        pytest.param(("outputs", "h", "final c"), id="no gate"),
     ],
 )
 def test_a_loss_of_some(mixed):
