@@ -1,9 +1,11 @@
 """Gates and states of every step that carry gradients: the native engine has those of the loop."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
+from odd_cells import EVERY_ENGINE
 from problem import WITH_GATES, Problem, assert_same, needs_compiler, results_with_gates
 from torch import tanh
 
@@ -154,6 +156,18 @@ def test_a_gate_without_a_gradient_changes_no_other():
         )
         assert_same(found, expected, 1e-12)
         assert not any(value.isnan().any() for value in found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", EVERY_ENGINE.values(), ids=EVERY_ENGINE.keys())
+def test_no_odd_cell_has_other_gradients(cell):
+    problem = Problem.draw(cell, LENGTHS, H=5)
+    for mixed in ({"n"}, {"outputs", "n", "h", "final h"}, {"h"}):
+        found, expected = (
+            results_with_gates(partial(engines.run, engine), problem, mixed.__contains__)
+            for engine in ("native", "loop")
+        )
+        assert_same(found, expected, 1e-12)
 
 
 def test_a_gate_that_no_gradient_flows_through_needs_none():
