@@ -6,8 +6,10 @@ import torch
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source, steps_source
+from gatewise.engine.cuda.gates import backward_shape
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
 from gatewise.engine.request import Unsupported
+from gatewise.engine.traced.pruned import pruned
 from gatewise.engine.traced.trace import trace
 
 
@@ -66,3 +68,39 @@ def test_sequences(arch, dtype, hidden, forth, back):
             text = filled(("device.cu",), {}) + sequence_source(cell, traced, shape, variant)
             report = nvrtc.report(text, arch)
             assert " 0 bytes spill stores" in report, report
+
+
+@needs_nvrtc
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90a", "sm_100"])
+def test_steps_whose_gates_carry_gradients(arch):
+    for cell in (LSTM(), LayerNormLSTM()):
+        traced = trace(cell, 64, gate_names=trace(cell, 64).gate_names)
+        text = steps_source(cell, traced, 64, torch.bfloat16, fast=True, carrying=pruned(traced, (0, 2)))
+        report = nvrtc.report(filled(("device.cu",), {}) + text, arch)
+        assert report.count(" 0 bytes spill stores") == 2, report
+
+
+@needs_nvrtc
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100"])
+@pytest.mark.parametrize(
+    ("dtype", "hidden", "variant"),
+    [
+        (torch.bfloat16, 64, Variant(wsplit=2)),
+        (torch.float32, 128, Variant(4, 4, exchange=CLUSTER)),
+        (torch.bfloat16, 768, Variant(48, exchange=GRID, wsplit=8)),
+    ],
+    ids=str,
+)
+def test_sequences_whose_gates_carry_gradients(arch, dtype, hidden, variant):
+    if arch == "sm_80" and variant.cluster > 1:
+        pytest.skip("clusters came with sm_90")
+    for cell in (LSTM(), GRU()):
+        traced = trace(cell, hidden, gate_names=trace(cell, hidden).gate_names)
+        forward = whole.shape_of(cell, traced, hidden, dtype, "forward")
+        shape = backward_shape(cell, forward, traced)
+        assert variant.fits(shape, 227 * 1024, 8)
+        text = sequence_source(cell, traced, shape, variant, carrying=traced)
+        report = nvrtc.report(filled(("device.cu",), {}) + text, arch)
+        assert " 0 bytes spill stores" in report, report

@@ -157,7 +157,7 @@ class Recurrent(nn.Module):
         Returns (outputs, state) as ``torch.nn.LSTM`` does: outputs [T, B, D·H], 0 on padding; state a named
         tuple of [L·D, B, H], after each sequence's own last step. With ``return_gates`` there is a third
         value: every gate and state at every step, by name, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T,
-        H]).
+        H]), which carry gradients as the outputs do.
 
         Raises ValueError where shapes, dtypes, devices or lengths do not fit.
         """

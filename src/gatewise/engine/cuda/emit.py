@@ -45,11 +45,25 @@ def threads_of(hidden_size: int) -> int:
     return min(256, max(32, 1 << (hidden_size - 1).bit_length()))
 
 
-def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, fast: bool) -> str:
+GATE_FIELDS = """
+    // Of [rows, H] each, or null: gradients of every step's states (the first stands in `above`) and gates.
+    const T *states_above[K], *gates_above[GATES];"""
+
+
+def steps_source(
+    cell: Cell,
+    trace: Trace,
+    hidden_size: int,
+    dtype: torch.dtype,
+    fast: bool,
+    carrying: Trace | None = None,
+) -> str:
     """The source of ``step_forward`` and ``step_backward``, without what the device brings.
 
     ``fast`` is whether exponentials may be as exact as a product of 16-bit or TF32 numbers is, and no more.
+    Where gates carry gradients, ``carrying`` is the trace to go back by: ``trace``, or that pruned.
     """
+    back_trace = carrying or trace
     gates, states = range(len(cell.gates)), range(len(cell.states))
     projects = cell.projection_size is not None
     inputs = {f"p{i}": f"own[{i} * H + j]" for i in range(len(trace.grad["p"]))}
@@ -83,14 +97,19 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
     grad_at = {k: f"q.grad[({k} * q.batch + row) * H + j]" for k in states}
     read_back |= {f"g{k}": place for k, place in grad_at.items()}
     read_back["g0"] += " + (q.above ? from_t(q.above[row * H + j]) : 0)"
+    if carrying is not None:
+        for k in states[1:]:
+            read_back[f"g{k}"] += f" + (q.states_above[{k}] ? from_t(q.states_above[{k}][row * H + j]) : 0)"
+        for i in carrying.carrying:
+            read_back[f"u{i}"] = f"from_t(q.gates_above[{i}][row * H + j])"
     back: list[tuple[str, str | float]] = []
-    for i, value in enumerate(trace.grad["a"]):
+    for i, value in enumerate(back_trace.grad["a"]):
         back.append((f"q.da[(row * G + {i}) * H + j] = to_t({{}});", _or_zero(value)))
-    for i, value in enumerate(trace.grad["r"]):
+    for i, value in enumerate(back_trace.grad["r"]):
         back.append((f"if (q.dr) q.dr[(row * R + {i}) * H + j] = to_t({{}});", _or_zero(value)))
-    for k, value in enumerate(trace.grad["s"]):
+    for k, value in enumerate(back_trace.grad["s"]):
         back.append((f"{grad_at[k]} = {{}};", _or_zero(value)))
-    for i, value in enumerate(trace.grad["p"]):
+    for i, value in enumerate(back_trace.grad["p"]):
         if value is not None:
             back.append((f"q.grad_own[(row * OWN + {i}) * H + j] += {{}};", value))
     known = {value: f"kept[SLOTS * H + {i}]" for i, value in enumerate(trace.saved_of_row)}
@@ -109,7 +128,8 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
         "@GATES@": len(trace.gates),
         "@THREADS@": threads_of(hidden_size),
         "@STEP@": _passes(trace.forward, trace.row_values, read, write, of_row),
-        "@STEP_BACK@": _passes(trace.backward, trace.row_values, read_back, back, [], known),
+        "@STEP_BACK@": _passes(back_trace.backward, trace.row_values, read_back, back, [], known),
+        "@GATE_FIELDS@": "" if carrying is None else GATE_FIELDS,
     }
     return filled(("scalars.cu", "steps.cu"), blocks)
 
@@ -121,11 +141,19 @@ def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
     return (*kept_values(trace), *(name for name in noise if name in used))
 
 
-def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of_models: bool = False) -> str:
+def sequence_source(
+    cell: Cell,
+    trace: Trace,
+    shape: Shape,
+    variant: Variant,
+    of_models: bool = False,
+    carrying: Trace | None = None,
+) -> str:
     """The source of ``sequence_forward`` or ``sequence_backward``, without what the device brings.
 
-    ``of_models`` says whether one launch is to run several models.
+    ``of_models`` says whether one launch is to run several models; ``carrying`` is as in ``steps_source``.
     """
+    back_trace = carrying or trace
     gates = range(len(cell.gates))
     kept = kept_of_a_sequence(cell, trace)
     own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
@@ -138,10 +166,11 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
     write += [(f"gate[{i}]", value) for i, value in enumerate(trace.gates)]
     read_back = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
     read_back |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
+    read_back |= {f"u{i}": f"u[{n}]" for n, i in enumerate(back_trace.carrying)}
     names = {"a": "da", "r": "dr", "s": "ds", "p": "dp"}
     back = [
         (f"{names[kind]}[{i}]", _or_zero(value))
-        for kind, values in trace.grad.items()
+        for kind, values in back_trace.grad.items()
         for i, value in enumerate(values)
     ]
     blocks = {
@@ -155,8 +184,9 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@OWN@": len(trace.grad["p"]),
         "@SLOTS@": len(kept),
         "@GATES@": len(trace.gates),
+        "@CARRIED@": shape.carried,
         "@MODELS@": int(of_models),
-        "@ONE_GRADIENT@": int(trace.one_gradient),
+        "@ONE_GRADIENT@": int(back_trace.one_gradient),
         "@BLOCKS@": variant.blocks,
         "@OF_BLOCK@": variant.of_block(shape),
         "@SPLIT@": variant.split,
@@ -170,7 +200,7 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@EIGHTS@": variant.eights,
         "@WARPS@": variant.warps(shape),
         "@STEP@": _scalars(trace.forward, read, write),
-        "@STEP_BACK@": _scalars(trace.backward, read_back, back),
+        "@STEP_BACK@": _scalars(back_trace.backward, read_back, back),
     }
     return filled(("scalars.cu", "sequence.cu", f"sequence_{shape.way}.cu"), blocks)
 

@@ -21,6 +21,7 @@
 #define OWN @OWN@
 #define SLOTS @SLOTS@
 #define GATES @GATES@
+#define CARRIED @CARRIED@  // gradients of every step's states but the first, and of returned gates
 #define ONE_GRADIENT @ONE_GRADIENT@
 #define BLOCKS @BLOCKS@
 #define SPLIT @SPLIT@

@@ -10,10 +10,13 @@ struct SequenceBack {
     S *grad_own;   // [tiles of 8 sequences, OWN, H]
     const int *starts, *lengths;
     int *error;
+#if CARRIED
+    const T *carried[CARRIED];  // [rows, H] each
+#endif
     long long steps, batch, reverse, rows, of_weights, first;
 };
 
-DEV void step_back(const S *g, const S *k, const S *p, S *da, S *dr, S *ds, S *dp) {
+DEV void step_back(const S *g, const S *k, const S *p, const S *u, S *da, S *dr, S *ds, S *dp) {
 @STEP_BACK@
 }
 
@@ -23,7 +26,7 @@ DEV void step_back(const S *g, const S *k, const S *p, S *da, S *dr, S *ds, S *d
 #define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)
 #define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
 #define MY_UNITS (DIRECT ? EIGHTS * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
-#define SLOT (SLOTS * 32 * KEPT_WORDS + UNIT_WORDS)
+#define SLOT (SLOTS * 32 * KEPT_WORDS + (1 + CARRIED) * UNIT_WORDS)
 
 #if MODELS
 DEV void of_model(const SequenceBack &q) {
@@ -104,6 +107,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                 for (int s = 0; s < 3 - HALVES; s++) {
                     const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
                     if (row < alive && word < ROW) copy_word(slot + SLOTS * 32 * KEPT_WORDS + x, rows + (long long)row * ROW + word);
+#if CARRIED
+                    const long long place = (at.start_of(t) + me.first + row) * (long long)ROW + word;
+#pragma unroll
+                    for (int n = 0; n < CARRIED; n++)
+                        if (row < alive && word < ROW)
+                            copy_word(slot + SLOTS * 32 * KEPT_WORDS + (1 + n) * UNIT_WORDS + x, (const u32 *)q.carried[n] + place);
+#endif
                 }
             }
         }
@@ -198,7 +208,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                     const u32 *value = slot + (n * 32 + lane) * KEPT_WORDS;
                     kept[n] = KEPT_WORDS == 1 ? number(value, e) : __uint_as_float(value[KEPT_WORDS == 1 ? 0 : e]);
                 }
-                step_back(after, kept, own[u], of_a[e], of_r[e], before, of_own);
+                S carried[AT_LEAST_1(CARRIED)];
+#pragma unroll
+                for (int n = 0; n < CARRIED; n++)
+                    carried[n] = number(slot + SLOTS * 32 * KEPT_WORDS + (1 + n) * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+#pragma unroll
+                for (int k = 1; k < K && CARRIED; k++) after[k] += carried[k - 1];
+                step_back(after, kept, own[u], carried + (CARRIED ? K - 1 : 0), of_a[e], of_r[e], before, of_own);
 #pragma unroll
                 for (int k = 0; k < K; k++)
                     if (alive) grad[u][k][e] = before[k];

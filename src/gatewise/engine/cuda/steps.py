@@ -9,13 +9,14 @@ models in turn, K for every sequence, and so do the results. Each product is one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_values, threads_of
 from gatewise.engine.cuda.graphs import Graphs, Tensors, graphs_of, product_settings
@@ -46,6 +47,7 @@ class StepKernels:
     launcher: Launcher
     step_forward: Any
     step_backward: Any
+    of_gates: Callable[[Cell, tuple[int, ...]], StepKernels] | None = None
 
     def launch(self, kernel: Any, words: Sequence[int], rows: int, request: Request, models: int) -> None:
         """Start one of the two for so many rows of all models."""
@@ -73,23 +75,32 @@ class StepKernels:
         final, (gates, history), kept = results[:states], results[states : states + 2], results[states + 2 :]
         return Forward(outputs, final, gates, history, Kept(*kept) if keep else None)  # type: ignore[arg-type]
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+    def backward(
+        self,
+        request: Request,
+        kept: Any,
+        above: Tensor,
+        grad_final: Sequence[Tensor],
+        carried: Sequence[Tensor | None] = (),
+    ) -> Backward:
         """The backward pass."""
         graphs = _graphs_for(request)
         if graphs is None:
-            return backward(self, request, kept, above, grad_final)
+            return backward(self, request, kept, above, grad_final, carried)
         settings, given = request.settings, request.tensors()
         first, last = len(given), len(given) + len(Kept._fields)
+        end = last + 1 + len(grad_final)
 
         def run(tensors: Tensors) -> Tensors:
             again = Kept(*tensors[first:last])  # type: ignore[arg-type]
-            of_outputs, *of_final = tensors[last:]
-            result = backward(self, settings.request(tensors[:first]), again, of_outputs, of_final)  # type: ignore[arg-type]
+            of_outputs, *of_final = tensors[last:end]
+            same = settings.request(tensors[:first])
+            result = backward(self, same, again, of_outputs, of_final, tensors[end:])  # type: ignore[arg-type]
             of_r = None if self.trace.one_gradient else result.of_r
             return (result.of_a, of_r, result.of_projection, result.of_own, *result.of_states)
 
         key = ("backward", self, settings, product_settings())
-        of_a, of_r, *rest = graphs.call(key, run, (*given, *kept, above, *grad_final))
+        of_a, of_r, *rest = graphs.call(key, run, (*given, *kept, above, *grad_final, *carried))
         assert of_a is not None
         return Backward(of_a, of_a if of_r is None else of_r, rest[0], rest[1], rest[2:])  # type: ignore[arg-type]
 
@@ -191,7 +202,12 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
 
 
 def backward(
-    kernels: StepKernels, request: Request, kept: Kept, above: Tensor, grad_final: Sequence[Tensor]
+    kernels: StepKernels,
+    request: Request,
+    kept: Kept,
+    above: Tensor,
+    grad_final: Sequence[Tensor],
+    carried: Sequence[Tensor | None] = (),
 ) -> Backward:
     """The backward pass, step by step."""
     cell, weights, trace = request.cell, request.weights, kernels.trace
@@ -224,7 +240,7 @@ def backward(
         words = [
             *(at(grad), 0 if projects else at(above, first), at(own), at(kept.values, first)),
             *(at(kept.a, first), at(grad_a, first), 0 if trace.one_gradient else at(grad_r, first)),
-            *(at(grad_own), batch),
+            *(at(grad_own), batch, *(at(g, first) for g in carried)),
         ]
         kernels.launch(kernels.step_backward, words, alive, request, models)
         if trace.reaches("r"):

@@ -36,6 +36,8 @@ class Shape:
     kept: int
     """Values that are kept of a feature for the backward pass."""
     dtype: torch.dtype
+    carried: int = 0
+    """Gradients of a feature that come in beside that of the outputs: of other states, and of gates."""
 
     @property
     def halves(self) -> int:
@@ -119,7 +121,9 @@ class Variant:
                 sum_buffers = 1 if self.exchange == GRID and self.split == 1 else 2
                 words = 128 * (-(-shape.recurrent // 2)) if shape.way == "forward" else 64
                 summed = sum_buffers * sums * (self.of_block(shape) // 8) * self.tiles * words
-        slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words + unit
+        slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words
+        if shape.way == "backward":
+            slot += (1 + shape.carried) * unit
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
         return 4 * (exchanged + summed + ring)
 
@@ -132,7 +136,7 @@ class Variant:
         sums = rows * self.passes * 4 * twice
         per_unit = 2 * shape.states + 6
         if shape.way == "backward":
-            per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves)
+            per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves) + shape.carried
         else:
             per_unit += shape.kept * 2
         return 40 + weights + sums + self.units(shape) * per_unit

@@ -7,7 +7,7 @@ where torch may take TF32.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
@@ -84,6 +84,7 @@ class WholeKernels:
     forth: SequenceKernel
     back: SequenceKernel | None
     """None where no gradients are needed."""
+    of_gates: Callable[[Cell, tuple[int, ...]], WholeKernels] | None = None
 
     kept: ClassVar[type[Kept]] = Kept
 
@@ -91,10 +92,20 @@ class WholeKernels:
         """The forward pass, which keeps what a backward pass needs."""
         return forward(self.forth, self.trace, request, keep)
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+    def backward(
+        self,
+        request: Request,
+        kept: Any,
+        above: Tensor,
+        grad_final: Sequence[Tensor],
+        carried: Sequence[Tensor | None] = (),
+    ) -> Backward:
         """The backward pass."""
         assert self.back is not None
-        return backward(self.back, self.trace, request, kept, above, grad_final)
+        states, of_gates = carried[1 : len(grad_final)], carried[len(grad_final) :]
+        read = [torch.zeros_like(above) if grad is None else grad for grad in states]
+        read += [grad for grad in of_gates if grad is not None]
+        return backward(self.back, self.trace, request, kept, above, grad_final, read)
 
 
 def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
@@ -118,10 +129,19 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
 
 
 def compiled(
-    cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher: Launcher, of_models: bool = False
+    cell: Cell,
+    trace: Trace,
+    shape: Shape,
+    variant: Variant,
+    launcher: Launcher,
+    of_models: bool = False,
+    carrying: Trace | None = None,
 ) -> SequenceKernel:
-    """The kernel of a variant, for one model or several. Raises Unsupported where it cannot be compiled."""
-    source = sequence_source(cell, trace, shape, variant, of_models)
+    """The kernel of a variant, for one model or several, and ``carrying`` gradients of gates.
+
+    Raises Unsupported where it cannot be compiled.
+    """
+    source = sequence_source(cell, trace, shape, variant, of_models, carrying)
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
@@ -167,6 +187,7 @@ def backward(
     kept: Kept,
     above: Tensor,
     grad_final: Sequence[Tensor],
+    carried: Sequence[Tensor] = (),
 ) -> Backward:
     """The backward pass, in one launch; of K models as the forward pass."""
     shape, weights = kernel.shape, request.weights
@@ -189,8 +210,8 @@ def backward(
     starts, lengths = _packed(request.batch_sizes, batch, device)
     words = [
         *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
-        *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
-        *(rows, of_transposed),
+        *(at(grad_own), at(starts), at(lengths), at(_error(device)), *map(at, carried)),
+        *(steps, batch, int(request.reverse), rows, of_transposed),
     ]
     kernel.launch(words, batch, *models)
     if polled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 from collections.abc import Sequence
@@ -86,6 +87,12 @@ class Call:
         ]
         self.inputs = [*contiguous, own]
 
+    def by(self, kernel: Kernel) -> Call:
+        """The same call of another kernel of the same cell."""
+        other = copy.copy(self)
+        other.kernel = kernel
+        return other
+
     def _rows_wanted(self, kernel: Kernel, bytes_of_weights: int) -> int:
         if kernel.rounded:
             return ROUNDED_ROWS
@@ -117,15 +124,17 @@ class Call:
         above: Tensor,
         sums: Sequence[Tensor | None],
         to_initial: bool,
+        carried: Sequence[Tensor | None] = (),
     ) -> None:
         """Replace the final state's gradients in ``grad_state`` by the initial state's, and fill ``sums``.
 
         Without ``to_initial`` nobody wants the former, and what ``grad_state`` then holds means nothing.
         ``above`` is the gradient of the outputs; ``sums`` are the gradients of x, U, W, the projection, b and
-        the own parameters. Raises MemoryError.
+        the own parameters. A kernel whose gates carry gradients takes those of every step's states and of the
+        gates as ``carried``. Raises MemoryError.
         """
         values = (*initial, *states, *grad_state, unprojected, saved, None)
-        self._call(self.kernel.backward, (True, to_initial), x, values, (above, *sums))
+        self._call(self.kernel.backward, (True, to_initial), x, values, (above, *sums, *carried))
 
     def _call(
         self,
