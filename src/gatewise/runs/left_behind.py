@@ -16,11 +16,11 @@ from pathlib import Path
 FILES = frozenset(
     (
         *("config.yaml", "overrides.yaml", "facts.json", "status.json", "summary.json", "test_report.json"),
-        *("metrics.csv", "validations.csv", "code.diff", "code_resumed.diff"),
+        *("metrics.csv", "validations.csv", "times.csv", "code.diff", "code_resumed.diff"),
     )
 )
 """Files of a run directory that are written whole, beside those of ``checkpoints`` and ``plots``."""
-FILES_OF_A_SWEEP = frozenset(("sweep.yaml", "summary.json", "trials.csv", "runs.csv"))
+FILES_OF_A_SWEEP = frozenset(("sweep.yaml", "summary.json", "trials.csv", "runs.csv", "compare.html"))
 LAST_BEFORE = ".last.ckpt.before"
 """The last checkpoint that a resume from the best one keeps until it has begun."""
 _LOCK = "lock"

@@ -1,4 +1,8 @@
-"""``metrics.csv``, a row per epoch, and ``validations.csv``, a row per validation if an epoch has several."""
+"""The tables of a run, as CSV files.
+
+``metrics.csv`` has a row per epoch, ``validations.csv`` a row per validation if an epoch has several, and
+``times.csv`` the seconds after which each epoch was done.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +53,14 @@ def read_validations(path: Path) -> list[dict[str, float]]:
     No file means no rows. Raises ValueError with file and line if it is damaged.
     """
     return read_table(path, "epochs", ("step",))
+
+
+def read_times(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``times.csv``: epoch, and seconds of training when it was done; errors as of a table's.
+
+    No file means no rows: a run of an earlier version has none.
+    """
+    return read_table(path, "epoch", ("epoch",))
 
 
 def read_table(path: Path, key: str, whole: Sequence[str]) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gatewise.runs.files import read_json, read_json_object
-from gatewise.runs.metrics import read_metrics, read_validations
+from gatewise.runs.metrics import read_metrics, read_times, read_validations
 from gatewise.runs.reading import LARGEST_SETTINGS, is_there, read_text
 from gatewise.runs.run import Run
 from gatewise.runs.settings_file import read_settings
@@ -85,6 +85,8 @@ class Record:
     """``metrics.csv``."""
     validations: Table = field(default_factory=Table)
     """``validations.csv``, where an epoch has several."""
+    times: Table = field(default_factory=Table)
+    """``times.csv``, where there is one."""
 
     @property
     def id(self) -> str:
@@ -146,6 +148,7 @@ def read_record(folder: Path) -> Record:
         changed=_text(status.get("changed")),
         epochs=epochs,
         validations=validations,
+        times=attempt(lambda: _table(read_times(run.times_file)), Table()),
     )
     # A process that has just been killed may be writing: what the state says is looked up once.
     record.problems = list(dict.fromkeys(problems))

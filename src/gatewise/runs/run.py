@@ -45,6 +45,7 @@ class Run:
         self.plots = folder / "plots"
         self.metrics_file = folder / "metrics.csv"
         self.validations_file = folder / "validations.csv"
+        self.times_file = folder / "times.csv"
         self.log_file = folder / "log.txt"
 
     @property

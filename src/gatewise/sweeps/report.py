@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from rich.table import Table
 from rich.text import Text
 
+from gatewise.runs.collection import find, read_all
 from gatewise.runs.files import write_json, write_text
 from gatewise.settings import one_line
 from gatewise.sweeps import plots
@@ -28,6 +29,8 @@ from gatewise.sweeps.ranking import (
     configurations,
     ranking,
 )
+from gatewise.views.compare.page import page
+from gatewise.views.compare.payload import payload
 from gatewise.views.places import command, short
 from gatewise.views.plain import cell, plain_console
 
@@ -123,10 +126,20 @@ def finish(sweep: Sweep, plan: Plan, trials: Sequence[FrozenTrial], seconds: flo
             f"(all reasons: {short(sweep.folder)}/trials.csv)"
         )
     pictures = plots.draw(sweep, plan, results, names, shares)
+    written = write_page(sweep, plan)
     _print_table(sweep, plan, results, ranked, names)
-    _print_places(sweep, plan, ranked, names, pictures)
+    _print_places(sweep, plan, ranked, names, pictures, written)
     best = [min if direction == "minimize" else max for direction in plan.directions]
     return [choose(c.mean(index) or 0.0 for c in ranked) for index, choose in enumerate(best)]
+
+
+def write_page(sweep: Sweep, plan: Plan) -> Path:
+    """Write the page that puts the runs of a sweep side by side; returns where."""
+    found = find([str(sweep.folder)], sweep.folder, sweep.folder)
+    runs = list(read_all(found.places))
+    path = sweep.folder / "compare.html"
+    write_text(path, page(payload(runs, found, f"{plan.name}/{sweep.id}")))
+    return path
 
 
 def trainings(results: Sequence[Configuration]) -> int:
@@ -245,6 +258,7 @@ def _print_places(
     ranked: Sequence[Configuration],
     names: list[str],
     pictures: Sequence[Path],
+    written: Path,
 ) -> None:
     console = plain_console(soft_wrap=True)
     console.print(Text.assemble("\nSweep          ", (one_line(short(sweep.folder)), "bold")))
@@ -255,6 +269,7 @@ def _print_places(
             console.print(cell(f"Best run       {_run_text(run, outcome)}"))
     for picture in pictures:
         console.print(cell(f"Picture        {short(picture)}"))
+    console.print(cell(f"Page           {short(written)}"))
     if len(names) == 1:
         console.print(cell(f"Train it again {train_again(plan, best)}"))
         return

@@ -20,6 +20,7 @@ from gatewise.config.build import build, class_of
 from gatewise.runs.run import Run
 from gatewise.settings.libraries import SHORT_PRECISIONS, duration
 from gatewise.training.checkpoints import PathsInside, WholeCheckpoints
+from gatewise.training.epoch_times import EpochTimes
 from gatewise.training.epochs import ReproducibleEpochs, StopAtNaN
 from gatewise.training.lightning_internals import leave_signals_alone
 from gatewise.training.loggers import MetricsFile, RowsBeforeCheckpoints
@@ -51,6 +52,7 @@ def make_trainer(config: DictConfig, run: Run, further: Sequence[Callback] = ())
         ReproducibleEpochs(config.seed),
         StopAtNaN(config.task.monitor),
         RowsBeforeCheckpoints(metrics),
+        EpochTimes(run),
     ]
     if config.trainer.get("val_check_interval", 1.0) != 1.0:
         always.append(ValidationsFile(run.validations_file, metrics))

@@ -69,15 +69,13 @@ def unpacked(packed):
             at += count
         return found.tobytes()
 
-    steps, epochs = (np.frombuffer(words(points, 4, 0), "<i4") for _ in range(2))
+    steps, epochs, times = (np.frombuffer(words(points, 4, 0), "<i4") for _ in range(3))
     floats = np.frombuffer(words(values, 3, 1), "<f4")
     assert at == len(content)
     curves, point, value = {}, 0, 0
     for source in packed.sources:
-        x = (
-            np.cumsum(steps[point : point + source.points]),
-            np.cumsum(epochs[point : point + source.points]) / 1000,
-        )
+        mine = slice(point, point + source.points)
+        x = np.cumsum(steps[mine]), np.cumsum(epochs[mine]) / 1000, np.cumsum(times[mine]) / 1000
         point += source.points
         for metric in source.metrics:
             curves[source.run, packed.metrics[metric]] = (*x, floats[value : value + source.points])
@@ -108,17 +106,19 @@ def test_curves_come_out_as_they_went_in():
             {"epochs": [0.25, 0.5, 1], "step": [25, 50, 100], "val/loss": [5.0, math.inf, 2.0]},
         ),
     ]
+    records[0].times = Table({"epoch": array("d", [1, 2, 3]), "seconds": array("d", [0.5, 1.25, 1.75])})
     packed = pack(records)
     assert packed.metrics == ["val/loss", "train/loss", "lr"]
     assert not packed.sampled
     curves = unpacked(packed)
     assert set(curves) == {(0, "val/loss"), (0, "lr"), (2, "train/loss"), (2, "val/loss")}
-    steps, epochs, values = curves[0, "val/loss"]
+    steps, epochs, seconds, values = curves[0, "val/loss"]
     assert list(steps) == [10, 20, 31]
     assert list(epochs) == [1, 2, 3]
+    assert list(seconds) == [0.5, 1.25, 1.75]
     assert values[[0, 2]] == pytest.approx([1.5, 1e-7], rel=2**-16)
     assert math.isnan(values[1])
-    steps, epochs, values = curves[2, "val/loss"]  # of the table with more points
+    steps, epochs, _, values = curves[2, "val/loss"]  # of the table with more points
     assert list(epochs) == [0.25, 0.5, 1]
     assert math.isnan(values[1])  # what cannot be drawn is a gap
 
@@ -133,7 +133,7 @@ def test_a_spike_never_disappears(values, most):
 
     with patch("gatewise.views.compare.curves._most_points", lambda _: most):
         packed = pack([record_of({"epoch": range(1, len(values) + 1), "val/loss": values})])
-    _, epochs, found = unpacked(packed)[0, "val/loss"]
+    _, epochs, _, found = unpacked(packed)[0, "val/loss"]
     assert len(found) <= max(most, len(values) if len(values) <= most else 0)
     assert (np.diff(epochs) >= 0).all()
     assert (epochs[0], epochs[-1]) == (1, len(values))
@@ -149,7 +149,7 @@ def test_a_sampled_curve_keeps_its_order():
     from unittest.mock import patch
 
     with patch("gatewise.views.compare.curves._most_points", lambda _: 6):
-        _, epochs, found = unpacked(pack([record_of({"epoch": range(1, 9), "val/loss": values})]))[
+        _, epochs, _, found = unpacked(pack([record_of({"epoch": range(1, 9), "val/loss": values})]))[
             0, "val/loss"
         ]
     assert list(found) == [1.0, 5.0, 2.0, -3.0, 2.0, 2.0]

@@ -46,15 +46,15 @@ def pack(records: Sequence[Record]) -> Packed:
     """The curves of all runs.
 
     The bytes, before they are deflated, are those of the steps of all sources in turn, as the difference from
-    the point before; then of epochs in thousandths, likewise; both of 32 bits. Then come the values of every
-    metric of every source: float32 without its last 8 bits. All lowest bytes come first, then all of the next
-    kind: bytes of a kind are alike.
+    the point before; then of epochs in thousandths and of milliseconds of training, likewise, which are all 0
+    where nobody measured them; each of 32 bits. Then come the values of every metric of every source: float32
+    without its last 8 bits. All lowest bytes come first, then all of the next kind, because those are alike.
     """
     tables = [(run, table, names) for run, record in enumerate(records) for table, names in _tables(record)]
     metrics = sorted({name for _, _, names in tables for name in names}, key=_order)
     place = {name: index for index, name in enumerate(metrics)}
     most = _most_points(sum(len(names) for _, _, names in tables))
-    sources, steps, epochs, values = [], [], [], []
+    sources, steps, epochs, times, values = [], [], [], [], []
     sampled = False
     for run, table, names in tables:
         columns = {name: np.frombuffer(column) for name, column in table.columns.items()}
@@ -66,9 +66,10 @@ def pack(records: Sequence[Record]) -> Packed:
         points = _positions(rows, edges)
         steps.append(_differences(step[points]))
         epochs.append(_differences(np.round(x[points] * _THOUSAND)))
+        times.append(_differences(np.round(_seconds(records[run].times, x[points]) * _THOUSAND)))
         values += [_sampled(columns[name], edges) for name in names]
         sources.append(Source(run, len(points), [place[name] for name in names]))
-    whole = b"".join(_planes(_joined(parts).astype("<i4"), 4) for parts in (steps, epochs))
+    whole = b"".join(_planes(_joined(parts).astype("<i4"), 4) for parts in (steps, epochs, times))
     cut = _without_last_byte(_joined(values).astype("<f4"))
     content = whole + _planes(cut, 4)[len(cut) :]
     data = base64.b64encode(zlib.compress(content, 9)).decode()
@@ -81,6 +82,16 @@ def _tables(record: Record) -> list[tuple[Table, list[str]]]:
     finer = [name for name in validations.metrics if validations.rows > epochs.rows]
     rest = [name for name in epochs.metrics if name not in finer]
     return [(table, names) for table, names in ((epochs, rest), (validations, finer)) if table.rows and names]
+
+
+def _seconds(times: Table, epochs: Floats) -> Floats:
+    """Seconds of training at each epoch, or part of one; 0 where nobody measured them."""
+    if not times.rows:
+        return np.zeros(len(epochs))
+    measured = np.frombuffer(times.columns["epoch"]), np.frombuffer(times.columns["seconds"])
+    known, seconds = (np.concatenate([[0.0], column]) for column in measured)
+    found: Floats = np.interp(epochs, known, seconds)
+    return found
 
 
 def _order(name: str) -> tuple[bool, bool, str]:

@@ -19,7 +19,7 @@ from gatewise.views.plain import plain_console
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 50
-WATCHED_FILES = ("status.json", "metrics.csv", "validations.csv", "summary.json", "config.yaml")
+WATCHED_FILES = ("status.json", "metrics.csv", "validations.csv", "times.csv", "summary.json", "config.yaml")
 
 
 class Watched:

@@ -35,11 +35,16 @@ function legendOf(entries) {
   }));
 }
 
+/* Whether a curve has the x that is asked for: of runs of an earlier version nobody wrote the time. */
+function isMeasured(curve) {
+  return state.x !== "seconds" || curve.seconds.at(-1) > 0;
+}
+
 function linesOf(runs, metric, color) {
   const lines = [];
   for (const i of runs) {
     const curve = CURVES[i].get(metric);
-    if (!curve) continue;
+    if (!curve || !isMeasured(curve)) continue;
     const shown = { x: curve[state.x], color: color(i), label: RUNS[i].id, run: i };
     if (state.smooth) lines.push({ ...shown, y: curve.values, raw: true });
     lines.push({ ...shown, y: smoothed(curve.values, state.smooth) });
@@ -68,7 +73,7 @@ class CurvesView {
     const smooth = element("input", { type: "range", min: "0", max: "0.99", step: "0.01", value: String(state.smooth), oninput: () => change({ smooth: Number(smooth.value) }) });
     this.controls.replaceChildren(
       choice("metric", state.metric, [[null, "all"], ...DATA.metrics.map((m) => [m, m])], (metric) => change({ metric, zoom: null })),
-      choice("by", state.x, [["epoch", "epoch"], ["step", "step"]], (x) => change({ x: x ?? "epoch", zoom: null })),
+      choice("by", state.x, [["epoch", "epoch"], ["step", "step"], ["seconds", "seconds of training"]], (x) => change({ x: x ?? "epoch", zoom: null })),
       tick("log x", state.logX, (logX) => change({ logX, zoom: null })),
       tick("log y", state.logY, (logY) => change({ logY })),
       element("label", { class: "control" }, "smooth ", smooth, ` ${state.smooth}`),
@@ -99,7 +104,9 @@ class CurvesView {
   }
 
   remark(runs) {
-    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.`;
+    const untimed = state.x === "seconds" ? runs.filter((i) => CURVES[i].size && ![...CURVES[i].values()].some(isMeasured)).length : 0;
+    const left = untimed ? ` ${untimed} of them ${untimed === 1 ? "was" : "were"} made by a version that kept no times, and ${untimed === 1 ? "is" : "are"} left out.` : "";
+    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.${left}`;
     return DATA.sampled ? `${lines} Long curves are drawn by the least and largest value of each stretch.` : lines;
   }
 }

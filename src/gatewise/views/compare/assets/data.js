@@ -19,12 +19,13 @@ async function unpackCurves() {
   };
   const steps = new Int32Array(words(points, 4, 0));
   const epochs = new Int32Array(words(points, 4, 0));
+  const milliseconds = new Int32Array(words(points, 4, 0));
   const floats = new Float32Array(words(values, 3, 1));
   const curves = RUNS.map(() => new Map());
   let point = 0;
   let value = 0;
   for (const [run, count, metrics] of DATA.sources) {
-    const x = { step: summed(steps, point, count, 1), epoch: summed(epochs, point, count, 1000) };
+    const x = { step: summed(steps, point, count, 1), epoch: summed(epochs, point, count, 1000), seconds: summed(milliseconds, point, count, 1000) };
     point += count;
     for (const metric of metrics) {
       curves[run].set(DATA.metrics[metric], { ...x, values: floats.subarray(value, value + count) });

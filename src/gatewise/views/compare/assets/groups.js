@@ -114,7 +114,7 @@ class GroupsView {
     const lines = [];
     const bands = [];
     groups.slice(0, PALETTE.length).forEach((group, place) => {
-      const curves = group.runs.map((i) => CURVES[i].get(metric)).filter(Boolean);
+      const curves = group.runs.map((i) => CURVES[i].get(metric)).filter((curve) => curve && isMeasured(curve));
       if (!curves.length) return;
       const x = curves.map((c) => c[state.x]).reduce((a, b) => (b.length < a.length ? b : a));
       const at = [...x].map((value) => curves.map((c) => valueAt(c[state.x], c.values, value)).filter((v) => !Number.isNaN(v)));
