@@ -166,15 +166,15 @@ def _in_one_launch(
 
     With a ``count`` of models, the request has the tensors of all.
     """
-    if dtype == torch.float32 and not _tf32_allowed():
-        return None
+    exact = dtype == torch.float32 and not _tf32_allowed()
     by_key = _designs.setdefault(request.cell, {})
-    key = (request.hidden_size, dtype, request.x.device, request.state[0].shape[-2], differentiated, count)
+    batch = request.state[0].shape[-2]
+    key = (request.hidden_size, dtype, exact, request.x.device, batch, differentiated, count)
     if key not in by_key:
         if capturing(request.x.device):
             return None
         try:
-            by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated, count)
+            by_key[key] = _compiled_in_one(request, kernels, dtype, exact, differentiated, count)
         except Unsupported:
             by_key[key] = None
     found = by_key[key]
@@ -190,7 +190,7 @@ def _tf32_allowed() -> bool:
 
 
 def _compiled_in_one(
-    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool, count: int
+    request: Request, kernels: StepKernels, dtype: torch.dtype, exact: bool, differentiated: bool, count: int
 ) -> Design | None:
     batch = request.state[0].shape[-2]
     cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
@@ -199,7 +199,7 @@ def _compiled_in_one(
     ways = ("forward", "backward") if differentiated else ("forward",)
     compiled = []
     for way in ways:
-        shape = whole.shape_of(cell, traced, size, dtype, way)
+        shape = whole.shape_of(cell, traced, size, dtype, way, exact)
         variant = plan.best(shape, batch, launcher.gpu, count)
         if variant is None:
             return None

@@ -146,7 +146,8 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
     ]
     blocks = {
         "@KIND@": KINDS[shape.dtype],
-        "@FAST@": 1,
+        "@FAST@": int(not shape.exact),
+        "@EXACT@": int(shape.exact),
         "@H@": shape.hidden,
         "@A@": shape.inputs,
         "@G@": len(gates),

@@ -36,6 +36,8 @@ class Shape:
     kept: int
     """Values that are kept of a feature for the backward pass."""
     dtype: torch.dtype
+    exact: bool = False
+    """Of float32: whether products take all of its digits, and not TF32's alone."""
 
     @property
     def halves(self) -> int:
@@ -121,7 +123,7 @@ class Variant:
                 summed = sum_buffers * sums * (self.of_block(shape) // 8) * self.tiles * words
         slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words + unit
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
-        return 4 * (exchanged + summed + ring)
+        return 4 * (4 * shape.exact + exchanged + summed + ring)
 
     def registers(self, shape: Shape) -> int:
         """About how many registers a thread takes."""

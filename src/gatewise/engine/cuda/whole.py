@@ -1,7 +1,7 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32
-where torch may take TF32.
+For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16 and float32,
+this in all of its digits where torch may not take TF32.
 """
 
 from __future__ import annotations
@@ -104,8 +104,10 @@ def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> boo
     return not trace.row_values and cell.projection_size is None
 
 
-def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
-    """What the cell asks for in one direction."""
+def shape_of(
+    cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str, exact: bool = False
+) -> Shape:
+    """What the cell asks for in one direction; ``exact`` as in :class:`Shape`."""
     return Shape(
         way,  # type: ignore[arg-type]
         hidden_size,
@@ -114,6 +116,7 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
         len(cell.states),
         len(kept_of_a_sequence(cell, trace)),
         dtype,
+        exact,
     )
 
 
