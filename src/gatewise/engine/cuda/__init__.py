@@ -21,7 +21,8 @@ from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.aside import aside
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
-from gatewise.engine.cuda.emit import KINDS, steps_source
+from gatewise.engine.cuda.dtypes import in_dtype, product_dtype, without_autocast
+from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.steps import StepKernels
@@ -43,19 +44,18 @@ def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> R
     With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
     where another engine, or design, has to run it.
     """
-    launcher_of(request.x.device)
-    _check_tensors(request)
-    dtype = _dtype(request)
-    kernels = _step_by_step(request.cell, request.hidden_size, dtype, request.x.device)
-    differentiated = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in request.tensors()
-    )
+    device, tensors = request.x.device, request.tensors()
+    launcher_of(device)
+    _check_tensors(tensors, device)
+    dtype = product_dtype(request)
+    kernels = _step_by_step(request.cell, request.hidden_size, dtype, device)
+    differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if request.return_gates and (differentiated or not kernels.trace.gate_names):
         raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
     if not len(request.x):
         return loop.run(request)
-    with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
-        converted = _in_dtype(request, dtype)
+    with without_autocast(device):  # it would round the sums, too
+        converted = in_dtype(request, dtype)
         if in_torch_func():
             result = models.run(converted, _of_models(kernels, dtype))
         else:
@@ -84,38 +84,15 @@ def _of_models(kernels: StepKernels, dtype: torch.dtype) -> Models:
     return Models(kernels, in_one_launch)
 
 
-def _check_tensors(request: Request) -> None:
+def _check_tensors(tensors: Sequence[Tensor | None], device: torch.device) -> None:
     """Raise Unsupported where a tensor is not plain memory on the input's device."""
-    device = request.x.device
-    for tensor in request.tensors():
+    for tensor in tensors:
         if tensor is None:
             continue
-        if tensor.device != device or tensor.layout != torch.strided:
+        if tensor.device != device or tensor.layout is not torch.strided:
             raise Unsupported(f"tensors on {tensor.device} and {device}")
         if type(tensor) not in (Tensor, torch.nn.Parameter):
             raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
-
-
-def _dtype(request: Request) -> torch.dtype:
-    """The dtype of products: autocast's, or that of the input."""
-    kind = request.x.device.type
-    dtype = request.x.dtype
-    if torch.is_autocast_enabled(kind) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(kind)
-    if dtype not in KINDS:
-        raise Unsupported(f"tensors of {dtype}")
-    return dtype
-
-
-def _in_dtype(request: Request, dtype: torch.dtype) -> Request:
-    """The request with its tensors in ``dtype``, but for states and own parameters: those in float32."""
-    wide = steps.accumulated(dtype)
-    cast = request.settings.request(
-        [None if tensor is None else tensor.to(dtype) for tensor in request.tensors()]
-    )
-    own = {name: value.to(wide) for name, value in request.weights.own.items()}
-    state = tuple(s.to(wide) for s in request.state)
-    return replace(cast, weights=cast.weights._replace(own=own), state=state)
 
 
 def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
@@ -220,6 +197,7 @@ class _Sequence(torch.autograd.Function):
         keep = differentiated and not settings.recompute
         outputs, final, gates, states, kept = kernels.forward(request, keep)
         ctx.settings, ctx.kernels = settings, kernels
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *(kept or ()))
         history: tuple[Tensor, ...] = ()
         if gates is not None and states is not None:
@@ -236,25 +214,37 @@ class _Sequence(torch.autograd.Function):
         grads = grads[: 1 + len(settings.cell.states)]
         if torch.is_grad_enabled():
             # These gradients will be differentiated (create_graph), which takes the loop.
-            return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
-        with torch.autocast(tensors[0].device.type, enabled=False):
-            request = replace(settings.request(tensors), return_gates=False)
+            filled = _filled(settings.request(tensors), grads)
+            return (None, None, None, *differentiable_backward(settings, tensors, filled, needed))
+        with without_autocast(tensors[0].device):
+            request = settings.request(tensors)
+            if request.return_gates:
+                request = replace(request, return_gates=False)
             # With `recompute` nothing was kept: the forward pass runs again.
             kept = ctx.kernels.kept(*computed) if computed else ctx.kernels.forward(request, True).kept
             gradients = _gradients(ctx.kernels, request, kept, grads, needed)
         return (None, None, None, *gradients)
 
 
+def _filled(request: Request, grads: Sequence[Tensor | None]) -> list[Tensor]:
+    """Gradients of outputs and final state, with zeros for those that are not there."""
+    state, above = request.state, grads[0]
+    if above is None:
+        above = request.x.new_zeros(len(request.x), state[0].shape[1])
+    pairs = zip(state, grads[1:], strict=True)
+    return [above, *(torch.zeros_like(s) if grad is None else grad for s, grad in pairs)]
+
+
 def _gradients(
-    kernels: Design, request: Request, kept: Any, grads: Sequence[Tensor], needed: Sequence[bool]
+    kernels: Design, request: Request, kept: Any, grads: Sequence[Tensor | None], needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients of a request's tensors, in the order of :meth:`Request.tensors`."""
-    weights = request.weights
-    grad_a, grad_r, grad_projection, grad_own, grad_states = kernels.backward(
-        request, kept, grads[0], grads[1:]
-    )
+    weights, trace, above = request.weights, kernels.trace, grads[0]
+    if above is None:
+        above = request.x.new_zeros(len(request.x), request.state[0].shape[1])
+    grad_a, grad_r, grad_projection, grad_own, grad_states = kernels.backward(request, kept, above, grads[1:])
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
-    by_a, by_r = kernels.trace.reaches("a"), kernels.trace.reaches("r")
+    by_a, by_r = trace.reaches("a"), trace.reaches("r")
     wide = steps.accumulated(request.x.dtype)
     own = () if grad_own is None else grad_own.unbind(0)
     # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
@@ -264,7 +254,7 @@ def _gradients(
         torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
         grad_a.sum(0, dtype=wide).to(grad_a.dtype) if bias_needed and by_a else None,
         None,
-        *(total if used else None for total, used in zip(own, kernels.trace.grad["p"], strict=True)),
+        *(total if used else None for total, used in zip(own, trace.grad["p"], strict=True)),
         *grad_states,
         *(() if weights.projection is None else (grad_projection,)),
         *((None,) if request.cell.noise else ()),

@@ -57,5 +57,7 @@ class Design(Protocol):
     def forward(self, request: Request, keep: bool) -> Forward:
         """Run the sequences."""
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
-        """Gradients, from those of the outputs [N, P] and of the final state."""
+    def backward(
+        self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor | None]
+    ) -> Backward:
+        """Gradients, from those of the outputs [N, P] and of the final state; None is zero."""

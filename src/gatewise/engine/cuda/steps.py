@@ -73,7 +73,9 @@ class StepKernels:
         final, (gates, history), kept = results[:states], results[states : states + 2], results[states + 2 :]
         return Forward(outputs, final, gates, history, Kept(*kept) if keep else None)  # type: ignore[arg-type]
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+    def backward(
+        self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor | None]
+    ) -> Backward:
         """The backward pass."""
         graphs = _graphs_for(request)
         if graphs is None:
@@ -191,7 +193,7 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
 
 
 def backward(
-    kernels: StepKernels, request: Request, kept: Kept, above: Tensor, grad_final: Sequence[Tensor]
+    kernels: StepKernels, request: Request, kept: Kept, above: Tensor, grad_final: Sequence[Tensor | None]
 ) -> Backward:
     """The backward pass, step by step."""
     cell, weights, trace = request.cell, request.weights, kernels.trace
@@ -200,10 +202,14 @@ def backward(
     projects = weights.projection is not None
     like: dict[str, Any] = {"device": above.device}
     above = above.contiguous()
+    of_final = [
+        torch.zeros_like(state) if grad is None else grad
+        for grad, state in zip(grad_final, request.state, strict=True)
+    ]
     grad = torch.stack(
-        [g.new_zeros(batch, size) if projects and k == 0 else g for k, g in enumerate(grad_final)]
+        [g.new_zeros(batch, size) if projects and k == 0 else g for k, g in enumerate(of_final)]
     )
-    grad_hidden = grad_final[0].clone() if projects else grad[0]
+    grad_hidden = of_final[0].clone() if projects else grad[0]
     grad_a = torch.empty(rows, len(cell.gates) * size, dtype=dtype, **like)
     grad_r = (
         grad_a if trace.one_gradient else torch.empty(rows, len(cell.recurrent) * size, dtype=dtype, **like)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,7 +21,7 @@ from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
 from gatewise.engine.cuda.plan import models_at_once
-from gatewise.engine.cuda.steps import accumulated, at, stacked
+from gatewise.engine.cuda.steps import accumulated, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
@@ -28,19 +29,44 @@ from gatewise.engine.traced.trace import Trace
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
-class SequenceKernel(NamedTuple):
+class _Launch(NamedTuple):
+    """What a launch for one batch takes."""
+
+    blocks: int
+    threads: int
+    shared: int
+    """Bytes of shared memory of a block."""
+    cluster: int
+    """Blocks of a cluster."""
+    cooperative: bool
+    """Whether all blocks run at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceKernel:
     """One direction of a cell, compiled in one variant."""
 
     shape: Shape
     variant: Variant
     launcher: Launcher
     function: Any
+    _launches: dict[int, _Launch] = field(default_factory=dict)
+    """For each batch that it is ready for."""
+
+    @cached_property
+    def polled(self) -> bool:
+        """Whether blocks poll what others hand on."""
+        return self.variant.exchange == GRID and self.shape.recurrent > 0
 
     def prepare(self, batch: int, models: int = 1) -> None:
         """Make it ready for a batch of each model. Raises Unsupported where the GPU cannot run it."""
-        blocks, threads, shared, cluster, cooperative = self._numbers(batch)
-        blocks *= self._at_once(batch, models)
-        self.launcher.prepare(self.function, blocks, threads, shared, cluster, cooperative)
+        variant, shape = self.variant, self.shape
+        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
+        threads, shared = variant.warps(shape) * 32, variant.shared(shape)
+        numbers = _Launch(blocks, threads, shared, variant.cluster, variant.exchange == GRID)
+        at_once = self._at_once(batch, models)
+        self.launcher.prepare(self.function, blocks * at_once, *numbers[1:])
+        self._launches[batch] = numbers
 
     def launch(self, words: Sequence[int], batch: int, models: int = 1) -> None:
         """Start it for a batch that it is ready for.
@@ -48,23 +74,20 @@ class SequenceKernel(NamedTuple):
         Models follow in further launches where not all blocks that poll each other run at once. The words
         lack the last, which is the first model of a launch.
         """
+        numbers = self._launches[batch]
+        if models == 1:
+            return self.launcher.launch(self.function, (*words, 0), *numbers)
         at_once = self._at_once(batch, models)
         for first in range(0, models, at_once):
             here = min(at_once, models - first)
-            self.launcher.launch(self.function, [*words, first], *self._numbers(batch), models=here)
+            self.launcher.launch(self.function, (*words, first), *numbers, models=here)
+        return None
 
     def _at_once(self, batch: int, models: int) -> int:
         """How many of the models one launch has."""
         if self.variant.exchange != GRID:
             return models
         return max(1, min(models, models_at_once(self.variant, batch, self.launcher.gpu)))
-
-    def _numbers(self, batch: int) -> tuple[int, int, int, int, bool]:
-        """Blocks, threads of each, bytes of shared memory, blocks of a cluster, whether all run at once."""
-        variant, shape = self.variant, self.shape
-        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
-        shared = variant.shared(shape)
-        return blocks, variant.warps(shape) * 32, shared, variant.cluster, variant.exchange == GRID
 
 
 class Kept(NamedTuple):
@@ -91,7 +114,9 @@ class WholeKernels:
         """The forward pass, which keeps what a backward pass needs."""
         return forward(self.forth, self.trace, request, keep)
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+    def backward(
+        self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor | None]
+    ) -> Backward:
         """The backward pass."""
         assert self.back is not None
         return backward(self.back, self.trace, request, kept, above, grad_final)
@@ -141,7 +166,7 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     initial = torch.stack(request.state, -3)
     final = torch.empty_like(initial, memory_format=torch.contiguous_format)
     outputs = torch.empty(*models, rows, size, dtype=dtype, **like)
-    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    polled = kernel.polled
     before = _marked((*models, rows, size), dtype, x.device, polled) if keep or polled else None
     values = _kept(models, shape, steps, batch, x.device) if keep else None
     wanted = request.return_gates
@@ -151,8 +176,8 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
     starts, lengths = _packed(request.batch_sizes, batch, x.device)
     words = [
-        *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
-        *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
+        *(_at(a), _at(hidden), _at(initial), _at(own), _at(mask), _at(outputs), _at(before), _at(final)),
+        *(_at(values), _at(gates), _at(states), _at(starts), _at(lengths), _at(_error(x.device))),
         *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
     kernel.launch(words, batch, *models)
@@ -169,16 +194,16 @@ def backward(
     request: Request,
     kept: Kept,
     above: Tensor,
-    grad_final: Sequence[Tensor],
+    grad_final: Sequence[Tensor | None],
 ) -> Backward:
     """The backward pass, in one launch; of K models as the forward pass."""
     shape, weights = kernel.shape, request.weights
     *models, rows, _ = request.x.shape
     dtype, size, device = shape.dtype, shape.hidden, request.x.device
     steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
-    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    polled = kernel.polled
     above = above.contiguous()
-    grad = torch.stack(list(grad_final), -3)
+    grad = _stacked_states(grad_final, request.state)
     recurrent = len(request.cell.recurrent)
     grad_r = _marked((*models, rows, recurrent * size), dtype, device, polled)
     inputs = len(request.cell.gates) * size
@@ -191,8 +216,17 @@ def backward(
     transposed, of_transposed = _of_models(weights.hidden.mT)
     starts, lengths = _packed(request.batch_sizes, batch, device)
     words = [
-        *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
-        *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
+        *(
+            _at(transposed),
+            _at(above),
+            _at(kept.values),
+            _at(own),
+            _at(mask),
+            _at(grad_a),
+            _at(grad_r),
+            _at(grad),
+        ),
+        *(_at(grad_own), _at(starts), _at(lengths), _at(_error(device)), steps, batch, int(request.reverse)),
         *(rows, of_transposed),
     ]
     kernel.launch(words, batch, *models)
@@ -200,6 +234,20 @@ def backward(
         _check_nobody_waited_in_vain(device)
     of_own = None if grad_own is None else grad_own.sum(-3)
     return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(-3)))
+
+
+def _at(tensor: Tensor | None) -> int:
+    """The address of a tensor, which has to be contiguous; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _stacked_states(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
+    """Gradients of the final state, [K, B, H] or of each model; zeros for those that are not there."""
+    if all(grad is None for grad in grads):
+        *models, batch, size = like[0].shape
+        return like[0].new_zeros(*models, len(like), batch, size)
+    pairs = zip(grads, like, strict=True)
+    return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in pairs], -3)
 
 
 def _inputs(request: Request) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,7 +70,7 @@ class Trace:
         """How many numbers are saved of each row; those for the row itself are padded to whole vectors."""
         return len(self.saved_wide) * hidden_size + -len(self.saved_of_row) // 16 * -16
 
-    @property
+    @cached_property
     def one_gradient(self) -> bool:
         """Whether a and r have the same gradient, as in a step that only adds the two."""
         return self.grad["a"] == self.grad["r"]
@@ -78,7 +79,7 @@ class Trace:
         """Whether any input of this kind (``a``, ``r``, ``s`` or ``p``) has a gradient."""
         return any(value is not None for value in self.grad[kind])
 
-    @property
+    @cached_property
     def uses_hidden(self) -> bool:
         """Whether the step uses W h at all."""
         used = {arg for op in self.forward for arg in op.args} | set(self.new_state)
