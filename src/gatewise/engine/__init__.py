@@ -20,7 +20,7 @@ from gatewise.cells import Cell
 from gatewise.engine import auto, cuda, function, loop, models, native, torch_nn
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
-from gatewise.engine.native import Prepared, prepare
+from gatewise.engine.native import Prepared, PreparedTraining, prepare
 from gatewise.engine.packing import Packing
 from gatewise.engine.request import Request, Result, Unsupported, Weights
 from gatewise.engine.stack import Stack
@@ -30,6 +30,7 @@ __all__ = [
     "ENGINES",
     "Packing",
     "Prepared",
+    "PreparedTraining",
     "Request",
     "Result",
     "Stack",

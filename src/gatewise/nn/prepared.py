@@ -1,4 +1,4 @@
-"""Calls of a Recurrent without gradients: prepared for a form of input that comes again and again."""
+"""Calls of a Recurrent prepared for a form of input that comes again and again."""
 
 from __future__ import annotations
 
@@ -11,36 +11,39 @@ from torch import Tensor
 
 from gatewise import engine as engines
 from gatewise.cells import Cell
-from gatewise.engine import Prepared, Request, Weights
+from gatewise.engine import Prepared, PreparedTraining, Request, Weights
 
 MOST_FORMS = 8
 
 
 class PreparedCalls:
-    """What was prepared, by form: the shape and dtype of the input, and whether the module is in training.
+    """What was prepared, by form: the shape and dtype of the input, the module's mode and that of gradients.
 
     It belongs to one module and is neither copied nor saved with it.
     """
 
     def __init__(self) -> None:
-        self._forms: OrderedDict[Any, Prepared | None] = OrderedDict()
-        self._last: Any = None
+        self._forms: OrderedDict[Any, Prepared | PreparedTraining | None] = OrderedDict()
+        self._last: dict[bool, Any] = {}
 
     def __reduce__(self) -> tuple[type[PreparedCalls], tuple[()]]:
         return PreparedCalls, ()
 
-    def find(self, x: Tensor, cell: Cell, layers: Sequence[Weights], training: bool) -> Prepared | None:
+    def find(
+        self, x: Tensor, cell: Cell, layers: Sequence[Weights], training: bool
+    ) -> Prepared | PreparedTraining | None:
         """What runs x [T, B, F]; None where nothing is prepared, as for a form that is new."""
-        form = (x.shape, x.dtype, training)
+        gradients = torch.is_grad_enabled()
+        form = (x.shape, x.dtype, training, gradients)
         found = self._forms.get(form)
         if found is not None and found.is_current():
             return found
         if form in self._forms and found is None:
             return None
-        if form != self._last:
-            self._last = form
+        if form != self._last.get(gradients):
+            self._last[gradients] = form
             return None
-        self._forms[form] = found = engines.prepare(_requests(x, cell, layers))
+        self._forms[form] = found = engines.prepare(_requests(x, cell, layers), gradients)
         if len(self._forms) > MOST_FORMS:
             self._forms.popitem(last=False)
         return found
@@ -51,7 +54,7 @@ def _requests(x: Tensor, cell: Cell, layers: Sequence[Weights]) -> list[Request]
     time, batch = x.shape[:2]
     sizes = cell.state_sizes(layers[0].input.shape[0] // len(cell.gates))
     state = tuple(x.new_zeros(batch, size) for size in sizes)
-    below, rows = x.reshape(time * batch, -1), []
+    below, rows = x.flatten(0, 1), []
     for weights in layers:
         rows.append(Request(cell, weights, below, (batch,) * time, state))
         below = x.new_zeros(time * batch, sizes[0])

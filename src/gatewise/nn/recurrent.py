@@ -167,7 +167,7 @@ class Recurrent(nn.Module):
         """
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
-        elif not return_gates and not torch.is_grad_enabled():
+        elif not return_gates:
             found = self._forward_prepared(x, state)
             if found is not None:
                 return found
@@ -206,6 +206,8 @@ class Recurrent(nn.Module):
         if training and (self.dropout or self.input_dropout or self.state_dropout or self.weight_dropout):
             return None
         if (state is None and self.learn_initial_state) or self._run_cells[training].noise:
+            return None
+        if self.recompute and torch.is_grad_enabled():
             return None
         layers = [layer.weights() for layer in cast(Iterable[Layer], self.layers)]
         if self.batch_first:

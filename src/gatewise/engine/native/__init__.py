@@ -16,12 +16,13 @@ from gatewise.engine.native.call import Call
 from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
 from gatewise.engine.native.many import Models
-from gatewise.engine.native.prepared import Prepared, prepared
+from gatewise.engine.native.prepared import Prepared, kernel_of
+from gatewise.engine.native.prepared_training import PreparedTraining
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 
-__all__ = ["Prepared", "prepare", "run"]
+__all__ = ["Prepared", "PreparedTraining", "prepare", "run"]
 
 
 def run(request: Request) -> Result:
@@ -55,12 +56,15 @@ def _run(request: Request, rounded: bool) -> Result:
     return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
 
 
-def prepare(layers: Sequence[Request]) -> Prepared | None:
-    """Requests of a stack's layers, full batches of one direction, prepared to run without gradients.
+def prepare(layers: Sequence[Request], gradients: bool) -> Prepared | PreparedTraining | None:
+    """Requests of a stack's layers, full batches of one direction, prepared to run with gradients or without.
 
     None where that is not for them: their cell, dtype or length.
     """
-    return prepared(layers, _agrees)
+    kernel = kernel_of(layers, _agrees)
+    if kernel is None:
+        return None
+    return PreparedTraining(kernel, layers, _Sequence.apply) if gradients else Prepared(kernel, layers)
 
 
 def _agrees(kernel: Kernel, cell: Cell, hidden_size: int, dtype: torch.dtype) -> bool:

@@ -42,6 +42,13 @@ def _places(batch_sizes: tuple[int, ...]) -> tuple[Any, Any, int]:
     return array(*batch_sizes), array(*starts), total
 
 
+def _stacked(own: list[Tensor], dim: int) -> Tensor | None:
+    """A cell's own parameters as one tensor; None where it has none."""
+    if len(own) == 1:
+        return own[0].unsqueeze(dim).contiguous()
+    return torch.stack(own, dim) if own else None
+
+
 class Call:
     """What the forward and the backward pass of one sequence have in common; calls either.
 
@@ -71,7 +78,7 @@ class Call:
             int(plain),
         )
         self.dims = (steps, batch, int(request.reverse), self.threads, inputs, *options)
-        own = torch.stack(list(weights.own.values())) if weights.own else None
+        own = _stacked(list(weights.own.values()), 0)
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         contiguous = [
             None if tensor is None else tensor.contiguous()
@@ -158,7 +165,7 @@ class Calls(Call):
         one = [None if tensor is None else tensor[0] for tensor in stacked.tensors()]
         super().__init__(several, stacked.settings.request(one))
         weights = stacked.weights
-        own = torch.stack(list(weights.own.values()), 1) if weights.own else None
+        own = _stacked(list(weights.own.values()), 1)
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         self.inputs = [*of_weights, stacked.state_mask, stacked.noise, own]
         self.count, self.at_once = count, 1
