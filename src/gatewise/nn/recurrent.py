@@ -201,18 +201,19 @@ class Recurrent(nn.Module):
     def _forward_prepared(self, x: Any, state: Any) -> Any:
         """Outputs and final state of a form of input that was there before; None where it is not prepared."""
         training = self.training
-        if self.num_directions > 1 or self.engine not in ("auto", "native") or not prepared.possible(x):
+        engine = self.engine
+        if self.num_directions > 1 or engine not in ("auto", "native", "cuda") or not prepared.possible(x):
             return None
         if training and (self.dropout or self.input_dropout or self.state_dropout or self.weight_dropout):
             return None
         if (state is None and self.learn_initial_state) or self._run_cells[training].noise:
             return None
-        if self.recompute and torch.is_grad_enabled():
+        if self.recompute and (torch.is_grad_enabled() or not x.is_cpu):
             return None
         layers = [layer.weights() for layer in cast(Iterable[Layer], self.layers)]
         if self.batch_first:
             x = x.transpose(0, 1)
-        ready = self._prepared.find(x, self._run_cells[training], layers, training)
+        ready = self._prepared.find(engine, x, self._run_cells[training], layers, training)
         if ready is None:
             return None
         found = ready.run(layers, x, (state,) if isinstance(state, Tensor) else state)

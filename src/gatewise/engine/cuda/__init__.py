@@ -7,7 +7,7 @@ products, for everything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -27,18 +27,21 @@ from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
+from gatewise.engine.examine import loop_only
+from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.second import differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 from gatewise.engine.traced.kept import traced
 
-__all__ = ["run"]
+__all__ = ["prepare", "run"]
 
+_DesignName = Literal["any", "whole", "steps"]
 
 _designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = WeakKeyDictionary()
 
 
-def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> Result:
+def run(request: Request, design: _DesignName = "any") -> Result:
     """Run the request in a design, or in that which fits; its gates only where no gradients are needed.
 
     With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
@@ -66,6 +69,34 @@ def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> R
     first, *others = result.state
     rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
     return Result(result.outputs, (first.to(dtype), *rest), result.gates)
+
+
+def prepare(
+    layers: Sequence[Request],
+    gradients: bool,
+    design: _DesignName = "any",
+    is_current: Callable[[], bool] | None = None,
+) -> PreparedLayers | None:
+    """Requests of a stack's layers, full batches of one direction, prepared to run with gradients or without.
+
+    None where another engine, or design, runs them.
+    """
+    first, allowed = layers[0], _tf32_allowed()
+    device, dtype = first.x.device, first.x.dtype
+    try:
+        if loop_only(first.cell, first.hidden_size, dtype, device) is not None or not first.x.numel():
+            return None
+        launcher_of(device)
+        for layer in layers:
+            layer.check_shapes()
+        kernels = _step_by_step(first.cell, first.hidden_size, product_dtype(first), device)
+        in_one = None if design == "steps" else _in_one_launch(first, kernels, dtype, gradients)
+    except (Unsupported, ValueError):
+        return None
+    if in_one is None and design == "whole":
+        return None
+    same = is_current or (lambda: _tf32_allowed() == allowed)
+    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, same, steps.accumulated(dtype))
 
 
 def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
@@ -245,17 +276,22 @@ def _gradients(
     grad_a, grad_r, grad_projection, grad_own, grad_states = kernels.backward(request, kept, above, grads[1:])
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = trace.reaches("a"), trace.reaches("r")
-    wide = steps.accumulated(request.x.dtype)
     own = () if grad_own is None else grad_own.unbind(0)
     # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
     return [
         torch.mm(grad_a, weights.input) if x_needed and by_a else None,
         torch.mm(grad_a.t(), request.x) if input_needed and by_a else None,
         torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
-        grad_a.sum(0, dtype=wide).to(grad_a.dtype) if bias_needed and by_a else None,
+        _sum_of_rows(grad_a) if bias_needed and by_a else None,
         None,
         *(total if used else None for total, used in zip(own, trace.grad["p"], strict=True)),
         *grad_states,
         *(() if weights.projection is None else (grad_projection,)),
         *((None,) if request.cell.noise else ()),
     ]
+
+
+def _sum_of_rows(rows: Tensor) -> Tensor:
+    """[N, J] to [J], summed up in the dtype of sums."""
+    wide = steps.accumulated(rows.dtype)
+    return rows.sum(0) if wide is rows.dtype else rows.sum(0, dtype=wide).to(rows.dtype)

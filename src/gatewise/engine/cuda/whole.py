@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,75 +18,14 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
+from gatewise.engine.cuda.kernel import SequenceKernel
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
-from gatewise.engine.cuda.plan import models_at_once
 from gatewise.engine.cuda.steps import accumulated, stacked
-from gatewise.engine.cuda.variant import GRID, Shape, Variant
+from gatewise.engine.cuda.variant import Shape, Variant
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-
-
-class _Launch(NamedTuple):
-    """What a launch for one batch takes."""
-
-    blocks: int
-    threads: int
-    shared: int
-    """Bytes of shared memory of a block."""
-    cluster: int
-    """Blocks of a cluster."""
-    cooperative: bool
-    """Whether all blocks run at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class SequenceKernel:
-    """One direction of a cell, compiled in one variant."""
-
-    shape: Shape
-    variant: Variant
-    launcher: Launcher
-    function: Any
-    _launches: dict[int, _Launch] = field(default_factory=dict)
-    """For each batch that it is ready for."""
-
-    @cached_property
-    def polled(self) -> bool:
-        """Whether blocks poll what others hand on."""
-        return self.variant.exchange == GRID and self.shape.recurrent > 0
-
-    def prepare(self, batch: int, models: int = 1) -> None:
-        """Make it ready for a batch of each model. Raises Unsupported where the GPU cannot run it."""
-        variant, shape = self.variant, self.shape
-        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
-        threads, shared = variant.warps(shape) * 32, variant.shared(shape)
-        numbers = _Launch(blocks, threads, shared, variant.cluster, variant.exchange == GRID)
-        at_once = self._at_once(batch, models)
-        self.launcher.prepare(self.function, blocks * at_once, *numbers[1:])
-        self._launches[batch] = numbers
-
-    def launch(self, words: Sequence[int], batch: int, models: int = 1) -> None:
-        """Start it for a batch that it is ready for.
-
-        Models follow in further launches where not all blocks that poll each other run at once. The words
-        lack the last, which is the first model of a launch.
-        """
-        numbers = self._launches[batch]
-        if models == 1:
-            return self.launcher.launch(self.function, (*words, 0), *numbers)
-        at_once = self._at_once(batch, models)
-        for first in range(0, models, at_once):
-            here = min(at_once, models - first)
-            self.launcher.launch(self.function, (*words, first), *numbers, models=here)
-        return None
-
-    def _at_once(self, batch: int, models: int) -> int:
-        """How many of the models one launch has."""
-        if self.variant.exchange != GRID:
-            return models
-        return max(1, min(models, models_at_once(self.variant, batch, self.launcher.gpu)))
 
 
 class Kept(NamedTuple):
@@ -163,8 +101,8 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     a = _inputs(request)
     if request.noise is not None:
         a = torch.cat([a, request.noise.to(dtype)], -1)
-    initial = torch.stack(request.state, -3)
-    final = torch.empty_like(initial, memory_format=torch.contiguous_format)
+    initial = _in_a_row(request.state)
+    final = x.new_empty(*models, shape.states, batch, size, dtype=accumulated(dtype))
     outputs = torch.empty(*models, rows, size, dtype=dtype, **like)
     polled = kernel.polled
     before = _marked((*models, rows, size), dtype, x.device, polled) if keep or polled else None
@@ -183,7 +121,6 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     kernel.launch(words, batch, *models)
     if polled:
         _check_nobody_waited_in_vain(x.device)
-    assert initial.dtype == accumulated(dtype)
     kept = Kept(before, values) if before is not None and values is not None else None
     return Forward(outputs, list(final.unbind(-3)), gates, states, kept)
 
@@ -239,6 +176,18 @@ def backward(
 def _at(tensor: Tensor | None) -> int:
     """The address of a tensor, which has to be contiguous; 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _in_a_row(states: Sequence[Tensor]) -> Tensor:
+    """States one after the other in memory, those of each model or all: the first, where they are that."""
+    first = states[0]
+    size = first.numel() * first.element_size()
+    if first.dim() == 2 and all(
+        state.is_contiguous() and state.data_ptr() == first.data_ptr() + place * size
+        for place, state in enumerate(states)
+    ):
+        return first
+    return torch.stack(list(states), -3)
 
 
 def _stacked_states(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
