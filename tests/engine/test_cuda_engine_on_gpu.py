@@ -71,7 +71,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["tf32", torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["tf32", torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
 def test_sizes_of_the_benchmark(cell, size, kind, tf32):
@@ -87,7 +87,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["tf32", torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", ["tf32", torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_every_exchange(way, kind, tf32, monkeypatch):
     if torch.cuda.get_device_capability() < (9, 0) and (way[0].cluster > 1):

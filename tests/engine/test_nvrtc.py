@@ -48,22 +48,27 @@ WAYS = [
     (torch.bfloat16, 64, Variant(), Variant(wsplit=2)),
     (torch.float16, 128, Variant(4, exchange=CLUSTER), Variant(4, 4, exchange=CLUSTER)),
     (torch.float32, 128, Variant(4, exchange=CLUSTER, wsplit=2), Variant(4, 4, exchange=CLUSTER)),
-    (torch.bfloat16, 768, Variant(96, 8, 1, 1, 2, GRID), Variant(48, 8, 4, 2, 1, GRID)),
+    (torch.bfloat16, 768, Variant(96, 8, 1, 1, 2, GRID), Variant(48, 8, 4, 4, 1, GRID)),
 ]
+EXACT = [
+    (64, Variant(), Variant(wsplit=4, groups=2)),
+    (256, Variant(8, exchange=CLUSTER, wsplit=2), Variant(8, 8, exchange=CLUSTER, groups=2)),
+]
+WAYS = [(*way, False) for way in WAYS] + [(torch.float32, *way, True) for way in EXACT]
 
 
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100"])
-@pytest.mark.parametrize(("dtype", "hidden", "forth", "back"), WAYS, ids=str)
-def test_sequences(arch, dtype, hidden, forth, back):
+@pytest.mark.parametrize(("dtype", "hidden", "forth", "back", "exact"), WAYS, ids=str)
+def test_sequences(arch, dtype, hidden, forth, back, exact):
     """Without a register that does not fit, which would go to slow memory."""
     if arch == "sm_80" and forth.cluster > 1:
         pytest.skip("clusters came with sm_90")
     for cell in (LSTM(), GRU()):
         for way, variant in (("forward", forth), ("backward", back)):
             traced = trace(cell, hidden)
-            shape = whole.shape_of(cell, traced, hidden, dtype, way)
+            shape = whole.shape_of(cell, traced, hidden, dtype, way, exact)
             assert variant.fits(shape, 227 * 1024, 8)
             text = filled(("device.cu",), {}) + sequence_source(cell, traced, shape, variant)
             report = nvrtc.report(text, arch)

@@ -175,7 +175,8 @@ def sequence_source(
     ]
     blocks = {
         "@KIND@": KINDS[shape.dtype],
-        "@FAST@": 1,
+        "@FAST@": int(not shape.exact),
+        "@EXACT@": int(shape.exact),
         "@H@": shape.hidden,
         "@A@": shape.inputs,
         "@G@": len(gates),

@@ -37,7 +37,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *passed = (u32 *)shared_memory;                                                // [BUFFERS][HELD][SPREAD(PART)]
+    u32 *passed = (u32 *)shared_memory + FIRST;                                                // [BUFFERS][HELD][SPREAD(PART)]
     float2 *sums = (float2 *)(passed + (R ? BUFFERS * HELD * SPREAD(PART) : 0));         // [SUM_BUFFERS][SUMS][UNITS][32]
     u32 *ring = (u32 *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * 32 : 0)) +            // [WARPS][MY_UNITS][DEPTH][SLOT]
                 me.warp * MY_UNITS * DEPTH * SLOT;
@@ -123,6 +123,9 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     for (int i = 1; i <= DEPTH; i++) fetch(steps - i);
 #if R > 0
     for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) passed[i] = 0;
+#if EXACT
+    if (threadIdx.x == 0) *(u32 *)shared_memory = HIGH_DIGITS;
+#endif
     all_blocks();
     bool late = false;
 #endif

@@ -38,6 +38,8 @@ class Shape:
     dtype: torch.dtype
     carried: int = 0
     """Gradients of a feature that come in beside that of the outputs: of other states, and of gates."""
+    exact: bool = False
+    """Of float32: whether products take all of its digits, and not TF32's alone."""
 
     @property
     def halves(self) -> int:
@@ -125,7 +127,7 @@ class Variant:
         if shape.way == "backward":
             slot += (1 + shape.carried) * unit
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
-        return 4 * (exchanged + summed + ring)
+        return 4 * (4 * shape.exact + exchanged + summed + ring)
 
     def registers(self, shape: Shape) -> int:
         """About how many registers a thread takes."""
