@@ -153,6 +153,8 @@ FIRST = (PeepholeLSTM(), CLUSTER, torch.float16, 2, ("x",))
 OTHERS = [
     (SomeProducts(), GRID, torch.float16, 2, ()),
     (PeepholeLSTM(), BLOCK, torch.float32, 2, ("W",)),
+    *((ProjectedLSTM(7), exchange, torch.bfloat16, 2, ("W",)) for exchange in EXCHANGES),
+    (ProjectedLSTM(7), CLUSTER, torch.float32, 3, ("x", "P")),
     *(
         (cell, exchange, dtype, *case)
         for cell, exchange, dtype in itertools.product(ELEMENTWISE, EXCHANGES, LIMITS)
@@ -180,12 +182,13 @@ def in_variants(monkeypatch, tf32):  # noqa: ARG001
 def test_in_one_launch_every_cell_is_as_one_by_one(
     cell, exchange, dtype, count, shared, launches, in_variants
 ):
-    if not whole.suits(cell, trace(cell, 18), 18, dtype):
+    if not whole.suits(trace(cell, 18), 18, dtype):
         pytest.skip("a cell that runs step by step")
     if not cell.recurrent and exchange == BLOCK:
         exchange = CLUSTER
     in_variants(*EXCHANGES[exchange])
-    problem = Problem.draw(cell, RAGGED, H=18, masked=True, reverse=exchange == GRID)
+    masked = cell.projection_size is None  # a masked projection runs step by step
+    problem = Problem.draw(cell, RAGGED, H=18, masked=masked, reverse=exchange == GRID)
     errors = errors_of(problem, count, dtype, shared)
     assert launches[-2:] == [count] * 2  # before, a user's cell is tried
     if "relu" in repr(cell):  # a sum near zero may be on either side of it, with another gradient

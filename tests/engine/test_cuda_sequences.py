@@ -65,7 +65,7 @@ OTHERS = itertools.product(ELEMENTWISE, EXCHANGES, LIMITS)
     ids=str,
 )
 def test_every_cell_equals_the_loop(run_in_one, cell, exchange, dtype):
-    if not whole.suits(cell, trace(cell, 34), 34, dtype):
+    if not whole.suits(trace(cell, 34), 34, dtype):
         pytest.skip("a cell that runs step by step")
     if not cell.recurrent and exchange == "block":
         exchange = "cluster"
@@ -146,7 +146,7 @@ def test_within_a_captured_graph_nothing_is_copied_to_the_cpu(monkeypatch):
     whole._error(device).zero_()
     # What the graph copies from stays, however many other batches follow.
     held = len(whole._held_for_graphs)
-    starts, lengths = whole._packed((3, 2), 3, device)
+    starts, lengths = whole.packed((3, 2), 3, device)
     assert len(whole._held_for_graphs) == held + 1
     assert (starts.tolist(), lengths.tolist()) == ([0, 3, 5], [2, 2, 1])
 
@@ -195,5 +195,5 @@ def test_a_large_layer_fits_an_h100(cell, batch, hidden):
 
 def test_what_another_design_has_to_run():
     cell = MinGRU()
-    assert not whole.suits(cell, trace(cell, 8), 8, torch.float64)
-    assert not whole.suits(cell, trace(cell, 7), 7, torch.bfloat16)  # an odd number of 16-bit numbers
+    assert not whole.suits(trace(cell, 8), 8, torch.float64)
+    assert not whole.suits(trace(cell, 7), 7, torch.bfloat16)  # an odd number of 16-bit numbers

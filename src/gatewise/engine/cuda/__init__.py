@@ -1,8 +1,8 @@
 """The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
 
 Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where a cell's features go their
-own ways and the weights fit into the GPU's registers; ``steps`` launches one kernel a step between library
-products, for everything else.
+own ways and the weights fit into the GPU's registers, ``projected`` that of a cell which projects its hidden
+state; ``steps`` launches one kernel a step between library products, for everything else.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
+from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.request import Request, Result, Settings, Unsupported
@@ -168,6 +169,8 @@ def _in_one_launch(
     """
     if dtype == torch.float32 and not _tf32_allowed():
         return None
+    if request.weights.projection is not None and request.state_mask is not None:
+        return None  # W times what is masked of P u cannot be folded
     by_key = _designs.setdefault(request.cell, {})
     key = (request.hidden_size, dtype, request.x.device, request.state[0].shape[-2], differentiated, count)
     if key not in by_key:
@@ -194,7 +197,7 @@ def _compiled_in_one(
 ) -> Design | None:
     batch = request.state[0].shape[-2]
     cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
-    if not whole.suits(cell, traced, size, dtype):
+    if not whole.suits(traced, size, dtype):
         return None
     ways = ("forward", "backward") if differentiated else ("forward",)
     compiled = []
@@ -206,7 +209,8 @@ def _compiled_in_one(
         compiled.append(whole.compiled(cell, traced, shape, variant, launcher, count > 1))
         compiled[-1].prepare(batch, count)
     whole.make_error_words(request.x.device)
-    return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+    kernels_of_all = WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+    return kernels_of_all if cell.projection_size is None else ProjectedKernels(kernels_of_all)
 
 
 class _Sequence(torch.autograd.Function):

@@ -155,6 +155,7 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@OWN@": len(trace.grad["p"]),
         "@SLOTS@": len(kept),
         "@GATES@": len(trace.gates),
+        "@PROJECTS@": int(cell.projection_size is not None),
         "@MODELS@": int(of_models),
         "@ONE_GRADIENT@": int(trace.one_gradient),
         "@BLOCKS@": variant.blocks,

@@ -1,4 +1,4 @@
-// The whole sequence in one launch, for cells whose step takes every feature by itself and projects nothing.
+// The whole sequence in one launch, for cells whose step takes every feature by itself.
 //
 // The blocks that share a tile of 8·TILES sequences hold the recurrent weights in registers, as fragments of the tensor
 // cores, over all steps; each has some features. In a step a block multiplies what the last step left, computes its
@@ -21,6 +21,7 @@
 #define OWN @OWN@
 #define SLOTS @SLOTS@
 #define GATES @GATES@
+#define PROJECTS @PROJECTS@
 #define ONE_GRADIENT @ONE_GRADIENT@
 #define BLOCKS @BLOCKS@
 #define SPLIT @SPLIT@

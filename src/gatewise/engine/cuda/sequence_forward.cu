@@ -7,6 +7,7 @@ struct Sequence {
     T *out;            // [rows, H]
     T *before;         // [rows, H]: the masked hidden state before every step; filled with marks for EXCHANGE 2
     S *final;          // [K, batch, H]
+    const S *addend;   // [batch, R·H] where PROJECTS: to the products of each sequence's first step
     u32 *kept;         // [steps, H / 8, batch / 8, SLOTS, 32, KEPT_WORDS], or null
     T *gates;          // [rows, GATES·H] or null
     T *states;         // [rows, K, H] or null
@@ -217,6 +218,11 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                 for (int block = 0; block < A; block++) a[block] = number(slot + block * UNIT_WORDS, (2 * me.q + e) * 8 + g);
 #pragma unroll
                 for (int k = 0; k < K; k++) before[k] = state[u][k][e];
+#if PROJECTS && R > 0
+                if (t == (q.reverse ? length[u][e] - 1 : 0) && length[u][e] > 0)
+#pragma unroll
+                    for (int k = 0; k < R; k++) r[u][e][k] += q.addend[((long long)(row0(u) + 2 * me.q + e) * R + k) * H + feature0(u) + g];
+#endif
                 step(a, r[u][e], before, own[u], after, kept[u][e], gate[u][e]);
 #pragma unroll
                 for (int k = 0; k < K; k++)
@@ -289,6 +295,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     mine.out += model * q.rows * H;
     if (q.before) mine.before += model * q.rows * H;
     mine.final += states;
+    if (q.addend) mine.addend += model * q.batch * R * H;
     if (q.kept) mine.kept += model * q.steps * KEPT_OF_A_STEP;
     of_model(mine);
 }

@@ -1,7 +1,7 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32
-where torch may take TF32.
+For cells whose step takes every feature by itself, in bfloat16, float16, and float32 where torch may take
+TF32. ``projected`` runs cells that project their hidden state by these kernels.
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ class WholeKernels:
         return backward(self.back, self.trace, request, kept, above, grad_final)
 
 
-def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
+def suits(trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
     """Whether these kernels can run a cell at all."""
     if dtype not in DTYPES or hidden_size % (4 // dtype.itemsize):
         return False
-    return not trace.row_values and cell.projection_size is None
+    return not trace.row_values
 
 
 def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
@@ -125,8 +125,13 @@ def compiled(
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
-def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) -> Forward:
-    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …]."""
+def forward(
+    kernel: SequenceKernel, trace: Trace, request: Request, keep: bool, addend: Tensor | None = None
+) -> Forward:
+    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …].
+
+    A cell that projects has an ``addend`` [B, R·H] to the recurrent products of each sequence's first step.
+    """
     shape, weights, x = kernel.shape, request.weights, request.x
     *models, rows, _ = x.shape
     dtype, size = shape.dtype, shape.hidden
@@ -146,9 +151,10 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
-    starts, lengths = _packed(request.batch_sizes, batch, x.device)
+    starts, lengths = packed(request.batch_sizes, batch, x.device)
     words = [
         *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
+        at(addend),
         *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
         *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
@@ -186,7 +192,7 @@ def backward(
     grad_own = None if own is None else own.new_empty(*models, -(-batch // 8), *own.shape[-2:])
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     transposed, of_transposed = _of_models(weights.hidden.mT)
-    starts, lengths = _packed(request.batch_sizes, batch, device)
+    starts, lengths = packed(request.batch_sizes, batch, device)
     words = [
         *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
         *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
@@ -229,7 +235,7 @@ def _marked(shape: Sequence[int], dtype: torch.dtype, device: torch.device, poll
     return tensor
 
 
-def _packed(
+def packed(
     batch_sizes: tuple[int, ...], batch: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
