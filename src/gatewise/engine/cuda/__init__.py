@@ -197,7 +197,7 @@ def _compiled_in_one(
 ) -> Design | None:
     batch = request.state[0].shape[-2]
     cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
-    if not whole.suits(traced, size, dtype):
+    if not whole.suits(size, dtype):
         return None
     ways = ("forward", "backward") if differentiated else ("forward",)
     compiled = []

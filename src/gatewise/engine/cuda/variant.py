@@ -36,6 +36,12 @@ class Shape:
     kept: int
     """Values that are kept of a feature for the backward pass."""
     dtype: torch.dtype
+    kept_of_row: int = 0
+    """Values that are kept of a sequence, which are one number for all its features."""
+    exchanged: tuple[int, ...] = ()
+    """Words of a sequence that a block hands on in each exchange of what is summed along the features."""
+    alive: int = 0
+    """Values of a feature that live from one phase of the step to the next, between which is an exchange."""
 
     @property
     def halves(self) -> int:
@@ -46,6 +52,11 @@ class Shape:
     def kept_words(self) -> int:
         """Words of a kept value of two sequences: in 16 bits where these have float32's range."""
         return 1 if self.dtype == torch.bfloat16 else 2
+
+    @property
+    def record_words(self) -> int:
+        """Words that are kept of 8 features of 8 sequences."""
+        return self.kept * 32 * self.kept_words + 8 * self.kept_of_row
 
 
 @dataclass(frozen=True)
@@ -119,9 +130,16 @@ class Variant:
                 sum_buffers = 1 if self.exchange == GRID and self.split == 1 else 2
                 words = 128 * (-(-shape.recurrent // 2)) if shape.way == "forward" else 64
                 summed = sum_buffers * sums * (self.of_block(shape) // 8) * self.tiles * words
-        slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words + unit
+        slot = shape.inputs * unit if shape.way == "forward" else shape.record_words + unit
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
-        return 4 * (exchanged + summed + ring)
+        return 4 * (exchanged + summed + self._reduced(shape) + ring)
+
+    def _reduced(self, shape: Shape) -> int:
+        """Words of shared memory for reductions along the features, as ``sequence_rows.cu`` has them."""
+        most, rows = max(shape.exchanged, default=0), 8 * self.tiles
+        sources = self.warps(shape) if self.split * self.wsplit == 1 else self.of_block(shape) // 8
+        handed = most if self.exchange == GRID else sum(shape.exchanged)
+        return rows * (most * (sources + 1) + (handed * self.blocks if self.blocks > 1 else 0))
 
     def registers(self, shape: Shape) -> int:
         """About how many registers a thread takes."""
@@ -135,6 +153,7 @@ class Variant:
             per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves)
         else:
             per_unit += shape.kept * 2
+        per_unit += 2 * shape.alive
         return 40 + weights + sums + self.units(shape) * per_unit
 
     def fits(self, shape: Shape, shared_memory: int, largest_cluster: int) -> bool:
@@ -149,6 +168,10 @@ class Variant:
         if self.staged and (self.exchange != GRID or not shape.recurrent):
             return False
         if self.exchange == BLOCK and self.blocks > 1 and shape.recurrent:
+            return False
+        if shape.exchanged and not shape.recurrent and (self.split > 1 or self.exchange == GRID):
+            return False  # nothing keeps the blocks in step
+        if shape.exchanged and self.exchange == BLOCK and self.blocks > 1:
             return False
         if self.of_block(shape) * (self.blocks - max(1, self.split)) >= shape.hidden and self.blocks > 1:
             return False  # the last blocks would have nothing to do

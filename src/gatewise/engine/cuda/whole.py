@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
-from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
+from gatewise.engine.cuda.emit import exchanged_words, kept_of_a_sequence, sequence_phases, sequence_source
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
 from gatewise.engine.cuda.plan import models_at_once
 from gatewise.engine.cuda.steps import accumulated, at, stacked
@@ -97,11 +97,9 @@ class WholeKernels:
         return backward(self.back, self.trace, request, kept, above, grad_final)
 
 
-def suits(trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
+def suits(hidden_size: int, dtype: torch.dtype) -> bool:
     """Whether these kernels can run a cell at all."""
-    if dtype not in DTYPES or hidden_size % (4 // dtype.itemsize):
-        return False
-    return not trace.row_values
+    return dtype in DTYPES and not hidden_size % (4 // dtype.itemsize)
 
 
 def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
@@ -114,6 +112,9 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
         len(cell.states),
         len(kept_of_a_sequence(cell, trace)),
         dtype,
+        len(trace.saved_of_row),
+        exchanged_words(trace, way),
+        sequence_phases(cell, trace, way).alive,
     )
 
 
@@ -151,11 +152,13 @@ def forward(
     states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
+    reduced = _reduced(models, kernel, steps, batch, x.device)
     starts, lengths = packed(request.batch_sizes, batch, x.device)
     words = [
         *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
         at(addend),
         *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
+        at(reduced),
         *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
     kernel.launch(words, batch, *models)
@@ -192,11 +195,13 @@ def backward(
     grad_own = None if own is None else own.new_empty(*models, -(-batch // 8), *own.shape[-2:])
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     transposed, of_transposed = _of_models(weights.hidden.mT)
+    reduced = _reduced(models, kernel, steps, batch, device)
     starts, lengths = packed(request.batch_sizes, batch, device)
     words = [
         *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
-        *(at(grad_own), at(starts), at(lengths), at(_error(device)), steps, batch, int(request.reverse)),
-        *(rows, of_transposed),
+        *(at(grad_own), at(starts), at(lengths), at(_error(device))),
+        at(reduced),
+        *(steps, batch, int(request.reverse), rows, of_transposed),
     ]
     kernel.launch(words, batch, *models)
     if polled:
@@ -223,7 +228,7 @@ def _of_models(weights: Tensor) -> tuple[Tensor, int]:
 
 
 def _kept(models: Sequence[int], shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
-    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.kept * 32 * shape.kept_words
+    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.record_words
     return torch.empty(*models, max(1, words), dtype=torch.int32, device=device)
 
 
@@ -233,6 +238,18 @@ def _marked(shape: Sequence[int], dtype: torch.dtype, device: torch.device, poll
     if polled:
         tensor.view(torch.int32).fill_(-1)
     return tensor
+
+
+def _reduced(
+    models: Sequence[int], kernel: SequenceKernel, steps: int, batch: int, device: torch.device
+) -> Tensor | None:
+    """Memory for what blocks that poll hand on of reductions along the features; None where they do not."""
+    variant, words = kernel.variant, sum(kernel.shape.exchanged)
+    if not words or variant.exchange != GRID or variant.blocks == 1:
+        return None
+    tiles = -(-batch // (8 * variant.tiles))
+    shape = (*models, tiles, steps, words, variant.blocks, 8 * variant.tiles)
+    return _marked(shape, torch.float32, device, True)
 
 
 def packed(
