@@ -124,6 +124,8 @@ DEV unsigned short to_half(float x) {
 DEV float fast_tanh(float x) { return std::tanh(x); }
 DEV float fast_exp(float x) { return std::exp(x); }
 DEV float fast_reciprocal(float x) { return 1 / x; }
+DEV float fast_rsqrt(float x) { return 1 / std::sqrt(x); }
+DEV float fast_quotient(float x, float y) { return x / y; }
 
 // What sequence.cu asks for.
 static void cluster_arrive() {}

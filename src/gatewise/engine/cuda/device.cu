@@ -44,6 +44,16 @@ DEV float fast_reciprocal(float x) {
     asm("rcp.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x));
     return y;
 }
+DEV float fast_rsqrt(float x) {
+    float y;
+    asm("rsqrt.approx.f32 %0,%1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEV float fast_quotient(float x, float y) {
+    float z;
+    asm("div.full.f32 %0,%1,%2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
+}
 
 // For sequence.cu. Fragments are those of PTX's mma.sync; what a warp multiplies, only a whole warp may ask for.
 #if __CUDA_ARCH__ >= 800

@@ -120,10 +120,10 @@ def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
     return (*kept_values(trace), *(name for name in noise if name in used))
 
 
-def exchanged_words(trace: Trace, way: str) -> tuple[int, ...]:
-    """Words that a block hands on in each exchange of what is summed along the features, for a sequence."""
+def exchanged(trace: Trace, way: str) -> tuple[tuple[int, int], ...]:
+    """How many values each exchange reduces along the features, and in how many words of a sequence."""
     operations = trace.forward if way == "forward" else trace.backward
-    return tuple(exchange.words for exchange in exchanges(operations))
+    return tuple((len(exchange.values), exchange.words) for exchange in exchanges(operations))
 
 
 def sequence_phases(cell: Cell, trace: Trace, way: str) -> Phases:
@@ -137,21 +137,20 @@ def sequence_phases(cell: Cell, trace: Trace, way: str) -> Phases:
         read |= {f"r{i}": f"r[{i}]" for i in range(len(cell.recurrent))}
         read |= {f"z{i}": f"a[{len(gates) + i}]" for i in range(len(cell.noise))}
         write = [(f"n[{k}]", value) for k, value in enumerate(trace.new_state)]
-        write += [(f"k[{i}]", value) for i, value in enumerate(kept)]
-        write += [(f"gate[{i}]", value) for i, value in enumerate(trace.gates)]
+        early: dict[str, Sequence[str | float]] = {"k": kept, "gate": trace.gates}
         arguments = "const S *a, const S *r, const S *s, const S *p"
-        return phases(trace.forward, trace.row_values, read, write, {}, arguments)
+        return phases(trace.forward, trace.row_values, read, write, early, {}, arguments)
     read = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
     read |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
-    names = {"a": "da", "r": "dr", "s": "ds", "p": "dp"}
     back = [
-        (f"{names[kind]}[{i}]", _or_zero(value))
-        for kind, values in trace.grad.items()
-        for i, value in enumerate(values)
+        (f"{place}[{i}]", _or_zero(value))
+        for kind, place in (("a", "da"), ("r", "dr"), ("s", "ds"))
+        for i, value in enumerate(trace.grad[kind])
     ]
+    early = {"dp": [_or_zero(value) for value in trace.grad["p"]]}
     known = {value: f"k[{i}]" for i, value in enumerate(trace.saved_of_row)}
     arguments = "const S *g, const S *k, const S *p"
-    return phases(trace.backward, trace.row_values, read, back, known, arguments)
+    return phases(trace.backward, trace.row_values, read, back, early, known, arguments)
 
 
 def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of_models: bool = False) -> str:
@@ -175,8 +174,9 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@IN_HALF@": sum(1 << i for i, value in enumerate(kept[:64]) if value in in_half),
         "@ROW_SLOTS@": shape.kept_of_row,
         "@LEVELS@": len(shape.exchanged),
-        "@ROW_WORDS@": max(shape.exchanged, default=0),
-        "@ALL_WORDS@": sum(shape.exchanged),
+        "@ROW_VALUES@": max((values for values, _ in shape.exchanged), default=0),
+        "@ROW_WORDS@": max((words for _, words in shape.exchanged), default=0),
+        "@ALL_WORDS@": shape.exchanged_words,
         "@GATES@": len(trace.gates),
         "@PROJECTS@": int(cell.projection_size is not None),
         "@MODELS@": int(of_models),

@@ -7,6 +7,7 @@ can be done after a phase are one exchange. A step without reductions is one pha
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ def constant(value: float) -> str:
 
 def expression(operation: Operation, arguments: Sequence[str]) -> str:
     """An operation on these C expressions."""
-    if operation.kind in EXPRESSIONS:
+    if operation.kind == "div":
+        by_number = isinstance(operation.args[1], float)
+        return f"gw_{'over' if by_number else 'div'}({', '.join(arguments)})"
+    if operation.kind in EXPRESSIONS and operation.kind not in ("rsqrt", "reciprocal"):
         return EXPRESSIONS[operation.kind].format(*arguments)
     return f"gw_{operation.kind}({', '.join(arguments)})"
 
@@ -149,11 +153,11 @@ class Phases:
     known: str
     """Statements that set what is known of a sequence before the first phase."""
     exchanges: str
-    """A class for each exchange, with the phase before it."""
+    """A class for each exchange, with the phase before it; then one that says what the last phase sets."""
     last: str
     """Statements of the last phase."""
     alive: int
-    """Most values of a feature that live from one phase to the next."""
+    """Most values of a feature that live from one phase to the next, or that the last sets of ``early``."""
 
 
 class _Step:
@@ -165,9 +169,10 @@ class _Step:
         row_values: frozenset[str],
         read: Mapping[str, str],
         write: Sequence[tuple[str, str | float]],
+        early: Mapping[str, Sequence[str | float]],
     ) -> None:
         self.operations = [op for op in operations if op.name not in read]
-        self.row_values, self.read, self.write = row_values, read, write
+        self.row_values, self.read, self.write, self.early = row_values, read, write, early
         self.squares = squares_of(self.operations)
         self.level = levels(self.operations, self.squares)
         self.last = max(self.level.values(), default=0)
@@ -194,6 +199,8 @@ class _Step:
                     use(arg, self.level[op.name])
         for _, value in self.write:
             use(value, self.last)
+        for value in itertools.chain(*self.early.values()):
+            use(value, self.level.get(str(value), 0))
         live = {value: phase for value, phase in until.items() if phase > self.level[value]}
         for op in self.operations:
             if op.name in live and self._operations_again(op.name, live[op.name], live, top=True) <= _FEW:
@@ -231,8 +238,21 @@ class _Step:
             return constant(value)
         return f"row.{value}" if value in self.row_values else self.read.get(value, value)
 
+    def set_in(self, current: int) -> dict[str, list[int]]:
+        """Which numbers of each array of ``early`` a phase sets."""
+        return {
+            array: [i for i, value in enumerate(values) if self.level.get(str(value), 0) == current]
+            for array, values in self.early.items()
+        }
+
     def phase(self, current: int, results: Sequence[tuple[str, str | float]]) -> list[str]:
-        """The statements of a phase, which sets these places."""
+        """The statements of a phase, which sets these places and what of ``early`` is there by then."""
+        early = [
+            (f"{array}[{i}]", self.early[array][i])
+            for array, numbers in self.set_in(current).items()
+            for i in numbers
+        ]
+        results = [*results, *early]
         asked: set[str] = set()
         kept = [value for value in self.live if self.level[value] < current]
 
@@ -269,16 +289,18 @@ def phases(
     row_values: frozenset[str],
     read: Mapping[str, str],
     write: Sequence[tuple[str, str | float]],
+    early: Mapping[str, Sequence[str | float]],
     known: Mapping[str, str],
     arguments: str,
 ) -> Phases:
     """The phases of a step.
 
-    ``read`` says where its arguments stand, ``known`` where those stand that are one number for the sequence;
-    the last phase sets the places of ``write``. All phases have the ``arguments``.
+    ``read`` says where its arguments stand, ``known`` where those stand that are one number for the sequence.
+    The last phase sets the places of ``write``; what the arrays of ``early`` hold is set as soon as it is
+    there. All phases have the ``arguments``.
     """
-    step = _Step(operations, row_values, read, write)
-    classes, before = [], 0
+    step = _Step(operations, row_values, read, write, early)
+    classes, before, arrays = [], 0, "".join(f", S *{array}" for array in early)
     for current, exchange in enumerate(exchanges(step.operations), 1):
         values = [(f"x[{i}]", op.args[0]) for i, op in enumerate(exchange.values)]
         body = step.phase(current - 1, values)
@@ -296,7 +318,8 @@ def phases(
         lines = [
             f"struct Exchange{current} {{",
             f"    static constexpr int {constants};",
-            f"    static METHOD void phase({arguments}, const OfRow &row, Live &live, S *x) {{",
+            *_says(step.set_in(current - 1)),
+            f"    static METHOD void phase({arguments}, const OfRow &row, Live &live, S *x{arrays}) {{",
             *(f"        {line}" for line in body),
             "    }",
             "    static METHOD void rows(const S *total, OfRow &row) {",
@@ -305,6 +328,8 @@ def phases(
             "};",
         ]
         classes.append("\n".join(lines))
+    late = step.set_in(step.last)
+    classes.append("\n".join(["struct Last {", *_says(late), "};"]))
     named = [*known, *(op.name for op in step.operations if op.per_row)]
     first = [f"row.{value} = {place};" for value, place in known.items()] + step.rows(0)
     return Phases(
@@ -313,8 +338,17 @@ def phases(
         known="\n".join(f"    {line}" for line in first),
         exchanges="\n".join(classes),
         last="\n".join(f"    {line}" for line in step.phase(step.last, write)),
-        alive=step.alive(),
+        alive=max(step.alive(), max(map(len, late.values()))),
     )
+
+
+def _says(numbers: Mapping[str, Sequence[int]]) -> list[str]:
+    """Functions that say which numbers of an array are set."""
+    lines = []
+    for array, some in numbers.items():
+        condition = " || ".join(f"i == {number}" for number in some) or "false"
+        lines.append(f"    static METHOD constexpr bool sets_{array}(int i) {{ return {condition}; }}")
+    return lines
 
 
 def _members(names: Sequence[str]) -> str:
@@ -326,10 +360,10 @@ def _totals(step: _Step, exchange: Exchange) -> list[str]:
     lines = []
     for i, op in enumerate(exchange.values):
         word = 2 * i if op in exchange.moments else len(exchange.moments) + i
-        value = {"sum": "{}", "mean": "{} / H", "amax": "{}", "amin": "-{}"}[op.kind]
+        value = {"sum": "{}", "mean": "{} * ((S)1 / H)", "amax": "{}", "amin": "-{}"}[op.kind]
         lines.append(f"row.{op.name} = {value.format(f'total[{word}]')};")
         for other in step.operations:
             if step.squares.get(other.name) == op.name:
-                value = "{}" if other.kind == "sum" else "{} / H"
+                value = "{}" if other.kind == "sum" else "{} * ((S)1 / H)"
                 lines.append(f"row.{other.name} = {value.format(f'total[{word + 1}]')};")
     return lines

@@ -257,9 +257,7 @@ struct Part {
 #define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * RECORD)
 #define UNIT_WORDS (32 * (3 - HALVES))  // of 8 features of 8 sequences
 #define ALL_WORDS @ALL_WORDS@  // that a block hands on of a sequence in all exchanges of a step
-#if LEVELS
-#define REDUCED (SOURCE_WORDS + TOTAL_WORDS + INBOX_WORDS)  // words of shared memory for reductions
-#else
+#if !LEVELS
 #define REDUCED 0
 #endif
 #define COUPLED (R > 0 || LEVELS > 0)

@@ -226,12 +226,15 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                 if (!is_unit(u)) continue;
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
-                    S after[K], kept[AT_LEAST_1(SLOTS)];
+                    S after[K], kept[AT_LEAST_1(SLOTS)], of_own[AT_LEAST_1(OWN)];
                     inputs(u, e, after, kept);
-                    E::phase(after, kept, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e]);
+                    E::phase(after, kept, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e], of_own);
+#pragma unroll
+                    for (int n = 0; n < OWN; n++)
+                        if (E::sets_dp(n) && t < length[u][e]) grad_own[u][n] += of_own[n];
                 }
             }
-            reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, feature0, tile_of, group_of);
+            reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, tile_of, group_of);
         };
         @REDUCE@
 #endif
@@ -250,7 +253,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                     if (alive) grad[u][k][e] = before[k];
 #pragma unroll
                 for (int n = 0; n < OWN; n++)
-                    if (alive) grad_own[u][n] += of_own[n];
+                    if (Last::sets_dp(n) && alive) grad_own[u][n] += of_own[n];
 #pragma unroll
                 for (int n = 0; n < G; n++) of_a[e][n] = alive ? of_a[e][n] : 0;
 #pragma unroll

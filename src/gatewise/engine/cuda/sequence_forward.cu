@@ -243,6 +243,29 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
         for (int set = 0; set < ROW_SETS; set++)
 #pragma unroll
             for (int e = 0; e < 2; e++) first_of_row(nullptr, row[set][e]);
+        // What a phase sets of the values that are kept, and of gates.
+        auto store = [&](auto phase, int u, const S (&kept)[2][AT_LEAST_1(SLOTS)], const S (&gate)[2][AT_LEAST_1(GATES)]) {
+            using E = decltype(phase);
+            if (q.kept && row0(u) < batch && feature0(u) < H) {
+                u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
+#pragma unroll
+                for (int slot = 0; slot < SLOTS; slot++) {
+                    if (!E::sets_k(slot)) continue;
+                    const S x = kept[0][slot], y = kept[1][slot];
+                    if (KEPT_WORDS == 1) record[slot * 32 + lane] = IN_HALF(slot) ? pair_of_halves(x, y) : pair(x, y);
+                    else ((float2 *)record)[slot * 32 + lane] = {(float)x, (float)y};
+                }
+            }
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                if (t >= length[u][e]) continue;
+                const long long row = (long long)start + row0(u) + 2 * me.q + e;
+                if (q.gates)
+#pragma unroll
+                    for (int k = 0; k < GATES; k++)
+                        if (E::sets_gate(k)) q.gates[(row * GATES + k) * H + feature0(u) + g] = to_t(gate[e][k]);
+            }
+        };
 #if LEVELS
         auto exchange = [&](auto of) {
             using E = decltype(of);
@@ -250,14 +273,16 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
 #pragma unroll
             for (int u = 0; u < MY_UNITS; u++) {
                 if (!is_unit(u)) continue;
+                S some_kept[2][AT_LEAST_1(SLOTS)], some_gates[2][AT_LEAST_1(GATES)];
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     S a[AT_LEAST_1(A)], before[K];
                     inputs(u, e, a, before);
-                    E::phase(a, r[u][e], before, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e]);
+                    E::phase(a, r[u][e], before, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e], some_kept[e], some_gates[e]);
                 }
+                store(of, u, some_kept, some_gates);
             }
-            reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, feature0, tile_of, group_of);
+            reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, tile_of, group_of);
         };
         @REDUCE@
 #endif
@@ -283,20 +308,14 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            const int feature = feature0(u) + g;
             each_word(as_words(state[u][0][0], state[u][0][1], g), g, [&](int e, int word, u32 x) {
                 const int column = feature0(u) / HALVES + word;
                 if (column < ROW && t < length[u][e])
                     ((u32 *)q.out)[((long long)start + row0(u) + 2 * me.q + e) * ROW + column] = x;
             });
+            store(Last(), u, kept[u], gate[u]);
             if (q.kept && row0(u) < batch && feature0(u) < H) {
                 u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
-#pragma unroll
-                for (int slot = 0; slot < SLOTS; slot++) {
-                    const S x = kept[u][0][slot], y = kept[u][1][slot];
-                    if (KEPT_WORDS == 1) record[slot * 32 + lane] = IN_HALF(slot) ? pair_of_halves(x, y) : pair(x, y);
-                    else ((float2 *)record)[slot * 32 + lane] = {(float)x, (float)y};
-                }
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     S of_row[AT_LEAST_1(ROW_SLOTS)];
@@ -310,12 +329,9 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
             for (int e = 0; e < 2; e++) {
                 if (t >= length[u][e]) continue;
                 const long long row = (long long)start + row0(u) + 2 * me.q + e;
-                if (q.gates)
-#pragma unroll
-                    for (int k = 0; k < GATES; k++) q.gates[(row * GATES + k) * H + feature] = to_t(gate[u][e][k]);
                 if (q.states)
 #pragma unroll
-                    for (int k = 0; k < K; k++) q.states[(row * K + k) * H + feature] = to_t(state[u][k][e]);
+                    for (int k = 0; k < K; k++) q.states[(row * K + k) * H + feature0(u) + g] = to_t(state[u][k][e]);
             }
         }
 #if COUPLED

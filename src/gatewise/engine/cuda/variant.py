@@ -38,10 +38,12 @@ class Shape:
     dtype: torch.dtype
     kept_of_row: int = 0
     """Values that are kept of a sequence, which are one number for all its features."""
-    exchanged: tuple[int, ...] = ()
-    """Words of a sequence that a block hands on in each exchange of what is summed along the features."""
+    exchanged: tuple[tuple[int, int], ...] = ()
+    """Of each exchange between the phases of a step: values that are reduced, words of a sequence."""
     alive: int = 0
-    """Values of a feature that live from one phase of the step to the next, between which is an exchange."""
+    """Values of a feature that are in registers from one phase to the next, or to what follows the last."""
+    own: int = 0
+    """Own parameters."""
 
     @property
     def halves(self) -> int:
@@ -52,6 +54,11 @@ class Shape:
     def kept_words(self) -> int:
         """Words of a kept value of two sequences: in 16 bits where these have float32's range."""
         return 1 if self.dtype == torch.bfloat16 else 2
+
+    @property
+    def exchanged_words(self) -> int:
+        """Words of a sequence that a block hands on in all exchanges of a step."""
+        return sum(words for _, words in self.exchanged)
 
     @property
     def record_words(self) -> int:
@@ -136,10 +143,13 @@ class Variant:
 
     def _reduced(self, shape: Shape) -> int:
         """Words of shared memory for reductions along the features, as ``sequence_rows.cu`` has them."""
-        most, rows = max(shape.exchanged, default=0), 8 * self.tiles
-        sources = self.warps(shape) if self.split * self.wsplit == 1 else self.of_block(shape) // 8
-        handed = most if self.exchange == GRID else sum(shape.exchanged)
-        return rows * (most * (sources + 1) + (handed * self.blocks if self.blocks > 1 else 0))
+        if not shape.exchanged:
+            return 0
+        values = max(values for values, _ in shape.exchanged)
+        words = max(words for _, words in shape.exchanged)
+        handed = words if self.exchange == GRID else shape.exchanged_words
+        from_others = handed * self.blocks if self.blocks > 1 else 0
+        return 8 * self.tiles * (values * (self.of_block(shape) + 4) + words + from_others)
 
     def registers(self, shape: Shape) -> int:
         """About how many registers a thread takes."""
@@ -151,9 +161,11 @@ class Variant:
         per_unit = 2 * shape.states + 6
         if shape.way == "backward":
             per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves)
-        else:
-            per_unit += shape.kept * 2
         per_unit += 2 * shape.alive
+        if shape.exchanged:
+            per_unit += shape.own * (1 if shape.way == "forward" else 2)
+            of_row = 2 * (max(words for _, words in shape.exchanged) + shape.kept_of_row)
+            sums += of_row * (self.tiles if self.split * self.wsplit == 1 else self.units(shape))
         return 40 + weights + sums + self.units(shape) * per_unit
 
     def fits(self, shape: Shape, shared_memory: int, largest_cluster: int) -> bool:

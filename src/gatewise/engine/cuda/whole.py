@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
-from gatewise.engine.cuda.emit import exchanged_words, kept_of_a_sequence, sequence_phases, sequence_source
+from gatewise.engine.cuda.emit import exchanged, kept_of_a_sequence, sequence_phases, sequence_source
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
 from gatewise.engine.cuda.plan import models_at_once
 from gatewise.engine.cuda.steps import accumulated, at, stacked
@@ -113,8 +113,9 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
         len(kept_of_a_sequence(cell, trace)),
         dtype,
         len(trace.saved_of_row),
-        exchanged_words(trace, way),
-        sequence_phases(cell, trace, way).alive,
+        exchanged(trace, way),
+        sequence_phases(cell, trace, way).alive if way == "forward" or trace.row_values else 0,
+        len(trace.grad["p"]),
     )
 
 
@@ -244,7 +245,7 @@ def _reduced(
     models: Sequence[int], kernel: SequenceKernel, steps: int, batch: int, device: torch.device
 ) -> Tensor | None:
     """Memory for what blocks that poll hand on of reductions along the features; None where they do not."""
-    variant, words = kernel.variant, sum(kernel.shape.exchanged)
+    variant, words = kernel.variant, kernel.shape.exchanged_words
     if not words or variant.exchange != GRID or variant.blocks == 1:
         return None
     tiles = -(-batch // (8 * variant.tiles))
