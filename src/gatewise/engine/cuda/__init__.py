@@ -1,8 +1,8 @@
 """The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
 
-Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where a cell's features go their
-own ways and the weights fit into the GPU's registers, ``projected`` that of a cell which projects its hidden
-state; ``steps`` launches one kernel a step between library products, for everything else.
+Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where the weights fit into the
+GPU's registers, and ``projected`` that of a cell which projects its hidden state; ``steps`` launches one
+kernel a step between library products, for everything else.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def sequence_phases(cell: Cell, trace: Trace, way: str) -> Phases:
         write = [(f"n[{k}]", value) for k, value in enumerate(trace.new_state)]
         early: dict[str, Sequence[str | float]] = {"k": kept, "gate": trace.gates}
         arguments = "const S *a, const S *r, const S *s, const S *p"
-        return phases(trace.forward, trace.row_values, read, write, early, {}, arguments)
+        return phases(trace.forward, trace.row_values, read, write, early, {}, trace.saved_of_row, arguments)
     read = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
     read |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
     back = [
@@ -150,7 +150,7 @@ def sequence_phases(cell: Cell, trace: Trace, way: str) -> Phases:
     early = {"dp": [_or_zero(value) for value in trace.grad["p"]]}
     known = {value: f"k[{i}]" for i, value in enumerate(trace.saved_of_row)}
     arguments = "const S *g, const S *k, const S *p"
-    return phases(trace.backward, trace.row_values, read, back, early, known, arguments)
+    return phases(trace.backward, trace.row_values, read, back, early, known, (), arguments)
 
 
 def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of_models: bool = False) -> str:

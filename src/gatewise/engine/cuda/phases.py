@@ -275,6 +275,10 @@ class _Step:
         lines += [f"live.{value} = {value};" for value in on]
         return lines + [f"{place} = {self.text(value)};" for place, value in results]
 
+    def known_after(self, current: int, values: Sequence[str]) -> list[int]:
+        """Which of these values, one number for the sequence each, come from an exchange; 0: from none."""
+        return [i for i, value in enumerate(values) if self.level.get(value, 0) == current]
+
     def rows(self, current: int) -> list[str]:
         """The statements that follow from an exchange, or (0) from what is known before the first."""
         return [
@@ -291,13 +295,14 @@ def phases(
     write: Sequence[tuple[str, str | float]],
     early: Mapping[str, Sequence[str | float]],
     known: Mapping[str, str],
+    kept_of_row: Sequence[str],
     arguments: str,
 ) -> Phases:
     """The phases of a step.
 
     ``read`` says where its arguments stand, ``known`` where those stand that are one number for the sequence.
     The last phase sets the places of ``write``; what the arrays of ``early`` hold is set as soon as it is
-    there. All phases have the ``arguments``.
+    there. ``kept_of_row`` are those that the backward pass needs. All phases have the ``arguments``.
     """
     step = _Step(operations, row_values, read, write, early)
     classes, before, arrays = [], 0, "".join(f", S *{array}" for array in early)
@@ -318,7 +323,7 @@ def phases(
         lines = [
             f"struct Exchange{current} {{",
             f"    static constexpr int {constants};",
-            *_says(step.set_in(current - 1)),
+            *_says({**step.set_in(current - 1), "row": step.known_after(current, kept_of_row)}),
             f"    static METHOD void phase({arguments}, const OfRow &row, Live &live, S *x{arrays}) {{",
             *(f"        {line}" for line in body),
             "    }",
@@ -329,7 +334,9 @@ def phases(
         ]
         classes.append("\n".join(lines))
     late = step.set_in(step.last)
-    classes.append("\n".join(["struct Last {", *_says(late), "};"]))
+    classes.append(
+        "\n".join(["struct Last {", *_says({**late, "row": step.known_after(0, kept_of_row)}), "};"])
+    )
     named = [*known, *(op.name for op in step.operations if op.per_row)]
     first = [f"row.{value} = {place};" for value, place in known.items()] + step.rows(0)
     return Phases(

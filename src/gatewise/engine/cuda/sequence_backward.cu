@@ -207,20 +207,24 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                 else kept[n] = IN_HALF(n) ? from_half(((const unsigned short *)value)[e]) : number(value, e);
             }
         };
+        // Anew in each phase, so that no register has to keep it.
+        auto read_rows = [&] {
 #pragma unroll
-        for (int set = 0; set < ROW_SETS; set++)
+            for (int set = 0; set < ROW_SETS; set++)
 #pragma unroll
-            for (int e = 0; e < 2; e++) {
-                const u32 *value = ring + (set * DEPTH + i % DEPTH) * SLOT + SLOTS * 32 * KEPT_WORDS + 2 * me.q + e;
-                S of_row[AT_LEAST_1(ROW_SLOTS)];
+                for (int e = 0; e < 2; e++) {
+                    const u32 *value = ring + (set * DEPTH + i % DEPTH) * SLOT + SLOTS * 32 * KEPT_WORDS + 2 * me.q + e;
+                    S of_row[AT_LEAST_1(ROW_SLOTS)];
 #pragma unroll
-                for (int n = 0; n < ROW_SLOTS; n++) of_row[n] = __uint_as_float(value[n * 8]);
-                first_of_row(of_row, row[set][e]);
-            }
+                    for (int n = 0; n < ROW_SLOTS; n++) of_row[n] = __uint_as_float(value[n * 8]);
+                    first_of_row(of_row, row[set][e]);
+                }
+        };
 #if LEVELS
         auto exchange = [&](auto of) {
             using E = decltype(of);
             S x[MY_UNITS][2][E::VALUES];
+            read_rows();
 #pragma unroll
             for (int u = 0; u < MY_UNITS; u++) {
                 if (!is_unit(u)) continue;
@@ -238,6 +242,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
         };
         @REDUCE@
 #endif
+        read_rows();
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;

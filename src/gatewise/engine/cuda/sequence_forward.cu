@@ -266,6 +266,18 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                         if (E::sets_gate(k)) q.gates[(row * GATES + k) * H + feature0(u) + g] = to_t(gate[e][k]);
             }
         };
+        auto store_of_row = [&](auto phase, int u) {
+            if (!q.kept || row0(u) >= batch || feature0(u) >= H || g) return;
+            u32 *record = q.kept + at.record_at(t, feature0(u), row0(u)) + SLOTS * 32 * KEPT_WORDS + 2 * me.q;
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                S of_row[AT_LEAST_1(ROW_SLOTS)];
+                keep_of_row(row[DIRECT ? u % TILES : u][e], of_row);
+#pragma unroll
+                for (int k = 0; k < ROW_SLOTS; k++)
+                    if (decltype(phase)::sets_row(k)) record[k * 8 + e] = __float_as_uint(of_row[k]);
+            }
+        };
 #if LEVELS
         auto exchange = [&](auto of) {
             using E = decltype(of);
@@ -283,6 +295,9 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                 store(of, u, some_kept, some_gates);
             }
             reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, tile_of, group_of);
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++)
+                if (is_unit(u)) store_of_row(of, u);
         };
         @REDUCE@
 #endif
@@ -314,17 +329,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                     ((u32 *)q.out)[((long long)start + row0(u) + 2 * me.q + e) * ROW + column] = x;
             });
             store(Last(), u, kept[u], gate[u]);
-            if (q.kept && row0(u) < batch && feature0(u) < H) {
-                u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    S of_row[AT_LEAST_1(ROW_SLOTS)];
-                    keep_of_row(row[DIRECT ? u % TILES : u][e], of_row);
-#pragma unroll
-                    for (int k = 0; k < ROW_SLOTS; k++)
-                        if (g == 0) record[SLOTS * 32 * KEPT_WORDS + k * 8 + 2 * me.q + e] = __float_as_uint(of_row[k]);
-                }
-            }
+            store_of_row(Last(), u);
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 if (t >= length[u][e]) continue;

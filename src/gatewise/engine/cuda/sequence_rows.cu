@@ -87,16 +87,18 @@ template <class E, int COUNT, class Read> DEV void add_blocks(int value, int lan
     total[1] = squares;
 }
 
+#if BLOCKS > 1
 // Hands a part on to all blocks: `place` is that of its first word and this block.
 DEV void hand_part_on(S part, u32 *place) {
     const u32 bits = __float_as_uint(part), word = bits == MARK ? 0x7FFFFFFFu : bits;  // a NaN as well
-#if BLOCKS > 1 && EXCHANGE == 2
+#if EXCHANGE == 2
     write_shared_word(place, word);
-#elif BLOCKS > 1
+#else
 #pragma unroll
     for (int block = 0; block < BLOCKS; block++) write_word_to_block(place, block, word);
 #endif
 }
+#endif
 
 // What the blocks have written to `rows`, to this block's shared memory.
 template <int WORDS> DEV void fetch_parts(const u32 *rows, u32 *inbox, bool &late, int *error) {
@@ -138,7 +140,7 @@ template <class E> DEV void reduce_over_blocks(const Part &me, S *memory, u32 *r
     constexpr int LANES = Lanes<E>::count, ITEMS = E::VALUES * ROWS, AT_ONCE = WARPS * 32 / LANES, BEFORE = E::BEFORE * BLOCKS * ROWS;
     const S *parts = memory;
     S *totals = memory + PARTS;
-    u32 *inbox = (u32 *)(totals + TOTALS);
+    [[maybe_unused]] u32 *inbox = (u32 *)(totals + TOTALS);
     const int lane = threadIdx.x % LANES;
 #pragma unroll 1
     for (int begun = 0; begun < ITEMS; begun += AT_ONCE) {
@@ -151,8 +153,11 @@ template <class E> DEV void reduce_over_blocks(const Part &me, S *memory, u32 *r
 #pragma unroll
         for (int w = 0; w < 2; w++) {
             if (w >= words) continue;
-            if (BLOCKS == 1) totals[(word + w) * ROWS + row] = part[w];
-            else hand_part_on(part[w], (EXCHANGE == 2 ? rows : inbox) + BEFORE + ((word + w) * BLOCKS + me.rank) * ROWS + row);
+#if BLOCKS == 1
+            totals[(word + w) * ROWS + row] = part[w];
+#else
+            hand_part_on(part[w], (EXCHANGE == 2 ? rows : inbox) + BEFORE + ((word + w) * BLOCKS + me.rank) * ROWS + row);
+#endif
         }
 #if BLOCKS > 1 && EXCHANGE == 1
         u32 *mine = inbox + BEFORE + word * BLOCKS * ROWS + row;

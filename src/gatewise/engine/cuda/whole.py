@@ -1,7 +1,8 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-For cells whose step takes every feature by itself, in bfloat16, float16, and float32 where torch may take
-TF32. ``projected`` runs cells that project their hidden state by these kernels.
+In bfloat16, float16, and float32 where torch may take TF32. A step that reduces along its features has
+phases, between which blocks exchange what they have reduced (``phases``, ``sequence_rows.cu``). ``projected``
+runs cells that project their hidden state by these kernels.
 """
 
 from __future__ import annotations
