@@ -8,7 +8,7 @@ import re
 
 import torch
 
-from gatewise.cells import GRU, LSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source
 from gatewise.engine.cuda.plan import Gpu, best
@@ -34,7 +34,7 @@ EXCHANGES = ("block", "cluster", "grid")
 def main() -> None:
     print("| cell | (T,B,H) | dtype | way | GPU | shared by | exchange | shared KiB | registers | spilled |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for cell in (LSTM(), GRU()):
+    for cell in (LSTM(), GRU(), LayerNormLSTM()):
         for steps, batch, hidden in SIZES:
             traced = trace(cell, hidden)
             for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "TF32")):

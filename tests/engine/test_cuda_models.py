@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from emulator import H100, Emulator, emulated_gpu, needs_cpp
-from problem import CELLS, ELEMENTWISE, Problem, SomeProducts
+from problem import CELLS, ELEMENTWISE, Problem, SomeProducts, relative_error
 from torch.func import functional_call, grad, grad_and_value, stack_module_state, vmap
 
 from gatewise import engine as engines
@@ -71,10 +71,6 @@ def of_all(problem, given, dims, wanted, order="vmap of grad"):
     return values, gradients
 
 
-def error_of(found, expected):
-    return float((found.double() - expected).norm() / expected.norm().clamp(min=1e-6))
-
-
 def errors_of(problem, count, dtype, shared=(), order="vmap of grad"):
     """Relative errors by name, beside the loop in float64 for each model."""
 
@@ -107,8 +103,8 @@ def errors_of(problem, count, dtype, shared=(), order="vmap of grad"):
             if order == "grad of vmap" and name.removeprefix("grad ") in shared:
                 sums[name] = sums.get(name, 0) + value
                 continue
-            errors[f"{model} {name}"] = error_of(found[name][model], value)
-    return errors | {name: error_of(found[name], value) for name, value in sums.items()}
+            errors[f"{model} {name}"] = relative_error(found[name][model], value)
+    return errors | {name: relative_error(found[name], value) for name, value in sums.items()}
 
 
 QUICK = [LayerNormLSTM()]

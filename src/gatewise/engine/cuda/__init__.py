@@ -24,6 +24,7 @@ from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.emit import KINDS, steps_source
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
+from gatewise.engine.cuda.phases import compared_forward
 from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
@@ -196,7 +197,8 @@ def _compiled_in_one(
     request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool, count: int
 ) -> Design | None:
     batch = request.state[0].shape[-2]
-    cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
+    cell, size, launcher = request.cell, request.hidden_size, kernels.launcher
+    traced = compared_forward(kernels.trace)
     if not whole.suits(size, dtype):
         return None
     ways = ("forward", "backward") if differentiated else ("forward",)
