@@ -8,7 +8,7 @@ import re
 
 import torch
 
-from gatewise.cells import GRU, LSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source
 from gatewise.engine.cuda.plan import Gpu, best
@@ -35,7 +35,7 @@ EXCHANGES = ("block", "cluster", "grid")
 def main() -> None:
     print("| cell | (T,B,H) | dtype | way | GPU | shared by | exchange | shared KiB | registers | spilled |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for cell in (LSTM(), GRU()):
+    for cell in (LSTM(), GRU(), LayerNormLSTM()):
         for steps, batch, hidden in SIZES:
             traced = trace(cell, hidden)
             for name, (dtype, exact) in KINDS.items():

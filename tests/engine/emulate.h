@@ -124,6 +124,8 @@ DEV unsigned short to_half(float x) {
 DEV float fast_tanh(float x) { return std::tanh(x); }
 DEV float fast_exp(float x) { return std::exp(x); }
 DEV float fast_reciprocal(float x) { return 1 / x; }
+DEV float fast_rsqrt(float x) { return 1 / std::sqrt(x); }
+DEV float fast_quotient(float x, float y) { return x / y; }
 
 // What sequence.cu asks for.
 static void cluster_arrive() {}
@@ -139,6 +141,8 @@ template <class X> static void write_to_block(X *place, int block, X x) {
     memcpy(words, &x, sizeof x);
     for (size_t i = 0; i < sizeof(X) / 4; i++) write_to_block((u32 *)place + i, block, words[i]);
 }
+static void write_word_to_block(u32 *place, int block, u32 word) { write_to_block(place, block, word); }
+DEV u32 read_word_of_block(const u32 *place) { return *place; }
 static void copy_word(u32 *to, const void *from) {
     *to = emulated::POISON;
     emulated::fibers[emulated::current].open.push_back({to, from, 4});
@@ -160,16 +164,16 @@ DEV uint4 read_shared_words(const u32 *from) {
     return {from[0], from[1], from[2], from[3]};
 }
 DEV void write_shared_word(u32 *to, u32 word) { *to = word; }
-static float __shfl_xor_sync(u32, float x, int mask) {
+static float __shfl_sync(u32, float x, int from) {
     emulated::Warp &w = emulated::warp();
-    const int lane = emulated::lane();
-    w.sent[lane] = x;
+    w.sent[emulated::lane()] = x;
     __syncwarp();
-    x = w.sent[lane ^ mask];
+    x = w.sent[from];
     __syncwarp();
     return x;
 }
 DEV u32 read_anew(const u32 *from) { return *from; }
+static float __shfl_xor_sync(u32 all, float x, int mask) { return __shfl_sync(all, x, emulated::lane() ^ mask); }
 DEV u32 to_tf32(float x) {
     u32 bits = __float_as_uint(x);
     return x != x ? bits : (bits + 0x1000) & ~0x1FFFu;

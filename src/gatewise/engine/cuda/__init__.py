@@ -1,8 +1,8 @@
 """The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
 
-Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where a cell's features go their
-own ways and the weights fit into the GPU's registers; ``steps`` launches one kernel a step between library
-products, for everything else.
+Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where the weights fit into the
+GPU's registers, and ``projected`` that of a cell which projects its hidden state; ``steps`` launches one
+kernel a step between library products, for everything else.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
+from gatewise.engine.cuda.phases import compared_forward
+from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.examine import loop_only
@@ -203,6 +205,8 @@ def _in_one_launch(
     With a ``count`` of models, the request has the tensors of all.
     """
     exact = dtype == torch.float32 and not _tf32_allowed()
+    if request.weights.projection is not None and request.state_mask is not None:
+        return None  # W times what is masked of P u cannot be folded
     by_key = _designs.setdefault(request.cell, {})
     batch, of_gates = request.state[0].shape[-2], kernels.of_gates is not None
     key = (request.hidden_size, dtype, exact, request.x.device, batch, differentiated, count, of_gates)
@@ -229,8 +233,9 @@ def _compiled_in_one(
     request: Request, kernels: StepKernels, dtype: torch.dtype, exact: bool, differentiated: bool, count: int
 ) -> Design | None:
     batch = request.state[0].shape[-2]
-    cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
-    if not whole.suits(cell, traced, size, dtype):
+    cell, size, launcher = request.cell, request.hidden_size, kernels.launcher
+    traced = compared_forward(kernels.trace)
+    if not whole.suits(size, dtype):
         return None
     of_gates = kernels.of_gates is not None
     if of_gates and (traced.row_values or cell.projection_size is not None):
@@ -250,7 +255,8 @@ def _compiled_in_one(
     whole.make_error_words(request.x.device)
     if of_gates:
         return WholeOfGates(traced, compiled[0], batch, request.x.device).forth()
-    return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+    kernels_of_all = WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+    return kernels_of_all if cell.projection_size is None else ProjectedKernels(kernels_of_all)
 
 
 class _Sequence(torch.autograd.Function):

@@ -6,6 +6,8 @@ typedef unsigned int u32;
     extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Arguments q)
 #define SHARED extern __shared__ uint4 shared_memory[];
 #define YIELD()
+#define INFINITY __uint_as_float(0x7F800000)
+#define NAN __uint_as_float(0x7FFFFFFF)
 
 DEV unsigned short to_bfloat16(float x) {
 #if __CUDA_ARCH__ >= 800
@@ -41,6 +43,16 @@ DEV float fast_reciprocal(float x) {
     float y;
     asm("rcp.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x));
     return y;
+}
+DEV float fast_rsqrt(float x) {
+    float y;
+    asm("rsqrt.approx.f32 %0,%1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEV float fast_quotient(float x, float y) {
+    float z;
+    asm("div.full.f32 %0,%1,%2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
 }
 
 // For sequence.cu. Fragments are those of PTX's mma.sync; what a warp multiplies, only a whole warp may ask for.
@@ -97,6 +109,17 @@ DEV void write_shared_word(u32 *to, u32 word) {
 }
 #endif
 #if __CUDA_ARCH__ >= 900
+// The same within a cluster: a word to the same place in the shared memory of another block, and one of this block's own.
+DEV void write_word_to_block(u32 *place, int block, u32 word) {
+    u32 local = (u32)__cvta_generic_to_shared(place), there;
+    asm volatile("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(there) : "r"(local), "r"(block));
+    asm volatile("st.relaxed.cluster.shared::cluster.u32 [%0],%1;" ::"r"(there), "r"(word) : "memory");
+}
+DEV u32 read_word_of_block(const u32 *place) {
+    u32 word;
+    asm volatile("ld.relaxed.cluster.shared::cta.u32 %0,[%1];" : "=r"(word) : "r"((u32)__cvta_generic_to_shared(place)) : "memory");
+    return word;
+}
 DEV void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 DEV void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // Write to the same place in the shared memory of another block of the cluster.

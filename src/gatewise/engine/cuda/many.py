@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewise.engine.cuda import steps, whole
+from gatewise.engine.cuda import steps
 from gatewise.engine.cuda.design import Backward, Design
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.models import Forward
@@ -83,7 +83,7 @@ class Models:
         in_one = self.in_one_launch(request, True, count)
         if in_one is None:
             raise Unsupported(f"a backward pass of {count} models")
-        kept = whole.Kept(*(tensor.contiguous() for tensor in rest))
+        kept = in_one.kept(*(tensor.contiguous() for tensor in rest))
         return in_one.backward(request, kept, above, grad_final), kept.hidden
 
     def _step_by_step(

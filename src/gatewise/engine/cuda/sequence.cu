@@ -1,4 +1,4 @@
-// The whole sequence in one launch, for cells whose step takes every feature by itself and projects nothing.
+// The whole sequence in one launch.
 //
 // The blocks that share a tile of 8·TILES sequences hold the recurrent weights in registers, as fragments of the tensor
 // cores, over all steps; each has some features. In a step a block multiplies what the last step left, computes its
@@ -12,7 +12,7 @@
 // A warp has GROUPS groups of rows, and PASS tiles of sequences at a time; where they are STAGED, a block also fetches so many
 // at a time, as its shared memory does not hold all. Backward, a tile of 16 rows has EIGHTS times 8 features, and 0 below. What a step needs from global memory comes DEPTH
 // steps ahead. H features, A blocks of inputs (gates, then noise), G gates, R recurrent products, K states, OWN parameters,
-// SLOTS values that are kept.
+// SLOTS values that are kept of a feature, ROW_SLOTS of a sequence. A step that reduces along the features has LEVELS exchanges.
 #define H @H@
 #define A @A@
 #define G @G@
@@ -20,8 +20,11 @@
 #define K @K@
 #define OWN @OWN@
 #define SLOTS @SLOTS@
+#define ROW_SLOTS @ROW_SLOTS@
+#define LEVELS @LEVELS@
 #define GATES @GATES@
 #define CARRIED @CARRIED@  // gradients of every step's states but the first, and of returned gates
+#define PROJECTS @PROJECTS@
 #define ONE_GRADIENT @ONE_GRADIENT@
 #define BLOCKS @BLOCKS@
 #define SPLIT @SPLIT@
@@ -54,6 +57,7 @@
 #define BUFFERS (STAGED || (EXCHANGE == 2 && SUMS > 1) ? 1 : 2)
 #define SUM_BUFFERS (EXCHANGE == 2 && SPLIT == 1 ? 1 : 2)
 #define KEPT_WORDS (KIND == 1 ? 1 : 2)                // of one value for two sequences
+#define IN_HALF(slot) ((slot) < 64 && @IN_HALF@ull >> ((slot) & 63) & 1)  // whether one word has two as float16, which has more digits than bfloat16
 
 // Words between rows in shared memory, so that a warp's reads fall into different banks.
 #define SPREAD(words) ((words) / 32 * 32 + ((words) % 32 <= 16 ? 16 : 48))
@@ -116,6 +120,7 @@ DEV void multiply_exactly(float (*c)[4], const u32 *first, const u32 *second, co
 }
 #endif
 DEV u32 pair(S low, S high) { return (u32)to_t(low) | (u32)to_t(high) << 16; }
+DEV u32 pair_of_halves(S low, S high) { return (u32)to_half(low) | (u32)to_half(high) << 16; }
 // Number i of words in shared memory.
 DEV S number(const u32 *words, int i) {
 #if KIND == 0
@@ -303,8 +308,15 @@ struct Part {
 };
 #define ROW (H / HALVES)  // words of a row of features
 #define FEATURE_GROUPS ((H + 7) / 8)
-#define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * SLOTS * 32 * KEPT_WORDS)  // words
+#define RECORD (SLOTS * 32 * KEPT_WORDS + ROW_SLOTS * 8)  // words that are kept of a unit: each value, then what its sequences have
+#define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * RECORD)
 #define UNIT_WORDS (32 * (3 - HALVES))  // of 8 features of 8 sequences
+#define ALL_WORDS @ALL_WORDS@  // that a block hands on of a sequence in all exchanges of a step
+#if !LEVELS
+#define REDUCED 0
+#endif
+#define COUPLED (R > 0 || LEVELS > 0)
+#define ROW_SETS (DIRECT ? TILES : MY_UNITS)  // tiles of sequences that a warp has, as many times as it has one
 #define AT_LEAST_1(x) ((x) > 0 ? (x) : 1)
 #define OWN_PART (EXCHANGE == 1 && SPLIT > 1)  // a block multiplies its own features, and all add their sums
 
@@ -324,7 +336,19 @@ template <class Arguments> struct Layout {
         return max(0, min(me.count, size - me.first));
     }
     METHOD int length_of(int b) const { return b >= batch ? 0 : q.lengths ? q.lengths[b] : (int)q.steps; }
-    METHOD long long kept_at(int t, int feature, int b, int slot) const {
-        return ((((long long)t * FEATURE_GROUPS + feature / 8) * tiles + b / 8) * SLOTS + slot) * 32;
+    METHOD long long record_at(int t, int feature, int b) const {
+        return (((long long)t * FEATURE_GROUPS + feature / 8) * tiles + b / 8) * RECORD;
+    }
+    // Where the blocks with these sequences hand on the words of step i that are reduced, for EXCHANGE 2.
+    METHOD u32 *rows_at(int i) const {
+        return q.reduced ? q.reduced + ((long long)(blockIdx.x / BLOCKS) * q.steps + i) * ALL_WORDS * BLOCKS * ROWS : nullptr;
     }
 };
+
+// What a sequence has of values that are one number for it; what a feature of a sequence has from one phase to a later one.
+struct OfRow { @OF_ROW@ };
+struct Live { @LIVE@ };
+DEV void first_of_row(const S *k, OfRow &row) {
+@KNOWN@
+}
+@EXCHANGES@

@@ -1,7 +1,8 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16 and float32,
-this in all of its digits where torch may not take TF32.
+In bfloat16, float16 and float32, this in all of its digits where torch may not take TF32. A step that reduces
+along its features has phases, between which blocks exchange what they have reduced (``phases``,
+``sequence_rows.cu``). ``projected`` runs cells that project their hidden state by these kernels.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
-from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
+from gatewise.engine.cuda.emit import exchanged, kept_of_a_sequence, sequence_phases, sequence_source
 from gatewise.engine.cuda.kernel import SequenceKernel
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
 from gatewise.engine.cuda.steps import accumulated, stacked
-from gatewise.engine.cuda.variant import Shape, Variant
+from gatewise.engine.cuda.variant import GRID, Shape, Variant
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
 
@@ -69,11 +70,9 @@ class WholeKernels:
         return backward(self.back, self.trace, request, kept, above, grad_final, read)
 
 
-def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
+def suits(hidden_size: int, dtype: torch.dtype) -> bool:
     """Whether these kernels can run a cell at all."""
-    if dtype not in DTYPES or hidden_size % (4 // dtype.itemsize):
-        return False
-    return not trace.row_values and cell.projection_size is None
+    return dtype in DTYPES and not hidden_size % (4 // dtype.itemsize)
 
 
 def shape_of(
@@ -89,6 +88,10 @@ def shape_of(
         len(kept_of_a_sequence(cell, trace)),
         dtype,
         exact=exact,
+        kept_of_row=len(trace.saved_of_row),
+        exchanged=exchanged(trace, way),
+        alive=sequence_phases(cell, trace, way).alive if way == "forward" or trace.row_values else 0,
+        own=len(trace.grad["p"]),
     )
 
 
@@ -109,8 +112,13 @@ def compiled(
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
-def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) -> Forward:
-    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …]."""
+def forward(
+    kernel: SequenceKernel, trace: Trace, request: Request, keep: bool, addend: Tensor | None = None
+) -> Forward:
+    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …].
+
+    A cell that projects has an ``addend`` [B, R·H] to the recurrent products of each sequence's first step.
+    """
     shape, weights, x = kernel.shape, request.weights, request.x
     *models, rows, _ = x.shape
     dtype, size = shape.dtype, shape.hidden
@@ -130,14 +138,17 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
-    starts, lengths = _packed(request.batch_sizes, batch, x.device)
+    reduced = _reduced(models, kernel, steps, batch, x.device)
+    starts, lengths = packed(request.batch_sizes, batch, x.device)
     words = [
         *(_at(a), _at(hidden), _at(initial), _at(own), _at(mask), _at(outputs), _at(before), _at(final)),
+        _at(addend),
         *(_at(values), _at(gates), _at(states), _at(starts), _at(lengths), _at(_error(x.device))),
+        _at(reduced),
         *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
     kernel.launch(words, batch, *models)
-    if polled:
+    if polled or reduced is not None:
         _check_nobody_waited_in_vain(x.device)
     kept = Kept(before, values) if before is not None and values is not None else None
     return Forward(outputs, list(final.unbind(-3)), gates, states, kept)
@@ -170,14 +181,16 @@ def backward(
     grad_own = None if own is None else own.new_empty(*models, -(-batch // 8), *own.shape[-2:])
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     transposed, of_transposed = _of_models(weights.hidden.mT)
-    starts, lengths = _packed(request.batch_sizes, batch, device)
+    reduced = _reduced(models, kernel, steps, batch, device)
+    starts, lengths = packed(request.batch_sizes, batch, device)
     words = [
         *(_at(transposed), _at(above), _at(kept.values), _at(own), _at(mask), _at(grad_a), _at(grad_r)),
         *(_at(grad), _at(grad_own), _at(starts), _at(lengths), _at(_error(device)), *map(_at, carried)),
+        _at(reduced),
         *(steps, batch, int(request.reverse), rows, of_transposed),
     ]
     kernel.launch(words, batch, *models)
-    if polled:
+    if polled or reduced is not None:
         _check_nobody_waited_in_vain(device)
     of_own = None if grad_own is None else grad_own.sum(-3)
     return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(-3)))
@@ -227,7 +240,7 @@ def _of_models(weights: Tensor) -> tuple[Tensor, int]:
 
 
 def _kept(models: Sequence[int], shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
-    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.kept * 32 * shape.kept_words
+    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.record_words
     return torch.empty(*models, max(1, words), dtype=torch.int32, device=device)
 
 
@@ -239,7 +252,19 @@ def _marked(shape: Sequence[int], dtype: torch.dtype, device: torch.device, poll
     return tensor
 
 
-def _packed(
+def _reduced(
+    models: Sequence[int], kernel: SequenceKernel, steps: int, batch: int, device: torch.device
+) -> Tensor | None:
+    """Memory for what blocks that poll hand on of reductions along the features; None where they do not."""
+    variant, words = kernel.variant, kernel.shape.exchanged_words
+    if not words or variant.exchange != GRID or variant.blocks == 1:
+        return None
+    tiles = -(-batch // (8 * variant.tiles))
+    shape = (*models, tiles, steps, words, variant.blocks, 8 * variant.tiles)
+    return _marked(shape, torch.float32, device, True)
+
+
+def packed(
     batch_sizes: tuple[int, ...], batch: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
