@@ -19,9 +19,10 @@ from gatewise.cells import Cell
 from gatewise.engine import loop, models
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.aside import aside
+from gatewise.engine.autocast import without_autocast
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
-from gatewise.engine.cuda.dtypes import in_dtype, product_dtype, without_autocast
+from gatewise.engine.cuda.dtypes import in_dtype, product_dtype
 from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
@@ -82,21 +83,22 @@ def prepare(
     None where another engine, or design, runs them.
     """
     first, allowed = layers[0], _tf32_allowed()
-    device, dtype = first.x.device, first.x.dtype
+    device = first.x.device
     try:
-        if loop_only(first.cell, first.hidden_size, dtype, device) is not None or not first.x.numel():
+        if loop_only(first.cell, first.hidden_size, first.x.dtype, device) is not None or not first.x.numel():
             return None
         launcher_of(device)
+        dtype = product_dtype(first)
         for layer in layers:
             layer.check_shapes()
-        kernels = _step_by_step(first.cell, first.hidden_size, product_dtype(first), device)
+        kernels = _step_by_step(first.cell, first.hidden_size, dtype, device)
         in_one = None if design == "steps" else _in_one_launch(first, kernels, dtype, gradients)
     except (Unsupported, ValueError):
         return None
     if in_one is None and design == "whole":
         return None
     same = is_current or (lambda: _tf32_allowed() == allowed)
-    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, same, steps.accumulated(dtype))
+    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, same, (dtype, steps.accumulated(dtype)))
 
 
 def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
