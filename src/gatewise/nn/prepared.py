@@ -69,6 +69,7 @@ def possible(x: Any) -> bool:
     return (
         type(x) is Tensor
         and x.dim() == 3
+        and (x.is_cpu or x.is_cuda)
         and x.layout is torch.strided
         and not torch.jit.is_tracing()
         and not engines.looked_into()

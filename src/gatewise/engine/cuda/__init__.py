@@ -279,11 +279,13 @@ def _gradients(
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = trace.reaches("a"), trace.reaches("r")
     own = () if grad_own is None else grad_own.unbind(0)
+    of_a = grad_a.t() if by_a and input_needed else None
+    of_r = of_a if grad_r is grad_a and of_a is not None else grad_r.t()
     # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
     return [
         torch.mm(grad_a, weights.input) if x_needed and by_a else None,
-        torch.mm(grad_a.t(), request.x) if input_needed and by_a else None,
-        torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
+        None if of_a is None else torch.mm(of_a, request.x),
+        torch.mm(of_r, kept.hidden) if by_r and hidden_needed else None,
         _sum_of_rows(grad_a) if bias_needed and by_a else None,
         None,
         *(total if used else None for total, used in zip(own, trace.grad["p"], strict=True)),
