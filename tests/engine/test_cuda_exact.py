@@ -4,12 +4,14 @@ import pytest
 import torch
 from emulator import emulated_gpu, needs_cpp
 from problem import ELEMENTWISE, Problem, relative_errors
+from reducing import REDUCING
 from test_cuda_sequences import EXCHANGES, RAGGED
 
-from gatewise.cells import GRU, LSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine import cuda
 from gatewise.engine.cuda import plan, whole
 from gatewise.engine.cuda.emit import sequence_source
+from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
 from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.traced.trace import trace
@@ -27,22 +29,33 @@ def errors_in(monkeypatch):
         variants = {"forward": forth, "backward": back}
         monkeypatch.setattr(plan, "best", lambda shape, *_: variants[shape.way])
         errors = relative_errors("cuda", problem, torch.float32)
-        assert any(isinstance(design, WholeKernels) for design in cuda._designs[problem.cell].values())
+        assert any(
+            isinstance(design, (WholeKernels, ProjectedKernels))
+            for design in cuda._designs[problem.cell].values()
+        )
         return errors
 
     with emulated_gpu():
         yield run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("exchange", EXCHANGES)
-@pytest.mark.parametrize("cell", ELEMENTWISE, ids=repr)
+@pytest.mark.parametrize(
+    ("cell", "exchange"),
+    [
+        (LayerNormLSTM(), "cluster"),
+        *(
+            pytest.param(cell, exchange, marks=pytest.mark.slow)
+            for cell in (*ELEMENTWISE, *REDUCING, ProjectedLSTM(7))
+            for exchange in EXCHANGES
+        ),
+    ],
+    ids=str,
+)
 def test_every_cell_equals_the_loop(errors_in, cell, exchange):
-    if not whole.suits(cell, trace(cell, 34), 34, torch.float32):
-        pytest.skip("a cell that runs step by step")
     if not cell.recurrent and exchange == "block":
         exchange = "cluster"
-    problem = Problem.draw(cell, RAGGED, H=34, masked=True, reverse=exchange in ("grid", "staged"))
+    masked = cell.projection_size is None
+    problem = Problem.draw(cell, RAGGED, H=34, masked=masked, reverse=exchange in ("grid", "staged"))
     errors = errors_in(problem, *EXCHANGES[exchange])
     if "relu" in repr(cell):  # a sum near zero may be on either side of it, with another gradient
         errors = {name: error for name, error in errors.items() if "grad" not in name}

@@ -176,3 +176,21 @@ def test_auto_prepares_what_it_has_found_to_be_fastest(calls, monkeypatch):
 
 def refused(request):  # noqa: ARG001
     raise Unsupported("a test")
+
+
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_under_autocast(layers, calls):
+    """Weights in float32, products in bfloat16; without autocast it is prepared anew."""
+    net = make(GRU(), torch.float32, num_layers=layers)
+    x, state = draw(net, 3, 2, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        for given in (x, x.bfloat16()):
+            for _ in range(2):
+                check(net, given, state)
+                check(net, given)
+        outputs, final = net(x)
+    assert outputs.dtype == final.h.dtype == torch.bfloat16
+    assert calls == [True] * 7
+    for _ in range(3):
+        check(net, x)
+    assert calls == [True] * 9

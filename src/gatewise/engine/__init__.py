@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine import auto, cuda, function, loop, models, native, torch_nn
+from gatewise.engine.autocast import autocast_dtype
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
 from gatewise.engine.native import Prepared
@@ -36,6 +37,7 @@ __all__ = [
     "Result",
     "Stack",
     "Weights",
+    "autocast_dtype",
     "check_cell",
     "looked_into",
     "outside_compiled_code",
@@ -139,7 +141,9 @@ def prepare(
         return cuda.prepare(layers, gradients)
     if engine == "auto" and auto.chooses(device):
         return auto.prepare(layers, gradients)
-    return native.prepare(layers, gradients) if device.type == "cpu" else None
+    if device.type != "cpu" or autocast_dtype(device) is not None:
+        return None
+    return native.prepare(layers, gradients)
 
 
 def looked_into() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewise.engine.autocast import without_autocast
 from gatewise.engine.request import Request, Unsupported, Weights
 
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -26,18 +27,20 @@ class PreparedLayers:
         layers: Sequence[Request],
         apply: Callable[..., Any],
         is_current: Callable[[], bool] | None = None,
-        wide: torch.dtype | None = None,
+        dtypes: tuple[torch.dtype, torch.dtype] | None = None,
     ) -> None:
         """``apply`` is that of the autograd Function which runs a layer by a kernel.
 
-        ``is_current`` says whether it would still be prepared in the same way; ``wide`` is the dtype that
-        states and own parameters are computed in, where it is not that of the input.
+        ``is_current`` says whether it would still be prepared in the same way; ``dtypes`` are those of
+        products and of states and own parameters, where they are not that of the input.
         """
         first = layers[0]
         self._kernel, self._apply, self._is_current = kernel, apply, is_current
         self._settings = [layer.settings for layer in layers]
-        self._dtype, self._device = first.x.dtype, first.x.device
-        self._wide = wide or self._dtype
+        self._device = first.x.device
+        self._of_input, self._of_weights = first.x.dtype, first.weights.input.dtype
+        self._dtype, self._wide = dtypes or (first.x.dtype, first.x.dtype)
+        self._converts = {self._of_input, self._of_weights, self._dtype, self._wide} != {self._dtype}
         # None where a layer has no such tensor, as for the mask of the state, which no prepared call has.
         self._shapes = [
             [None if tensor is None else tensor.shape for tensor in layer.tensors()] for layer in layers
@@ -60,6 +63,12 @@ class PreparedLayers:
         """
         if state is not None and not self._fits(state, len(layers)):
             return None
+        with without_autocast(self._device):
+            return self._run(layers, x, state)
+
+    def _run(
+        self, layers: Sequence[Weights], x: Tensor, state: Sequence[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]] | None:
         steps, batch = x.shape[:2]
         gradients = torch.is_grad_enabled()
         below = x.flatten(0, 1)
@@ -73,7 +82,7 @@ class PreparedLayers:
                 None,
                 *weights.own.values(),
             )
-            last = () if weights.projection is None else (weights.projection,)
+            last: tuple[Tensor | None, ...] = () if weights.projection is None else (weights.projection,)
             if state is None:
                 if not self._are_as_prepared((*given, *last), index, has_state=False):
                     return None
@@ -82,23 +91,33 @@ class PreparedLayers:
                 before = [s[index] for s in state]
                 if not self._are_as_prepared((*given, *before, *last), index, has_state=True):
                     return None
-            if self._wide is not self._dtype:
-                own = [None if t is None else t.to(self._wide) for t in given[5:]]
-                given, before = (*given[:5], *own), [s.to(self._wide) for s in before]
+            if self._converts:
+                given, before, last = self._converted(given, before, last)
             tensors = (*given, *before, *last)
             differentiated = gradients and any(t is not None and t.requires_grad for t in tensors)
             try:
                 below, *final = self._apply(self._settings[index], self._kernel, differentiated, *tensors)
             except Unsupported:  # the device refuses
                 return None
-            if self._wide is not self._dtype:
-                final = [s.to(self._dtype) for s in final]
+            if self._converts:
+                final = [s.to(self._of_weights if k else self._dtype) for k, s in enumerate(final)]
             finals.append(final)
         if len(finals) == 1:
             after = [tensor.unsqueeze(0) for tensor in finals[0]]
         else:
             after = [torch.stack(of_layers) for of_layers in zip(*finals, strict=True)]
         return below.unflatten(0, (steps, batch)), after
+
+    def _converted(
+        self, given: Sequence[Tensor | None], before: Sequence[Tensor], last: Sequence[Tensor | None]
+    ) -> tuple[tuple[Tensor | None, ...], list[Tensor], tuple[Tensor | None, ...]]:
+        """The tensors in the dtypes that they are computed in."""
+
+        def each(tensors: Sequence[Tensor | None], dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+            return tuple(None if t is None else t.to(dtype) for t in tensors)
+
+        shared, own = each(given[:5], self._dtype), each(given[5:], self._wide)
+        return (*shared, *own), [s.to(self._wide) for s in before], each(last, self._dtype)
 
     def _fits(self, state: Sequence[Tensor], layers: int) -> bool:
         """Whether there is a state for every layer."""
@@ -111,18 +130,21 @@ class PreparedLayers:
         shapes = self._shapes[index]
         if not has_state:
             shapes = shapes[: self._before] + shapes[self._before + len(self._zeros) :]
+        # Above the first layer, the input is what a layer has returned.
+        dtype = self._of_input if not index else self._dtype
         for tensor, shape in zip(tensors, shapes, strict=True):
             if tensor is None or shape is None:
                 if (tensor is None) is not (shape is None):
                     return False
             elif (
                 tensor.shape != shape
-                or tensor.dtype is not self._dtype
+                or tensor.dtype is not dtype
                 or type(tensor) not in PLAIN
                 or tensor.device != self._device
                 or tensor.layout is not torch.strided
             ):
                 return False
+            dtype = self._of_weights
         return True
 
 

@@ -17,7 +17,7 @@ MOST_FORMS = 8
 
 
 class PreparedCalls:
-    """What was prepared, by form: shape, dtype and device of the input, engine, whether in training.
+    """What was prepared, by form: the input's shape, dtype and device, engine, modes.
 
     It belongs to one module and is neither copied nor saved with it.
     """
@@ -34,7 +34,7 @@ class PreparedCalls:
     ) -> Prepared | PreparedLayers | None:
         """What runs x [T, B, F]; None where nothing is prepared, as for a form that is new."""
         gradients = torch.is_grad_enabled()
-        form = (engine, x.shape, x.dtype, x.device, training, gradients)
+        form = (engine, x.shape, x.dtype, x.device, engines.autocast_dtype(x.device), training, gradients)
         found = self._forms.get(form)
         if found is not None and found.is_current():
             return found
@@ -65,12 +65,12 @@ def _requests(x: Tensor, cell: Cell, layers: Sequence[Weights]) -> list[Request]
 
 
 def possible(x: Any) -> bool:
-    """Whether a call with this input may leave out what others go through: autocast and tracing."""
+    """Whether a call with this input may leave out what others go through, such as tracing."""
     return (
         type(x) is Tensor
         and x.dim() == 3
+        and (x.is_cpu or x.is_cuda)
         and x.layout is torch.strided
-        and not torch.is_autocast_enabled(x.device.type)
         and not torch.jit.is_tracing()
         and not engines.looked_into()
     )

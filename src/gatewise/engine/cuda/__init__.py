@@ -20,9 +20,10 @@ from gatewise.cells import Cell
 from gatewise.engine import loop, models
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.aside import aside
+from gatewise.engine.autocast import without_autocast
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.design import Design
-from gatewise.engine.cuda.dtypes import in_dtype, product_dtype, without_autocast
+from gatewise.engine.cuda.dtypes import in_dtype, product_dtype
 from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
 from gatewise.engine.cuda.launcher import capturing, launcher_of
@@ -89,21 +90,22 @@ def prepare(
     None where another engine, or design, runs them.
     """
     first, allowed = layers[0], _tf32_allowed()
-    device, dtype = first.x.device, first.x.dtype
+    device = first.x.device
     try:
-        if loop_only(first.cell, first.hidden_size, dtype, device) is not None or not first.x.numel():
+        if loop_only(first.cell, first.hidden_size, first.x.dtype, device) is not None or not first.x.numel():
             return None
         launcher_of(device)
+        dtype = product_dtype(first)
         for layer in layers:
             layer.check_shapes()
-        kernels = _step_by_step(first.cell, first.hidden_size, product_dtype(first), device)
+        kernels = _step_by_step(first.cell, first.hidden_size, dtype, device)
         in_one = None if design == "steps" else _in_one_launch(first, kernels, dtype, gradients)
     except (Unsupported, ValueError):
         return None
     if in_one is None and design == "whole":
         return None
     same = is_current or (lambda: _tf32_allowed() == allowed)
-    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, same, steps.accumulated(dtype))
+    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, same, (dtype, steps.accumulated(dtype)))
 
 
 def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
@@ -321,11 +323,13 @@ def _gradients(
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
     by_a, by_r = trace.reaches("a"), trace.reaches("r")
     own = () if grad_own is None else grad_own.unbind(0)
+    of_a = grad_a.t() if by_a and input_needed else None
+    of_r = of_a if grad_r is grad_a and of_a is not None else grad_r.t()
     # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
     return [
         torch.mm(grad_a, weights.input) if x_needed and by_a else None,
-        torch.mm(grad_a.t(), request.x) if input_needed and by_a else None,
-        torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
+        None if of_a is None else torch.mm(of_a, request.x),
+        torch.mm(of_r, kept.hidden) if by_r and hidden_needed else None,
         _sum_of_rows(grad_a) if bias_needed and by_a else None,
         None,
         *(total if used else None for total, used in zip(own, trace.grad["p"], strict=True)),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import torch
 
+from gatewise.engine.autocast import autocast_dtype
 from gatewise.engine.cuda.emit import KINDS
 from gatewise.engine.cuda.steps import accumulated
 from gatewise.engine.request import Request, Unsupported
@@ -15,10 +14,9 @@ from gatewise.engine.request import Request, Unsupported
 
 def product_dtype(request: Request) -> torch.dtype:
     """The dtype of products: autocast's, or that of the input. Raises Unsupported for one without kernels."""
-    kind = request.x.device.type
     dtype = request.x.dtype
-    if dtype != torch.float64 and torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
+    if dtype != torch.float64:
+        dtype = autocast_dtype(request.x.device) or dtype
     if dtype not in KINDS:
         raise Unsupported(f"tensors of {dtype}")
     return dtype
@@ -35,9 +33,3 @@ def in_dtype(request: Request, dtype: torch.dtype) -> Request:
     own = {name: value.to(wide) for name, value in weights.own.items()}
     state = tuple(s.to(wide) for s in request.state)
     return replace(cast, weights=cast.weights._replace(own=own), state=state)
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """A context in which autocast rounds nothing. Where it does not anyway, entering it costs nothing."""
-    kind = device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -328,8 +328,10 @@ def inputs(request: Request) -> Tensor:
 
 def stacked(request: Request) -> Tensor | None:
     """The cell's own parameters, [O, H] or of each model [K, O, H], or None where it has none."""
-    own = request.weights.own
-    return torch.stack(list(own.values()), -2) if own else None
+    own = list(request.weights.own.values())
+    if len(own) == 1:
+        return own[0].unsqueeze(-2).contiguous()
+    return torch.stack(own, -2) if own else None
 
 
 def _models(request: Request) -> int:
