@@ -48,13 +48,16 @@ class NormedMinGRU(Cell):
 
 
 class ProjectedLayerNorm(Cell):
+    """Its hidden state is projected as well."""
+
     gates = ("n", "o")
     states = ("h", "c")
     projection_size = 12
 
     def step(self, a, r, s, p):  # noqa: ARG002
         c = 0.5 * s.c + layer_norm(a.n + r.n, a.n.shape[-1:])
-        return (tanh(c) * sigmoid(a.o + r.o), c), {"c": c}
+        o = sigmoid(a.o + r.o)
+        return (tanh(c) * o, c), {"o": o}
 
 
 REDUCING = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from emulator import emulated_gpu, needs_cpp
 from problem import Problem, relative_errors
-from reducing import REDUCING
+from reducing import REDUCING, ProjectedLayerNorm
 
 from gatewise.cells import LayerNormLSTM
 from gatewise.engine import cuda
@@ -47,7 +47,7 @@ def run_in_one(monkeypatch, tf32):  # noqa: ARG001
     return run
 
 
-FIRST = [(LayerNormLSTM(), "cluster", torch.bfloat16)]
+FIRST = [(ProjectedLayerNorm(), "cluster", torch.bfloat16)]
 OTHERS = [*itertools.product(REDUCING, EXCHANGES, LIMITS), (LayerNormLSTM(), "staged", torch.bfloat16)]
 
 

@@ -22,13 +22,13 @@ from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.aside import aside
 from gatewise.engine.autocast import without_autocast
 from gatewise.engine.cuda import plan, steps, whole
+from gatewise.engine.cuda.compared import compared_forward
 from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.dtypes import in_dtype, product_dtype
 from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
 from gatewise.engine.cuda.launcher import capturing, launcher_of
 from gatewise.engine.cuda.many import Models
-from gatewise.engine.cuda.phases import compared_forward
 from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels

@@ -171,7 +171,7 @@ class Variant:
         if shape.exchanged:
             per_unit += shape.own * (1 if shape.way == "forward" else 2)
             if shape.way == "backward" and shape.kept_words == 2:
-                per_unit += 2 * max(values for values, _ in shape.exchanged)
+                per_unit += max(values for values, _ in shape.exchanged)
             of_row = 2 * max(words for _, words in shape.exchanged)
             sums += of_row * (self.tiles if self.split * self.wsplit == 1 else self.units(shape))
         return 40 + weights + sums + self.units(shape) * per_unit
