@@ -45,10 +45,6 @@ def main() -> None:
         print(f"\n{name} {work}, {threads} threads: mean {mean:.2f}, least {min(ratios):.2f}\n", flush=True)
 
 
-def print_row(*values: object) -> None:
-    print("|", " | ".join(map(str, values)), "|", flush=True)
-
-
 def runs(name: str, work: str, batch: int, hidden: int, steps: int) -> tuple[Callable[[], object], ...]:
     """Our call and torch's."""
     layer, single = CELLS[name]

@@ -28,6 +28,7 @@ SIZES = [
     (128, 64, 1024),
     (1024, 1, 256),
 ]
+KINDS = {"bf16": (torch.bfloat16, False), "TF32": (torch.float32, False), "float32": (torch.float32, True)}
 EXCHANGES = ("block", "cluster", "grid")
 
 
@@ -37,10 +38,10 @@ def main() -> None:
     for cell in (LSTM(), GRU(), LayerNormLSTM()):
         for steps, batch, hidden in SIZES:
             traced = trace(cell, hidden)
-            for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "TF32")):
+            for name, (dtype, exact) in KINDS.items():
                 for way in ("forward", "backward"):
                     for arch, gpu in GPUS.items():
-                        shape = whole.shape_of(cell, traced, hidden, dtype, way)
+                        shape = whole.shape_of(cell, traced, hidden, dtype, way, exact)
                         variant = best(shape, batch, gpu)
                         row = [type(cell).__name__, f"({steps},{batch},{hidden})", name, way, arch]
                         if variant is None:

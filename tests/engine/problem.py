@@ -119,6 +119,8 @@ ELEMENTWISE = [
 MIXING = [LayerNormRNN(), LayerNormLSTM(), MatrixOfZeros(), zoneout(LayerNormRNN(), {"h": 0.5}, True)]
 PROJECTED = [ProjectedLSTM(2), ProjectedLSTM(7), zoneout(ProjectedLSTM(3), {"c": 0.4}, True)]
 CELLS = [*ELEMENTWISE, *MIXING, *PROJECTED]
+# Those that return gates, but for that which no compiled engine runs.
+WITH_GATES = [cell for cell in CELLS if repr(cell) not in ("Memoryless()", "MatrixOfZeros()")]
 # At least one for each path through the code around the step.
 FEW_CELLS = [
     ELEMENTWISE[0],
@@ -222,6 +224,22 @@ class Problem:
 
     def loss(self, values):
         return sum((w * v).sum() for w, v in zip(self.loss_weights, values, strict=True))
+
+
+def results_with_gates(run, problem, mixed=lambda _: True, autocast=False):
+    """All that a run returns, gates included, and gradients of a loss of those whose name ``mixed`` takes."""
+    tensors = [tensor.clone().requires_grad_() for tensor in problem.tensors]
+    with torch.autocast("cpu", torch.bfloat16, autocast):
+        result = run(problem.request(tensors, return_gates=True))
+    final = {f"final {name}": value for name, value in zip(problem.cell.states, result.state, strict=True)}
+    values = {"outputs": result.outputs, **final, **result.gates}
+    generator = torch.Generator().manual_seed(1)
+    weights = {name: torch.randn(value.shape, generator=generator) for name, value in values.items()}
+    loss = sum((weights[name].to(v.device) * v).sum() for name, v in values.items() if mixed(name))
+    grads = torch.autograd.grad(loss, tensors, allow_unused=True)
+    for name, tensor, grad in zip(problem.names, tensors, grads, strict=True):
+        values[f"grad {name}"] = torch.zeros_like(tensor) if grad is None else grad
+    return {name: value.detach() for name, value in values.items()}
 
 
 def assert_same(results, expected, tolerance, equal_nan=False):

@@ -3,14 +3,16 @@
 What needs no GPU is in test_cuda_steps.py and test_cuda_sequences.py, which emulate one.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
-from problem import CELLS, Problem, relative_errors
+from problem import CELLS, WITH_GATES, Problem, relative_errors, results_with_gates
 from reducing import REDUCING
 from torch.func import grad, vmap
 
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, PeepholeLSTM, ProjectedLSTM
-from gatewise.engine import cuda
+from gatewise.engine import cuda, loop
 from gatewise.engine.cuda import plan
 from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
@@ -73,7 +75,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["tf32", torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["tf32", torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
 def test_sizes_of_the_benchmark(cell, size, kind, tf32):
@@ -89,7 +91,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["tf32", torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", ["tf32", torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("cell", [LSTM(), LayerNormLSTM(), ProjectedLSTM(16)], ids=repr)
 def test_every_exchange(cell, way, kind, tf32, monkeypatch):
@@ -130,6 +132,25 @@ def test_many_models(cell, kind, tf32):
         for (name, value), found in zip(expected.items(), (*values, *gradients), strict=True):
             error = (found[model].cpu().double() - value).norm() / value.norm().clamp(min=1e-6)
             assert error <= LIMITS[kind], name
+
+
+@pytest.mark.parametrize("kind", LIMITS, ids=str)
+@pytest.mark.parametrize("cell", WITH_GATES, ids=repr)
+def test_gates_that_carry_gradients(cell, kind, tf32):
+    if kind == "tf32":
+        tf32()
+    dtype = torch.float32 if kind == "tf32" else kind
+    problem = Problem.draw(cell, RAGGED, F=16, H=64, dtype=dtype, masked=True)
+    there = replace(
+        problem,
+        tensors=[tensor.cuda() for tensor in problem.tensors],
+        mask=problem.mask.cuda(),
+        noise=None if problem.noise is None else problem.noise.cuda(),
+    )
+    found, exact = results_with_gates(cuda.run, there), results_with_gates(loop.run, problem.double())
+    for name, value in exact.items():
+        error = (found[name].cpu().double() - value).norm() / value.norm().clamp(min=1e-6)
+        assert error <= LIMITS[kind], name
 
 
 def test_another_stream():

@@ -5,9 +5,10 @@ import logging
 import pytest
 import torch
 from emulator import emulated_gpu, needs_cpp
-from problem import Problem, assert_same
+from problem import Problem, assert_same, results_with_gates
 
 from gatewise.cells import LSTM, ProjectedLSTM
+from gatewise.engine import cuda, loop
 from gatewise.engine.cuda import graphs
 from gatewise.engine.cuda.graphs import Graphs
 
@@ -140,3 +141,19 @@ def test_replayed_steps_have_the_loops_results(cell, monkeypatch):
             expected = problem.results("loop")
             for name, grad in zip(problem.names, torch.autograd.grad(loss, given), strict=True):
                 torch.testing.assert_close(grad, expected[f"grad {name}"], rtol=1e-11, atol=1e-11)
+
+
+@needs_cpp
+def test_replayed_steps_carry_the_gradients_of_other_gates(monkeypatch):
+    recorder = Again()
+    monkeypatch.setattr(graphs, "recorders", {"cpu": recorder})
+    monkeypatch.setattr(graphs, "_graphs", {})
+    cell = LSTM()
+    with emulated_gpu():
+        for seed in range(3):
+            problem = Problem.draw(cell, [9, 8, 8, 3, 0], H=5, seed=seed)
+            for mixed in ({"f", "c"}, {"outputs", "f"}, {"o"}):
+                found = results_with_gates(cuda.run, problem, mixed.__contains__)
+                assert_same(found, results_with_gates(loop.run, problem, mixed.__contains__), 1e-12)
+    # One of the forward pass, and one for each set of gradients.
+    assert recorder.recorded == 4

@@ -22,6 +22,7 @@ from gatewise.cells import LSTM, RNN, Cell
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine.traced import operations
 from gatewise.engine.traced.fingerprint import fingerprint
+from gatewise.engine.traced.kept import traced
 from gatewise.engine.traced.record import FORMAT, from_json, to_json
 from gatewise.engine.traced.trace import Operation, Trace, trace
 
@@ -255,6 +256,20 @@ def test_the_same_in_every_process():
 def test_a_trace_is_read_as_it_was_written(cell):
     recorded = trace(cell, 6)
     assert from_json(to_json(recorded)) == recorded
+
+
+def test_a_trace_with_gradients_of_gates_is_kept_beside_that_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = ()
+    for _ in range(2):
+        found = traced("native", LSTM(), 6, torch.float32, names)
+        assert not found.is_tried
+        found.keep()
+        read = traced("native", LSTM(), 6, torch.float32, names)
+        assert read.is_tried
+        assert read.trace == found.trace
+        assert bool(read.trace.carrying) == bool(names)
+        names = found.trace.gate_names
 
 
 def operation(name, kind, *args, per_row=False):

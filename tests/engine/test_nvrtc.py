@@ -6,12 +6,14 @@ import pytest
 import torch
 from reducing import REDUCING
 
-from gatewise.cells import GRU, LSTM, ProjectedLSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
 from gatewise.engine.cuda import nvrtc, plan, whole
 from gatewise.engine.cuda.emit import filled, sequence_source, steps_source
+from gatewise.engine.cuda.gates import backward_shape
 from gatewise.engine.cuda.plan import Gpu
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
 from gatewise.engine.request import Unsupported
+from gatewise.engine.traced.pruned import pruned
 from gatewise.engine.traced.trace import trace
 
 
@@ -55,26 +57,67 @@ WAYS = [
     (torch.bfloat16, 64, Variant(), Variant(wsplit=2)),
     (torch.float16, 128, Variant(4, exchange=CLUSTER), Variant(4, 4, exchange=CLUSTER)),
     (torch.float32, 128, Variant(4, exchange=CLUSTER, wsplit=2), Variant(4, 4, exchange=CLUSTER)),
-    (torch.bfloat16, 768, Variant(96, 8, 1, 1, 2, GRID), Variant(48, 8, 4, 2, 1, GRID)),
+    (torch.bfloat16, 768, Variant(96, 8, 1, 1, 2, GRID), Variant(48, 8, 4, 4, 1, GRID)),
 ]
+EXACT = [
+    (64, Variant(), Variant(wsplit=4, groups=2)),
+    (256, Variant(8, exchange=CLUSTER, wsplit=2), Variant(8, 8, exchange=CLUSTER, groups=2)),
+]
+WAYS = [(*way, False) for way in WAYS] + [(torch.float32, *way, True) for way in EXACT]
 
 
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100"])
-@pytest.mark.parametrize(("dtype", "hidden", "forth", "back"), WAYS, ids=str)
-def test_sequences(arch, dtype, hidden, forth, back):
+@pytest.mark.parametrize(("dtype", "hidden", "forth", "back", "exact"), WAYS, ids=str)
+def test_sequences(arch, dtype, hidden, forth, back, exact):
     """Without a register that does not fit, which would go to slow memory."""
     if arch == "sm_80" and forth.cluster > 1:
         pytest.skip("clusters came with sm_90")
     for cell in (LSTM(), GRU()):
         for way, variant in (("forward", forth), ("backward", back)):
             traced = trace(cell, hidden)
-            shape = whole.shape_of(cell, traced, hidden, dtype, way)
+            shape = whole.shape_of(cell, traced, hidden, dtype, way, exact)
             assert variant.fits(shape, 227 * 1024, 8)
             text = filled(("device.cu",), {}) + sequence_source(cell, traced, shape, variant)
             report = nvrtc.report(text, arch)
             assert " 0 bytes spill stores" in report, report
+
+
+@needs_nvrtc
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90a", "sm_100"])
+def test_steps_whose_gates_carry_gradients(arch):
+    for cell in (LSTM(), LayerNormLSTM()):
+        traced = trace(cell, 64, gate_names=trace(cell, 64).gate_names)
+        text = steps_source(cell, traced, 64, torch.bfloat16, fast=True, carrying=pruned(traced, (0, 2)))
+        report = nvrtc.report(filled(("device.cu",), {}) + text, arch)
+        assert report.count(" 0 bytes spill stores") == 2, report
+
+
+@needs_nvrtc
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100"])
+@pytest.mark.parametrize(
+    ("dtype", "hidden", "variant"),
+    [
+        (torch.bfloat16, 64, Variant(wsplit=2)),
+        (torch.float32, 128, Variant(4, 4, exchange=CLUSTER)),
+        (torch.bfloat16, 768, Variant(48, exchange=GRID, wsplit=8)),
+    ],
+    ids=str,
+)
+def test_sequences_whose_gates_carry_gradients(arch, dtype, hidden, variant):
+    if arch == "sm_80" and variant.cluster > 1:
+        pytest.skip("clusters came with sm_90")
+    for cell in (LSTM(), GRU()):
+        traced = trace(cell, hidden, gate_names=trace(cell, hidden).gate_names)
+        forward = whole.shape_of(cell, traced, hidden, dtype, "forward")
+        shape = backward_shape(cell, forward, traced)
+        assert variant.fits(shape, 227 * 1024, 8)
+        text = sequence_source(cell, traced, shape, variant, carrying=traced)
+        report = nvrtc.report(filled(("device.cu",), {}) + text, arch)
+        assert " 0 bytes spill stores" in report, report
 
 
 @needs_nvrtc

@@ -7,6 +7,7 @@ does, so that what was misunderstood costs time and never a wrong number.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,21 +27,30 @@ _agrees: WeakKeyDictionary[Cell, dict[object, bool]] = WeakKeyDictionary()
 
 
 def agrees_with_loop(
-    run: Callable[[Request], Result], cell: Cell, hidden_size: int, dtype: torch.dtype
+    run: Callable[[Request], Result],
+    cell: Cell,
+    hidden_size: int,
+    dtype: torch.dtype,
+    gates: bool = False,
 ) -> bool:
-    """Whether ``run`` has the loop's values and gradients for a user's cell; found once for each."""
+    """Whether ``run`` has the loop's values and gradients for a user's cell; found once for each.
+
+    With ``gates`` those of every step's gates and states as well.
+    """
     if is_shipped(cell) or len(cell.recurrent) * hidden_size * cell.state_sizes(hidden_size)[0] > _LARGEST:
         return True
     by_engine = _agrees.setdefault(cell, {})
-    key = (run.__module__, hidden_size, dtype)
+    key = (run.__module__, hidden_size, dtype, gates)
     if key not in by_engine:
-        by_engine[key] = aside(_compare, run, cell, hidden_size, dtype)
+        by_engine[key] = aside(_compare, run, cell, hidden_size, dtype, gates)
     return by_engine[key]
 
 
-def _compare(run: Callable[[Request], Result], cell: Cell, hidden_size: int, dtype: torch.dtype) -> bool:
+def _compare(
+    run: Callable[[Request], Result], cell: Cell, hidden_size: int, dtype: torch.dtype, gates: bool
+) -> bool:
     with torch.random.fork_rng([]):
-        request = _request(cell, hidden_size, dtype)
+        request = replace(_request(cell, hidden_size, dtype), return_gates=gates)
     expected, results = _results(loop.run, request), _results(run, request)
     return all(close(result, value) for result, value in zip(results, expected, strict=True))
 
@@ -70,20 +80,22 @@ def _request(
 
 
 def _results(run: Callable[[Request], Result], request: Request) -> list[Tensor]:
-    """Outputs, final state, and the gradient of every tensor, for incoming gradients of all magnitudes."""
+    """All that a run returns, and the gradient of every tensor, for incoming gradients of all magnitudes."""
     tensors = [
         tensor if tensor is None or tensor is request.noise else tensor.clone().requires_grad_()
         for tensor in request.tensors()
     ]
     leaves = [tensor for tensor in tensors if tensor is not None and tensor.requires_grad]
     result = run(request.settings.request(tensors))
-    values = [result.outputs, *result.state]
+    values = [result.outputs, *result.state, *result.gates.values()]
     # A gradient that a step clips, or computes otherwise than by a product, shows with large ones.
     grads = [
         torch.arange(1.0, value.numel() + 1, dtype=value.dtype).view_as(value).sin() * 10.0 ** (index % 2 * 4)
         for index, value in enumerate(values)
     ]
-    found = torch.autograd.grad(values, leaves, grads, allow_unused=True)
+    roots = [(value, grad) for value, grad in zip(values, grads, strict=True) if value.requires_grad]
+    outputs, above = zip(*roots, strict=True)
+    found = torch.autograd.grad(outputs, leaves, above, allow_unused=True)
     zeros = [
         torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, found, strict=True)
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from gatewise.cells import Cell
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
 
@@ -57,5 +58,20 @@ class Design(Protocol):
     def forward(self, request: Request, keep: bool) -> Forward:
         """Run the sequences."""
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
-        """Gradients, from those of the outputs [N, P] and of the final state."""
+    @property
+    def of_gates(self) -> Callable[[Cell, tuple[int, ...]], Design] | None:
+        """Where gates carry gradients: a design that goes back from those of the gates at some places."""
+
+    def backward(
+        self,
+        request: Request,
+        kept: Any,
+        above: Tensor,
+        grad_final: Sequence[Tensor | None],
+        carried: Sequence[Tensor | None] = (),
+    ) -> Backward:
+        """Gradients, from those of the outputs [N, P] and of the final state; None is zero.
+
+        Where gates carry gradients, those of every step's states [N, H] (none in place of the first) and of
+        gates [N, H] are ``carried``.
+        """

@@ -72,6 +72,12 @@ DEV void multiply_tf32(float *c, const u32 *a, u32 b0, u32 b1) {
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// A word of shared memory, of which the compiler assumes nothing.
+DEV u32 read_anew(const u32 *from) {
+    u32 word;
+    asm volatile("ld.volatile.shared.u32 %0,[%1];" : "=r"(word) : "r"((u32)__cvta_generic_to_shared(from)));
+    return word;
+}
 DEV u32 to_tf32(float x) {
     u32 y;
     asm("cvt.rna.tf32.f32 %0,%1;" : "=r"(y) : "f"(x));

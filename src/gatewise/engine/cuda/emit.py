@@ -44,11 +44,25 @@ def threads_of(hidden_size: int) -> int:
     return min(256, max(32, 1 << (hidden_size - 1).bit_length()))
 
 
-def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, fast: bool) -> str:
+GATE_FIELDS = """
+    // Of [rows, H] each, or null: gradients of every step's states (the first stands in `above`) and gates.
+    const T *states_above[K], *gates_above[GATES];"""
+
+
+def steps_source(
+    cell: Cell,
+    trace: Trace,
+    hidden_size: int,
+    dtype: torch.dtype,
+    fast: bool,
+    carrying: Trace | None = None,
+) -> str:
     """The source of ``step_forward`` and ``step_backward``, without what the device brings.
 
     ``fast`` is whether exponentials may be as exact as a product of 16-bit or TF32 numbers is, and no more.
+    Where gates carry gradients, ``carrying`` is the trace to go back by: ``trace``, or that pruned.
     """
+    back_trace = carrying or trace
     gates, states = range(len(cell.gates)), range(len(cell.states))
     projects = cell.projection_size is not None
     inputs = {f"p{i}": f"own[{i} * H + j]" for i in range(len(trace.grad["p"]))}
@@ -82,14 +96,19 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
     grad_at = {k: f"q.grad[({k} * q.batch + row) * H + j]" for k in states}
     read_back |= {f"g{k}": place for k, place in grad_at.items()}
     read_back["g0"] += " + (q.above ? from_t(q.above[row * H + j]) : 0)"
+    if carrying is not None:
+        for k in states[1:]:
+            read_back[f"g{k}"] += f" + (q.states_above[{k}] ? from_t(q.states_above[{k}][row * H + j]) : 0)"
+        for i in carrying.carrying:
+            read_back[f"u{i}"] = f"from_t(q.gates_above[{i}][row * H + j])"
     back: list[tuple[str, str | float]] = []
-    for i, value in enumerate(trace.grad["a"]):
+    for i, value in enumerate(back_trace.grad["a"]):
         back.append((f"q.da[(row * G + {i}) * H + j] = to_t({{}});", _or_zero(value)))
-    for i, value in enumerate(trace.grad["r"]):
+    for i, value in enumerate(back_trace.grad["r"]):
         back.append((f"if (q.dr) q.dr[(row * R + {i}) * H + j] = to_t({{}});", _or_zero(value)))
-    for k, value in enumerate(trace.grad["s"]):
+    for k, value in enumerate(back_trace.grad["s"]):
         back.append((f"{grad_at[k]} = {{}};", _or_zero(value)))
-    for i, value in enumerate(trace.grad["p"]):
+    for i, value in enumerate(back_trace.grad["p"]):
         if value is not None:
             back.append((f"q.grad_own[(row * OWN + {i}) * H + j] += {{}};", value))
     known = {value: f"kept[SLOTS * H + {i}]" for i, value in enumerate(trace.saved_of_row)}
@@ -108,7 +127,8 @@ def steps_source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype,
         "@GATES@": len(trace.gates),
         "@THREADS@": threads_of(hidden_size),
         "@STEP@": _passes(trace.forward, trace.row_values, read, write, of_row),
-        "@STEP_BACK@": _passes(trace.backward, trace.row_values, read_back, back, [], known),
+        "@STEP_BACK@": _passes(back_trace.backward, trace.row_values, read_back, back, [], known),
+        "@GATE_FIELDS@": "" if carrying is None else GATE_FIELDS,
     }
     return filled(("scalars.cu", "steps.cu"), blocks)
 
@@ -126,8 +146,8 @@ def exchanged(trace: Trace, way: str) -> tuple[tuple[int, int], ...]:
     return tuple((len(exchange.values), exchange.words) for exchange in exchanges(operations))
 
 
-def sequence_phases(cell: Cell, trace: Trace, way: str) -> Phases:
-    """The phases of a step, or of its derivative."""
+def sequence_phases(cell: Cell, trace: Trace, way: str, carrying: Trace | None = None) -> Phases:
+    """The phases of a step, or of its derivative; ``carrying`` as in :func:`sequence_source`."""
     gates = range(len(cell.gates))
     kept = kept_of_a_sequence(cell, trace)
     own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
@@ -140,30 +160,40 @@ def sequence_phases(cell: Cell, trace: Trace, way: str) -> Phases:
         early: dict[str, Sequence[str | float]] = {"k": kept, "gate": trace.gates}
         arguments = "const S *a, const S *r, const S *s, const S *p"
         return phases(trace.forward, trace.row_values, read, write, early, {}, trace.saved_of_row, arguments)
+    of_back = carrying or trace
     read = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
     read |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
+    read |= {f"u{i}": f"u[{n}]" for n, i in enumerate(of_back.carrying)}
     back = [
         (f"{place}[{i}]", _or_zero(value))
         for kind, place in (("a", "da"), ("r", "dr"), ("s", "ds"))
-        for i, value in enumerate(trace.grad[kind])
+        for i, value in enumerate(of_back.grad[kind])
     ]
-    early = {"dp": [_or_zero(value) for value in trace.grad["p"]]}
+    early = {"dp": [_or_zero(value) for value in of_back.grad["p"]]}
     known = {value: f"k[{i}]" for i, value in enumerate(trace.saved_of_row)}
     arguments = "const S *g, const S *k, const S *p"
-    return phases(trace.backward, trace.row_values, read, back, early, known, (), arguments)
+    return phases(of_back.backward, trace.row_values, read, back, early, known, (), arguments)
 
 
-def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of_models: bool = False) -> str:
+def sequence_source(
+    cell: Cell,
+    trace: Trace,
+    shape: Shape,
+    variant: Variant,
+    of_models: bool = False,
+    carrying: Trace | None = None,
+) -> str:
     """The source of ``sequence_forward`` or ``sequence_backward``, without what the device brings.
 
-    ``of_models`` says whether one launch is to run several models.
+    ``of_models`` says whether one launch is to run several models; ``carrying`` is as in ``steps_source``.
     """
-    step = sequence_phases(cell, trace, shape.way)
+    step = sequence_phases(cell, trace, shape.way, carrying)
     kept, in_half = kept_of_a_sequence(cell, trace), bounded(trace.forward)
     kept_of_row = (f"    k[{i}] = row.{value};" for i, value in enumerate(trace.saved_of_row))
     blocks = {
         "@KIND@": KINDS[shape.dtype],
-        "@FAST@": 1,
+        "@FAST@": int(not shape.exact),
+        "@EXACT@": int(shape.exact),
         "@H@": shape.hidden,
         "@A@": shape.inputs,
         "@G@": len(cell.gates),
@@ -178,9 +208,10 @@ def sequence_source(cell: Cell, trace: Trace, shape: Shape, variant: Variant, of
         "@ROW_WORDS@": max((words for _, words in shape.exchanged), default=0),
         "@ALL_WORDS@": shape.exchanged_words,
         "@GATES@": len(trace.gates),
+        "@CARRIED@": shape.carried,
         "@PROJECTS@": int(cell.projection_size is not None),
         "@MODELS@": int(of_models),
-        "@ONE_GRADIENT@": int(trace.one_gradient),
+        "@ONE_GRADIENT@": int((carrying or trace).one_gradient),
         "@BLOCKS@": variant.blocks,
         "@OF_BLOCK@": variant.of_block(shape),
         "@SPLIT@": variant.split,

@@ -96,7 +96,7 @@ def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu, models: 
     chunks = -(-(variant.part(shape) // 16) // variant.wsplit)
     cycles = 150.0 + 130 * units + 10 * warps
     if shape.recurrent:
-        cycles += chunks * 2 * max(18, rows * variant.tiles * warps / 2)
+        cycles += chunks * 2 * _product(variant, shape, rows)
         if variant.split > 1:
             cycles += 500 + 20 * variant.units(shape) * variant.split
         elif variant.wsplit > 1:
@@ -115,6 +115,19 @@ def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu, models: 
     else:
         waves = -(-blocks * models // gpu.multiprocessors)
     return waves * cycles / 1700
+
+
+def _product(variant: Variant, shape: Shape, rows: int) -> float:
+    """Cycles of 8 words' product, of so many rows of a warp's tiles."""
+    warps, tiles = variant.warps(shape), variant.tiles
+    product = max(18, rows * tiles * warps / 2)
+    if not shape.exact:
+        return product
+    # Three products for one, while four schedulers issue what splits the weights, once a pass, and the state,
+    # and what adds up the sums. Counted, and not measured.
+    weights = 8 * rows if shape.way == "forward" else 4 * variant.eights * rows
+    instructions = weights * -(-tiles // variant.passes) + 4 * tiles + 2 * rows * tiles
+    return max(3 * product, instructions * warps / 4)
 
 
 def _exchange(variant: Variant, shape: Shape, values: int) -> float:

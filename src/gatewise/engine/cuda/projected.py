@@ -50,6 +50,11 @@ class ProjectedKernels:
         """The step that they were made from."""
         return self.kernels.trace
 
+    @property
+    def of_gates(self) -> None:
+        """Gates with gradients run step by step."""
+        return
+
     def forward(self, request: Request, keep: bool) -> Forward:
         """The forward pass; of K models, if all tensors of the request are [K, …]."""
         weights, initial = request.weights, request.state[0]
@@ -69,11 +74,22 @@ class ProjectedKernels:
             kept = Kept(before, found.kept.hidden, found.outputs, found.final[0], found.kept.values)
         return Forward(outputs, [hidden, *found.final[1:]], found.gates, found.states, kept)
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+    def backward(
+        self,
+        request: Request,
+        kept: Any,
+        above: Tensor,
+        grad_final: Sequence[Tensor | None],
+        carried: Sequence[Tensor | None] = (),
+    ) -> Backward:
         """The backward pass; of K models as the forward pass."""
         assert self.kernels.back is not None
+        assert not carried
         dtype, projection = request.x.dtype, _projection(request)
-        of_last = grad_final[0].to(dtype)
+        of_hidden = grad_final[0]
+        if of_hidden is None:
+            of_hidden = torch.zeros_like(request.state[0])
+        of_last = of_hidden.to(dtype)
         found = whole.backward(
             self.kernels.back,
             self.trace,
@@ -85,7 +101,7 @@ class ProjectedKernels:
         # The gradient of h is a sum of three: of the output, of the final state, and of the next step's W h.
         of_projection = _product(above.mT, kept.unprojected)
         of_projection += _product(of_last.mT, kept.last.to(dtype))
-        of_initial = grad_final[0].clone()
+        of_initial = of_hidden.clone()
         count = request.batch_sizes[0]
         of_initial[..., :count, :] = 0
         if self.trace.reaches("r"):

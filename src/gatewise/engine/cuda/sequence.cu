@@ -23,6 +23,7 @@
 #define ROW_SLOTS @ROW_SLOTS@
 #define LEVELS @LEVELS@
 #define GATES @GATES@
+#define CARRIED @CARRIED@  // gradients of every step's states but the first, and of returned gates
 #define PROJECTS @PROJECTS@
 #define ONE_GRADIENT @ONE_GRADIENT@
 #define BLOCKS @BLOCKS@
@@ -37,6 +38,7 @@
 #define EIGHTS @EIGHTS@
 #define MODELS @MODELS@  // whether a launch has several models: its grid's y, which begins with model `first`
 #define WARPS @WARPS@
+#define EXACT @EXACT@  // of float32: whether a product takes all of its digits, and not TF32's alone
 
 #define HALVES (KIND == 0 ? 1 : 2)  // numbers in a word
 #define ROWS (8 * TILES)            // sequences of a tile
@@ -48,6 +50,7 @@
 #define MARK 0xFFFFFFFFu    // of words that nobody has written: a NaN that no conversion makes
 #define PATIENCE 4000000
 #define CHUNK 16  // words of a row that a step of the product takes: two tiles of the tensor cores
+#define FIRST (EXACT ? 4 : 0)  // words at the beginning of shared memory that hold HIGH_DIGITS
 #define HELD (STAGED ? 8 * PASS : ROWS)  // sequences that a block has in shared memory
 // With the sums' barrier between reading what was fetched and the next writing, once; and the sums, which only this block
 // writes and reads, with the barrier of the next step's fetch.
@@ -59,9 +62,9 @@
 // Words between rows in shared memory, so that a warp's reads fall into different banks.
 #define SPREAD(words) ((words) / 32 * 32 + ((words) % 32 <= 16 ? 16 : 48))
 
-// A word as the product takes it.
+// A word as it waits for the product.
 DEV u32 factor(u32 word) {
-#if KIND == 0
+#if KIND == 0 && !EXACT
     return to_tf32(__uint_as_float(word));
 #else
     return word;
@@ -76,6 +79,46 @@ DEV void multiply(float *c, const u32 *a, u32 b0, u32 b1) {
     multiply_half(c, a, b0, b1);
 #endif
 }
+#if EXACT
+// A float32 number of 24 digits as `high`, its first 11, and the rest, `low`, which has no rounding error. A tensor core
+// reads TF32's 11 digits of a word: of `low` it leaves out what is below 2^-21 of the number.
+// `mask` is HIGH_DIGITS, from shared memory: a compiler that knew it would split the weights once for all steps, into twice as
+// many registers.
+#define HIGH_DIGITS 0xFFFFE000u
+DEV void split(u32 word, u32 &high, u32 &low, u32 mask) {
+    high = word & mask;
+    low = __float_as_uint(__uint_as_float(word) - __uint_as_float(high));
+}
+// Adds to c[j] the product of a tile's 16 words and those of x[j]. Tensor cores cut off what their sums have below the last
+// digit, so only the sums of one tile are theirs; what these come to is added with rounding.
+template <int COUNT>
+DEV void multiply_exactly(float (*c)[4], const u32 *first, const u32 *second, const uint4 *x, u32 mask) {
+    float d[COUNT][4];
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) d[j][i] = 0;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        u32 high[4], low[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) split(half ? second[i] : first[i], high[i], low[i], mask);
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) {
+            u32 of_x[2][2];  // [number][high, low]
+            split(half ? x[j].z : x[j].x, of_x[0][0], of_x[0][1], mask);
+            split(half ? x[j].w : x[j].y, of_x[1][0], of_x[1][1], mask);
+            multiply(d[j], low, of_x[0][0], of_x[1][0]);
+            multiply(d[j], high, of_x[0][1], of_x[1][1]);
+            multiply(d[j], high, of_x[0][0], of_x[1][0]);
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) c[j][i] += d[j][i];
+}
+#endif
 DEV u32 pair(S low, S high) { return (u32)to_t(low) | (u32)to_t(high) << 16; }
 DEV u32 pair_of_halves(S low, S high) { return (u32)to_half(low) | (u32)to_half(high) << 16; }
 // Number i of words in shared memory.
@@ -117,7 +160,7 @@ template <class Put> DEV void each_word(const Words &words, int feature, Put put
 template <int M, int WORDS>
 DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const u32 *words, int tile, int part, int lane) {
     constexpr int STRIDE = SPREAD(WORDS), CHUNKS = (WORDS + CHUNK - 1) / CHUNK, MINE = (CHUNKS + WSPLIT - 1) / WSPLIT;
-    constexpr int TWICE = M * PASS <= 4;  // two sums, where one would wait for itself
+    constexpr int TWICE = !EXACT && M * PASS <= 4;  // two sums, where one would wait for itself
     const int g = lane >> 2, q = lane & 3;
     float d[TWICE ? M : 1][TWICE ? PASS : 1][4];
 #pragma unroll
@@ -129,19 +172,31 @@ DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const 
                 c[m][j][i] = 0;
                 if (TWICE) d[m][j][i] = 0;
             }
+#if EXACT
+    SHARED
+    const u32 mask = read_anew((const u32 *)shared_memory);
+#endif
 #pragma unroll
     for (int k = 0; k < MINE; k++) {
         const int chunk = part * MINE + k;
         if (CHUNKS % WSPLIT && chunk >= CHUNKS) continue;
+        uint4 x[PASS];
+#pragma unroll
+        for (int j = 0; j < PASS; j++)
+            if (tile + j < TILES) x[j] = *(const uint4 *)(words + (((STAGED ? 0 : tile) + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
+#if EXACT
+#pragma unroll
+        for (int m = 0; m < M; m++) multiply_exactly<PASS>(c[m], weights[k][0][m], weights[k][1][m], x, mask);
+#else
 #pragma unroll
         for (int j = 0; j < PASS; j++) {
             if (tile + j >= TILES) continue;
-            const uint4 x = *(const uint4 *)(words + (((STAGED ? 0 : tile) + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
 #pragma unroll
-            for (int m = 0; m < M; m++) multiply(c[m][j], weights[k][0][m], x.x, x.y);
+            for (int m = 0; m < M; m++) multiply(c[m][j], weights[k][0][m], x[j].x, x[j].y);
 #pragma unroll
-            for (int m = 0; m < M; m++) multiply(TWICE ? d[m][j] : c[m][j], weights[k][1][m], x.z, x.w);
+            for (int m = 0; m < M; m++) multiply(TWICE ? d[m][j] : c[m][j], weights[k][1][m], x[j].z, x[j].w);
         }
+#endif
     }
     if (TWICE)
 #pragma unroll

@@ -10,13 +10,16 @@ struct SequenceBack {
     S *grad_own;   // [tiles of 8 sequences, OWN, H]
     const int *starts, *lengths;
     int *error;
+#if CARRIED
+    const T *carried[CARRIED];  // [rows, H] each
+#endif
     u32 *reduced;  // [tiles of ROWS, steps, ALL_WORDS, BLOCKS, ROWS], filled with marks for EXCHANGE 2
     long long steps, batch, reverse, rows, of_weights, first;
 };
 
-// The last phase of a step's derivative.
+// The last phase of a step's derivative; u are the gradients of gates.
 DEV void step_back(
-    const S *g, const S *k, const S *p, const OfRow &row, const Live &live, S *da, S *dr, S *ds, S *dp
+    const S *g, const S *k, const S *p, const S *u, const OfRow &row, const Live &live, S *da, S *dr, S *ds, S *dp
 ) {
 @LAST@
 }
@@ -27,7 +30,7 @@ DEV void step_back(
 #define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)
 #define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
 #define MY_UNITS (DIRECT ? EIGHTS * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
-#define SLOT (RECORD + UNIT_WORDS)
+#define SLOT (RECORD + (1 + CARRIED) * UNIT_WORDS)
 
 #if MODELS
 DEV void of_model(const SequenceBack &q) {
@@ -38,7 +41,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *passed = (u32 *)shared_memory;                                                // [BUFFERS][HELD][SPREAD(PART)]
+    u32 *passed = (u32 *)shared_memory + FIRST;                                                // [BUFFERS][HELD][SPREAD(PART)]
     float2 *sums = (float2 *)(passed + (R ? BUFFERS * HELD * SPREAD(PART) : 0));         // [SUM_BUFFERS][SUMS][UNITS][32]
     S *reduced = (S *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * 32 : 0));               // [REDUCED]
     u32 *ring = (u32 *)reduced + REDUCED + me.warp * MY_UNITS * DEPTH * SLOT;                    // [WARPS][MY_UNITS][DEPTH][SLOT]
@@ -111,6 +114,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                 for (int s = 0; s < 3 - HALVES; s++) {
                     const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
                     if (row < alive && word < ROW) copy_word(slot + RECORD + x, rows + (long long)row * ROW + word);
+#if CARRIED
+                    const long long place = (at.start_of(t) + me.first + row) * (long long)ROW + word;
+#pragma unroll
+                    for (int n = 0; n < CARRIED; n++)
+                        if (row < alive && word < ROW)
+                            copy_word(slot + RECORD + (1 + n) * UNIT_WORDS + x, (const u32 *)q.carried[n] + place);
+#endif
                 }
             }
         }
@@ -120,6 +130,9 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     for (int i = 1; i <= DEPTH; i++) fetch(steps - i);
 #if R > 0
     for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) passed[i] = 0;
+#if EXACT
+    if (threadIdx.x == 0) *(u32 *)shared_memory = HIGH_DIGITS;
+#endif
 #endif
 #if LEVELS
     clear_inbox(reduced);
@@ -252,7 +265,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                 const bool alive = t < length[u][e];
                 S after[K], kept[AT_LEAST_1(SLOTS)], before[K], of_own[AT_LEAST_1(OWN)];
                 inputs(u, e, after, kept);
-                step_back(after, kept, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], of_a[e], of_r[e], before, of_own);
+                S carried[AT_LEAST_1(CARRIED)];
+#pragma unroll
+                for (int n = 0; n < CARRIED; n++)
+                    carried[n] = number(ring + (u * DEPTH + i % DEPTH) * SLOT + RECORD + (1 + n) * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+#pragma unroll
+                for (int k = 1; k < K && CARRIED; k++) after[k] += carried[k - 1];
+                step_back(after, kept, own[u], carried + (CARRIED ? K - 1 : 0), row[DIRECT ? u % TILES : u][e], live[u][e], of_a[e], of_r[e], before, of_own);
 #pragma unroll
                 for (int k = 0; k < K; k++)
                     if (alive) grad[u][k][e] = before[k];

@@ -45,7 +45,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *hidden = (u32 *)shared_memory;                                                   // [BUFFERS][HELD][SPREAD(PART)]
+    u32 *hidden = (u32 *)shared_memory + FIRST;                                                   // [BUFFERS][HELD][SPREAD(PART)]
     float4 *sums = (float4 *)(hidden + (R ? BUFFERS * HELD * SPREAD(PART) : 0));            // [SUM_BUFFERS][SUMS][UNITS][TWO_GATES][32]
     S *reduced = (S *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * TWO_GATES * 32 : 0));      // [REDUCED]
     u32 *ring = (u32 *)reduced + REDUCED + me.warp * MY_UNITS * DEPTH * SLOT;                         // [WARPS][MY_UNITS][DEPTH][SLOT]
@@ -142,6 +142,9 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     for (int i = 0; i < DEPTH; i++) fetch(i);
 #if R > 0
     for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) hidden[i] = 0;
+#if EXACT
+    if (threadIdx.x == 0) *(u32 *)shared_memory = HIGH_DIGITS;
+#endif
 #endif
 #if LEVELS
     clear_inbox(reduced);

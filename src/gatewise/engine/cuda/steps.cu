@@ -40,7 +40,7 @@ struct StepBack {
     T *da;           // [rows, G·H]
     T *dr;           // [rows, R·H], or null where it is da
     S *grad_own;     // [batch, OWN, H], added to
-    long long batch;
+    long long batch;@GATE_FIELDS@
 };
 
 DEV S combined(S x, S y, int kind) { return kind == 0 ? x + y : gw_maximum(x, y); }

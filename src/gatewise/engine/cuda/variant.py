@@ -36,6 +36,10 @@ class Shape:
     kept: int
     """Values that are kept of a feature for the backward pass."""
     dtype: torch.dtype
+    carried: int = 0
+    """Gradients of a feature that come in beside that of the outputs: of other states, and of gates."""
+    exact: bool = False
+    """Of float32: whether products take all of its digits, and not TF32's alone."""
     kept_of_row: int = 0
     """Values that are kept of a sequence, which are one number for all its features."""
     exchanged: tuple[tuple[int, int], ...] = ()
@@ -137,9 +141,11 @@ class Variant:
                 sum_buffers = 1 if self.exchange == GRID and self.split == 1 else 2
                 words = 128 * (-(-shape.recurrent // 2)) if shape.way == "forward" else 64
                 summed = sum_buffers * sums * (self.of_block(shape) // 8) * self.tiles * words
-        slot = shape.inputs * unit if shape.way == "forward" else shape.record_words + unit
+        slot = (
+            shape.inputs * unit if shape.way == "forward" else shape.record_words + (1 + shape.carried) * unit
+        )
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
-        return 4 * (exchanged + summed + self._reduced(shape) + ring)
+        return 4 * (4 * shape.exact + exchanged + summed + self._reduced(shape) + ring)
 
     def _reduced(self, shape: Shape) -> int:
         """Words of shared memory for reductions along the features, as ``sequence_rows.cu`` has them."""
@@ -160,7 +166,7 @@ class Variant:
         sums = rows * self.passes * 4 * twice
         per_unit = 2 * shape.states + 6
         if shape.way == "backward":
-            per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves)
+            per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves) + shape.carried
         per_unit += 2 * shape.alive
         if shape.exchanged:
             per_unit += shape.own * (1 if shape.way == "forward" else 2)

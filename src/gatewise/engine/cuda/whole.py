@@ -1,14 +1,14 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-In bfloat16, float16, and float32 where torch may take TF32. A step that reduces along its features has
-phases, between which blocks exchange what they have reduced (``phases``, ``sequence_rows.cu``). ``projected``
-runs cells that project their hidden state by these kernels.
+In bfloat16, float16 and float32, this in all of its digits where torch may not take TF32. A step that reduces
+along its features has phases, between which blocks exchange what they have reduced (``phases``,
+``sequence_rows.cu``). ``projected`` runs cells that project their hidden state by these kernels.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
@@ -19,53 +19,14 @@ from torch import Tensor
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
 from gatewise.engine.cuda.emit import exchanged, kept_of_a_sequence, sequence_phases, sequence_source
+from gatewise.engine.cuda.kernel import SequenceKernel
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
-from gatewise.engine.cuda.plan import models_at_once
-from gatewise.engine.cuda.steps import accumulated, at, stacked
+from gatewise.engine.cuda.steps import accumulated, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-
-
-class SequenceKernel(NamedTuple):
-    """One direction of a cell, compiled in one variant."""
-
-    shape: Shape
-    variant: Variant
-    launcher: Launcher
-    function: Any
-
-    def prepare(self, batch: int, models: int = 1) -> None:
-        """Make it ready for a batch of each model. Raises Unsupported where the GPU cannot run it."""
-        blocks, threads, shared, cluster, cooperative = self._numbers(batch)
-        blocks *= self._at_once(batch, models)
-        self.launcher.prepare(self.function, blocks, threads, shared, cluster, cooperative)
-
-    def launch(self, words: Sequence[int], batch: int, models: int = 1) -> None:
-        """Start it for a batch that it is ready for.
-
-        Models follow in further launches where not all blocks that poll each other run at once. The words
-        lack the last, which is the first model of a launch.
-        """
-        at_once = self._at_once(batch, models)
-        for first in range(0, models, at_once):
-            here = min(at_once, models - first)
-            self.launcher.launch(self.function, [*words, first], *self._numbers(batch), models=here)
-
-    def _at_once(self, batch: int, models: int) -> int:
-        """How many of the models one launch has."""
-        if self.variant.exchange != GRID:
-            return models
-        return max(1, min(models, models_at_once(self.variant, batch, self.launcher.gpu)))
-
-    def _numbers(self, batch: int) -> tuple[int, int, int, int, bool]:
-        """Blocks, threads of each, bytes of shared memory, blocks of a cluster, whether all run at once."""
-        variant, shape = self.variant, self.shape
-        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
-        shared = variant.shared(shape)
-        return blocks, variant.warps(shape) * 32, shared, variant.cluster, variant.exchange == GRID
 
 
 class Kept(NamedTuple):
@@ -85,6 +46,7 @@ class WholeKernels:
     forth: SequenceKernel
     back: SequenceKernel | None
     """None where no gradients are needed."""
+    of_gates: Callable[[Cell, tuple[int, ...]], WholeKernels] | None = None
 
     kept: ClassVar[type[Kept]] = Kept
 
@@ -92,10 +54,20 @@ class WholeKernels:
         """The forward pass, which keeps what a backward pass needs."""
         return forward(self.forth, self.trace, request, keep)
 
-    def backward(self, request: Request, kept: Any, above: Tensor, grad_final: Sequence[Tensor]) -> Backward:
+    def backward(
+        self,
+        request: Request,
+        kept: Any,
+        above: Tensor,
+        grad_final: Sequence[Tensor | None],
+        carried: Sequence[Tensor | None] = (),
+    ) -> Backward:
         """The backward pass."""
         assert self.back is not None
-        return backward(self.back, self.trace, request, kept, above, grad_final)
+        states, of_gates = carried[1 : len(grad_final)], carried[len(grad_final) :]
+        read = [torch.zeros_like(above) if grad is None else grad for grad in states]
+        read += [grad for grad in of_gates if grad is not None]
+        return backward(self.back, self.trace, request, kept, above, grad_final, read)
 
 
 def suits(hidden_size: int, dtype: torch.dtype) -> bool:
@@ -103,8 +75,10 @@ def suits(hidden_size: int, dtype: torch.dtype) -> bool:
     return dtype in DTYPES and not hidden_size % (4 // dtype.itemsize)
 
 
-def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
-    """What the cell asks for in one direction."""
+def shape_of(
+    cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str, exact: bool = False
+) -> Shape:
+    """What the cell asks for in one direction; ``exact`` as in :class:`Shape`."""
     return Shape(
         way,  # type: ignore[arg-type]
         hidden_size,
@@ -113,18 +87,28 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
         len(cell.states),
         len(kept_of_a_sequence(cell, trace)),
         dtype,
-        len(trace.saved_of_row),
-        exchanged(trace, way),
-        sequence_phases(cell, trace, way).alive if way == "forward" or trace.row_values else 0,
-        len(trace.grad["p"]),
+        exact=exact,
+        kept_of_row=len(trace.saved_of_row),
+        exchanged=exchanged(trace, way),
+        alive=sequence_phases(cell, trace, way).alive if way == "forward" or trace.row_values else 0,
+        own=len(trace.grad["p"]),
     )
 
 
 def compiled(
-    cell: Cell, trace: Trace, shape: Shape, variant: Variant, launcher: Launcher, of_models: bool = False
+    cell: Cell,
+    trace: Trace,
+    shape: Shape,
+    variant: Variant,
+    launcher: Launcher,
+    of_models: bool = False,
+    carrying: Trace | None = None,
 ) -> SequenceKernel:
-    """The kernel of a variant, for one model or several. Raises Unsupported where it cannot be compiled."""
-    source = sequence_source(cell, trace, shape, variant, of_models)
+    """The kernel of a variant, for one model or several, and ``carrying`` gradients of gates.
+
+    Raises Unsupported where it cannot be compiled.
+    """
+    source = sequence_source(cell, trace, shape, variant, of_models, carrying)
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
@@ -143,10 +127,10 @@ def forward(
     a = _inputs(request)
     if request.noise is not None:
         a = torch.cat([a, request.noise.to(dtype)], -1)
-    initial = torch.stack(request.state, -3)
-    final = torch.empty_like(initial, memory_format=torch.contiguous_format)
+    initial = _in_a_row(request.state)
+    final = x.new_empty(*models, shape.states, batch, size, dtype=accumulated(dtype))
     outputs = torch.empty(*models, rows, size, dtype=dtype, **like)
-    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    polled = kernel.polled
     before = _marked((*models, rows, size), dtype, x.device, polled) if keep or polled else None
     values = _kept(models, shape, steps, batch, x.device) if keep else None
     wanted = request.return_gates
@@ -157,16 +141,15 @@ def forward(
     reduced = _reduced(models, kernel, steps, batch, x.device)
     starts, lengths = packed(request.batch_sizes, batch, x.device)
     words = [
-        *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
-        at(addend),
-        *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
-        at(reduced),
+        *(_at(a), _at(hidden), _at(initial), _at(own), _at(mask), _at(outputs), _at(before), _at(final)),
+        _at(addend),
+        *(_at(values), _at(gates), _at(states), _at(starts), _at(lengths), _at(_error(x.device))),
+        _at(reduced),
         *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
     kernel.launch(words, batch, *models)
-    if polled:
+    if polled or reduced is not None:
         _check_nobody_waited_in_vain(x.device)
-    assert initial.dtype == accumulated(dtype)
     kept = Kept(before, values) if before is not None and values is not None else None
     return Forward(outputs, list(final.unbind(-3)), gates, states, kept)
 
@@ -177,16 +160,17 @@ def backward(
     request: Request,
     kept: Kept,
     above: Tensor,
-    grad_final: Sequence[Tensor],
+    grad_final: Sequence[Tensor | None],
+    carried: Sequence[Tensor] = (),
 ) -> Backward:
     """The backward pass, in one launch; of K models as the forward pass."""
     shape, weights = kernel.shape, request.weights
     *models, rows, _ = request.x.shape
     dtype, size, device = shape.dtype, shape.hidden, request.x.device
     steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
-    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    polled = kernel.polled
     above = above.contiguous()
-    grad = torch.stack(list(grad_final), -3)
+    grad = _stacked_states(grad_final, request.state)
     recurrent = len(request.cell.recurrent)
     grad_r = _marked((*models, rows, recurrent * size), dtype, device, polled)
     inputs = len(request.cell.gates) * size
@@ -200,16 +184,42 @@ def backward(
     reduced = _reduced(models, kernel, steps, batch, device)
     starts, lengths = packed(request.batch_sizes, batch, device)
     words = [
-        *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
-        *(at(grad_own), at(starts), at(lengths), at(_error(device))),
-        at(reduced),
+        *(_at(transposed), _at(above), _at(kept.values), _at(own), _at(mask), _at(grad_a), _at(grad_r)),
+        *(_at(grad), _at(grad_own), _at(starts), _at(lengths), _at(_error(device)), *map(_at, carried)),
+        _at(reduced),
         *(steps, batch, int(request.reverse), rows, of_transposed),
     ]
     kernel.launch(words, batch, *models)
-    if polled:
+    if polled or reduced is not None:
         _check_nobody_waited_in_vain(device)
     of_own = None if grad_own is None else grad_own.sum(-3)
     return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(-3)))
+
+
+def _at(tensor: Tensor | None) -> int:
+    """The address of a tensor, which has to be contiguous; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _in_a_row(states: Sequence[Tensor]) -> Tensor:
+    """States one after the other in memory, those of each model or all: the first, where they are that."""
+    first = states[0]
+    size = first.numel() * first.element_size()
+    if first.dim() == 2 and all(
+        state.is_contiguous() and state.data_ptr() == first.data_ptr() + place * size
+        for place, state in enumerate(states)
+    ):
+        return first
+    return torch.stack(list(states), -3)
+
+
+def _stacked_states(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
+    """Gradients of the final state, [K, B, H] or of each model; zeros for those that are not there."""
+    if all(grad is None for grad in grads):
+        *models, batch, size = like[0].shape
+        return like[0].new_zeros(*models, len(like), batch, size)
+    pairs = zip(grads, like, strict=True)
+    return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in pairs], -3)
 
 
 def _inputs(request: Request) -> Tensor:

@@ -13,19 +13,22 @@ from gatewise.engine import models
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.native import bfloat16, memory
 from gatewise.engine.native.call import Call
+from gatewise.engine.native.gates import carrying_gates
 from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
 from gatewise.engine.native.many import Models
-from gatewise.engine.native.prepared import Prepared, prepared
+from gatewise.engine.native.prepared import Prepared, kernel_of
+from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Settings, Unsupported
-from gatewise.engine.second import differentiable_backward
+from gatewise.engine.returned import Incoming, result_of
+from gatewise.engine.second import backward_by_loop, differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 
 __all__ = ["Prepared", "prepare", "run"]
 
 
 def run(request: Request) -> Result:
-    """Run the request; its gates only where no gradients are needed.
+    """Run the request.
 
     With ``recompute`` the forward pass keeps only the states, and the backward pass computes the rest again.
     Raises Unsupported where another engine has to run the request.
@@ -47,32 +50,40 @@ def _run(request: Request, rounded: bool) -> Result:
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need
     # gradients even under no_grad.
     differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if request.return_gates and (differentiated or not kernel.trace.gate_names):
-        raise Unsupported("gates that carry gradients" if differentiated else "gates of other shapes")
-    outputs, *rest = _Sequence.apply(request.settings, kernel, differentiated, *tensors)
-    count = len(request.state)
-    names = (*kernel.trace.gate_names, *request.cell.states) if request.return_gates else ()
-    return Result(outputs, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True)))
+    if request.return_gates and not kernel.trace.gate_names:
+        raise Unsupported("gates of other shapes")
+    if request.return_gates and differentiated:
+        kernel = carrying_gates(kernel, request, _agrees)
+    return _apply(request.settings, kernel, differentiated, tensors)
 
 
-def prepare(layers: Sequence[Request]) -> Prepared | None:
-    """Requests of a stack's layers, full batches of one direction, prepared to run without gradients.
+def _apply(
+    settings: Settings, kernel: Kernel, differentiated: bool, tensors: Sequence[Tensor | None]
+) -> Result:
+    returned = _Sequence.apply(settings, kernel, differentiated, *tensors)
+    return result_of(settings, kernel.trace, returned)
+
+
+def prepare(layers: Sequence[Request], gradients: bool) -> Prepared | PreparedLayers | None:
+    """Requests of a stack's layers, full batches of one direction, prepared to run with gradients or without.
 
     None where that is not for them: their cell, dtype or length.
     """
-    return prepared(layers, _agrees)
+    kernel = kernel_of(layers, _agrees)
+    if kernel is None:
+        return None
+    return PreparedLayers(kernel, layers, _Sequence.apply) if gradients else Prepared(kernel, layers)
 
 
 def _agrees(kernel: Kernel, cell: Cell, hidden_size: int, dtype: torch.dtype) -> bool:
     def run_kernel(request: Request) -> Result:
-        outputs, *final = _Sequence.apply(request.settings, kernel, True, *request.tensors())
-        return Result(outputs, tuple(final), {})
+        return _apply(request.settings, kernel, True, request.tensors())
 
-    return agrees_with_loop(run_kernel, cell, hidden_size, dtype)
+    return agrees_with_loop(run_kernel, cell, hidden_size, dtype, kernel.backward_of_gates is not None)
 
 
 class _Sequence(torch.autograd.Function):
-    """From a request's settings and tensors to (outputs, final state…, gates…, states…)."""
+    """From a request's settings and tensors to (outputs, final state…, gates…, states but the first…)."""
 
     @staticmethod
     def forward(
@@ -103,8 +114,15 @@ class _Sequence(torch.autograd.Function):
         ctx.settings, ctx.call = settings, call
         if differentiated:
             ctx.save_for_backward(*tensors, *states, *(t for t in (unprojected, saved) if t is not None))
-        history = (*gates.unbind(1), *states) if gates is not None else ()
-        return (states[0], *final, *history)
+        if gates is None:
+            return (states[0], *final)
+        # By `data` each is a tensor of its own: a caller could not change views of one in place.
+        of_gates = [gate.data for gate in gates.unbind(1)]
+        if differentiated:
+            ctx.set_materialize_grads(False)
+            constant = set(range(len(of_gates))).difference(trace.carrying)
+            ctx.mark_non_differentiable(*(of_gates[place] for place in constant))
+        return (states[0], *final, *of_gates, *states[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
@@ -113,24 +131,35 @@ class _Sequence(torch.autograd.Function):
         n_states = len(settings.cell.states)
         needed = ctx.needs_input_grad[3:]
         tensors, (*computed,) = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
-        grads = grads[: 1 + n_states]
+        incoming = Incoming(settings, call.kernel.trace, grads)
         if torch.is_grad_enabled():
             # These gradients will be differentiated (create_graph), which takes the loop.
-            return (None, None, None, *differentiable_backward(settings, tensors, grads, needed))
+            gradients = differentiable_backward(settings, tensors, grads, needed, incoming.names)
+            return (None, None, None, *gradients)
         request = settings.request(tensors)
-        weights, trace = request.weights, call.kernel.trace
+        weights = request.weights
         states, rest = computed[:n_states], computed[n_states:]
         unprojected = rest.pop(0) if weights.projection is not None else None
         saved = rest.pop(0) if rest else None
-        above, *grad_final = (grad.contiguous() for grad in grads)
-        grad_state = [grad.clone() for grad in grad_final]
+        if call.kernel.backward_of_gates is not None:
+            try:
+                kernel = call.kernel.backward_of_gates(settings.cell, call.kernel, incoming.places)
+            except Unsupported:  # the compiler is gone, or the disk is full
+                return (None, None, None, *backward_by_loop(settings, tensors, grads, needed, incoming.names))
+            call = call.by(kernel)
+        trace = call.kernel.trace
+        above = torch.zeros_like(states[0]) if incoming.above is None else incoming.above.contiguous()
         initial = [s.contiguous() for s in request.state]
+        grad_state = [
+            torch.zeros_like(state) if grad is None else grad.clone(memory_format=torch.contiguous_format)
+            for grad, state in zip(incoming.final, initial, strict=True)
+        ]
         # Where the threads share every step, only the sums of own parameters are one for each.
         sums = empty_gradients(trace, request, needed, call.threads, 1 if call.together else call.threads)
         first = 5 + len(weights.own)
         to_initial = any(needed[first : first + n_states])
-        x = request.x.contiguous()
-        call.backward(x, initial, states, grad_state, unprojected, saved, above, sums, to_initial)
+        x, carried = request.x.contiguous(), incoming.carried()
+        call.backward(x, initial, states, grad_state, unprojected, saved, above, sums, to_initial, carried)
         grad_x, *by_thread = sums
         grad_input, grad_hidden, grad_projection, grad_bias, grad_own = (
             None if total is None else total[0] if total.shape[0] == 1 else total.sum(0)

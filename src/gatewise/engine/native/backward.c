@@ -99,12 +99,12 @@ static void back_through(const Share *share, const Backward *b, int64_t t, int64
             s[k] = before(q, k, t, row, limit);
             n[k] = PROJECTS && k == 0 ? q->unprojected + at * H : state_after(q, k, t, row);
             g[k] = q->final[k] + row * width_of(k);
-        }
+        }@STATES_ABOVE@
         if (q->saved && row + 1 < rows.to) FETCH(q->saved + (at + 1) * SAVED_SIZE, 0);
         const T *saved = q->saved ? q->saved + at * SAVED_SIZE : b->saved + here * SAVED_SIZE;
         step_back(s, n, q->own, q->noise + at * NOISE * H, saved, g,
                   PROJECTS ? b->dm + (row - low) * H : q->above + at * H, b->a + here * padded(BLOCKS),
-                  b->r + here * padded(R_BLOCKS), q->grad_own + (share->sums + share->part) * OWN * H);
+                  b->r + here * padded(R_BLOCKS), q->grad_own + (share->sums + share->part) * OWN * H@GATE_ARGUMENTS@);
     }
     wait_for_team(share);
     /* The rows that end here, and have nothing before them, pass on only what the initial state wants. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 from collections.abc import Sequence
@@ -42,6 +43,13 @@ def _places(batch_sizes: tuple[int, ...]) -> tuple[Any, Any, int]:
     return array(*batch_sizes), array(*starts), total
 
 
+def _stacked(own: list[Tensor], dim: int) -> Tensor | None:
+    """A cell's own parameters as one tensor; None where it has none."""
+    if len(own) == 1:
+        return own[0].unsqueeze(dim).contiguous()
+    return torch.stack(own, dim) if own else None
+
+
 class Call:
     """What the forward and the backward pass of one sequence have in common; calls either.
 
@@ -71,13 +79,19 @@ class Call:
             int(plain),
         )
         self.dims = (steps, batch, int(request.reverse), self.threads, inputs, *options)
-        own = torch.stack(list(weights.own.values())) if weights.own else None
+        own = _stacked(list(weights.own.values()), 0)
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         contiguous = [
             None if tensor is None else tensor.contiguous()
             for tensor in (*of_weights, request.state_mask, request.noise)
         ]
         self.inputs = [*contiguous, own]
+
+    def by(self, kernel: Kernel) -> Call:
+        """The same call of another kernel of the same cell."""
+        other = copy.copy(self)
+        other.kernel = kernel
+        return other
 
     def _rows_wanted(self, kernel: Kernel, bytes_of_weights: int) -> int:
         if kernel.rounded:
@@ -110,15 +124,17 @@ class Call:
         above: Tensor,
         sums: Sequence[Tensor | None],
         to_initial: bool,
+        carried: Sequence[Tensor | None] = (),
     ) -> None:
         """Replace the final state's gradients in ``grad_state`` by the initial state's, and fill ``sums``.
 
         Without ``to_initial`` nobody wants the former, and what ``grad_state`` then holds means nothing.
         ``above`` is the gradient of the outputs; ``sums`` are the gradients of x, U, W, the projection, b and
-        the own parameters. Raises MemoryError.
+        the own parameters. A kernel whose gates carry gradients takes those of every step's states and of the
+        gates as ``carried``. Raises MemoryError.
         """
         values = (*initial, *states, *grad_state, unprojected, saved, None)
-        self._call(self.kernel.backward, (True, to_initial), x, values, (above, *sums))
+        self._call(self.kernel.backward, (True, to_initial), x, values, (above, *sums, *carried))
 
     def _call(
         self,
@@ -158,7 +174,7 @@ class Calls(Call):
         one = [None if tensor is None else tensor[0] for tensor in stacked.tensors()]
         super().__init__(several, stacked.settings.request(one))
         weights = stacked.weights
-        own = torch.stack(list(weights.own.values()), 1) if weights.own else None
+        own = _stacked(list(weights.own.values()), 1)
         of_weights = (weights.input, weights.hidden, weights.projection, weights.bias)
         self.inputs = [*of_weights, stacked.state_mask, stacked.noise, own]
         self.count, self.at_once = count, 1

@@ -35,6 +35,34 @@ _OF_ONE_LANE = {
     "rsqrt": "gw_splat(1 / REAL(sqrt)(({})[0]))",
 }
 
+# What the code has besides where returned gates and states carry gradients: what Python passes, a step that
+# both saves and returns, and the places where these gradients come in.
+CARRYING_GATES = {
+    "@GATE_FIELDS@": """
+    /* [N, H] each, or null: gradients of every step's states (the first stands in `above`) and gates. */
+    const T *states_above[STATES], *gates_above[RETURNED];""",
+    "@GATE_STEP@": """
+
+static void step_of_gates(const T *restrict a, const T *restrict r, const T *const *s, const T *restrict p,
+                          const T *restrict z, T *const *n, T *restrict saved, T *restrict returned) {
+    (void)a, (void)r, (void)s, (void)p, (void)z, (void)saved, (void)returned;
+@STATE_ROWS@
+@NEW_ROWS@
+@STEP_OF_GATES@
+}""",
+    "@GATE_CALL@": """
+                    step_of_gates(a_row, r_row, s, q->own, z, n, q->saved + at * SAVED_SIZE,
+                                  q->returned + at * RETURNED * H);
+                else if (q->saved)""",
+    "@GATE_PARAMETERS@": ", const T *const *u, int64_t u_at",
+    "@STATES_ABOVE@": """
+        for (int k = 1; k < STATES; k++) {
+            const T *of_state = q->states_above[k] ? q->states_above[k] + at * H : NULL;
+            for (int64_t j = 0; of_state && j < H; j++) g[k][j] += of_state[j];
+        }""",
+    "@GATE_ARGUMENTS@": ", q->gates_above, at * H",
+}
+
 # Lets GCC move instructions that depend on each other apart; its default on x86 leaves that to the processor.
 # The matrix products are faster without.
 SCHEDULED = """#ifndef __clang__
@@ -43,8 +71,13 @@ SCHEDULED = """#ifndef __clang__
 """
 
 
-def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tuple[str, str]:
-    """The C sources of the two functions of a cell, ``gw_forward`` and ``gw_backward``."""
+def source(
+    cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, carries: bool = False
+) -> tuple[str, str]:
+    """The C sources of the two functions of a cell, ``gw_forward`` and ``gw_backward``.
+
+    ``carries`` is whether the gates and states that they return carry gradients.
+    """
     gates, recurrent = range(len(cell.gates)), range(len(cell.recurrent))
     states, own, noise = range(len(cell.states)), range(len(trace.grad["p"])), range(len(cell.noise))
     projects = cell.projection_size is not None
@@ -63,6 +96,7 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
     }
     read_back |= {value: f"saved + {i} * H" for i, value in enumerate(trace.saved_wide)} | row_places
     read_back |= {f"g{k}": f"g_row{k}" for k in states}
+    read_back |= {f"u{i}": f"u_row{i}" for i in trace.carrying}
     if projects:
         read_back["g0"] = "above"
     back: list[tuple[str, str | float]] = []
@@ -74,8 +108,10 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
     for k, value in enumerate(trace.grad["s"]):
         if k > 0 or not projects:
             back.append((f"g_row{k}", 0.0 if value is None else value))
+    grad_rows = [f"    T *restrict g_row{k} = g[{k}];" for k in states]
+    grad_rows += [f"    const T *restrict u_row{i} = u[{i}] + u_at;" for i in trace.carrying]
     sums = [(f"dp + {i} * H", value) for i, value in enumerate(trace.grad["p"]) if value is not None]
-    blocks = {
+    blocks: dict[str, object] = {
         "@H@": hidden_size,
         "@HIDDEN@": cell.projection_size or hidden_size,
         "@PROJECTS@": int(projects),
@@ -95,12 +131,17 @@ def source(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> tu
         "@STATE_ROWS@": "\n".join(f"    const T *restrict s_row{k} = s[{k}];" for k in states),
         "@NEW_ROWS@": "\n".join(f"    T *restrict n_row{k} = n[{k}];" for k in states),
         "@AFTER_ROWS@": "\n".join(f"    const T *restrict n_row{k} = n[{k}];" for k in states),
-        "@GRAD_ROWS@": "\n".join(f"    T *restrict g_row{k} = g[{k}];" for k in states),
+        "@GRAD_ROWS@": "\n".join(grad_rows),
         "@STEP@": _passes(forward, trace.row_values, read, write),
         "@STEP_SAVING@": _passes(forward, trace.row_values, read, write + save, once=row_places),
         "@STEP_RETURNING@": _passes(forward, trace.row_values, read, write + returned),
         "@STEP_BACK@": _passes(trace.backward, trace.row_values, read_back, back, sums, tuple(row_places)),
     }
+    added = dict.fromkeys(CARRYING_GATES, "")
+    if carries:
+        step = _passes(forward, trace.row_values, read, write + save + returned, once=row_places)
+        added = {**CARRYING_GATES, "@STEP_OF_GATES@": step}
+    blocks = added | blocks  # in this order, as the added text holds marks as well
     common = ("vector.c", "team.c", "sequence.c")
     forwards, backwards = (_filled((*common, name), dtype, blocks) for name in ("forward.c", "backward.c"))
     return SCHEDULED + forwards, SCHEDULED + backwards

@@ -51,7 +51,7 @@ static void forward_rows(void *pointer) {
                 if (PROJECTS) n[0] = q->unprojected ? q->unprojected + at * H : unprojected + (row - low) * H;
                 const T *a_row = a + (local + row - low) * padded(BLOCKS), *r_row = r + (row - low) * ldr;
                 if (q->saved) FETCH(q->saved + (at + 2) * SAVED_SIZE, 1);
-                if (q->saved)
+                if (q->saved)@GATE_CALL@
                     step_saving(a_row, r_row, s, q->own, z, n, q->saved + at * SAVED_SIZE);
                 else if (q->returned)
                     step_returning(a_row, r_row, s, q->own, z, n, q->returned + at * RETURNED * H);

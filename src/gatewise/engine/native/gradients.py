@@ -15,7 +15,8 @@ def empty_gradients(
 ) -> list[Tensor | None]:
     """Tensors to fill with the gradients of x, U, W, the projection, b and the own parameters.
 
-    Those of b and the own parameters are added to, and so start at 0.
+    Those of b and the own parameters are added to, and so start at 0; without any rows, all do, because
+    nothing fills them.
 
     All but the first hold ``sums`` sums, the last one for each thread. None for what is not ``needed``, and
     where ``step`` does not use a, r or a parameter: a product with zeros would let NaN into the gradient.
@@ -26,7 +27,10 @@ def empty_gradients(
     by_a, by_r = trace.reaches("a"), trace.reaches("r")
 
     def empty(weight: Tensor | None, wanted: bool) -> Tensor | None:
-        return weight.new_empty(*models, sums, *weight.shape) if weight is not None and wanted else None
+        if weight is None or not wanted:
+            return None
+        new = weight.new_empty if len(x) else weight.new_zeros
+        return new(*models, sums, *weight.shape)
 
     bias = weights.bias if bias_needed and by_a else None
     own = (

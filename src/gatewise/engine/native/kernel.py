@@ -32,6 +32,8 @@ class Kernel(NamedTuple):
     """Addresses of the matrix products."""
     rounded: bool = False
     """Whether these round their factors to bfloat16."""
+    backward_of_gates: Callable[[Cell, Kernel, tuple[int, ...]], Kernel] | None = None
+    """Where gates carry gradients: this kernel with a backward pass for those of the gates at some places."""
 
 
 _kernels: WeakKeyDictionary[Cell, dict[tuple[int, torch.dtype], Kernel | Unsupported]] = WeakKeyDictionary()
@@ -73,9 +75,9 @@ def _compile(cell: Cell, hidden_size: int, dtype: torch.dtype, agrees: Agrees) -
     # The products compile while the cell is traced, and then its two directions at once. Tracing in another
     # thread also keeps the caller's modes and hooks (those of checkpointing, for one) out of it.
     with ThreadPoolExecutor(2) as pool:
-        compiling = pool.submit(_library, products_source(dtype))
+        compiling = pool.submit(loaded, products_source(dtype))
         found = pool.submit(traced, "native", cell, hidden_size, dtype).result()
-        forward, backward = pool.map(_library, source(cell, found.trace, hidden_size, dtype))
+        forward, backward = pool.map(loaded, source(cell, found.trace, hidden_size, dtype))
         products = compiling.result()
     addresses = _addresses(products, "gw_pack", "gw_multiply", "gw_dots", "gw_mix", "gw_outer")
     kernel = Kernel(
@@ -97,7 +99,7 @@ def rounded_products() -> tuple[int, ...]:
 
     They are compiled where somebody asks for them: others need not wait for it.
     """
-    library = _library(rounded_products_source())
+    library = loaded(rounded_products_source())
     names = ("gw_pack_bfloat16", "gw_multiply_bfloat16", "gw_dots", "gw_mix", "gw_outer_bfloat16")
     return _addresses(library, *names)
 
@@ -106,7 +108,8 @@ def _addresses(library: ctypes.CDLL, *names: str) -> tuple[int, ...]:
     return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
 
 
-def _library(text: str) -> ctypes.CDLL:
+def loaded(text: str) -> ctypes.CDLL:
+    """The library of a C source, loaded once."""
     if text not in _libraries:
         _libraries[text] = load(text)
     return _libraries[text]

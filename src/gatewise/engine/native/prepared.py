@@ -36,6 +36,7 @@ class Prepared:
         self._dtype, self._team, self._forward = first.x.dtype, _team(), kernel.forward
         self._outputs = torch.empty(steps, batch, sizes[0], dtype=self._dtype)
         self._zeros = [torch.zeros(len(layers), batch, size, dtype=self._dtype) for size in sizes]
+        self._shapes = [[None if t is None else t.shape for t in _plain_weights(r.weights)] for r in layers]
         self._bytes = [zeros[0].numel() * zeros.element_size() for zeros in self._zeros]
         # What lies between layers; and of states but the first, which are not kept, the last two steps.
         self._between = [torch.empty_like(self._outputs) for _ in layers[1:]]
@@ -94,10 +95,13 @@ class Prepared:
         for index, weights in enumerate(layers):
             words, place = self._words[index], self._x
             words[place] = read
-            for tensor in (weights.input, weights.hidden, weights.projection, weights.bias):
+            for tensor, shape in zip(_plain_weights(weights), self._shapes[index], strict=True):
                 place += 1
-                if tensor is not None:
-                    if not self._usable(tensor):
+                if tensor is None or shape is None:
+                    if (tensor is None) is not (shape is None):
+                        return None
+                else:
+                    if tensor.shape != shape or not self._usable(tensor):
                         return None
                     words[place] = tensor.data_ptr()
             if weights.own:
@@ -117,13 +121,18 @@ class Prepared:
         return outputs, final
 
 
+def _plain_weights(weights: Weights) -> tuple[Tensor | None, ...]:
+    """All but the cell's own, in the order of ``Sequence`` in sequence.c."""
+    return weights.input, weights.hidden, weights.projection, weights.bias
+
+
 def _team() -> tuple[int, tuple[int, int]]:
     """What gives a call its threads: another in a forked process, and where their number was changed."""
     return torch.get_num_threads(), openmp()
 
 
-def prepared(layers: Sequence[Request], agrees: Agrees) -> Prepared | None:
-    """Requests of a stack's layers prepared, or None; ``agrees`` as in :func:`kernel_for`."""
+def kernel_of(layers: Sequence[Request], agrees: Agrees) -> Kernel | None:
+    """The kernel of a stack's layers, if they are worth preparing; ``agrees`` as in :func:`kernel_for`."""
     first = layers[0]
     if len(first.x) > MOST_ROWS or loop_only(first.cell, first.hidden_size) is not None:
         return None
@@ -131,4 +140,4 @@ def prepared(layers: Sequence[Request], agrees: Agrees) -> Prepared | None:
         kernels = [kernel_for(layer, layer.tensors(), agrees) for layer in layers]
     except Unsupported:
         return None
-    return Prepared(kernels[0], layers)
+    return kernels[0]

@@ -290,12 +290,32 @@ void gw_mix(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t
 
 /* So much of x and of the sums fits the second cache, and so much of w the first. */
 enum { ROWS_AT_ONCE = 42 * WIDE, DEPTH_AT_ONCE = 128 };
+/* For so few k, writing the sums takes longer than multiplying: they are written from the first to the last. */
+enum { FEW_DEEP = 4 };
+
+/* As gw_outer, for few k. */
+static void outer_of_few(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
+                         int64_t ldo, int64_t anew) {
+    for (int64_t m = 0; m < M; m++) {
+        T *to = out + m * ldo;
+        for (int64_t n = 0; n < N; n += L) {
+            const int columns = N - n < L ? (int)(N - n) : L;
+            V sum = anew ? (V){0} : gw_load(to + n, columns);
+            for (int64_t k = 0; k < K; k++) sum += *(const V *)(w + k * ldw + n) * x[k * ldx + m];
+            gw_store(to + n, sum, columns);
+        }
+    }
+}
 
 /* out[M, N] += x[K, M]' · w[K, N], or with `anew` = it; the rows of w are padded to whole vectors. */
 void gw_outer(const T *x, int64_t ldx, int64_t M, const T *w, int64_t ldw, int64_t N, int64_t K, T *out,
               int64_t ldo, int64_t anew) {
     T slab[DEPTH_AT_ONCE * ROWS_AT_ONCE]; /* a part of x, copied to few pages of memory */
     const Part none = {0};
+    if (K <= FEW_DEEP) {
+        outer_of_few(x, ldx, M, w, ldw, N, K, out, ldo, anew);
+        return;
+    }
     for (int64_t m = 0; m < M; m += ROWS_AT_ONCE)
         for (int64_t k = 0; k < K; k += DEPTH_AT_ONCE) {
             int64_t rows = M - m < ROWS_AT_ONCE ? M - m : ROWS_AT_ONCE, wide;

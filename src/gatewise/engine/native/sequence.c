@@ -52,7 +52,7 @@ typedef struct {
     /* For the backward pass; those of b and own parameters are sums for each thread that start at 0. */
     const T *above; /* [N, HIDDEN] gradient of the outputs */
     T *grad_x;      /* [N, inputs] */
-    T *grad_input, *grad_hidden, *grad_projection, *grad_bias, *grad_own;
+    T *grad_input, *grad_hidden, *grad_projection, *grad_bias, *grad_own;@GATE_FIELDS@
 } Sequence;
 
 /* A weight matrix [n, k], packed for the products or else plain: rows of k, or rows of n where it is `turned`. */
@@ -108,12 +108,12 @@ static void step_returning(const T *restrict a, const T *restrict r, const T *co
 @STATE_ROWS@
 @NEW_ROWS@
 @STEP_RETURNING@
-}
+}@GATE_STEP@
 
 /* `above` is added to the gradient of the first state; where that is projected, it is the whole gradient. */
 static void step_back(const T *const *s, const T *const *n, const T *restrict p, const T *restrict z,
                       const T *restrict saved, T *const *g, const T *restrict above, T *restrict da, T *restrict dr,
-                      T *restrict dp) {
+                      T *restrict dp@GATE_PARAMETERS@) {
     (void)s, (void)n, (void)p, (void)z, (void)saved, (void)above, (void)da, (void)dr, (void)dp;
 @STATE_ROWS@
 @AFTER_ROWS@

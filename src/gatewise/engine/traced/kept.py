@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,19 +30,22 @@ class Traced(NamedTuple):
             cache.store(self.file, to_json(self.trace).encode())
 
 
-def traced(engine: str, cell: Cell, hidden_size: int, dtype: torch.dtype) -> Traced:
+def traced(
+    engine: str, cell: Cell, hidden_size: int, dtype: torch.dtype, gate_names: Sequence[str] = ()
+) -> Traced:
     """The cell's trace for an engine, from the cache where it is there. Raises Unsupported as ``trace`` does.
 
-    Each engine keeps those that it has tried itself.
+    Each engine keeps those that it has tried itself. ``gate_names`` are as in ``trace``.
     """
     digest = fingerprint(cell)
     if digest is None:
-        return Traced(trace(cell, hidden_size, dtype), None, False)
-    key = hashlib.sha256(f"{engine} {digest} {hidden_size} {dtype}".encode()).hexdigest()[:40]
+        return Traced(trace(cell, hidden_size, dtype, gate_names), None, False)
+    words = f"{engine} {digest} {hidden_size} {dtype}" + (" and its gates" if gate_names else "")
+    key = hashlib.sha256(words.encode()).hexdigest()[:40]
     content = cache.cached(f"{key}.json")
     if content is not None:
         try:
             return Traced(from_json(content.decode(errors="replace")), f"{key}.json", True)
         except ValueError:  # written by another version
             pass
-    return Traced(trace(cell, hidden_size, dtype), f"{key}.json", False)
+    return Traced(trace(cell, hidden_size, dtype, gate_names), f"{key}.json", False)

@@ -66,6 +66,7 @@ class _Reading:
         used = {arg for part in ("forward", "backward") for _, _, args, _ in body[part] for arg in args}
         self.inputs |= {arg for arg in used if isinstance(arg, str) and re.fullmatch(r"z[0-9]{1,2}", arg)}
         self.gradients = {f"g{i}" for i in range(counts["s"])}
+        self.gradients |= {f"u{i}" for i in range(len(body["gates"]))}
 
     def trace(self) -> Trace:
         """The trace. Raises ValueError where it uses a name that is not defined."""

@@ -7,9 +7,10 @@ is a list of :class:`Operation` on values that are one number per feature or one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +39,8 @@ class Trace:
     """One step of a cell and its derivative.
 
     Inputs are named by kind and position: a0 … gates, r0 … recurrent products, s0 … states, p0 … own
-    parameters, z0 … noise, g0 … gradients of the new states.
+    parameters, z0 … noise, g0 … gradients of the new states; u0 … gradients of the returned gates, in a trace
+    that was made for them.
     """
 
     forward: tuple[Operation, ...]
@@ -69,7 +71,7 @@ class Trace:
         """How many numbers are saved of each row; those for the row itself are padded to whole vectors."""
         return len(self.saved_wide) * hidden_size + -len(self.saved_of_row) // 16 * -16
 
-    @property
+    @cached_property
     def one_gradient(self) -> bool:
         """Whether a and r have the same gradient, as in a step that only adds the two."""
         return self.grad["a"] == self.grad["r"]
@@ -79,16 +81,26 @@ class Trace:
         return any(value is not None for value in self.grad[kind])
 
     @property
+    def carrying(self) -> tuple[int, ...]:
+        """Places of the returned gates whose gradient the derivative reads."""
+        used = {arg for op in self.backward for arg in op.args}
+        used |= {value for values in self.grad.values() for value in values if value is not None}
+        return tuple(i for i in range(len(self.gates)) if f"u{i}" in used)
+
+    @cached_property
     def uses_hidden(self) -> bool:
         """Whether the step uses W h at all."""
         used = {arg for op in self.forward for arg in op.args} | set(self.new_state)
         return any(isinstance(arg, str) and arg[0] == "r" and arg[1:].isdigit() for arg in used)
 
 
-def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> Trace:
+def trace(
+    cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32, gate_names: Sequence[str] = ()
+) -> Trace:
     """Record ``cell.step`` and its derivative for rows of ``hidden_size`` features.
 
-    Constants that depend on the dtype (the epsilon that a norm adds) are those of ``dtype``. Raises
+    Constants that depend on the dtype (the epsilon that a norm adds) are those of ``dtype``. With the
+    ``gate_names`` of an earlier trace, the derivative is that of the new states and of these gates. Raises
     Unsupported, naming the operation, where the step does something that is neither element-wise nor a
     reduction along the features.
     """
@@ -102,17 +114,20 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
 
     gates: dict[str, Tensor] = {}
 
-    def step_and_derivative(a: Any, r: Any, s: Any, p: Any, z: Any, g: Any) -> Any:
+    def step_and_derivative(a: Any, r: Any, s: Any, p: Any, z: Any, g: Any, u: Any) -> Any:
         def step(a: Any, r: Any, s: Any, p: Any) -> Any:
             own_values = SimpleNamespace(**dict(zip(own, p, strict=True)))
             after, of_step = cell.step(cell.Gates(*a, *z), cell.Recurrent(*r), cell.State(*s), own_values)
             # Only the loop returns gates of other shapes.
             if all(gate.shape == (rows, hidden_size) for gate in of_step.values()):
                 gates.update(of_step)
-            return tuple(after), tuple(gates.values())
+            values = tuple(gates.values())
+            return (tuple(after), values if gate_names else ()), values
 
-        after, derivative, values = torch.func.vjp(step, a, r, s, p, has_aux=True)  # type: ignore[misc]
-        return after, *derivative(tuple(g)), values
+        (after, _), derivative, values = torch.func.vjp(  # type: ignore[misc]
+            step, a, r, s, p, has_aux=True
+        )
+        return after, *derivative((tuple(g), tuple(u))), values
 
     def tensors(count: int) -> list[Tensor]:
         return [torch.zeros(rows, hidden_size, dtype=dtype) for _ in range(count)]
@@ -120,6 +135,7 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
     parameters = [torch.zeros(hidden_size, dtype=dtype) for _ in own]
     counts = (len(cell.gates), len(cell.recurrent), len(cell.states))
     groups = (*map(tensors, counts), parameters, tensors(len(cell.noise)), tensors(len(cell.states)))
+    groups = (*groups, tensors(len(gate_names)))
     try:
         with _plain_autograd():
             function = torch.func.functionalize(step_and_derivative)
@@ -128,10 +144,11 @@ def trace(cell: Cell, hidden_size: int, dtype: torch.dtype = torch.float32) -> T
         raise
     except Exception as error:
         raise Unsupported(f"a step that cannot be traced ({type(error).__name__})") from error
-    names = [f"{kind}{i}" for kind, group in zip("arspzg", groups, strict=True) for i in range(len(group))]
+    names = [f"{kind}{i}" for kind, group in zip("arspzgu", groups, strict=True) for i in range(len(group))]
     reader = _Reader(rows, hidden_size, dtype)
     outputs = reader.read(graph, names)
-    if cell.projection_size is not None and any("s0" in op.args for op in reader.operations.values()):
+    reads = ("s0" in op.args for op in reader.operations.values())
+    if cell.projection_size is not None and ("s0" in outputs or any(reads)):
         raise Unsupported("a projected hidden state that its step reads")
     sizes = dict(zip(("new", "a", "r", "s", "p"), (counts[2], *counts, len(own)), strict=True))
     return _split(reader, outputs, sizes, tuple(gates))
@@ -302,7 +319,7 @@ def _split(
         named[key] = tuple(outputs[start : start + count])
         start += count
     named["gates"] = tuple(outputs[start:])
-    forward = _needed(reader.operations, named["new"] + named["gates"])
+    forward = needed_operations(reader.operations, named["new"] + named["gates"])
     grad: dict[str, tuple[str | None, ...]] = {}
     for key in "arsp":
         if any(isinstance(value, float) and value != 0 for value in named[key]):
@@ -310,7 +327,7 @@ def _split(
         grad[key] = tuple(None if isinstance(value, float) else value for value in named[key])
     wanted = [value for values in grad.values() for value in values if value is not None]
     inside = {op.name for op in forward}
-    backward = [op for op in _needed(reader.operations, wanted) if op.name not in inside]
+    backward = [op for op in needed_operations(reader.operations, wanted) if op.name not in inside]
     used = [arg for op in backward for arg in op.args if isinstance(arg, str)] + wanted
     saved = [value for value in dict.fromkeys(used) if value in inside or value[0] in "ar"]
     recomputed = [op for op in forward if op.name in saved and _cheap(op, saved)]
@@ -335,8 +352,10 @@ def _cheap(operation: Operation, saved: Iterable[str]) -> bool:
     )
 
 
-def _needed(operations: dict[str, Operation], wanted: Iterable[str | float | None]) -> list[Operation]:
-    """The operations that ``wanted`` depends on, in order."""
+def needed_operations(
+    operations: dict[str, Operation], wanted: Iterable[str | float | None]
+) -> list[Operation]:
+    """Those of ``operations``, by name, that ``wanted`` depends on, in order."""
     needed: set[str] = set()
     for name, operation in reversed(operations.items()):
         if name in wanted or name in needed:
