@@ -5,6 +5,7 @@ import torch
 from emulator import emulated_gpu, needs_cpp
 from problem import ELEMENTWISE, Problem, relative_errors
 from reducing import REDUCING, NormedMinGRU
+from test_cuda_models import errors_of
 from test_cuda_sequences import EXCHANGES, RAGGED
 
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
@@ -110,3 +111,13 @@ def test_functions_are_as_exact_as_the_products(exact):
         source = sequence_source(cell, traced, shape, Variant())
         assert f"#define EXACT {int(exact)}" in source
         assert f"#define FAST {int(not exact)}" in source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_many_models(exchange, monkeypatch):
+    variants = dict(zip(("forward", "backward"), EXCHANGES[exchange], strict=True))
+    monkeypatch.setattr(plan, "best", lambda shape, *_: variants[shape.way])
+    with emulated_gpu():
+        errors = errors_of(Problem.draw(LSTM(), RAGGED, H=34, masked=True), 2, torch.float32, ("x",))
+    assert max(errors.values()) <= LIMIT, errors

@@ -101,12 +101,16 @@ def test_another_form_another_setting_and_what_the_gpu_refuses(calls, monkeypatc
     net(x)
     net.engine = "cuda"
     assert calls == [True] * 2
-    with monkeypatch.context() as patch:
-        patch.setattr(cuda, "_tf32_allowed", lambda: True)  # other kernels: prepared anew
-        before = net._prepared._forms.copy()
-        net(x)
-        assert [*before] == [*net._prepared._forms]
-        assert [*before.values()] != [*net._prepared._forms.values()]
+    matmul = torch.backends.cuda.matmul
+    name, other = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
+    before, setting = net._prepared._forms.copy(), getattr(matmul, name)
+    setattr(matmul, name, other)
+    try:
+        net(x)  # by other kernels: prepared anew
+    finally:
+        setattr(matmul, name, setting)
+    assert [*before] == [*net._prepared._forms]
+    assert [*before.values()] != [*net._prepared._forms.values()]
     assert calls == [True] * 3
 
     monkeypatch.setattr(PreparedLayers, "_are_as_prepared", lambda *_, **__: False)
@@ -139,6 +143,25 @@ def test_two_calls_before_their_backward_passes(calls):
     found = [torch.autograd.grad(loss, net.layers[0].weight_hh)[0] for loss in losses]
     for gradient, other in zip(found, expected, strict=True):
         assert torch.equal(gradient, other)
+
+
+def test_not_while_a_graph_is_captured_nor_for_another_stream(calls, monkeypatch):
+    """What was made in a graph's memory holds nothing outside of it."""
+    net = make()
+    x, _ = draw(net, 3, 2)
+    check(net, x)
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda, "capturing", lambda _: True)
+        net(x)
+    assert calls == []
+    check(net, x)
+    (first,) = net._prepared._forms.values()
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda, "stream_of", lambda _: 7)
+        check(net, x)
+    (second,) = net._prepared._forms.values()
+    assert second is not first
+    assert calls == [True] * 2
 
 
 @pytest.mark.slow

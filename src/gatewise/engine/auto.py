@@ -91,7 +91,6 @@ def run_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
 def prepare(layers: Sequence[Request], gradients: bool) -> PreparedLayers | Literal["later"] | None:
     """As :func:`gatewise.engine.prepare`, by the engine that was found to be fastest."""
     first = layers[0]
-    settings = _settings()
     kind = _kind(first, len(layers), 1, gradients and _requires_grad(first))
     choice = _choices.get(first.cell, {}).get((first.x.device, kind))
     if choice is None or choice.winner is None:
@@ -99,7 +98,7 @@ def prepare(layers: Sequence[Request], gradients: bool) -> PreparedLayers | Lite
     design = _DESIGNS.get(choice.winner)
     if design is None:
         return None
-    return cuda.prepare(layers, gradients, design, lambda: _settings() == settings)
+    return cuda.prepare(layers, gradients, design, _settings)
 
 
 def _fastest(

@@ -27,7 +27,7 @@ from gatewise.engine.cuda.design import Design
 from gatewise.engine.cuda.dtypes import in_dtype, product_dtype
 from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
-from gatewise.engine.cuda.launcher import capturing, launcher_of
+from gatewise.engine.cuda.launcher import capturing, launcher_of, stream_of
 from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
@@ -83,14 +83,13 @@ def prepare(
     layers: Sequence[Request],
     gradients: bool,
     design: _DesignName = "any",
-    is_current: Callable[[], bool] | None = None,
-) -> PreparedLayers | None:
-    """Requests of a stack's layers, full batches of one direction, prepared to run with gradients or without.
-
-    None where another engine, or design, runs them.
-    """
-    first, allowed = layers[0], _tf32_allowed()
+    settings: Callable[[], object] | None = None,
+) -> PreparedLayers | Literal["later"] | None:
+    """As :func:`gatewise.engine.prepare`, in a design; ``settings`` are those of torch that have to stay."""
+    first, settings = layers[0], settings or _tf32_allowed
     device = first.x.device
+    if capturing(device):
+        return "later"  # its zeros would be the graph's
     try:
         if loop_only(first.cell, first.hidden_size, first.x.dtype, device) is not None or not first.x.numel():
             return None
@@ -104,8 +103,14 @@ def prepare(
         return None
     if in_one is None and design == "whole":
         return None
-    same = is_current or (lambda: _tf32_allowed() == allowed)
-    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, same, (dtype, steps.accumulated(dtype)))
+    # On another stream the zeros of the state might not be there yet.
+    before = settings(), stream_of(device)
+
+    def is_current() -> bool:
+        return (settings(), stream_of(device)) == before
+
+    dtypes = dtype, steps.accumulated(dtype)
+    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, is_current, dtypes)
 
 
 def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
