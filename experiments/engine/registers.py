@@ -8,7 +8,7 @@ import re
 
 import torch
 
-from gatewise.cells import GRU, LSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source
 from gatewise.engine.cuda.plan import Gpu, best
@@ -28,19 +28,20 @@ SIZES = [
     (128, 64, 1024),
     (1024, 1, 256),
 ]
+KINDS = {"bf16": (torch.bfloat16, False), "TF32": (torch.float32, False), "float32": (torch.float32, True)}
 EXCHANGES = ("block", "cluster", "grid")
 
 
 def main() -> None:
     print("| cell | (T,B,H) | dtype | way | GPU | shared by | exchange | shared KiB | registers | spilled |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for cell in (LSTM(), GRU()):
+    for cell in (LSTM(), GRU(), LayerNormLSTM()):
         for steps, batch, hidden in SIZES:
             traced = trace(cell, hidden)
-            for dtype, name in ((torch.bfloat16, "bf16"), (torch.float32, "TF32")):
+            for name, (dtype, exact) in KINDS.items():
                 for way in ("forward", "backward"):
                     for arch, gpu in GPUS.items():
-                        shape = whole.shape_of(cell, traced, hidden, dtype, way)
+                        shape = whole.shape_of(cell, traced, hidden, dtype, way, exact)
                         variant = best(shape, batch, gpu)
                         row = [type(cell).__name__, f"({steps},{batch},{hidden})", name, way, arch]
                         if variant is None:

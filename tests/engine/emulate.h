@@ -124,6 +124,8 @@ DEV unsigned short to_half(float x) {
 DEV float fast_tanh(float x) { return std::tanh(x); }
 DEV float fast_exp(float x) { return std::exp(x); }
 DEV float fast_reciprocal(float x) { return 1 / x; }
+DEV float fast_rsqrt(float x) { return 1 / std::sqrt(x); }
+DEV float fast_quotient(float x, float y) { return x / y; }
 
 // What sequence.cu asks for.
 static void cluster_arrive() {}
@@ -139,6 +141,8 @@ template <class X> static void write_to_block(X *place, int block, X x) {
     memcpy(words, &x, sizeof x);
     for (size_t i = 0; i < sizeof(X) / 4; i++) write_to_block((u32 *)place + i, block, words[i]);
 }
+static void write_word_to_block(u32 *place, int block, u32 word) { write_to_block(place, block, word); }
+DEV u32 read_word_of_block(const u32 *place) { return *place; }
 static void copy_word(u32 *to, const void *from) {
     *to = emulated::POISON;
     emulated::fibers[emulated::current].open.push_back({to, from, 4});
@@ -160,18 +164,35 @@ DEV uint4 read_shared_words(const u32 *from) {
     return {from[0], from[1], from[2], from[3]};
 }
 DEV void write_shared_word(u32 *to, u32 word) { *to = word; }
-static float __shfl_xor_sync(u32, float x, int mask) {
+static float __shfl_sync(u32, float x, int from) {
     emulated::Warp &w = emulated::warp();
-    const int lane = emulated::lane();
-    w.sent[lane] = x;
+    w.sent[emulated::lane()] = x;
     __syncwarp();
-    x = w.sent[lane ^ mask];
+    x = w.sent[from];
     __syncwarp();
     return x;
 }
+DEV u32 read_anew(const u32 *from) { return *from; }
+static float __shfl_xor_sync(u32 all, float x, int mask) { return __shfl_sync(all, x, emulated::lane() ^ mask); }
 DEV u32 to_tf32(float x) {
     u32 bits = __float_as_uint(x);
     return x != x ? bits : (bits + 0x1000) & ~0x1FFFu;
+}
+// A sum as a tensor core adds it up in float32: every addend is cut off below the last digit of the largest, and the result
+// toward zero. (GPUs have a digit or two more than that.)
+static float added_up(const float *addends, int count) {
+    double largest = 0, sum = 0;
+    for (int i = 0; i < count; i++) {
+        if (!std::isfinite(addends[i])) { for (int j = 0; j < count; j++) sum += addends[j]; return (float)sum; }
+        largest = max(largest, std::fabs((double)addends[i]));
+    }
+    if (largest == 0) return 0;
+    int exponent = 0;
+    std::frexp(largest, &exponent);
+    const double digit = std::ldexp(1.0, exponent - 24);
+    for (int i = 0; i < count; i++) sum += std::trunc(addends[i] / digit) * digit;
+    const float rounded = (float)sum;
+    return std::fabs((double)rounded) > std::fabs(sum) ? std::nextafter(rounded, 0.0f) : rounded;
 }
 // D += A B for a warp, in the fragments' layout: m16n8k16 of pairs (`pairs`), m16n8k8 of words.
 static void multiply_fragments(float *c, const u32 *a, u32 b0, u32 b1, bool pairs, float (*value)(u32, int)) {
@@ -181,15 +202,18 @@ static void multiply_fragments(float *c, const u32 *a, u32 b0, u32 b1, bool pair
     w.b[lane][0] = b0, w.b[lane][1] = b1;
     __syncwarp();
     for (int i = 0; i < 4; i++) {
-        const int row = g + i / 2 * 8, column = q * 2 + i % 2;
-        for (int k = 0; k < (pairs ? 16 : 8); k++) {
+        const int row = g + i / 2 * 8, column = q * 2 + i % 2, count = pairs ? 16 : 8;
+        float addends[17] = {c[i]};
+        for (int k = 0; k < count; k++) {
             const int half = pairs ? 8 : 4, of_lane = pairs ? k % 8 / 2 : k % 4;
-            c[i] += value(w.a[row % 8 * 4 + of_lane][row / 8 + k / half * 2], k % 2) * value(w.b[column * 4 + of_lane][k / half], k % 2);
+            addends[1 + k] = value(w.a[row % 8 * 4 + of_lane][row / 8 + k / half * 2], k % 2) * value(w.b[column * 4 + of_lane][k / half], k % 2);
         }
+        c[i] = added_up(addends, 1 + count);
     }
     __syncwarp();
 }
-DEV float word_value(u32 word, int) { return __uint_as_float(word); }
+// Of a word of TF32 the last 13 bits are not read.
+DEV float word_value(u32 word, int) { return __uint_as_float(word & 0xFFFFE000u); }
 DEV float bfloat16_value(u32 word, int odd) { return __uint_as_float(odd ? word & 0xFFFF0000u : word << 16); }
 DEV float half_value(u32 word, int odd) { return from_half(odd ? word >> 16 : word & 0xFFFF); }
 static void multiply_tf32(float *c, const u32 *a, u32 b0, u32 b1) { multiply_fragments(c, a, b0, b1, false, word_value); }

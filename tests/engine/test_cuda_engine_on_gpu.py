@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 from problem import CELLS, WITH_GATES, Problem, relative_errors, results_with_gates
+from reducing import REDUCING
 from torch.func import grad, vmap
 
 from gatewise.cells import GRU, LSTM, LayerNormLSTM, PeepholeLSTM, ProjectedLSTM
 from gatewise.engine import cuda, loop
 from gatewise.engine.cuda import plan
+from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.variant import CLUSTER, GRID, Variant
 from gatewise.engine.cuda.whole import WholeKernels
 
@@ -53,7 +55,9 @@ def check(problem, kind, tf32):
 
 
 @pytest.mark.parametrize("kind", LIMITS, ids=str)
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if "MatrixOfZeros" not in repr(cell)], ids=repr)
+@pytest.mark.parametrize(
+    "cell", [cell for cell in (*CELLS, *REDUCING) if "MatrixOfZeros" not in repr(cell)], ids=repr
+)
 def test_every_cell(cell, kind, tf32):
     problem = Problem.draw(cell, RAGGED, F=16, H=64, masked=True, reverse=True)
     check(problem, kind, tf32)
@@ -71,7 +75,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["tf32", torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["tf32", torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=repr)
 def test_sizes_of_the_benchmark(cell, size, kind, tf32):
@@ -87,16 +91,18 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["tf32", torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", ["tf32", torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_every_exchange(way, kind, tf32, monkeypatch):
+@pytest.mark.parametrize("cell", [LSTM(), LayerNormLSTM(), ProjectedLSTM(16)], ids=repr)
+def test_every_exchange(cell, way, kind, tf32, monkeypatch):
     if torch.cuda.get_device_capability() < (9, 0) and (way[0].cluster > 1):
         pytest.skip("this GPU has no clusters")
     chosen = dict(zip(("forward", "backward"), way, strict=True))
     monkeypatch.setattr(plan, "best", lambda shape, *_: chosen[shape.way])
-    cell = LSTM()
-    check(Problem.draw(cell, RAGGED * 3, F=16, H=64, masked=True), kind, tf32)
-    assert any(isinstance(design, WholeKernels) for design in cuda._designs[cell].values())
+    masked = cell.projection_size is None  # a masked projection runs step by step
+    check(Problem.draw(cell, RAGGED * 3, F=16, H=64, masked=masked), kind, tf32)
+    designs = cuda._designs[cell].values()
+    assert any(isinstance(design, WholeKernels | ProjectedKernels) for design in designs)
 
 
 @pytest.mark.parametrize("kind", LIMITS, ids=str)

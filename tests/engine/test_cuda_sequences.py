@@ -7,7 +7,7 @@ import torch
 from emulator import Emulator, emulated_gpu, needs_cpp
 from problem import ELEMENTWISE, Problem, SomeProducts, relative_errors
 
-from gatewise.cells import GRU, LSTM, MinGRU, PeepholeLSTM
+from gatewise.cells import GRU, LSTM, PeepholeLSTM
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import cuda, loop
 from gatewise.engine.cuda import plan, whole
@@ -65,8 +65,6 @@ OTHERS = itertools.product(ELEMENTWISE, EXCHANGES, LIMITS)
     ids=str,
 )
 def test_every_cell_equals_the_loop(run_in_one, cell, exchange, dtype):
-    if not whole.suits(cell, trace(cell, 34), 34, dtype):
-        pytest.skip("a cell that runs step by step")
     if not cell.recurrent and exchange == "block":
         exchange = "cluster"
     problem = Problem.draw(cell, RAGGED, H=34, masked=True, reverse=exchange in ("grid", "staged"))
@@ -107,9 +105,6 @@ def test_every_cell_equals_the_loop(run_in_one, cell, exchange, dtype):
 def test_ways_to_share(run_in_one, cell, hidden, forth, back):
     problem = Problem.draw(cell, [6] * 19, H=hidden, reverse=True)
     errors = run_in_one(problem, torch.bfloat16, forth, back)
-    if isinstance(cell, PeepholeLSTM) and max(errors.values()) > LIMITS[torch.bfloat16]:
-        assert max(errors.values()) <= 2 * LIMITS[torch.bfloat16], errors
-        pytest.xfail("the gradients of its own parameters miss the limit of bfloat16: 1.3e-2")
     assert max(errors.values()) <= LIMITS[torch.bfloat16], errors
 
 
@@ -146,7 +141,7 @@ def test_within_a_captured_graph_nothing_is_copied_to_the_cpu(monkeypatch):
     whole._error(device).zero_()
     # What the graph copies from stays, however many other batches follow.
     held = len(whole._held_for_graphs)
-    starts, lengths = whole._packed((3, 2), 3, device)
+    starts, lengths = whole.packed((3, 2), 3, device)
     assert len(whole._held_for_graphs) == held + 1
     assert (starts.tolist(), lengths.tolist()) == ([0, 3, 5], [2, 2, 1])
 
@@ -194,6 +189,5 @@ def test_a_large_layer_fits_an_h100(cell, batch, hidden):
 
 
 def test_what_another_design_has_to_run():
-    cell = MinGRU()
-    assert not whole.suits(cell, trace(cell, 8), 8, torch.float64)
-    assert not whole.suits(cell, trace(cell, 7), 7, torch.bfloat16)  # an odd number of 16-bit numbers
+    assert not whole.suits(8, torch.float64)
+    assert not whole.suits(7, torch.bfloat16)  # an odd number of 16-bit numbers

@@ -10,7 +10,7 @@ import torch
 from torch.func import functional_call
 
 from gatewise.cells import GRU, LSTM, RNN, LayerNormLSTM, MinLSTM, PeepholeLSTM, ProjectedLSTM
-from gatewise.engine import PreparedTraining
+from gatewise.engine import PreparedLayers
 from gatewise.nn import Recurrent
 
 CELLS = [LSTM(), GRU(), RNN(), LayerNormLSTM(), PeepholeLSTM(), ProjectedLSTM(2), MinLSTM()]
@@ -20,14 +20,14 @@ CELLS = [LSTM(), GRU(), RNN(), LayerNormLSTM(), PeepholeLSTM(), ProjectedLSTM(2)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each prepared call had a result."""
     found: list[bool] = []
-    run = PreparedTraining.run
+    run = PreparedLayers.run
 
     def spy(self, *args):
         result = run(self, *args)
         found.append(result is not None)
         return result
 
-    monkeypatch.setattr(PreparedTraining, "run", spy)
+    monkeypatch.setattr(PreparedLayers, "run", spy)
     return found
 
 

@@ -9,7 +9,7 @@ has another for a whole :class:`Stack` of layers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Literal, ParamSpec, TypeVar, get_args
 
@@ -18,10 +18,12 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine import auto, cuda, function, loop, models, native, torch_nn
+from gatewise.engine.autocast import autocast_dtype
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
-from gatewise.engine.native import Prepared, PreparedTraining, prepare
+from gatewise.engine.native import Prepared
 from gatewise.engine.packing import Packing
+from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Unsupported, Weights
 from gatewise.engine.stack import Stack
 from gatewise.engine.torch_internals import dynamo_is_loaded, in_dispatch_mode, in_torch_func
@@ -30,11 +32,12 @@ __all__ = [
     "ENGINES",
     "Packing",
     "Prepared",
-    "PreparedTraining",
+    "PreparedLayers",
     "Request",
     "Result",
     "Stack",
     "Weights",
+    "autocast_dtype",
     "check_cell",
     "looked_into",
     "outside_compiled_code",
@@ -124,6 +127,23 @@ def run_stack(engine: str, stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]] | 
         return None
     _log_taken(type(stack.cell).__name__, taken, stack.recompute)
     return results
+
+
+def prepare(
+    engine: str, layers: Sequence[Request], gradients: bool
+) -> Prepared | PreparedLayers | Literal["later"] | None:
+    """Requests of a stack's layers, full batches of one direction, prepared to run with gradients or without.
+
+    None where the engine that runs them prepares nothing; "later" where it is not yet known which one does.
+    """
+    device = layers[0].x.device
+    if engine == "cuda":
+        return cuda.prepare(layers, gradients)
+    if engine == "auto" and auto.chooses(device):
+        return auto.prepare(layers, gradients)
+    if device.type != "cpu" or autocast_dtype(device) is not None:
+        return None
+    return native.prepare(layers, gradients)
 
 
 def looked_into() -> bool:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,6 +17,7 @@ from gatewise.engine import cuda, function, loop, torch_nn
 from gatewise.engine.choice import Choice, Clock, GpuClock
 from gatewise.engine.cuda.graphs import product_settings
 from gatewise.engine.cuda.launcher import capturing
+from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result
 from gatewise.engine.stack import Stack
 from gatewise.engine.torch_internals import in_dispatch_mode
@@ -35,11 +36,14 @@ def _function(request: Request) -> Result:
     return function.run(request) if torch.is_grad_enabled() else loop.run(request)
 
 
+_DESIGNS: Mapping[str, Literal["whole", "steps"]] = {
+    "the cuda engine": "whole",
+    "the cuda engine, step by step": "steps",
+}
 # In the order to take them in before anything is measured: cuDNN is known to be fast on every GPU.
 _ENGINES: Mapping[str, Callable[[Request], Result]] = {
     "the torch engine": torch_nn.run,
-    "the cuda engine": partial(cuda.run, design="whole"),
-    "the cuda engine, step by step": partial(cuda.run, design="steps"),
+    **{name: partial(cuda.run, design=design) for name, design in _DESIGNS.items()},
     "the function engine": _function,
 }
 
@@ -84,13 +88,24 @@ def run_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
     return _fastest(stack.first_request(), layers, stack.num_directions, candidates)
 
 
+def prepare(layers: Sequence[Request], gradients: bool) -> PreparedLayers | Literal["later"] | None:
+    """As :func:`gatewise.engine.prepare`, by the engine that was found to be fastest."""
+    first = layers[0]
+    kind = _kind(first, len(layers), 1, gradients and _requires_grad(first))
+    choice = _choices.get(first.cell, {}).get((first.x.device, kind))
+    if choice is None or choice.winner is None:
+        return "later"
+    design = _DESIGNS.get(choice.winner)
+    if design is None:
+        return None
+    return cuda.prepare(layers, gradients, design, _settings)
+
+
 def _fastest(
     request: Request, layers: int, directions: int, candidates: Mapping[str, Callable[[], Outcome[T]]]
 ) -> tuple[str, T]:
     cell, x = request.cell, request.x
-    differentiated = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in request.tensors()
-    )
+    differentiated = torch.is_grad_enabled() and _requires_grad(request)
     kind = _kind(request, layers, directions, differentiated)
     by_kind = _choices.setdefault(cell, {})
     if request.recompute:  # who wants less memory gets what keeps less
@@ -112,6 +127,10 @@ def _fastest(
     return by_kind[key].run(candidates, measure)
 
 
+def _requires_grad(request: Request) -> bool:
+    return any(t is not None and t.requires_grad for t in request.tensors())
+
+
 def _kind(request: Request, layers: int, directions: int, differentiated: bool) -> tuple[Any, ...]:
     """What makes a call as fast as another: sizes within a factor of two, and all that selects code."""
     x, device = request.x, request.x.device.type
@@ -119,11 +138,16 @@ def _kind(request: Request, layers: int, directions: int, differentiated: bool) 
     ragged = bool(steps) and request.batch_sizes[-1] != batch
     rounded = tuple((size - 1).bit_length() for size in (max(1, steps), max(1, batch), x.shape[1]))
     autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    cudnn = torch.backends.cudnn
-    tf32 = getattr(getattr(cudnn, "rnn", None), "fp32_precision", None) or cudnn.allow_tf32
     options = (request.state_mask is not None, request.return_gates, request.recompute, differentiated)
     sizes = (layers, directions, request.hidden_size, *rounded, ragged)
-    return (*sizes, x.dtype, autocast, *options, tf32, *product_settings())
+    return (*sizes, x.dtype, autocast, *options, *_settings())
+
+
+def _settings() -> tuple[object, ...]:
+    """What of torch's settings selects code."""
+    cudnn = torch.backends.cudnn
+    tf32 = getattr(getattr(cudnn, "rnn", None), "fp32_precision", None) or cudnn.allow_tf32
+    return (tf32, *product_settings())
 
 
 def _file(cell: Cell, device: torch.device, kind: tuple[Any, ...]) -> str | None:

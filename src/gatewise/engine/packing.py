@@ -8,6 +8,7 @@ features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -59,7 +60,7 @@ class Packing:
         device = lengths.device if device is None else device
         is_sorted = bool((order == torch.arange(batch)).all())
         return cls(
-            batch_sizes=tuple(size for size in sizes.tolist() if size),
+            batch_sizes=tuple(sizes[: int(ordered[0])].tolist()),
             time=time,
             batch=batch,
             order=None if is_sorted else order.to(device),
@@ -106,7 +107,12 @@ class Packing:
 
     def unsort(self, tensor: Tensor, dim: int) -> Tensor:
         """Inverse of :meth:`sort`."""
-        return tensor if self.order is None else tensor.index_select(dim, self.order.argsort())
+        return tensor if self._places is None else tensor.index_select(dim, self._places)
+
+    @cached_property
+    def _places(self) -> Tensor | None:
+        """[B] place among the sorted sequences of each one of the batch."""
+        return None if self.order is None else self.order.argsort()
 
 
 def step_slices(batch_sizes: tuple[int, ...], reverse: bool) -> list[tuple[slice, int]]:

@@ -151,19 +151,19 @@ class Settings:
 
     def request(self, tensors: Sequence[Any]) -> Request:
         """The request with these settings and these tensors, which are in the order of Request.tensors."""
-        x, weight_input, weight_hidden, bias, state_mask, *others = tensors
-        rest = iter(others)
-        own = {name: next(rest) for name in self.own_names}
-        state = tuple(next(rest) for _ in self.cell.states)
-        projection = None if self.cell.projection_size is None else next(rest)
-        noise = next(rest) if self.cell.noise else None
+        x, weight_input, weight_hidden, bias, state_mask = tensors[:5]
+        cell, states = self.cell, 5 + len(self.own_names)
+        last = states + len(cell.states)
+        own = dict(zip(self.own_names, tensors[5:states], strict=True)) if states > 5 else {}
+        projection = None if cell.projection_size is None else tensors[last]
+        noise = tensors[-1] if cell.noise else None
         weights = Weights(weight_input, weight_hidden, bias, own, projection)
         return Request(
-            self.cell,
+            cell,
             weights,
             x,
             self.batch_sizes,
-            state,
+            tuple(tensors[states:last]),
             self.reverse,
             state_mask,
             noise,

@@ -110,8 +110,9 @@ class Layer(nn.Module):
         if len(self.initial):
             return tuple(self.initial[name].expand(batch, -1) for name in self.cell.states)
         sizes = self.cell.state_sizes(self.hidden_size)
-        zeros = {size: self.weight_hh.new_zeros(batch, size) for size in sizes}
-        return tuple(zeros[size] for size in sizes)
+        if len(set(sizes)) == 1:  # one after the other in memory, as some engines read them
+            return self.weight_hh.new_zeros(len(sizes), batch, sizes[0]).unbind(0)
+        return tuple(self.weight_hh.new_zeros(batch, size) for size in sizes)
 
     @torch.no_grad()
     def load_torch(self, tensors: Mapping[str, Tensor]) -> None:

@@ -11,30 +11,30 @@ from torch import Tensor
 
 from gatewise import engine as engines
 from gatewise.cells import Cell
-from gatewise.engine import Prepared, PreparedTraining, Request, Weights
+from gatewise.engine import Prepared, PreparedLayers, Request, Weights
 
 MOST_FORMS = 8
 
 
 class PreparedCalls:
-    """What was prepared, by form: the shape and dtype of the input, the module's mode and that of gradients.
+    """What was prepared, by form: the input's shape, dtype and device, engine, modes.
 
     It belongs to one module and is neither copied nor saved with it.
     """
 
     def __init__(self) -> None:
-        self._forms: OrderedDict[Any, Prepared | PreparedTraining | None] = OrderedDict()
+        self._forms: OrderedDict[Any, Prepared | PreparedLayers | None] = OrderedDict()
         self._last: dict[bool, Any] = {}
 
     def __reduce__(self) -> tuple[type[PreparedCalls], tuple[()]]:
         return PreparedCalls, ()
 
     def find(
-        self, x: Tensor, cell: Cell, layers: Sequence[Weights], training: bool
-    ) -> Prepared | PreparedTraining | None:
+        self, engine: str, x: Tensor, cell: Cell, layers: Sequence[Weights], training: bool
+    ) -> Prepared | PreparedLayers | None:
         """What runs x [T, B, F]; None where nothing is prepared, as for a form that is new."""
         gradients = torch.is_grad_enabled()
-        form = (x.shape, x.dtype, training, gradients)
+        form = (engine, x.shape, x.dtype, x.device, engines.autocast_dtype(x.device), training, gradients)
         found = self._forms.get(form)
         if found is not None and found.is_current():
             return found
@@ -43,10 +43,13 @@ class PreparedCalls:
         if form != self._last.get(gradients):
             self._last[gradients] = form
             return None
-        self._forms[form] = found = engines.prepare(_requests(x, cell, layers), gradients)
+        made = engines.prepare(engine, _requests(x, cell, layers), gradients)
+        if made == "later":
+            return None
+        self._forms[form] = made
         if len(self._forms) > MOST_FORMS:
             self._forms.popitem(last=False)
-        return found
+        return made
 
 
 def _requests(x: Tensor, cell: Cell, layers: Sequence[Weights]) -> list[Request]:
@@ -62,13 +65,12 @@ def _requests(x: Tensor, cell: Cell, layers: Sequence[Weights]) -> list[Request]
 
 
 def possible(x: Any) -> bool:
-    """Whether a call with this input may leave out what others go through: autocast and tracing."""
+    """Whether a call with this input may leave out what others go through, such as tracing."""
     return (
         type(x) is Tensor
         and x.dim() == 3
-        and x.is_cpu
+        and (x.is_cpu or x.is_cuda)
         and x.layout is torch.strided
-        and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()
         and not engines.looked_into()
     )

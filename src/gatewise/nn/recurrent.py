@@ -134,6 +134,10 @@ class Recurrent(nn.Module):
     def _layer(self, index: int) -> Layer:
         return cast(Layer, self.layers[index])
 
+    def _first_layer(self) -> Layer:
+        # Indexing a ModuleList takes several microseconds.
+        return cast(Layer, next(iter(self.layers)))
+
     def extra_repr(self) -> str:
         settings = f"{self.input_size}, {self.hidden_size}, cell={self.cell!r}, num_layers={self.num_layers}"
         return f"{settings}, bias={self.bias}, bidirectional={self.bidirectional}, engine={self.engine}"
@@ -167,7 +171,7 @@ class Recurrent(nn.Module):
             found = self._forward_prepared(x, state)
             if found is not None:
                 return found
-        check_kind("input", x.data if isinstance(x, PackedSequence) else x, self._layer(0).weight_ih)
+        check_kind("input", x.data if isinstance(x, PackedSequence) else x, self._first_layer().weight_ih)
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence carries its own lengths: leave `lengths` out")
@@ -197,18 +201,19 @@ class Recurrent(nn.Module):
     def _forward_prepared(self, x: Any, state: Any) -> Any:
         """Outputs and final state of a form of input that was there before; None where it is not prepared."""
         training = self.training
-        if self.num_directions > 1 or self.engine not in ("auto", "native") or not prepared.possible(x):
+        engine = self.engine
+        if self.num_directions > 1 or engine not in ("auto", "native", "cuda") or not prepared.possible(x):
             return None
         if training and (self.dropout or self.input_dropout or self.state_dropout or self.weight_dropout):
             return None
         if (state is None and self.learn_initial_state) or self._run_cells[training].noise:
             return None
-        if self.recompute and torch.is_grad_enabled():
+        if self.recompute and (torch.is_grad_enabled() or not x.is_cpu):
             return None
         layers = [layer.weights() for layer in cast(Iterable[Layer], self.layers)]
         if self.batch_first:
             x = x.transpose(0, 1)
-        ready = self._prepared.find(x, self._run_cells[training], layers, training)
+        ready = self._prepared.find(engine, x, self._run_cells[training], layers, training)
         if ready is None:
             return None
         found = ready.run(layers, x, (state,) if isinstance(state, Tensor) else state)
@@ -241,6 +246,7 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates of each layer."""
         initial = self._initial_state(state, packing)
+        layers = list(cast(Iterable[Layer], self.layers))
         finals: list[State] = []  # [k, B, H] each: of a layer and direction, or of all that ran at once
         gates: dict[str, list[Tensor]] = {}
         at_once = self._layers_at_once(x, return_gates)
@@ -251,7 +257,7 @@ class Recurrent(nn.Module):
             drawn: list[Weights] = []
             if at_once:
                 indices = range(first * self.num_directions, (first + at_once) * self.num_directions)
-                drawn = [self._weights(index) for index in indices]
+                drawn = [self._weights(layers[index]) for index in indices]
                 stack = Stack(
                     self._run_cells[self.training],
                     tuple(drawn),
@@ -270,7 +276,7 @@ class Recurrent(nn.Module):
                 outputs = []
                 for direction in range(self.num_directions):
                     index = layer * self.num_directions + direction
-                    weights = drawn.pop(0) if drawn else self._weights(index)
+                    weights = drawn.pop(0) if drawn else self._weights(layers[index])
                     result = self._run_direction(index, weights, x, packing, initial[index], return_gates)
                     outputs.append(result.outputs)
                     finals.append(tuple(tensor.unsqueeze(0) for tensor in result.state))
@@ -293,9 +299,9 @@ class Recurrent(nn.Module):
         dropped = self.training and (self.dropout > 0 or self.input_dropout > 0)
         return 1 if dropped else self.num_layers
 
-    def _weights(self, index: int) -> Weights:
+    def _weights(self, layer: Layer) -> Weights:
         """The weights of a layer and direction, with those of the recurrent product dropped in training."""
-        weights = self._layer(index).weights()
+        weights = layer.weights()
         if not self.training or self.weight_dropout == 0:
             return weights
         return weights._replace(hidden=F.dropout(weights.hidden, self.weight_dropout))
@@ -324,7 +330,7 @@ class Recurrent(nn.Module):
             return [layer.initial_state(packing.batch) for layer in cast(Iterable[Layer], self.layers)]
         tensors = (state,) if isinstance(state, Tensor) else tuple(state)
         expected = [(len(self.layers), packing.batch, size) for size in self.state_sizes]
-        check_state(self.cell.states, tensors, expected, self._layer(0).weight_ih)
+        check_state(self.cell.states, tensors, expected, self._first_layer().weight_ih)
         ordered = [packing.sort(s, 1) for s in tensors]
         return [tuple(s[index] for s in ordered) for index in range(len(self.layers))]
 

@@ -1,8 +1,8 @@
 """The cuda engine: a cell's traced step as CUDA C, compiled once for a GPU.
 
-Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where a cell's features go their
-own ways and the weights fit into the GPU's registers; ``steps`` launches one kernel a step between library
-products, for everything else.
+Nothing here knows a cell by name. ``whole`` runs the sequence in one launch, where the weights fit into the
+GPU's registers, and ``projected`` that of a cell which projects its hidden state; ``steps`` launches one
+kernel a step between library products, for everything else.
 """
 
 from __future__ import annotations
@@ -20,45 +20,51 @@ from gatewise.cells import Cell
 from gatewise.engine import loop, models
 from gatewise.engine.agreement import agrees_with_loop
 from gatewise.engine.aside import aside
+from gatewise.engine.autocast import without_autocast
 from gatewise.engine.cuda import plan, steps, whole
+from gatewise.engine.cuda.compared import compared_forward
 from gatewise.engine.cuda.design import Design
-from gatewise.engine.cuda.emit import KINDS, steps_source
+from gatewise.engine.cuda.dtypes import in_dtype, product_dtype
+from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
-from gatewise.engine.cuda.launcher import capturing, launcher_of
+from gatewise.engine.cuda.launcher import capturing, launcher_of, stream_of
 from gatewise.engine.cuda.many import Models
+from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.cuda.whole import WholeKernels
+from gatewise.engine.examine import loop_only
+from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.returned import Incoming, result_of
 from gatewise.engine.second import backward_by_loop, differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 from gatewise.engine.traced.kept import traced
 
-__all__ = ["run"]
+__all__ = ["prepare", "run"]
 
+_DesignName = Literal["any", "whole", "steps"]
 
 _designs: WeakKeyDictionary[Cell, dict[Any, Design | Unsupported | None]] = WeakKeyDictionary()
 
 
-def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> Result:
+def run(request: Request, design: _DesignName = "any") -> Result:
     """Run the request in a design, or in that which fits.
 
     With ``recompute`` the forward pass keeps nothing, and the backward pass runs it again. Raises Unsupported
     where another engine, or design, has to run it.
     """
-    launcher_of(request.x.device)
-    _check_tensors(request)
-    dtype = _dtype(request)
-    kernels = _step_by_step(request.cell, request.hidden_size, dtype, request.x.device)
-    differentiated = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in request.tensors()
-    )
+    device, tensors = request.x.device, request.tensors()
+    launcher_of(device)
+    _check_tensors(tensors, device)
+    dtype = product_dtype(request)
+    kernels = _step_by_step(request.cell, request.hidden_size, dtype, device)
+    differentiated = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if request.return_gates and not kernels.trace.gate_names:
         raise Unsupported("gates of other shapes")
     if not len(request.x):
         return loop.run(request)
-    with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
-        converted = _in_dtype(request, dtype)
+    with without_autocast(device):  # it would round the sums, too
+        converted = in_dtype(request, dtype)
         if in_torch_func():
             result = models.run(converted, _of_models(kernels, dtype))
         else:
@@ -71,6 +77,40 @@ def run(request: Request, design: Literal["any", "whole", "steps"] = "any") -> R
     first, *others = result.state
     rest = [state.to(given.dtype) for state, given in zip(others, request.state[1:], strict=True)]
     return Result(result.outputs, (first.to(dtype), *rest), result.gates)
+
+
+def prepare(
+    layers: Sequence[Request],
+    gradients: bool,
+    design: _DesignName = "any",
+    settings: Callable[[], object] | None = None,
+) -> PreparedLayers | Literal["later"] | None:
+    """As :func:`gatewise.engine.prepare`, in a design; ``settings`` are those of torch that have to stay."""
+    first, settings = layers[0], settings or _tf32_allowed
+    device = first.x.device
+    if capturing(device):
+        return "later"  # its zeros would be the graph's
+    try:
+        if loop_only(first.cell, first.hidden_size, first.x.dtype, device) is not None or not first.x.numel():
+            return None
+        launcher_of(device)
+        dtype = product_dtype(first)
+        for layer in layers:
+            layer.check_shapes()
+        kernels = _step_by_step(first.cell, first.hidden_size, dtype, device)
+        in_one = None if design == "steps" else _in_one_launch(first, kernels, dtype, gradients)
+    except (Unsupported, ValueError):
+        return None
+    if in_one is None and design == "whole":
+        return None
+    # On another stream the zeros of the state might not be there yet.
+    before = settings(), stream_of(device)
+
+    def is_current() -> bool:
+        return (settings(), stream_of(device)) == before
+
+    dtypes = dtype, steps.accumulated(dtype)
+    return PreparedLayers(in_one or kernels, layers, _Sequence.apply, is_current, dtypes)
 
 
 def _run(request: Request, kernels: Design, differentiated: bool) -> Result:
@@ -87,38 +127,15 @@ def _of_models(kernels: StepKernels, dtype: torch.dtype) -> Models:
     return Models(kernels, in_one_launch)
 
 
-def _check_tensors(request: Request) -> None:
+def _check_tensors(tensors: Sequence[Tensor | None], device: torch.device) -> None:
     """Raise Unsupported where a tensor is not plain memory on the input's device."""
-    device = request.x.device
-    for tensor in request.tensors():
+    for tensor in tensors:
         if tensor is None:
             continue
-        if tensor.device != device or tensor.layout != torch.strided:
+        if tensor.device != device or tensor.layout is not torch.strided:
             raise Unsupported(f"tensors on {tensor.device} and {device}")
         if type(tensor) not in (Tensor, torch.nn.Parameter):
             raise Unsupported(f"tensors of the class {type(tensor).__name__}")  # they may have no data
-
-
-def _dtype(request: Request) -> torch.dtype:
-    """The dtype of products: autocast's, or that of the input."""
-    kind = request.x.device.type
-    dtype = request.x.dtype
-    if torch.is_autocast_enabled(kind) and dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(kind)
-    if dtype not in KINDS:
-        raise Unsupported(f"tensors of {dtype}")
-    return dtype
-
-
-def _in_dtype(request: Request, dtype: torch.dtype) -> Request:
-    """The request with its tensors in ``dtype``, but for states and own parameters: those in float32."""
-    wide = steps.accumulated(dtype)
-    cast = request.settings.request(
-        [None if tensor is None else tensor.to(dtype) for tensor in request.tensors()]
-    )
-    own = {name: value.to(wide) for name, value in request.weights.own.items()}
-    state = tuple(s.to(wide) for s in request.state)
-    return replace(cast, weights=cast.weights._replace(own=own), state=state)
 
 
 def _step_by_step(cell: Cell, hidden_size: int, dtype: torch.dtype, device: torch.device) -> StepKernels:
@@ -194,16 +211,17 @@ def _in_one_launch(
 
     With a ``count`` of models, the request has the tensors of all.
     """
-    if dtype == torch.float32 and not _tf32_allowed():
-        return None
+    exact = dtype == torch.float32 and not _tf32_allowed()
+    if request.weights.projection is not None and request.state_mask is not None:
+        return None  # W times what is masked of P u cannot be folded
     by_key = _designs.setdefault(request.cell, {})
     batch, of_gates = request.state[0].shape[-2], kernels.of_gates is not None
-    key = (request.hidden_size, dtype, request.x.device, batch, differentiated, count, of_gates)
+    key = (request.hidden_size, dtype, exact, request.x.device, batch, differentiated, count, of_gates)
     if key not in by_key:
         if capturing(request.x.device):
             return None
         try:
-            by_key[key] = _compiled_in_one(request, kernels, dtype, differentiated, count)
+            by_key[key] = _compiled_in_one(request, kernels, dtype, exact, differentiated, count)
         except Unsupported:
             by_key[key] = None
     found = by_key[key]
@@ -219,11 +237,12 @@ def _tf32_allowed() -> bool:
 
 
 def _compiled_in_one(
-    request: Request, kernels: StepKernels, dtype: torch.dtype, differentiated: bool, count: int
+    request: Request, kernels: StepKernels, dtype: torch.dtype, exact: bool, differentiated: bool, count: int
 ) -> Design | None:
     batch = request.state[0].shape[-2]
-    cell, size, launcher, traced = request.cell, request.hidden_size, kernels.launcher, kernels.trace
-    if not whole.suits(cell, traced, size, dtype):
+    cell, size, launcher = request.cell, request.hidden_size, kernels.launcher
+    traced = compared_forward(kernels.trace)
+    if not whole.suits(size, dtype):
         return None
     of_gates = kernels.of_gates is not None
     if of_gates and (traced.row_values or cell.projection_size is not None):
@@ -231,7 +250,7 @@ def _compiled_in_one(
     ways = ("forward", "backward") if differentiated and not of_gates else ("forward",)
     compiled = []
     for way in ways:
-        shape = whole.shape_of(cell, traced, size, dtype, way)
+        shape = whole.shape_of(cell, traced, size, dtype, way, exact)
         variant = plan.best(shape, batch, launcher.gpu, count)
         if variant is None:
             return None
@@ -243,7 +262,8 @@ def _compiled_in_one(
     whole.make_error_words(request.x.device)
     if of_gates:
         return WholeOfGates(traced, compiled[0], batch, request.x.device).forth()
-    return WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+    kernels_of_all = WholeKernels(traced, compiled[0], compiled[1] if differentiated else None)
+    return kernels_of_all if cell.projection_size is None else ProjectedKernels(kernels_of_all)
 
 
 class _Sequence(torch.autograd.Function):
@@ -257,13 +277,13 @@ class _Sequence(torch.autograd.Function):
         keep = differentiated and not settings.recompute
         outputs, final, gates, states, kept = kernels.forward(request, keep)
         ctx.settings, ctx.kernels = settings, kernels
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *(kept or ()))
         if gates is None or states is None:
             return (outputs, *final)
         # By `data` each is a tensor of its own: a caller could not change views of one in place.
         of_gates, of_states = ([each.data for each in t.unbind(1)] for t in (gates, states))
         if differentiated:
-            ctx.set_materialize_grads(False)
             constant = set(range(len(of_gates))).difference(kernels.trace.carrying)
             ctx.mark_non_differentiable(*(of_gates[place] for place in constant))
         return (outputs, *final, *of_gates, *of_states[1:])
@@ -279,14 +299,16 @@ class _Sequence(torch.autograd.Function):
             # These gradients will be differentiated (create_graph), which takes the loop.
             gradients = differentiable_backward(settings, tensors, grads, needed, incoming.names)
             return (None, None, None, *gradients)
-        with torch.autocast(tensors[0].device.type, enabled=False):
+        with without_autocast(tensors[0].device):
             if kernels.of_gates is not None:
                 try:
                     kernels = kernels.of_gates(settings.cell, incoming.places)
                 except Unsupported:  # inside a captured graph, for one
                     gradients = backward_by_loop(settings, tensors, grads, needed, incoming.names)
                     return (None, None, None, *gradients)
-            request = replace(settings.request(tensors), return_gates=False)
+            request = settings.request(tensors)
+            if request.return_gates:
+                request = replace(request, return_gates=False)
             # With `recompute` nothing was kept: the forward pass runs again.
             kept = kernels.kept(*computed) if computed else ctx.kernels.forward(request, True).kept
             gradients = _gradients(kernels, request, kept, incoming, needed)
@@ -297,29 +319,32 @@ def _gradients(
     kernels: Design, request: Request, kept: Any, incoming: Incoming, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients of a request's tensors, in the order of :meth:`Request.tensors`."""
-    weights, above = request.weights, incoming.above
+    weights, trace, above = request.weights, kernels.trace, incoming.above
     if above is None:
         above = request.x.new_zeros(len(request.x), request.state[0].shape[1])
-    final = [
-        torch.zeros_like(state) if grad is None else grad
-        for grad, state in zip(incoming.final, request.state, strict=True)
-    ]
     grad_a, grad_r, grad_projection, grad_own, grad_states = kernels.backward(
-        request, kept, above, final, incoming.carried()
+        request, kept, above, incoming.final, incoming.carried()
     )
     x_needed, input_needed, hidden_needed, bias_needed = needed[:4]
-    by_a, by_r = kernels.trace.reaches("a"), kernels.trace.reaches("r")
-    wide = steps.accumulated(request.x.dtype)
+    by_a, by_r = trace.reaches("a"), trace.reaches("r")
     own = () if grad_own is None else grad_own.unbind(0)
+    of_a = grad_a.t() if by_a and input_needed else None
+    of_r = of_a if grad_r is grad_a and of_a is not None else grad_r.t()
     # None where `step` does not use a, r or a parameter: a product with zeros would let NaN into it.
     return [
         torch.mm(grad_a, weights.input) if x_needed and by_a else None,
-        torch.mm(grad_a.t(), request.x) if input_needed and by_a else None,
-        torch.mm(grad_r.t(), kept.hidden) if hidden_needed and by_r else None,
-        grad_a.sum(0, dtype=wide).to(grad_a.dtype) if bias_needed and by_a else None,
+        None if of_a is None else torch.mm(of_a, request.x),
+        torch.mm(of_r, kept.hidden) if by_r and hidden_needed else None,
+        _sum_of_rows(grad_a) if bias_needed and by_a else None,
         None,
-        *(total if used else None for total, used in zip(own, kernels.trace.grad["p"], strict=True)),
+        *(total if used else None for total, used in zip(own, trace.grad["p"], strict=True)),
         *grad_states,
         *(() if weights.projection is None else (grad_projection,)),
         *((None,) if request.cell.noise else ()),
     ]
+
+
+def _sum_of_rows(rows: Tensor) -> Tensor:
+    """[N, J] to [J], summed up in the dtype of sums."""
+    wide = steps.accumulated(rows.dtype)
+    return rows.sum(0) if wide is rows.dtype else rows.sum(0, dtype=wide).to(rows.dtype)

@@ -67,10 +67,10 @@ class Design(Protocol):
         request: Request,
         kept: Any,
         above: Tensor,
-        grad_final: Sequence[Tensor],
+        grad_final: Sequence[Tensor | None],
         carried: Sequence[Tensor | None] = (),
     ) -> Backward:
-        """Gradients, from those of the outputs [N, P] and of the final state.
+        """Gradients, from those of the outputs [N, P] and of the final state; None is zero.
 
         Where gates carry gradients, those of every step's states [N, H] (none in place of the first) and of
         gates [N, H] are ``carried``.

@@ -6,6 +6,8 @@ typedef unsigned int u32;
     extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Arguments q)
 #define SHARED extern __shared__ uint4 shared_memory[];
 #define YIELD()
+#define INFINITY __uint_as_float(0x7F800000)
+#define NAN __uint_as_float(0x7FFFFFFF)
 
 DEV unsigned short to_bfloat16(float x) {
 #if __CUDA_ARCH__ >= 800
@@ -42,6 +44,16 @@ DEV float fast_reciprocal(float x) {
     asm("rcp.approx.ftz.f32 %0,%1;" : "=f"(y) : "f"(x));
     return y;
 }
+DEV float fast_rsqrt(float x) {
+    float y;
+    asm("rsqrt.approx.f32 %0,%1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEV float fast_quotient(float x, float y) {
+    float z;
+    asm("div.full.f32 %0,%1,%2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
+}
 
 // For sequence.cu. Fragments are those of PTX's mma.sync; what a warp multiplies, only a whole warp may ask for.
 #if __CUDA_ARCH__ >= 800
@@ -59,6 +71,12 @@ DEV void multiply_tf32(float *c, const u32 *a, u32 b0, u32 b1) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// A word of shared memory, of which the compiler assumes nothing.
+DEV u32 read_anew(const u32 *from) {
+    u32 word;
+    asm volatile("ld.volatile.shared.u32 %0,[%1];" : "=r"(word) : "r"((u32)__cvta_generic_to_shared(from)));
+    return word;
 }
 DEV u32 to_tf32(float x) {
     u32 y;
@@ -91,6 +109,17 @@ DEV void write_shared_word(u32 *to, u32 word) {
 }
 #endif
 #if __CUDA_ARCH__ >= 900
+// The same within a cluster: a word to the same place in the shared memory of another block, and one of this block's own.
+DEV void write_word_to_block(u32 *place, int block, u32 word) {
+    u32 local = (u32)__cvta_generic_to_shared(place), there;
+    asm volatile("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(there) : "r"(local), "r"(block));
+    asm volatile("st.relaxed.cluster.shared::cluster.u32 [%0],%1;" ::"r"(there), "r"(word) : "memory");
+}
+DEV u32 read_word_of_block(const u32 *place) {
+    u32 word;
+    asm volatile("ld.relaxed.cluster.shared::cta.u32 %0,[%1];" : "=r"(word) : "r"((u32)__cvta_generic_to_shared(place)) : "memory");
+    return word;
+}
 DEV void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 DEV void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // Write to the same place in the shared memory of another block of the cluster.

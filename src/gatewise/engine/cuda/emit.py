@@ -6,15 +6,14 @@ features (a layer norm) waits for the pass over them that computes it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 import torch
 
 from gatewise.cells import Cell
+from gatewise.engine.cuda.phases import Phases, bounded, constant, exchanges, expression, levels, phases
 from gatewise.engine.cuda.variant import Shape, Variant
-from gatewise.engine.traced.operations import EXPRESSIONS
 from gatewise.engine.traced.trace import Operation, Trace
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
@@ -141,6 +140,41 @@ def kept_of_a_sequence(cell: Cell, trace: Trace) -> tuple[str, ...]:
     return (*kept_values(trace), *(name for name in noise if name in used))
 
 
+def exchanged(trace: Trace, way: str) -> tuple[tuple[int, int], ...]:
+    """How many values each exchange reduces along the features, and in how many words of a sequence."""
+    operations = trace.forward if way == "forward" else trace.backward
+    return tuple((len(exchange.values), exchange.words) for exchange in exchanges(operations))
+
+
+def sequence_phases(cell: Cell, trace: Trace, way: str, carrying: Trace | None = None) -> Phases:
+    """The phases of a step, or of its derivative; ``carrying`` as in :func:`sequence_source`."""
+    gates = range(len(cell.gates))
+    kept = kept_of_a_sequence(cell, trace)
+    own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
+    if way == "forward":
+        read = own | {f"s{k}": f"s[{k}]" for k in range(len(cell.states))}
+        read |= {f"a{i}": f"a[{i}]" for i in gates}
+        read |= {f"r{i}": f"r[{i}]" for i in range(len(cell.recurrent))}
+        read |= {f"z{i}": f"a[{len(gates) + i}]" for i in range(len(cell.noise))}
+        write = [(f"n[{k}]", value) for k, value in enumerate(trace.new_state)]
+        early: dict[str, Sequence[str | float]] = {"k": kept, "gate": trace.gates}
+        arguments = "const S *a, const S *r, const S *s, const S *p"
+        return phases(trace.forward, trace.row_values, read, write, early, {}, trace.saved_of_row, arguments)
+    of_back = carrying or trace
+    read = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
+    read |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
+    read |= {f"u{i}": f"u[{n}]" for n, i in enumerate(of_back.carrying)}
+    back = [
+        (f"{place}[{i}]", _or_zero(value))
+        for kind, place in (("a", "da"), ("r", "dr"), ("s", "ds"))
+        for i, value in enumerate(of_back.grad[kind])
+    ]
+    early = {"dp": [_or_zero(value) for value in of_back.grad["p"]]}
+    known = {value: f"k[{i}]" for i, value in enumerate(trace.saved_of_row)}
+    arguments = "const S *g, const S *k, const S *p"
+    return phases(of_back.backward, trace.row_values, read, back, early, known, (), arguments)
+
+
 def sequence_source(
     cell: Cell,
     trace: Trace,
@@ -153,40 +187,31 @@ def sequence_source(
 
     ``of_models`` says whether one launch is to run several models; ``carrying`` is as in ``steps_source``.
     """
-    back_trace = carrying or trace
-    gates = range(len(cell.gates))
-    kept = kept_of_a_sequence(cell, trace)
-    own = {f"p{i}": f"p[{i}]" for i in range(len(trace.grad["p"]))}
-    read = own | {f"s{k}": f"s[{k}]" for k in range(len(cell.states))}
-    read |= {f"a{i}": f"a[{i}]" for i in gates}
-    read |= {f"r{i}": f"r[{i}]" for i in range(len(cell.recurrent))}
-    read |= {f"z{i}": f"a[{len(gates) + i}]" for i in range(len(cell.noise))}
-    write = [(f"n[{k}]", value) for k, value in enumerate(trace.new_state)]
-    write += [(f"k[{i}]", value) for i, value in enumerate(kept)]
-    write += [(f"gate[{i}]", value) for i, value in enumerate(trace.gates)]
-    read_back = own | {value: f"k[{i}]" for i, value in enumerate(kept)}
-    read_back |= {f"g{k}": f"g[{k}]" for k in range(len(cell.states))}
-    read_back |= {f"u{i}": f"u[{n}]" for n, i in enumerate(back_trace.carrying)}
-    names = {"a": "da", "r": "dr", "s": "ds", "p": "dp"}
-    back = [
-        (f"{names[kind]}[{i}]", _or_zero(value))
-        for kind, values in back_trace.grad.items()
-        for i, value in enumerate(values)
-    ]
+    step = sequence_phases(cell, trace, shape.way, carrying)
+    kept, in_half = kept_of_a_sequence(cell, trace), bounded(trace.forward)
+    kept_of_row = (f"    k[{i}] = row.{value};" for i, value in enumerate(trace.saved_of_row))
     blocks = {
         "@KIND@": KINDS[shape.dtype],
-        "@FAST@": 1,
+        "@FAST@": int(not shape.exact),
+        "@EXACT@": int(shape.exact),
         "@H@": shape.hidden,
         "@A@": shape.inputs,
-        "@G@": len(gates),
+        "@G@": len(cell.gates),
         "@R@": shape.recurrent,
         "@K@": shape.states,
         "@OWN@": len(trace.grad["p"]),
         "@SLOTS@": len(kept),
+        "@IN_HALF@": sum(1 << i for i, value in enumerate(kept[:64]) if value in in_half),
+        "@ROW_SLOTS@": shape.kept_of_row,
+        "@LEVELS@": len(shape.exchanged),
+        "@ROW_VALUES@": max((values for values, _ in shape.exchanged), default=0),
+        "@ROW_WORDS@": max((words for _, words in shape.exchanged), default=0),
+        "@ALL_WORDS@": shape.exchanged_words,
         "@GATES@": len(trace.gates),
         "@CARRIED@": shape.carried,
+        "@PROJECTS@": int(cell.projection_size is not None),
         "@MODELS@": int(of_models),
-        "@ONE_GRADIENT@": int(back_trace.one_gradient),
+        "@ONE_GRADIENT@": int((carrying or trace).one_gradient),
         "@BLOCKS@": variant.blocks,
         "@OF_BLOCK@": variant.of_block(shape),
         "@SPLIT@": variant.split,
@@ -199,26 +224,16 @@ def sequence_source(
         "@STAGED@": int(variant.staged),
         "@EIGHTS@": variant.eights,
         "@WARPS@": variant.warps(shape),
-        "@STEP@": _scalars(trace.forward, read, write),
-        "@STEP_BACK@": _scalars(back_trace.backward, read_back, back),
+        "@OF_ROW@": step.of_row,
+        "@LIVE@": step.live,
+        "@KNOWN@": step.known,
+        "@KEPT_OF_ROW@": "\n".join(kept_of_row),
+        "@EXCHANGES@": step.exchanges,
+        "@LAST@": step.last,
+        "@REDUCE@": " ".join(f"exchange(Exchange{i}());" for i in range(1, len(shape.exchanged) + 1)),
     }
-    return filled(("scalars.cu", "sequence.cu", f"sequence_{shape.way}.cu"), blocks)
-
-
-def _scalars(
-    operations: Sequence[Operation], read: Mapping[str, str], write: Sequence[tuple[str, str | float]]
-) -> str:
-    """The operations on single numbers, and where their results go."""
-
-    def text(value: str | float) -> str:
-        return read.get(value, value) if isinstance(value, str) else constant(value)
-
-    lines = [
-        f"    const S {op.name} = {expression(op, [text(arg) for arg in op.args])};"
-        for op in operations
-        if op.name not in read
-    ]
-    return "\n".join([*lines, *(f"    {place} = {text(value)};" for place, value in write)])
+    rows = ("sequence_rows.cu",) if shape.exchanged else ()
+    return filled(("scalars.cu", "sequence.cu", *rows, f"sequence_{shape.way}.cu"), blocks)
 
 
 def filled(names: Iterable[str], blocks: Mapping[str, object]) -> str:
@@ -228,22 +243,6 @@ def filled(names: Iterable[str], blocks: Mapping[str, object]) -> str:
     for mark, value in blocks.items():
         text = text.replace(mark, str(value))
     return text
-
-
-def constant(value: float) -> str:
-    """A number as C writes it."""
-    if math.isnan(value):
-        return "gw_splat(NAN)"
-    if math.isinf(value):
-        return "gw_splat(INFINITY)" if value > 0 else "gw_splat(-INFINITY)"
-    return f"gw_splat({value!r})"
-
-
-def expression(operation: Operation, arguments: Sequence[str]) -> str:
-    """An operation on these C expressions."""
-    if operation.kind in EXPRESSIONS:
-        return EXPRESSIONS[operation.kind].format(*arguments)
-    return f"gw_{operation.kind}({', '.join(arguments)})"
 
 
 def _or_zero(value: str | None) -> str | float:
@@ -263,10 +262,7 @@ def _passes(
     ``read`` says where values stand; ``known`` where those stand that are one number for the row, and
     ``of_row`` what is done with such a number in the end.
     """
-    level: dict[str, int] = {}
-    for op in operations:
-        before = [level.get(arg, 0) for arg in op.args if isinstance(arg, str)]
-        level[op.name] = max(before, default=0) + (op.kind in _REDUCTIONS)
+    level = levels(operations)
     last = max(level.values(), default=0)
 
     def pass_of(op: Operation) -> int:

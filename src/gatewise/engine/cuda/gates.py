@@ -92,4 +92,4 @@ class WholeOfGates:
 def backward_shape(cell: Cell, forward: Shape, back: Trace) -> Shape:
     """What a cell that asks for ``forward`` asks for in a backward pass by this trace."""
     carried = len(cell.states) - 1 + len(back.carrying)
-    return replace(forward, way="backward", inputs=len(cell.gates), carried=carried)
+    return replace(forward, way="backward", inputs=len(cell.gates), carried=carried, alive=0)

@@ -13,6 +13,7 @@ from gatewise.engine.cuda import nvrtc
 from gatewise.engine.cuda.emit import filled
 from gatewise.engine.cuda.plan import Gpu
 from gatewise.engine.request import Unsupported
+from gatewise.engine.torch_internals import raw_stream
 
 # Names and numbers of the CUDA driver API (cuda.h).
 _CLUSTER_DIMENSION, _COOPERATIVE = 4, 2
@@ -71,6 +72,23 @@ class _Configuration(ctypes.Structure):
     )
 
 
+class _Call:
+    """What the driver is given at each launch of a kernel, made once; the numbers in it change."""
+
+    def __init__(self, words: int, cluster: int, cooperative: bool) -> None:
+        attributes, count = (_Attribute * 1)(), 0
+        if cluster > 1:
+            attributes[0].id, count = _CLUSTER_DIMENSION, 1
+            attributes[0].value[:3] = (cluster, 1, 1)
+        elif cooperative:
+            attributes[0].id, count = _COOPERATIVE, 1
+            attributes[0].value[0] = 1
+        self.configuration = _Configuration(1, 1, 1, 1, 1, 1, 0, None, attributes, count)
+        self.pointer = ctypes.byref(self.configuration)
+        self.words = (ctypes.c_int64 * words)()
+        self.arguments = (ctypes.c_void_p * 1)(ctypes.addressof(self.words))
+
+
 class Driver:
     """Launches through the CUDA driver API, in the context that torch has made for one device."""
 
@@ -90,6 +108,7 @@ class Driver:
         )
         self.gpu = Gpu(count, shared.value, (major, minor))
         self._functions: dict[tuple[str, str], Any] = {}
+        self._of_thread = threading.local()
         self._compiling = threading.Lock()
 
     def kernel(self, source: str, name: str) -> Any:
@@ -120,23 +139,22 @@ class Driver:
         models: int = 1,
     ) -> None:
         """Start a kernel, as :class:`Launcher` says."""
-        with torch.cuda.device(self.device):
-            attributes, count = (_Attribute * 2)(), 0
-            if cluster > 1:
-                attributes[count].id = _CLUSTER_DIMENSION
-                attributes[count].value[:3] = (cluster, 1, 1)
-                count += 1
-            if cooperative and cluster <= 1:
-                attributes[count].id = _COOPERATIVE
-                attributes[count].value[0] = 1
-                count += 1
-            stream = torch.cuda.current_stream(self.device).cuda_stream
-            configuration = _Configuration(
-                *(blocks, models, 1, threads, 1, 1, shared, stream, attributes, count)
-            )
-            given = (ctypes.c_int64 * len(words))(*words)
-            arguments = (ctypes.c_void_p * 1)(ctypes.addressof(given))
-            code = self._cuda.cuLaunchKernelEx(ctypes.byref(configuration), kernel, arguments, None)
+        # A thread of its own has each backward pass, and what a launch is given must not change meanwhile.
+        made: dict[Any, _Call] = self._of_thread.__dict__
+        key = (kernel.value, len(words), cluster, cooperative)
+        call = made.get(key)
+        if call is None:
+            call = made[key] = _Call(len(words), cluster, cooperative)
+        configuration = call.configuration
+        configuration.gx, configuration.gy, configuration.bx = blocks, models, threads
+        configuration.shared, configuration.stream = shared, raw_stream(self.device)
+        call.words[:] = words  # type: ignore[call-overload] # any sequence will do
+        if torch.cuda.current_device() == self.device:
+            code = self._cuda.cuLaunchKernelEx(call.pointer, kernel, call.arguments, None)
+        else:
+            with torch.cuda.device(self.device):
+                code = self._cuda.cuLaunchKernelEx(call.pointer, kernel, call.arguments, None)
+        if code:
             self._check(code, "a kernel to start")
 
     def prepare(
@@ -208,4 +226,6 @@ def capturing(device: torch.device) -> bool:
 
 def stream_of(device: torch.device) -> int:
     """The number of torch's current stream on a device; 0 where the device has none."""
-    return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    if device.type != "cuda":
+        return 0
+    return raw_stream(torch.cuda.current_device() if device.index is None else device.index)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewise.engine.cuda import steps, whole
+from gatewise.engine.autocast import without_autocast
+from gatewise.engine.cuda import steps
 from gatewise.engine.cuda.design import Backward, Design
 from gatewise.engine.cuda.steps import StepKernels
 from gatewise.engine.models import Forward
@@ -41,7 +42,7 @@ class Models:
         """Run ``count`` models. Raises Unsupported where they are too many."""
         if count > MOST_MODELS:
             raise Unsupported(f"{count:,} models at once")
-        with torch.autocast(request.x.device.type, enabled=False):  # it would round the sums, too
+        with without_autocast(request.x.device):  # it would round the sums, too
             in_one = self.in_one_launch(request, keep, count)
             if in_one is not None:
                 result = in_one.forward(request, keep)
@@ -65,7 +66,7 @@ class Models:
             torch.zeros_like(like) if grad is None else grad
             for grad, like in zip(grads, (outputs, *request.state), strict=True)
         )
-        with torch.autocast(request.x.device.type, enabled=False):
+        with without_autocast(request.x.device):
             if rest[-1].dtype == torch.int32:  # the words of the kernels for whole sequences
                 found, hidden = self._in_one(request, count, rest, above, grad_final)
             else:
@@ -83,7 +84,7 @@ class Models:
         in_one = self.in_one_launch(request, True, count)
         if in_one is None:
             raise Unsupported(f"a backward pass of {count} models")
-        kept = whole.Kept(*(tensor.contiguous() for tensor in rest))
+        kept = in_one.kept(*(tensor.contiguous() for tensor in rest))
         return in_one.backward(request, kept, above, grad_final), kept.hidden
 
     def _step_by_step(

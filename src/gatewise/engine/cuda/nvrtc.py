@@ -11,7 +11,8 @@ from pathlib import Path
 from gatewise.engine.cache import cached, store
 from gatewise.engine.request import Unsupported
 
-FLAGS = ("--std=c++17", "--ptxas-options=-v")
+# Lambdas with types of their own are compiled for the GPU only where that is the default.
+FLAGS = ("--std=c++17", "--device-as-default-execution-space", "--ptxas-options=-v")
 
 
 class _Nvrtc:

@@ -96,7 +96,7 @@ def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu, models: 
     chunks = -(-(variant.part(shape) // 16) // variant.wsplit)
     cycles = 150.0 + 130 * units + 10 * warps
     if shape.recurrent:
-        cycles += chunks * 2 * max(18, rows * variant.tiles * warps / 2)
+        cycles += chunks * 2 * _product(variant, shape, rows)
         if variant.split > 1:
             cycles += 500 + 20 * variant.units(shape) * variant.split
         elif variant.wsplit > 1:
@@ -108,9 +108,32 @@ def _microseconds(variant: Variant, shape: Shape, batch: int, gpu: Gpu, models: 
             # What a further piece of the rows costs, 700, is a guess: nobody has measured it.
             pieces = -(-variant.tiles // variant.passes) if variant.staged else 1
             cycles += 400 + 700 * pieces + 4 * variant.blocks + words / (warps * 32) * 40
+    cycles += sum(_exchange(variant, shape, values) for values, _ in shape.exchanged)
     blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
     if variant.exchange == GRID:
         waves = -(-models // models_at_once(variant, batch, gpu))
     else:
         waves = -(-blocks * models // gpu.multiprocessors)
     return waves * cycles / 1700
+
+
+def _product(variant: Variant, shape: Shape, rows: int) -> float:
+    """Cycles of 8 words' product, of so many rows of a warp's tiles."""
+    warps, tiles = variant.warps(shape), variant.tiles
+    product = max(18, rows * tiles * warps / 2)
+    if not shape.exact:
+        return product
+    # Three products for one, while four schedulers issue what splits the weights, once a pass, and the state,
+    # and what adds up the sums. Counted, and not measured.
+    weights = 8 * rows if shape.way == "forward" else 4 * variant.eights * rows
+    instructions = weights * -(-tiles // variant.passes) + 4 * tiles + 2 * rows * tiles
+    return max(3 * product, instructions * warps / 4)
+
+
+def _exchange(variant: Variant, shape: Shape, values: int) -> float:
+    """About how many cycles it takes to reduce so many values along the features: guessed, not measured."""
+    numbers = values * 8 * variant.tiles * variant.of_block(shape) / (variant.warps(shape) * 32)
+    cycles = 250 + 8 * numbers  # two barriers of the block, shuffles, shared memory
+    if variant.blocks > 1:
+        cycles += 250 + 8 * variant.blocks if variant.exchange == CLUSTER else 700 + 4 * variant.blocks
+    return cycles

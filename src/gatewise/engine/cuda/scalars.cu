@@ -39,6 +39,17 @@ DEV T to_t(S x) {
 DEV S gw_truth(bool x) { return x ? (S)1 : (S)0; }
 DEV S gw_where(S condition, S x, S y) { return condition != 0 ? x : y; }
 DEV S gw_sqrt(S x) { return REAL(sqrt)(x); }
+#if FAST
+DEV S gw_rsqrt(S x) { return fast_rsqrt(x); }
+DEV S gw_div(S x, S y) { return fast_quotient(x, y); }
+DEV S gw_reciprocal(S x) { return fast_quotient(1, x); }
+DEV S gw_over(S x, S number) { return x * (1 / number); }
+#else
+DEV S gw_rsqrt(S x) { return 1 / gw_sqrt(x); }
+DEV S gw_div(S x, S y) { return x / y; }
+DEV S gw_reciprocal(S x) { return 1 / x; }
+DEV S gw_over(S x, S number) { return x / number; }
+#endif
 DEV S gw_abs(S x) { return REAL(fabs)(x); }
 DEV S gw_relu(S x) { return x < 0 ? (S)0 : x; }
 DEV S gw_sign(S x) { return gw_truth(x > 0) - gw_truth(x < 0); }

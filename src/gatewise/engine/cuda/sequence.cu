@@ -1,4 +1,4 @@
-// The whole sequence in one launch, for cells whose step takes every feature by itself and projects nothing.
+// The whole sequence in one launch.
 //
 // The blocks that share a tile of 8·TILES sequences hold the recurrent weights in registers, as fragments of the tensor
 // cores, over all steps; each has some features. In a step a block multiplies what the last step left, computes its
@@ -12,7 +12,7 @@
 // A warp has GROUPS groups of rows, and PASS tiles of sequences at a time; where they are STAGED, a block also fetches so many
 // at a time, as its shared memory does not hold all. Backward, a tile of 16 rows has EIGHTS times 8 features, and 0 below. What a step needs from global memory comes DEPTH
 // steps ahead. H features, A blocks of inputs (gates, then noise), G gates, R recurrent products, K states, OWN parameters,
-// SLOTS values that are kept.
+// SLOTS values that are kept of a feature, ROW_SLOTS of a sequence. A step that reduces along the features has LEVELS exchanges.
 #define H @H@
 #define A @A@
 #define G @G@
@@ -20,8 +20,11 @@
 #define K @K@
 #define OWN @OWN@
 #define SLOTS @SLOTS@
+#define ROW_SLOTS @ROW_SLOTS@
+#define LEVELS @LEVELS@
 #define GATES @GATES@
 #define CARRIED @CARRIED@  // gradients of every step's states but the first, and of returned gates
+#define PROJECTS @PROJECTS@
 #define ONE_GRADIENT @ONE_GRADIENT@
 #define BLOCKS @BLOCKS@
 #define SPLIT @SPLIT@
@@ -35,6 +38,7 @@
 #define EIGHTS @EIGHTS@
 #define MODELS @MODELS@  // whether a launch has several models: its grid's y, which begins with model `first`
 #define WARPS @WARPS@
+#define EXACT @EXACT@  // of float32: whether a product takes all of its digits, and not TF32's alone
 
 #define HALVES (KIND == 0 ? 1 : 2)  // numbers in a word
 #define ROWS (8 * TILES)            // sequences of a tile
@@ -46,19 +50,21 @@
 #define MARK 0xFFFFFFFFu    // of words that nobody has written: a NaN that no conversion makes
 #define PATIENCE 4000000
 #define CHUNK 16  // words of a row that a step of the product takes: two tiles of the tensor cores
+#define FIRST (EXACT ? 4 : 0)  // words at the beginning of shared memory that hold HIGH_DIGITS
 #define HELD (STAGED ? 8 * PASS : ROWS)  // sequences that a block has in shared memory
 // With the sums' barrier between reading what was fetched and the next writing, once; and the sums, which only this block
 // writes and reads, with the barrier of the next step's fetch.
 #define BUFFERS (STAGED || (EXCHANGE == 2 && SUMS > 1) ? 1 : 2)
 #define SUM_BUFFERS (EXCHANGE == 2 && SPLIT == 1 ? 1 : 2)
 #define KEPT_WORDS (KIND == 1 ? 1 : 2)                // of one value for two sequences
+#define IN_HALF(slot) ((slot) < 64 && @IN_HALF@ull >> ((slot) & 63) & 1)  // whether one word has two as float16, which has more digits than bfloat16
 
 // Words between rows in shared memory, so that a warp's reads fall into different banks.
 #define SPREAD(words) ((words) / 32 * 32 + ((words) % 32 <= 16 ? 16 : 48))
 
-// A word as the product takes it.
+// A word as it waits for the product.
 DEV u32 factor(u32 word) {
-#if KIND == 0
+#if KIND == 0 && !EXACT
     return to_tf32(__uint_as_float(word));
 #else
     return word;
@@ -73,7 +79,48 @@ DEV void multiply(float *c, const u32 *a, u32 b0, u32 b1) {
     multiply_half(c, a, b0, b1);
 #endif
 }
+#if EXACT
+// A float32 number of 24 digits as `high`, its first 11, and the rest, `low`, which has no rounding error. A tensor core
+// reads TF32's 11 digits of a word: of `low` it leaves out what is below 2^-21 of the number.
+// `mask` is HIGH_DIGITS, from shared memory: a compiler that knew it would split the weights once for all steps, into twice as
+// many registers.
+#define HIGH_DIGITS 0xFFFFE000u
+DEV void split(u32 word, u32 &high, u32 &low, u32 mask) {
+    high = word & mask;
+    low = __float_as_uint(__uint_as_float(word) - __uint_as_float(high));
+}
+// Adds to c[j] the product of a tile's 16 words and those of x[j]. Tensor cores cut off what their sums have below the last
+// digit, so only the sums of one tile are theirs; what these come to is added with rounding.
+template <int COUNT>
+DEV void multiply_exactly(float (*c)[4], const u32 *first, const u32 *second, const uint4 *x, u32 mask) {
+    float d[COUNT][4];
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) d[j][i] = 0;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        u32 high[4], low[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) split(half ? second[i] : first[i], high[i], low[i], mask);
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) {
+            u32 of_x[2][2];  // [number][high, low]
+            split(half ? x[j].z : x[j].x, of_x[0][0], of_x[0][1], mask);
+            split(half ? x[j].w : x[j].y, of_x[1][0], of_x[1][1], mask);
+            multiply(d[j], low, of_x[0][0], of_x[1][0]);
+            multiply(d[j], high, of_x[0][1], of_x[1][1]);
+            multiply(d[j], high, of_x[0][0], of_x[1][0]);
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < COUNT; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) c[j][i] += d[j][i];
+}
+#endif
 DEV u32 pair(S low, S high) { return (u32)to_t(low) | (u32)to_t(high) << 16; }
+DEV u32 pair_of_halves(S low, S high) { return (u32)to_half(low) | (u32)to_half(high) << 16; }
 // Number i of words in shared memory.
 DEV S number(const u32 *words, int i) {
 #if KIND == 0
@@ -113,7 +160,7 @@ template <class Put> DEV void each_word(const Words &words, int feature, Put put
 template <int M, int WORDS>
 DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const u32 *words, int tile, int part, int lane) {
     constexpr int STRIDE = SPREAD(WORDS), CHUNKS = (WORDS + CHUNK - 1) / CHUNK, MINE = (CHUNKS + WSPLIT - 1) / WSPLIT;
-    constexpr int TWICE = M * PASS <= 4;  // two sums, where one would wait for itself
+    constexpr int TWICE = !EXACT && M * PASS <= 4;  // two sums, where one would wait for itself
     const int g = lane >> 2, q = lane & 3;
     float d[TWICE ? M : 1][TWICE ? PASS : 1][4];
 #pragma unroll
@@ -125,19 +172,31 @@ DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const 
                 c[m][j][i] = 0;
                 if (TWICE) d[m][j][i] = 0;
             }
+#if EXACT
+    SHARED
+    const u32 mask = read_anew((const u32 *)shared_memory);
+#endif
 #pragma unroll
     for (int k = 0; k < MINE; k++) {
         const int chunk = part * MINE + k;
         if (CHUNKS % WSPLIT && chunk >= CHUNKS) continue;
+        uint4 x[PASS];
+#pragma unroll
+        for (int j = 0; j < PASS; j++)
+            if (tile + j < TILES) x[j] = *(const uint4 *)(words + (((STAGED ? 0 : tile) + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
+#if EXACT
+#pragma unroll
+        for (int m = 0; m < M; m++) multiply_exactly<PASS>(c[m], weights[k][0][m], weights[k][1][m], x, mask);
+#else
 #pragma unroll
         for (int j = 0; j < PASS; j++) {
             if (tile + j >= TILES) continue;
-            const uint4 x = *(const uint4 *)(words + (((STAGED ? 0 : tile) + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
 #pragma unroll
-            for (int m = 0; m < M; m++) multiply(c[m][j], weights[k][0][m], x.x, x.y);
+            for (int m = 0; m < M; m++) multiply(c[m][j], weights[k][0][m], x[j].x, x[j].y);
 #pragma unroll
-            for (int m = 0; m < M; m++) multiply(TWICE ? d[m][j] : c[m][j], weights[k][1][m], x.z, x.w);
+            for (int m = 0; m < M; m++) multiply(TWICE ? d[m][j] : c[m][j], weights[k][1][m], x[j].z, x[j].w);
         }
+#endif
     }
     if (TWICE)
 #pragma unroll
@@ -249,8 +308,15 @@ struct Part {
 };
 #define ROW (H / HALVES)  // words of a row of features
 #define FEATURE_GROUPS ((H + 7) / 8)
-#define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * SLOTS * 32 * KEPT_WORDS)  // words
+#define RECORD (SLOTS * 32 * KEPT_WORDS + ROW_SLOTS * 8)  // words that are kept of a unit: each value, then what its sequences have
+#define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * RECORD)
 #define UNIT_WORDS (32 * (3 - HALVES))  // of 8 features of 8 sequences
+#define ALL_WORDS @ALL_WORDS@  // that a block hands on of a sequence in all exchanges of a step
+#if !LEVELS
+#define REDUCED 0
+#endif
+#define COUPLED (R > 0 || LEVELS > 0)
+#define ROW_SETS (DIRECT ? TILES : MY_UNITS)  // tiles of sequences that a warp has, as many times as it has one
 #define AT_LEAST_1(x) ((x) > 0 ? (x) : 1)
 #define OWN_PART (EXCHANGE == 1 && SPLIT > 1)  // a block multiplies its own features, and all add their sums
 
@@ -270,7 +336,19 @@ template <class Arguments> struct Layout {
         return max(0, min(me.count, size - me.first));
     }
     METHOD int length_of(int b) const { return b >= batch ? 0 : q.lengths ? q.lengths[b] : (int)q.steps; }
-    METHOD long long kept_at(int t, int feature, int b, int slot) const {
-        return ((((long long)t * FEATURE_GROUPS + feature / 8) * tiles + b / 8) * SLOTS + slot) * 32;
+    METHOD long long record_at(int t, int feature, int b) const {
+        return (((long long)t * FEATURE_GROUPS + feature / 8) * tiles + b / 8) * RECORD;
+    }
+    // Where the blocks with these sequences hand on the words of step i that are reduced, for EXCHANGE 2.
+    METHOD u32 *rows_at(int i) const {
+        return q.reduced ? q.reduced + ((long long)(blockIdx.x / BLOCKS) * q.steps + i) * ALL_WORDS * BLOCKS * ROWS : nullptr;
     }
 };
+
+// What a sequence has of values that are one number for it; what a feature of a sequence has from one phase to a later one.
+struct OfRow { @OF_ROW@ };
+struct Live { @LIVE@ };
+DEV void first_of_row(const S *k, OfRow &row) {
+@KNOWN@
+}
+@EXCHANGES@

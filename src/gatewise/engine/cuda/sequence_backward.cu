@@ -13,11 +13,15 @@ struct SequenceBack {
 #if CARRIED
     const T *carried[CARRIED];  // [rows, H] each
 #endif
+    u32 *reduced;  // [tiles of ROWS, steps, ALL_WORDS, BLOCKS, ROWS], filled with marks for EXCHANGE 2
     long long steps, batch, reverse, rows, of_weights, first;
 };
 
-DEV void step_back(const S *g, const S *k, const S *p, const S *u, S *da, S *dr, S *ds, S *dp) {
-@STEP_BACK@
+// The last phase of a step's derivative; u are the gradients of gates.
+DEV void step_back(
+    const S *g, const S *k, const S *p, const S *u, const OfRow &row, const Live &live, S *da, S *dr, S *ds, S *dp
+) {
+@LAST@
 }
 
 #define BACK_ROW (R * ROW)  // words of a row of dr
@@ -26,7 +30,7 @@ DEV void step_back(const S *g, const S *k, const S *p, const S *u, S *da, S *dr,
 #define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)
 #define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
 #define MY_UNITS (DIRECT ? EIGHTS * GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
-#define SLOT (SLOTS * 32 * KEPT_WORDS + (1 + CARRIED) * UNIT_WORDS)
+#define SLOT (RECORD + (1 + CARRIED) * UNIT_WORDS)
 
 #if MODELS
 DEV void of_model(const SequenceBack &q) {
@@ -37,10 +41,10 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *passed = (u32 *)shared_memory;                                                // [BUFFERS][HELD][SPREAD(PART)]
+    u32 *passed = (u32 *)shared_memory + FIRST;                                                // [BUFFERS][HELD][SPREAD(PART)]
     float2 *sums = (float2 *)(passed + (R ? BUFFERS * HELD * SPREAD(PART) : 0));         // [SUM_BUFFERS][SUMS][UNITS][32]
-    u32 *ring = (u32 *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * 32 : 0)) +            // [WARPS][MY_UNITS][DEPTH][SLOT]
-                me.warp * MY_UNITS * DEPTH * SLOT;
+    S *reduced = (S *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * 32 : 0));               // [REDUCED]
+    u32 *ring = (u32 *)reduced + REDUCED + me.warp * MY_UNITS * DEPTH * SLOT;                    // [WARPS][MY_UNITS][DEPTH][SLOT]
     auto is_unit = [&](int u) { return DIRECT || u * WARPS + me.warp < UNITS; };
     auto group_of = [&](int u) {
         return DIRECT ? (me.group * GROUPS + u / (EIGHTS * TILES)) * EIGHTS + u / TILES % EIGHTS : (u * WARPS + me.warp) / TILES;
@@ -96,23 +100,26 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
             for (int u = 0; u < MY_UNITS; u++) {
                 if (!is_unit(u) || feature0(u) >= H || row0(u) >= batch) continue;
                 u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+                const u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
 #pragma unroll
                 for (int n = 0; n < SLOTS; n++)
 #pragma unroll
                     for (int word = 0; word < KEPT_WORDS; word++) {
-                        const int x = lane * KEPT_WORDS + word;
-                        copy_word(slot + n * 32 * KEPT_WORDS + x, q.kept + at.kept_at(t, feature0(u), row0(u), n) * KEPT_WORDS + x);
+                        const int x = (n * 32 + lane) * KEPT_WORDS + word;
+                        copy_word(slot + x, record + x);
                     }
+#pragma unroll
+                for (int x = SLOTS * 32 * KEPT_WORDS + lane; x < RECORD; x += 32) copy_word(slot + x, record + x);
 #pragma unroll
                 for (int s = 0; s < 3 - HALVES; s++) {
                     const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
-                    if (row < alive && word < ROW) copy_word(slot + SLOTS * 32 * KEPT_WORDS + x, rows + (long long)row * ROW + word);
+                    if (row < alive && word < ROW) copy_word(slot + RECORD + x, rows + (long long)row * ROW + word);
 #if CARRIED
                     const long long place = (at.start_of(t) + me.first + row) * (long long)ROW + word;
 #pragma unroll
                     for (int n = 0; n < CARRIED; n++)
                         if (row < alive && word < ROW)
-                            copy_word(slot + SLOTS * 32 * KEPT_WORDS + (1 + n) * UNIT_WORDS + x, (const u32 *)q.carried[n] + place);
+                            copy_word(slot + RECORD + (1 + n) * UNIT_WORDS + x, (const u32 *)q.carried[n] + place);
 #endif
                 }
             }
@@ -123,6 +130,14 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     for (int i = 1; i <= DEPTH; i++) fetch(steps - i);
 #if R > 0
     for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) passed[i] = 0;
+#if EXACT
+    if (threadIdx.x == 0) *(u32 *)shared_memory = HIGH_DIGITS;
+#endif
+#endif
+#if LEVELS
+    clear_inbox(reduced);
+#endif
+#if COUPLED
     all_blocks();
     bool late = false;
 #endif
@@ -191,36 +206,78 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
         wait_for_copies<DEPTH - 1>();
         __syncwarp();
         Words da[MY_UNITS][AT_LEAST_1(G)], dr[MY_UNITS][AT_LEAST_1(R)];
+        OfRow row[ROW_SETS][2];
+        Live live[MY_UNITS][2];
+        auto inputs = [&](int u, int e, S *after, S *kept) {
+            const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+#pragma unroll
+            for (int k = 0; k < K; k++) after[k] = grad[u][k][e];
+            after[0] += number(slot + RECORD, (2 * me.q + e) * 8 + g);
+#pragma unroll
+            for (int n = 0; n < SLOTS; n++) {
+                const u32 *value = slot + (n * 32 + lane) * KEPT_WORDS;
+                if (KEPT_WORDS == 2) kept[n] = __uint_as_float(value[KEPT_WORDS == 2 ? e : 0]);
+                else kept[n] = IN_HALF(n) ? from_half(((const unsigned short *)value)[e]) : number(value, e);
+            }
+        };
+        // Anew in each phase, so that no register has to keep it.
+        auto read_rows = [&] {
+#pragma unroll
+            for (int set = 0; set < ROW_SETS; set++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    const u32 *value = ring + (set * DEPTH + i % DEPTH) * SLOT + SLOTS * 32 * KEPT_WORDS + 2 * me.q + e;
+                    S of_row[AT_LEAST_1(ROW_SLOTS)];
+#pragma unroll
+                    for (int n = 0; n < ROW_SLOTS; n++) of_row[n] = __uint_as_float(value[n * 8]);
+                    first_of_row(of_row, row[set][e]);
+                }
+        };
+#if LEVELS
+        auto exchange = [&](auto of) {
+            using E = decltype(of);
+            S x[MY_UNITS][2][E::VALUES];
+            read_rows();
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++) {
+                if (!is_unit(u)) continue;
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    S after[K], kept[AT_LEAST_1(SLOTS)], of_own[AT_LEAST_1(OWN)];
+                    inputs(u, e, after, kept);
+                    E::phase(after, kept, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e], of_own);
+#pragma unroll
+                    for (int n = 0; n < OWN; n++)
+                        if (E::sets_dp(n) && t < length[u][e]) grad_own[u][n] += of_own[n];
+                }
+            }
+            reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, tile_of, group_of);
+        };
+        @REDUCE@
+#endif
+        read_rows();
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
             S of_a[2][AT_LEAST_1(G)], of_r[2][AT_LEAST_1(R)];
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 const bool alive = t < length[u][e];
                 S after[K], kept[AT_LEAST_1(SLOTS)], before[K], of_own[AT_LEAST_1(OWN)];
-#pragma unroll
-                for (int k = 0; k < K; k++) after[k] = grad[u][k][e];
-                after[0] += number(slot + SLOTS * 32 * KEPT_WORDS, (2 * me.q + e) * 8 + g);
-#pragma unroll
-                for (int n = 0; n < SLOTS; n++) {
-                    const u32 *value = slot + (n * 32 + lane) * KEPT_WORDS;
-                    kept[n] = KEPT_WORDS == 1 ? number(value, e) : __uint_as_float(value[KEPT_WORDS == 1 ? 0 : e]);
-                }
+                inputs(u, e, after, kept);
                 S carried[AT_LEAST_1(CARRIED)];
 #pragma unroll
                 for (int n = 0; n < CARRIED; n++)
-                    carried[n] = number(slot + SLOTS * 32 * KEPT_WORDS + (1 + n) * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+                    carried[n] = number(ring + (u * DEPTH + i % DEPTH) * SLOT + RECORD + (1 + n) * UNIT_WORDS, (2 * me.q + e) * 8 + g);
 #pragma unroll
                 for (int k = 1; k < K && CARRIED; k++) after[k] += carried[k - 1];
-                step_back(after, kept, own[u], carried + (CARRIED ? K - 1 : 0), of_a[e], of_r[e], before, of_own);
+                step_back(after, kept, own[u], carried + (CARRIED ? K - 1 : 0), row[DIRECT ? u % TILES : u][e], live[u][e], of_a[e], of_r[e], before, of_own);
 #pragma unroll
                 for (int k = 0; k < K; k++)
                     if (alive) grad[u][k][e] = before[k];
 #pragma unroll
                 for (int n = 0; n < OWN; n++)
-                    if (alive) grad_own[u][n] += of_own[n];
+                    if (Last::sets_dp(n) && alive) grad_own[u][n] += of_own[n];
 #pragma unroll
                 for (int n = 0; n < G; n++) of_a[e][n] = alive ? of_a[e][n] : 0;
 #pragma unroll
@@ -246,7 +303,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                 });
             }
         }
-#if R > 0
+#if COUPLED
         arrive();
 #endif
         __syncwarp();
@@ -268,7 +325,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
 #pragma unroll
                 for (int n = 0; n < R; n++) store(dr[u][n], q.dr, R, n);
         }
-#if R > 0
+#if COUPLED
         wait_for_others();
 #endif
     }
@@ -291,7 +348,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
             for (int k = 0; k < K; k++) q.grad[((long long)k * batch + b) * H + feature] = grad[u][k][e];
         }
     }
-#if R > 0 && (EXCHANGE == 1 || SPLIT > 1)
+#if COUPLED && (EXCHANGE == 1 || SPLIT > 1)
     all_blocks();
 #endif
 }
@@ -303,6 +360,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
     mine.above += model * q.rows * H;
     mine.kept += model * q.steps * KEPT_OF_A_STEP;
     mine.own += model * OWN * H;
+    if (q.reduced) mine.reduced += model * ((q.batch + ROWS - 1) / ROWS) * q.steps * ALL_WORDS * BLOCKS * ROWS;
     if (q.mask) mine.mask += model * q.batch * H;
     mine.da += model * q.rows * G * H;
     mine.dr += model * q.rows * R * H;

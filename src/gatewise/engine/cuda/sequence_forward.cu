@@ -7,17 +7,25 @@ struct Sequence {
     T *out;            // [rows, H]
     T *before;         // [rows, H]: the masked hidden state before every step; filled with marks for EXCHANGE 2
     S *final;          // [K, batch, H]
-    u32 *kept;         // [steps, H / 8, batch / 8, SLOTS, 32, KEPT_WORDS], or null
+    const S *addend;   // [batch, R·H] where PROJECTS: to the products of each sequence's first step
+    u32 *kept;         // [steps, H / 8, batch / 8, RECORD], or null
     T *gates;          // [rows, GATES·H] or null
     T *states;         // [rows, K, H] or null
     const int *starts;   // [steps + 1]: first row of each step; null: step · batch
     const int *lengths;  // [batch], falling; null: steps
     int *error;          // set where polling has taken too long
+    u32 *reduced;        // [tiles of ROWS, steps, ALL_WORDS, BLOCKS, ROWS], filled with marks for EXCHANGE 2
     long long steps, batch, reverse, rows, of_weights, first;
 };
 
-DEV void step(const S *a, const S *r, const S *s, const S *p, S *n, S *k, S *gate) {
-@STEP@
+// The last phase of a step.
+DEV void step(
+    const S *a, const S *r, const S *s, const S *p, const OfRow &row, const Live &live, S *n, S *k, S *gate
+) {
+@LAST@
+}
+DEV void keep_of_row(const OfRow &row, S *k) {
+@KEPT_OF_ROW@
 }
 
 #define PART_WORDS (OWN_PART ? OF_BLOCK / HALVES : (ROW + SPLIT - 1) / SPLIT)
@@ -37,10 +45,10 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *hidden = (u32 *)shared_memory;                                                   // [BUFFERS][HELD][SPREAD(PART)]
+    u32 *hidden = (u32 *)shared_memory + FIRST;                                                   // [BUFFERS][HELD][SPREAD(PART)]
     float4 *sums = (float4 *)(hidden + (R ? BUFFERS * HELD * SPREAD(PART) : 0));            // [SUM_BUFFERS][SUMS][UNITS][TWO_GATES][32]
-    u32 *ring = (u32 *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * TWO_GATES * 32 : 0)) +  // [WARPS][MY_UNITS][DEPTH][SLOT]
-                me.warp * MY_UNITS * DEPTH * SLOT;
+    S *reduced = (S *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * TWO_GATES * 32 : 0));      // [REDUCED]
+    u32 *ring = (u32 *)reduced + REDUCED + me.warp * MY_UNITS * DEPTH * SLOT;                         // [WARPS][MY_UNITS][DEPTH][SLOT]
     auto is_unit = [&](int u) { return DIRECT || u * WARPS + me.warp < UNITS; };
     auto group_of = [&](int u) { return DIRECT ? me.group * GROUPS + u / TILES : (u * WARPS + me.warp) / TILES; };
     auto tile_of = [&](int u) { return DIRECT ? u % TILES : (u * WARPS + me.warp) % TILES; };
@@ -134,11 +142,21 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     for (int i = 0; i < DEPTH; i++) fetch(i);
 #if R > 0
     for (int i = threadIdx.x; i < BUFFERS * HELD * SPREAD(PART); i += WARPS * 32) hidden[i] = 0;
+#if EXACT
+    if (threadIdx.x == 0) *(u32 *)shared_memory = HIGH_DIGITS;
+#endif
+#endif
+#if LEVELS
+    clear_inbox(reduced);
+#endif
+#if COUPLED
     all_blocks();
 #endif
     if (steps > 0) hand_on(0);
 #if R > 0
     if (EXCHANGE != 2) all_blocks();
+#endif
+#if COUPLED
     bool late = false;
 #endif
 #pragma unroll 1
@@ -203,28 +221,104 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
             }
         }
 #endif
+#if PROJECTS && R > 0
+#pragma unroll
+        for (int u = 0; u < MY_UNITS; u++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+                if (length[u][e] > 0 && t == (q.reverse ? length[u][e] - 1 : 0))
+#pragma unroll
+                    for (int k = 0; k < R; k++) r[u][e][k] += q.addend[((long long)(row0(u) + 2 * me.q + e) * R + k) * H + feature0(u) + g];
+#endif
         wait_for_copies<DEPTH - 1>();
         __syncwarp();
         S kept[MY_UNITS][2][AT_LEAST_1(SLOTS)], gate[MY_UNITS][2][AT_LEAST_1(GATES)];
+        OfRow row[ROW_SETS][2];
+        Live live[MY_UNITS][2];
+        auto inputs = [&](int u, int e, S *a, S *before) {
+            const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
+#pragma unroll
+            for (int block = 0; block < A; block++) a[block] = number(slot + block * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+#pragma unroll
+            for (int k = 0; k < K; k++) before[k] = state[u][k][e];
+        };
+#pragma unroll
+        for (int set = 0; set < ROW_SETS; set++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) first_of_row(nullptr, row[set][e]);
+        // What a phase sets of the values that are kept, and of gates.
+        auto store = [&](auto phase, int u, const S (&kept)[2][AT_LEAST_1(SLOTS)], const S (&gate)[2][AT_LEAST_1(GATES)]) {
+            using E = decltype(phase);
+            if (q.kept && row0(u) < batch && feature0(u) < H) {
+                u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
+#pragma unroll
+                for (int slot = 0; slot < SLOTS; slot++) {
+                    if (!E::sets_k(slot)) continue;
+                    const S x = kept[0][slot], y = kept[1][slot];
+                    if (KEPT_WORDS == 1) record[slot * 32 + lane] = IN_HALF(slot) ? pair_of_halves(x, y) : pair(x, y);
+                    else ((float2 *)record)[slot * 32 + lane] = {(float)x, (float)y};
+                }
+            }
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                if (t >= length[u][e]) continue;
+                const long long row = (long long)start + row0(u) + 2 * me.q + e;
+                if (q.gates)
+#pragma unroll
+                    for (int k = 0; k < GATES; k++)
+                        if (E::sets_gate(k)) q.gates[(row * GATES + k) * H + feature0(u) + g] = to_t(gate[e][k]);
+            }
+        };
+        auto store_of_row = [&](auto phase, int u) {
+            if (!q.kept || row0(u) >= batch || feature0(u) >= H || g) return;
+            u32 *record = q.kept + at.record_at(t, feature0(u), row0(u)) + SLOTS * 32 * KEPT_WORDS + 2 * me.q;
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                S of_row[AT_LEAST_1(ROW_SLOTS)];
+                keep_of_row(row[DIRECT ? u % TILES : u][e], of_row);
+#pragma unroll
+                for (int k = 0; k < ROW_SLOTS; k++)
+                    if (decltype(phase)::sets_row(k)) record[k * 8 + e] = __float_as_uint(of_row[k]);
+            }
+        };
+#if LEVELS
+        auto exchange = [&](auto of) {
+            using E = decltype(of);
+            S x[MY_UNITS][2][E::VALUES];
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++) {
+                if (!is_unit(u)) continue;
+                S some_kept[2][AT_LEAST_1(SLOTS)], some_gates[2][AT_LEAST_1(GATES)];
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    S a[AT_LEAST_1(A)], before[K];
+                    inputs(u, e, a, before);
+                    E::phase(a, r[u][e], before, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e], some_kept[e], some_gates[e]);
+                }
+                store(of, u, some_kept, some_gates);
+            }
+            reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, tile_of, group_of);
+#pragma unroll
+            for (int u = 0; u < MY_UNITS; u++)
+                if (is_unit(u)) store_of_row(of, u);
+        };
+        @REDUCE@
+#endif
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 S a[AT_LEAST_1(A)], before[K], after[K];
-#pragma unroll
-                for (int block = 0; block < A; block++) a[block] = number(slot + block * UNIT_WORDS, (2 * me.q + e) * 8 + g);
-#pragma unroll
-                for (int k = 0; k < K; k++) before[k] = state[u][k][e];
-                step(a, r[u][e], before, own[u], after, kept[u][e], gate[u][e]);
+                inputs(u, e, a, before);
+                step(a, r[u][e], before, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], after, kept[u][e], gate[u][e]);
 #pragma unroll
                 for (int k = 0; k < K; k++)
                     if (t < length[u][e]) state[u][k][e] = after[k];
             }
         }
         if (i + 1 < steps) hand_on(i + 1);
-#if R > 0
+#if COUPLED
         arrive();
 #endif
         __syncwarp();
@@ -232,32 +326,23 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            const int feature = feature0(u) + g;
             each_word(as_words(state[u][0][0], state[u][0][1], g), g, [&](int e, int word, u32 x) {
                 const int column = feature0(u) / HALVES + word;
                 if (column < ROW && t < length[u][e])
                     ((u32 *)q.out)[((long long)start + row0(u) + 2 * me.q + e) * ROW + column] = x;
             });
-            if (q.kept && row0(u) < batch && feature0(u) < H)
-#pragma unroll
-                for (int slot = 0; slot < SLOTS; slot++) {
-                    const long long place = at.kept_at(t, feature0(u), row0(u), slot) + lane;
-                    if (KEPT_WORDS == 1) q.kept[place] = pair(kept[u][0][slot], kept[u][1][slot]);
-                    else ((float2 *)q.kept)[place] = {(float)kept[u][0][slot], (float)kept[u][1][slot]};
-                }
+            store(Last(), u, kept[u], gate[u]);
+            store_of_row(Last(), u);
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 if (t >= length[u][e]) continue;
                 const long long row = (long long)start + row0(u) + 2 * me.q + e;
-                if (q.gates)
-#pragma unroll
-                    for (int k = 0; k < GATES; k++) q.gates[(row * GATES + k) * H + feature] = to_t(gate[u][e][k]);
                 if (q.states)
 #pragma unroll
-                    for (int k = 0; k < K; k++) q.states[(row * K + k) * H + feature] = to_t(state[u][k][e]);
+                    for (int k = 0; k < K; k++) q.states[(row * K + k) * H + feature0(u) + g] = to_t(state[u][k][e]);
             }
         }
-#if R > 0
+#if COUPLED
         wait_for_others();
 #endif
     }
@@ -273,7 +358,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
             for (int k = 0; k < K; k++) q.final[((long long)k * batch + b) * H + feature] = state[u][k][e];
         }
     }
-#if R > 0 && (EXCHANGE == 1 || SPLIT > 1)
+#if COUPLED && (EXCHANGE == 1 || SPLIT > 1)
     all_blocks();  // no block ends while another still writes to it
 #endif
 }
@@ -289,6 +374,8 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     mine.out += model * q.rows * H;
     if (q.before) mine.before += model * q.rows * H;
     mine.final += states;
+    if (q.addend) mine.addend += model * q.batch * R * H;
+    if (q.reduced) mine.reduced += model * ((q.batch + ROWS - 1) / ROWS) * q.steps * ALL_WORDS * BLOCKS * ROWS;
     if (q.kept) mine.kept += model * q.steps * KEPT_OF_A_STEP;
     of_model(mine);
 }

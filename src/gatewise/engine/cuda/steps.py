@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -49,11 +50,16 @@ class StepKernels:
     step_backward: Any
     of_gates: Callable[[Cell, tuple[int, ...]], StepKernels] | None = None
 
-    def launch(self, kernel: Any, words: Sequence[int], rows: int, request: Request, models: int) -> None:
-        """Start one of the two for so many rows of all models."""
+    def starter(self, kernel: Any, request: Request, models: int) -> Callable[[Sequence[int], int], None]:
+        """What starts one of the two, with its words, for so many rows of all models."""
         threads = threads_of(request.hidden_size)
         shared = threads * accumulated(request.x.dtype).itemsize if self.trace.row_values else 0
-        self.launcher.launch(kernel, words, rows // models, threads, shared, models=models)
+        launch = self.launcher.launch
+
+        def start(words: Sequence[int], rows: int) -> None:
+            launch(kernel, words, rows // models, threads, shared, models=models)
+
+        return start
 
     kept: ClassVar[type[Kept]] = Kept
 
@@ -80,7 +86,7 @@ class StepKernels:
         request: Request,
         kept: Any,
         above: Tensor,
-        grad_final: Sequence[Tensor],
+        grad_final: Sequence[Tensor | None],
         carried: Sequence[Tensor | None] = (),
     ) -> Backward:
         """The backward pass."""
@@ -161,11 +167,14 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
         [s.new_zeros(batch, size) if projects and k == 0 else s for k, s in enumerate(request.state)]
     )
     mask = None if request.state_mask is None else request.state_mask.contiguous()
-    hidden = (request.state[0] if mask is None else request.state[0] * mask).to(dtype, copy=True)
+    first_hidden = (request.state[0] if mask is None else request.state[0] * mask).to(dtype, copy=True)
     outputs = torch.empty(rows, features, dtype=dtype, **like)
-    final_hidden = request.state[0].clone()
+    final_hidden = request.state[0].clone() if projects else None
     unprojected = torch.empty(rows, size, dtype=dtype, **like) if projects else None
-    before = torch.empty(rows, features, dtype=dtype, **like) if keep else None
+    # Where it is kept, a step writes the hidden state to where the next one multiplies it; of a sequence that
+    # has ended, to a row of a later step, which another one writes again.
+    before = torch.empty(rows + batch, features, dtype=dtype, **like) if keep else None
+    in_place = before is not None and not projects
     per_row = len(kept_values(trace)) * size + len(trace.saved_of_row)
     values = torch.empty(rows, max(1, per_row), dtype=wide, **like) if keep else None
     wanted = request.return_gates
@@ -173,31 +182,50 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
     states = torch.empty(rows, len(request.state), size, dtype=dtype, **like) if wanted else None
     own = stacked(request)
     recurrent = weights.hidden.mT
-    for step, alive in step_slices(request.batch_sizes, request.reverse):
-        if not alive:
-            continue
-        h = hidden[:alive]
-        if before is not None:
-            before[step] = h
-        r = product(h, recurrent) if trace.uses_hidden else None
-        first = step.start
-        target = outputs if unprojected is None else unprojected
+    multiply = _multiplier(recurrent, batch, wide) if trace.uses_hidden else None
+    start = kernels.starter(kernels.step_forward, request, models)
+    target = outputs if unprojected is None else unprojected
+    by_row = [_by_row(t) for t in (a, target, before, values, gates, states)]
+    fixed = (at(state), at(mask), at(first_hidden), at(own))
+    slices = [
+        (step.start, alive) for step, alive in step_slices(request.batch_sizes, request.reverse) if alive
+    ]
+    h, alive_before = first_hidden, 0
+    for place, (first, alive) in enumerate(slices):
+        if before is not None and in_place:
+            if alive > alive_before:
+                before[first + alive_before : first + alive] = first_hidden[alive_before:alive]
+            h = before[first : first + alive]
+        elif alive != alive_before:
+            h = first_hidden[:alive]
+        if before is not None and not in_place:
+            before[first : first + alive] = h
+        alive_before = alive
+        r = None if multiply is None else multiply(h)
+        a_at, target_at, next_at, values_at, gates_at, states_at = (
+            base + first * size for base, size in by_row
+        )
+        if in_place:
+            after = slices[place + 1][0] if place + 1 < len(slices) else rows
+            next_at += (after - first) * by_row[2][1]
+        else:
+            next_at = fixed[2]
         words = [
-            *(at(a, first), at(r), at(state), at(mask), at(target, first), at(hidden), at(own)),
-            *(at(values, first), at(gates, first), at(states, first), batch),
+            *(a_at, at(r), *fixed[:2], target_at, next_at, fixed[3]),
+            *(values_at, gates_at, states_at, batch),
         ]
-        kernels.launch(kernels.step_forward, words, alive, request, models)
-        if unprojected is not None:
+        start(words, alive)
+        if unprojected is not None and final_hidden is not None:
+            step = slice(first, first + alive)
             projection = weights.projection.mT  # type: ignore[union-attr]
             projected = in_turn(_of_each(unprojected[step], projection) @ projection)
             outputs[step] = projected
-            hidden[:alive] = projected if mask is None else projected * mask[:alive]
-        if projects:
-            final_hidden[:alive] = outputs[step]
+            first_hidden[:alive] = projected if mask is None else projected * mask[:alive]
+            final_hidden[:alive] = projected
     final = list(state.unbind(0))
-    if projects:
+    if final_hidden is not None:
         final[0] = final_hidden
-    kept = Kept(a, before, values, unprojected) if before is not None and values is not None else None
+    kept = Kept(a, before[:rows], values, unprojected) if before is not None and values is not None else None
     return Forward(outputs, final, gates, states, kept)
 
 
@@ -206,7 +234,7 @@ def backward(
     request: Request,
     kept: Kept,
     above: Tensor,
-    grad_final: Sequence[Tensor],
+    grad_final: Sequence[Tensor | None],
     carried: Sequence[Tensor | None] = (),
 ) -> Backward:
     """The backward pass, step by step."""
@@ -216,10 +244,14 @@ def backward(
     projects = weights.projection is not None
     like: dict[str, Any] = {"device": above.device}
     above = above.contiguous()
+    of_final = [
+        torch.zeros_like(state) if grad is None else grad
+        for grad, state in zip(grad_final, request.state, strict=True)
+    ]
     grad = torch.stack(
-        [g.new_zeros(batch, size) if projects and k == 0 else g for k, g in enumerate(grad_final)]
+        [g.new_zeros(batch, size) if projects and k == 0 else g for k, g in enumerate(of_final)]
     )
-    grad_hidden = grad_final[0].clone() if projects else grad[0]
+    grad_hidden = of_final[0].clone() if projects else grad[0]
     grad_a = torch.empty(rows, len(cell.gates) * size, dtype=dtype, **like)
     grad_r = (
         grad_a if trace.one_gradient else torch.empty(rows, len(cell.recurrent) * size, dtype=dtype, **like)
@@ -227,27 +259,43 @@ def backward(
     of_outputs = torch.empty(rows, grad_hidden.shape[1], dtype=dtype, **like) if projects else None
     own = stacked(request)
     grad_own = None if own is None else own.new_zeros(batch, *own.shape[-2:])
+    mask = None if request.state_mask is None else request.state_mask.to(grad.dtype)
+    start = kernels.starter(kernels.step_backward, request, models)
+    reaches, plain = trace.reaches("r"), weights.hidden.dim() == 2 and dtype is grad.dtype and mask is None
+    by_row = [_by_row(None if projects else above)]
+    by_row += [_by_row(t) for t in (kept.values, kept.a, grad_a, None if trace.one_gradient else grad_r)]
+    grad_at, own_at, grad_own_at = at(grad), at(own), at(grad_own)
+    passed, alive_before = grad_hidden, 0
     for step, alive in reversed(step_slices(request.batch_sizes, request.reverse)):
         if not alive:
             continue
         first = step.start
+        if alive != alive_before:
+            passed, alive_before = grad_hidden[:alive], alive
         if of_outputs is not None:
-            grad_hidden[:alive] += above[step]
-            of_outputs[step] = grad_hidden[:alive]
+            passed += above[step]
+            of_outputs[step] = passed
             through = product(of_outputs[step], weights.projection)  # type: ignore[arg-type]
             grad[0, :alive] = in_turn(through)
-            grad_hidden[:alive] = 0
+            passed.zero_()
+        above_at, values_at, a_at, grad_a_at, grad_r_at = (base + first * size for base, size in by_row)
         words = [
-            *(at(grad), 0 if projects else at(above, first), at(own), at(kept.values, first)),
-            *(at(kept.a, first), at(grad_a, first), 0 if trace.one_gradient else at(grad_r, first)),
-            *(at(grad_own), batch, *(at(g, first) for g in carried)),
+            *(grad_at, above_at, own_at, values_at, a_at),
+            *(grad_a_at, grad_r_at, grad_own_at, batch),
+            *(at(g, first) for g in carried),
         ]
-        kernels.launch(kernels.step_backward, words, alive, request, models)
-        if trace.reaches("r"):
-            through = in_turn(product(grad_r[step], weights.hidden))
-            if request.state_mask is not None:
-                through = through * request.state_mask[:alive]
-            grad_hidden[:alive] += through
+        start(words, alive)
+        if not reaches:
+            continue
+        of_r = grad_r[step]
+        if plain:
+            passed.addmm_(of_r, weights.hidden)
+            continue
+        through = in_turn(product(of_r, weights.hidden))
+        if mask is None:
+            passed += through
+        else:
+            passed.addcmul_(through, mask[:alive])
     grad_projection = None
     if of_outputs is not None and kept.unprojected is not None:
         of_each = _of_each(of_outputs, weights.hidden), _of_each(kept.unprojected, weights.hidden)
@@ -280,8 +328,10 @@ def inputs(request: Request) -> Tensor:
 
 def stacked(request: Request) -> Tensor | None:
     """The cell's own parameters, [O, H] or of each model [K, O, H], or None where it has none."""
-    own = request.weights.own
-    return torch.stack(list(own.values()), -2) if own else None
+    own = list(request.weights.own.values())
+    if len(own) == 1:
+        return own[0].unsqueeze(-2).contiguous()
+    return torch.stack(own, -2) if own else None
 
 
 def _models(request: Request) -> int:
@@ -294,3 +344,24 @@ def at(tensor: Tensor | None, row: int = 0) -> int:
         return 0
     assert tensor.is_contiguous()
     return tensor.data_ptr() + row * tensor.stride(0) * tensor.element_size()
+
+
+def _by_row(tensor: Tensor | None) -> tuple[int, int]:
+    """The address of a contiguous tensor and the bytes of one of its rows; 0 and 0 for None."""
+    return (0, 0) if tensor is None else (at(tensor), tensor.stride(0) * tensor.element_size())
+
+
+def _multiplier(weights: Tensor, batch: int, wide: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The product with these weights, into the same memory at every step where one dtype does for all."""
+    if weights.dim() != 2 or weights.dtype is not wide:
+        return partial(product, y=weights)
+    space = weights.new_empty(batch, weights.shape[1])
+    into = space
+
+    def multiply(x: Tensor) -> Tensor:
+        nonlocal into
+        if len(into) != len(x):
+            into = space[: len(x)]
+        return torch.mm(x, weights, out=into)
+
+    return multiply

@@ -38,6 +38,16 @@ class Shape:
     dtype: torch.dtype
     carried: int = 0
     """Gradients of a feature that come in beside that of the outputs: of other states, and of gates."""
+    exact: bool = False
+    """Of float32: whether products take all of its digits, and not TF32's alone."""
+    kept_of_row: int = 0
+    """Values that are kept of a sequence, which are one number for all its features."""
+    exchanged: tuple[tuple[int, int], ...] = ()
+    """Of each exchange between the phases of a step: values that are reduced, words of a sequence."""
+    alive: int = 0
+    """Values of a feature that are in registers from one phase to the next, or to what follows the last."""
+    own: int = 0
+    """Own parameters."""
 
     @property
     def halves(self) -> int:
@@ -48,6 +58,16 @@ class Shape:
     def kept_words(self) -> int:
         """Words of a kept value of two sequences: in 16 bits where these have float32's range."""
         return 1 if self.dtype == torch.bfloat16 else 2
+
+    @property
+    def exchanged_words(self) -> int:
+        """Words of a sequence that a block hands on in all exchanges of a step."""
+        return sum(words for _, words in self.exchanged)
+
+    @property
+    def record_words(self) -> int:
+        """Words that are kept of 8 features of 8 sequences."""
+        return self.kept * 32 * self.kept_words + 8 * self.kept_of_row
 
 
 @dataclass(frozen=True)
@@ -121,11 +141,21 @@ class Variant:
                 sum_buffers = 1 if self.exchange == GRID and self.split == 1 else 2
                 words = 128 * (-(-shape.recurrent // 2)) if shape.way == "forward" else 64
                 summed = sum_buffers * sums * (self.of_block(shape) // 8) * self.tiles * words
-        slot = shape.inputs * unit if shape.way == "forward" else shape.kept * 32 * shape.kept_words
-        if shape.way == "backward":
-            slot += (1 + shape.carried) * unit
+        slot = (
+            shape.inputs * unit if shape.way == "forward" else shape.record_words + (1 + shape.carried) * unit
+        )
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
-        return 4 * (exchanged + summed + ring)
+        return 4 * (4 * shape.exact + exchanged + summed + self._reduced(shape) + ring)
+
+    def _reduced(self, shape: Shape) -> int:
+        """Words of shared memory for reductions along the features, as ``sequence_rows.cu`` has them."""
+        if not shape.exchanged:
+            return 0
+        values = max(values for values, _ in shape.exchanged)
+        words = max(words for _, words in shape.exchanged)
+        handed = words if self.exchange == GRID else shape.exchanged_words
+        from_others = handed * self.blocks if self.blocks > 1 else 0
+        return 8 * self.tiles * (values * (self.of_block(shape) + 4) + words + from_others)
 
     def registers(self, shape: Shape) -> int:
         """About how many registers a thread takes."""
@@ -137,8 +167,13 @@ class Variant:
         per_unit = 2 * shape.states + 6
         if shape.way == "backward":
             per_unit += (shape.inputs + shape.recurrent) * (3 - shape.halves) + shape.carried
-        else:
-            per_unit += shape.kept * 2
+        per_unit += 2 * shape.alive
+        if shape.exchanged:
+            per_unit += shape.own * (1 if shape.way == "forward" else 2)
+            if shape.way == "backward" and shape.kept_words == 2:
+                per_unit += max(values for values, _ in shape.exchanged)
+            of_row = 2 * max(words for _, words in shape.exchanged)
+            sums += of_row * (self.tiles if self.split * self.wsplit == 1 else self.units(shape))
         return 40 + weights + sums + self.units(shape) * per_unit
 
     def fits(self, shape: Shape, shared_memory: int, largest_cluster: int) -> bool:
@@ -153,6 +188,10 @@ class Variant:
         if self.staged and (self.exchange != GRID or not shape.recurrent):
             return False
         if self.exchange == BLOCK and self.blocks > 1 and shape.recurrent:
+            return False
+        if shape.exchanged and not shape.recurrent and (self.split > 1 or self.exchange == GRID):
+            return False  # nothing keeps the blocks in step
+        if shape.exchanged and self.exchange == BLOCK and self.blocks > 1:
             return False
         if self.of_block(shape) * (self.blocks - max(1, self.split)) >= shape.hidden and self.blocks > 1:
             return False  # the last blocks would have nothing to do

@@ -1,7 +1,8 @@
 """The sequence in one launch forward and one backward, with the recurrent weights in registers.
 
-For cells whose step takes every feature by itself and projects nothing, in bfloat16, float16, and float32
-where torch may take TF32.
+In bfloat16, float16 and float32, this in all of its digits where torch may not take TF32. A step that reduces
+along its features has phases, between which blocks exchange what they have reduced (``phases``,
+``sequence_rows.cu``). ``projected`` runs cells that project their hidden state by these kernels.
 """
 
 from __future__ import annotations
@@ -17,54 +18,15 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
-from gatewise.engine.cuda.emit import kept_of_a_sequence, sequence_source
+from gatewise.engine.cuda.emit import exchanged, kept_of_a_sequence, sequence_phases, sequence_source
+from gatewise.engine.cuda.kernel import SequenceKernel
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
-from gatewise.engine.cuda.plan import models_at_once
-from gatewise.engine.cuda.steps import accumulated, at, stacked
+from gatewise.engine.cuda.steps import accumulated, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-
-
-class SequenceKernel(NamedTuple):
-    """One direction of a cell, compiled in one variant."""
-
-    shape: Shape
-    variant: Variant
-    launcher: Launcher
-    function: Any
-
-    def prepare(self, batch: int, models: int = 1) -> None:
-        """Make it ready for a batch of each model. Raises Unsupported where the GPU cannot run it."""
-        blocks, threads, shared, cluster, cooperative = self._numbers(batch)
-        blocks *= self._at_once(batch, models)
-        self.launcher.prepare(self.function, blocks, threads, shared, cluster, cooperative)
-
-    def launch(self, words: Sequence[int], batch: int, models: int = 1) -> None:
-        """Start it for a batch that it is ready for.
-
-        Models follow in further launches where not all blocks that poll each other run at once. The words
-        lack the last, which is the first model of a launch.
-        """
-        at_once = self._at_once(batch, models)
-        for first in range(0, models, at_once):
-            here = min(at_once, models - first)
-            self.launcher.launch(self.function, [*words, first], *self._numbers(batch), models=here)
-
-    def _at_once(self, batch: int, models: int) -> int:
-        """How many of the models one launch has."""
-        if self.variant.exchange != GRID:
-            return models
-        return max(1, min(models, models_at_once(self.variant, batch, self.launcher.gpu)))
-
-    def _numbers(self, batch: int) -> tuple[int, int, int, int, bool]:
-        """Blocks, threads of each, bytes of shared memory, blocks of a cluster, whether all run at once."""
-        variant, shape = self.variant, self.shape
-        blocks = -(-batch // (8 * variant.tiles)) * variant.blocks
-        shared = variant.shared(shape)
-        return blocks, variant.warps(shape) * 32, shared, variant.cluster, variant.exchange == GRID
 
 
 class Kept(NamedTuple):
@@ -97,7 +59,7 @@ class WholeKernels:
         request: Request,
         kept: Any,
         above: Tensor,
-        grad_final: Sequence[Tensor],
+        grad_final: Sequence[Tensor | None],
         carried: Sequence[Tensor | None] = (),
     ) -> Backward:
         """The backward pass."""
@@ -108,15 +70,15 @@ class WholeKernels:
         return backward(self.back, self.trace, request, kept, above, grad_final, read)
 
 
-def suits(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype) -> bool:
+def suits(hidden_size: int, dtype: torch.dtype) -> bool:
     """Whether these kernels can run a cell at all."""
-    if dtype not in DTYPES or hidden_size % (4 // dtype.itemsize):
-        return False
-    return not trace.row_values and cell.projection_size is None
+    return dtype in DTYPES and not hidden_size % (4 // dtype.itemsize)
 
 
-def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str) -> Shape:
-    """What the cell asks for in one direction."""
+def shape_of(
+    cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way: str, exact: bool = False
+) -> Shape:
+    """What the cell asks for in one direction; ``exact`` as in :class:`Shape`."""
     return Shape(
         way,  # type: ignore[arg-type]
         hidden_size,
@@ -125,6 +87,11 @@ def shape_of(cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, way
         len(cell.states),
         len(kept_of_a_sequence(cell, trace)),
         dtype,
+        exact=exact,
+        kept_of_row=len(trace.saved_of_row),
+        exchanged=exchanged(trace, way),
+        alive=sequence_phases(cell, trace, way).alive if way == "forward" or trace.row_values else 0,
+        own=len(trace.grad["p"]),
     )
 
 
@@ -145,8 +112,13 @@ def compiled(
     return SequenceKernel(shape, variant, launcher, launcher.kernel(source, f"sequence_{shape.way}"))
 
 
-def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) -> Forward:
-    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …]."""
+def forward(
+    kernel: SequenceKernel, trace: Trace, request: Request, keep: bool, addend: Tensor | None = None
+) -> Forward:
+    """The forward pass, in one launch; of K models, if all tensors of the request are [K, …].
+
+    A cell that projects has an ``addend`` [B, R·H] to the recurrent products of each sequence's first step.
+    """
     shape, weights, x = kernel.shape, request.weights, request.x
     *models, rows, _ = x.shape
     dtype, size = shape.dtype, shape.hidden
@@ -155,10 +127,10 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     a = _inputs(request)
     if request.noise is not None:
         a = torch.cat([a, request.noise.to(dtype)], -1)
-    initial = torch.stack(request.state, -3)
-    final = torch.empty_like(initial, memory_format=torch.contiguous_format)
+    initial = _in_a_row(request.state)
+    final = x.new_empty(*models, shape.states, batch, size, dtype=accumulated(dtype))
     outputs = torch.empty(*models, rows, size, dtype=dtype, **like)
-    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    polled = kernel.polled
     before = _marked((*models, rows, size), dtype, x.device, polled) if keep or polled else None
     values = _kept(models, shape, steps, batch, x.device) if keep else None
     wanted = request.return_gates
@@ -166,16 +138,18 @@ def forward(kernel: SequenceKernel, trace: Trace, request: Request, keep: bool) 
     states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
-    starts, lengths = _packed(request.batch_sizes, batch, x.device)
+    reduced = _reduced(models, kernel, steps, batch, x.device)
+    starts, lengths = packed(request.batch_sizes, batch, x.device)
     words = [
-        *(at(a), at(hidden), at(initial), at(own), at(mask), at(outputs), at(before), at(final)),
-        *(at(values), at(gates), at(states), at(starts), at(lengths), at(_error(x.device))),
+        *(_at(a), _at(hidden), _at(initial), _at(own), _at(mask), _at(outputs), _at(before), _at(final)),
+        _at(addend),
+        *(_at(values), _at(gates), _at(states), _at(starts), _at(lengths), _at(_error(x.device))),
+        _at(reduced),
         *(steps, batch, int(request.reverse), rows, of_hidden),
     ]
     kernel.launch(words, batch, *models)
-    if polled:
+    if polled or reduced is not None:
         _check_nobody_waited_in_vain(x.device)
-    assert initial.dtype == accumulated(dtype)
     kept = Kept(before, values) if before is not None and values is not None else None
     return Forward(outputs, list(final.unbind(-3)), gates, states, kept)
 
@@ -186,7 +160,7 @@ def backward(
     request: Request,
     kept: Kept,
     above: Tensor,
-    grad_final: Sequence[Tensor],
+    grad_final: Sequence[Tensor | None],
     carried: Sequence[Tensor] = (),
 ) -> Backward:
     """The backward pass, in one launch; of K models as the forward pass."""
@@ -194,9 +168,9 @@ def backward(
     *models, rows, _ = request.x.shape
     dtype, size, device = shape.dtype, shape.hidden, request.x.device
     steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
-    polled = kernel.variant.exchange == GRID and shape.recurrent > 0
+    polled = kernel.polled
     above = above.contiguous()
-    grad = torch.stack(list(grad_final), -3)
+    grad = _stacked_states(grad_final, request.state)
     recurrent = len(request.cell.recurrent)
     grad_r = _marked((*models, rows, recurrent * size), dtype, device, polled)
     inputs = len(request.cell.gates) * size
@@ -207,17 +181,45 @@ def backward(
     grad_own = None if own is None else own.new_empty(*models, -(-batch // 8), *own.shape[-2:])
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     transposed, of_transposed = _of_models(weights.hidden.mT)
-    starts, lengths = _packed(request.batch_sizes, batch, device)
+    reduced = _reduced(models, kernel, steps, batch, device)
+    starts, lengths = packed(request.batch_sizes, batch, device)
     words = [
-        *(at(transposed), at(above), at(kept.values), at(own), at(mask), at(grad_a), at(grad_r), at(grad)),
-        *(at(grad_own), at(starts), at(lengths), at(_error(device)), *map(at, carried)),
+        *(_at(transposed), _at(above), _at(kept.values), _at(own), _at(mask), _at(grad_a), _at(grad_r)),
+        *(_at(grad), _at(grad_own), _at(starts), _at(lengths), _at(_error(device)), *map(_at, carried)),
+        _at(reduced),
         *(steps, batch, int(request.reverse), rows, of_transposed),
     ]
     kernel.launch(words, batch, *models)
-    if polled:
+    if polled or reduced is not None:
         _check_nobody_waited_in_vain(device)
     of_own = None if grad_own is None else grad_own.sum(-3)
     return Backward(grad_a, grad_r, None, of_own, list(grad.unbind(-3)))
+
+
+def _at(tensor: Tensor | None) -> int:
+    """The address of a tensor, which has to be contiguous; 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _in_a_row(states: Sequence[Tensor]) -> Tensor:
+    """States one after the other in memory, those of each model or all: the first, where they are that."""
+    first = states[0]
+    size = first.numel() * first.element_size()
+    if first.dim() == 2 and all(
+        state.is_contiguous() and state.data_ptr() == first.data_ptr() + place * size
+        for place, state in enumerate(states)
+    ):
+        return first
+    return torch.stack(list(states), -3)
+
+
+def _stacked_states(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
+    """Gradients of the final state, [K, B, H] or of each model; zeros for those that are not there."""
+    if all(grad is None for grad in grads):
+        *models, batch, size = like[0].shape
+        return like[0].new_zeros(*models, len(like), batch, size)
+    pairs = zip(grads, like, strict=True)
+    return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in pairs], -3)
 
 
 def _inputs(request: Request) -> Tensor:
@@ -238,7 +240,7 @@ def _of_models(weights: Tensor) -> tuple[Tensor, int]:
 
 
 def _kept(models: Sequence[int], shape: Shape, steps: int, batch: int, device: torch.device) -> Tensor:
-    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.kept * 32 * shape.kept_words
+    words = steps * -(-shape.hidden // 8) * -(-batch // 8) * shape.record_words
     return torch.empty(*models, max(1, words), dtype=torch.int32, device=device)
 
 
@@ -250,7 +252,19 @@ def _marked(shape: Sequence[int], dtype: torch.dtype, device: torch.device, poll
     return tensor
 
 
-def _packed(
+def _reduced(
+    models: Sequence[int], kernel: SequenceKernel, steps: int, batch: int, device: torch.device
+) -> Tensor | None:
+    """Memory for what blocks that poll hand on of reductions along the features; None where they do not."""
+    variant, words = kernel.variant, kernel.shape.exchanged_words
+    if not words or variant.exchange != GRID or variant.blocks == 1:
+        return None
+    tiles = -(-batch // (8 * variant.tiles))
+    shape = (*models, tiles, steps, words, variant.blocks, 8 * variant.tiles)
+    return _marked(shape, torch.float32, device, True)
+
+
+def packed(
     batch_sizes: tuple[int, ...], batch: int, device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """First row of every step and one beyond, and each sequence's length; None where all have all steps."""

@@ -18,13 +18,13 @@ from gatewise.engine.native.gradients import empty_gradients
 from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
 from gatewise.engine.native.many import Models
 from gatewise.engine.native.prepared import Prepared, kernel_of
-from gatewise.engine.native.prepared_training import PreparedTraining
+from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Settings, Unsupported
 from gatewise.engine.returned import Incoming, result_of
 from gatewise.engine.second import backward_by_loop, differentiable_backward
 from gatewise.engine.torch_internals import in_torch_func
 
-__all__ = ["Prepared", "PreparedTraining", "prepare", "run"]
+__all__ = ["Prepared", "prepare", "run"]
 
 
 def run(request: Request) -> Result:
@@ -64,7 +64,7 @@ def _apply(
     return result_of(settings, kernel.trace, returned)
 
 
-def prepare(layers: Sequence[Request], gradients: bool) -> Prepared | PreparedTraining | None:
+def prepare(layers: Sequence[Request], gradients: bool) -> Prepared | PreparedLayers | None:
     """Requests of a stack's layers, full batches of one direction, prepared to run with gradients or without.
 
     None where that is not for them: their cell, dtype or length.
@@ -72,7 +72,7 @@ def prepare(layers: Sequence[Request], gradients: bool) -> Prepared | PreparedTr
     kernel = kernel_of(layers, _agrees)
     if kernel is None:
         return None
-    return PreparedTraining(kernel, layers, _Sequence.apply) if gradients else Prepared(kernel, layers)
+    return PreparedLayers(kernel, layers, _Sequence.apply) if gradients else Prepared(kernel, layers)
 
 
 def _agrees(kernel: Kernel, cell: Cell, hidden_size: int, dtype: torch.dtype) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,7 +71,7 @@ class Trace:
         """How many numbers are saved of each row; those for the row itself are padded to whole vectors."""
         return len(self.saved_wide) * hidden_size + -len(self.saved_of_row) // 16 * -16
 
-    @property
+    @cached_property
     def one_gradient(self) -> bool:
         """Whether a and r have the same gradient, as in a step that only adds the two."""
         return self.grad["a"] == self.grad["r"]
@@ -86,7 +87,7 @@ class Trace:
         used |= {value for values in self.grad.values() for value in values if value is not None}
         return tuple(i for i in range(len(self.gates)) if f"u{i}" in used)
 
-    @property
+    @cached_property
     def uses_hidden(self) -> bool:
         """Whether the step uses W h at all."""
         used = {arg for op in self.forward for arg in op.args} | set(self.new_state)
