@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from gatewise.kinds.sequences import FeatureFacts
 from gatewise.runs.checkpoints import read_checkpoint
-from gatewise.runs.config_files import MOST_NODES, read_composition, read_yaml
+from gatewise.runs.config_files import read_composition, read_yaml
 from gatewise.runs.files import read_json
 from gatewise.runs.lock import is_held
 from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.opened import check_agreement, check_history_of, check_settings_of
 from gatewise.runs.reading import LARGEST, LARGEST_SETTINGS, opened
 from gatewise.runs.run import Run
+from gatewise.runs.yaml_size import MOST_NODES
 from gatewise.training.checkpoints import WholeCheckpoints
 
 WHOLE = "task: {}\ndata: {}\nmodel: {}\ntrainer: {}\n"
