@@ -7,6 +7,7 @@ import io
 import json
 import math
 import random
+import re
 from urllib.parse import unquote
 
 import numpy as np
@@ -369,3 +370,17 @@ def test_pages_of_little(running, tmp_path):
         with opened(running, tmp_path / "one.html", {"view": view}) as page:
             assert page.locator("main").is_visible()
     assert math.isclose(runs[0][1].best["val/loss"], 0.5)
+
+
+def test_of_very_many_runs_the_first_are_drawn(running, file):
+    with opened(running, file) as page:
+        page.evaluate("change({view: 'curves', metric: 'val/loss'})")
+        assert "These are the first" not in page.inner_text("section[aria-label=curves] .note")
+    html = file.read_text("utf-8").replace("const MOST_LINES = 1000;", "const MOST_LINES = 5;")
+    # Another script has another hash, which the policy of the page does not allow.
+    many = file.with_name("many.html")
+    many.write_text(re.sub(r"script-src [^;]*;", "script-src 'unsafe-inline';", html), "utf-8")
+    with opened(running, many, {"view": "curves", "metric": "val/loss"}) as page:
+        note = page.inner_text("section[aria-label=curves] .note")
+        assert note.startswith("5 runs")
+        assert "These are the first of 19 in the table's order" in note

@@ -1,6 +1,8 @@
 /* The curves of the selected runs, or of all that the filter lets through. */
 const MOST_FACETS = 12;
 const MOST_METRICS = 8;
+/* More lines would take seconds to draw, and nobody could tell them apart. */
+const MOST_LINES = 1000;
 let CURVES = RUNS.map(() => new Map());
 
 function drawnRuns() {
@@ -81,7 +83,8 @@ class CurvesView {
       choice("a plot for each", state.facet, [[null, "—"], ...settings.map((f) => [f.key, f.label])], (facet) => change({ facet })),
       state.zoom ? button("whole range", () => change({ zoom: null })) : "",
     );
-    const runs = drawnRuns();
+    const all = drawnRuns();
+    const runs = all.slice(0, MOST_LINES);
     const color = colors(runs);
     this.legend.replaceChildren(legendOf(color.legend));
     const metrics = state.metric ? [state.metric] : DATA.metrics.filter((m) => runs.some((i) => CURVES[i].has(m))).slice(0, MOST_METRICS);
@@ -99,14 +102,15 @@ class CurvesView {
           onzoom: (zoom) => zoomTo(metric, zoom),
           height: metrics.length * facets.length === 1 ? 420 : 260,
         }));
-    this.note.textContent = plots.length ? this.remark(runs) : "No curves: none of these runs has finished an epoch.";
+    this.note.textContent = plots.length ? this.remark(runs, all.length) : "No curves: none of these runs has finished an epoch.";
     showPlots(this.plots, plots);
   }
 
-  remark(runs) {
+  remark(runs, all) {
     const untimed = state.x === "seconds" ? runs.filter((i) => CURVES[i].size && ![...CURVES[i].values()].some(isMeasured)).length : 0;
     const left = untimed ? ` ${untimed} of them ${untimed === 1 ? "was" : "were"} made by a version that kept no times, and ${untimed === 1 ? "is" : "are"} left out.` : "";
-    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.${left}`;
+    const first = all > runs.length ? ` These are the first of ${all} in the table's order: sort, filter or select to see others.` : "";
+    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.${first}${left}`;
     return DATA.sampled ? `${lines} Long curves are drawn by the least and largest value of each stretch.` : lines;
   }
 }
