@@ -7,38 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from prepared_nets import CELLS, draw, make, noted
 from torch.func import functional_call
 
-from gatewise.cells import GRU, LSTM, RNN, LayerNormLSTM, MinLSTM, PeepholeLSTM, ProjectedLSTM
+from gatewise.cells import GRU
 from gatewise.engine import PreparedLayers
 from gatewise.nn import Recurrent
-
-CELLS = [LSTM(), GRU(), RNN(), LayerNormLSTM(), PeepholeLSTM(), ProjectedLSTM(2), MinLSTM()]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each prepared call had a result."""
-    found: list[bool] = []
-    run = PreparedLayers.run
-
-    def spy(self, *args):
-        result = run(self, *args)
-        found.append(result is not None)
-        return result
-
-    monkeypatch.setattr(PreparedLayers, "run", spy)
-    return found
-
-
-def make(cell=None, **settings) -> Recurrent:
-    torch.manual_seed(0)
-    return Recurrent(3, 4, cell=cell or LSTM(), **settings).double()
-
-
-def draw(net: Recurrent, time: int, batch: int):
-    x = torch.randn(*((batch, time) if net.batch_first else (time, batch)), 3, dtype=torch.float64)
-    return x, tuple(torch.randn(net.num_layers, batch, size).double() for size in net.state_sizes)
+    return noted(PreparedLayers, monkeypatch)
 
 
 def gradients(net: Recurrent, *args):
