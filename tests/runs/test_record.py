@@ -192,6 +192,7 @@ def test_runs_of_a_sweep(tmp_path):
     found = find([str(sweep)], runs, tmp_path / "sweeps")
     assert [(p.folder.name, p.sweep, p.trial) for p in found.places] == [("1", "speech/2026", 0)]
     assert "that was removed" in found.problems[0]
+    assert [p.trial for p in find([str(tmp_path / "sweeps")], runs, tmp_path / "sweeps").places] == [0]
     all_of_them = find([], runs, tmp_path / "sweeps")
     assert {p.folder.name: p.trial for p in all_of_them.places} == {"1": 0, "2": None, "other": None}
 

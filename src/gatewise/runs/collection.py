@@ -54,10 +54,7 @@ def find(references: Sequence[str], runs_dir: Path, sweeps_dir: Path) -> Found:
         _note_sweeps(found, sweeps_dir)
     for reference in references:
         for folder in _named(reference, runs_dir):
-            if is_there(folder / SWEEP):
-                _of_sweep(folder, found)
-            else:
-                _below(folder, found)
+            _below(folder, found)
     by_folder: dict[Path, Place] = {}
     for place in found.places:
         kept = by_folder.get(place.folder)
@@ -106,7 +103,10 @@ def _named(reference: str, runs_dir: Path) -> list[Path]:
 
 
 def _below(top: Path, found: Found) -> None:
-    """Add every run in a folder and the folders in it; links are not followed, hidden folders left out."""
+    """Add every run in a folder and the folders in it, and those of sweeps that lie there.
+
+    Links are not followed, hidden folders are left out.
+    """
     looked_at = 0
     waiting = [top]
     while waiting:
@@ -121,6 +121,9 @@ def _below(top: Path, found: Found) -> None:
             found.problems.append(one_line(f"{folder}: cannot be read ({error.strerror})"))
             continue
         names = {entry.name for entry in inside}
+        if SWEEP in names:
+            _of_sweep(folder, found)
+            continue
         if CONFIG in names or STATUS in names:
             found.places.append(Place(folder))
             continue

@@ -191,6 +191,23 @@ def test_the_table_on_the_screen(tmp_path, capsys, monkeypatch):
     assert max(map(len, text.splitlines())) <= 110
 
 
+def test_a_narrow_screen_shows_settings_first(tmp_path, capsys, monkeypatch):
+    names = [f"2026-11-26_10-00-0{i}_abc{i}" for i in range(2)]
+    runs = read(*(made_run(tmp_path / name, {"optimizer.lr": 0.1 * (i + 1)}) for i, name in enumerate(names)))
+    columns = differing([record for _, record in runs])
+    monkeypatch.setenv("COLUMNS", "52")
+    print_runs(runs, columns)
+    narrow = capsys.readouterr().out
+    assert "…abc1" in narrow
+    assert " lr " in narrow
+    assert "seconds" not in narrow
+    monkeypatch.setenv("COLUMNS", "120")
+    print_runs(runs, columns)
+    wide = capsys.readouterr().out
+    assert names[1] in wide
+    assert "seconds" in wide
+
+
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

@@ -91,34 +91,47 @@ def _for_csv(value: Any) -> str:
 
 
 def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
-    """Print the runs, the best of each monitored metric first, with the settings there is room for."""
+    """Print the runs, the best of each monitored metric first, with as much as there is room for.
+
+    Where there is little, settings come before the test and the seconds, and ids are cut to their last part.
+    """
     monitors = list(dict.fromkeys(record.monitor for _, record in runs))
     rows = table_rows(runs, columns)
     order = sorted(range(len(runs)), key=lambda index: _rank(runs[index][1], monitors))[:MOST_ROWS]
-    best = "best value" if len(monitors) > 1 else f"best {monitors[0]}"
-    results = ("best_epoch", *_usual_test(runs), "seconds")
 
-    def numbers(name: str) -> list[str]:
-        return [_number(rows[i].get(name)) for i in order]
+    def numbers(title: str, name: str) -> _Shown:
+        return _Shown(title, [_number(rows[i].get(name)) for i in order], is_number=True)
 
-    fixed = [
-        _Shown("status", [runs[i][1].state for i in order]),
-        _Shown("run", [runs[i][1].id for i in order]),
-        _Shown(best, numbers("best"), is_number=True),
-        *([_Shown("of", [runs[i][1].monitor or "" for i in order])] if len(monitors) > 1 else []),
-        *(_Shown(name.replace("best_", "").replace(".", " ", 1), numbers(name), True) for name in results),
+    def words(title: str, values: Sequence[str]) -> _Shown:
+        return _Shown(title, [values[i] for i in order])
+
+    several = len(monitors) > 1
+    first = words("status", [record.state for _, record in runs])
+    ids = words("run", [record.id for _, record in runs])
+    short_ids = _Shown("run", [f"…{name.rpartition('_')[2]}" if "_" in name else name for name in ids.values])
+    results = [
+        numbers("best value" if several else f"best {monitors[0]}", "best"),
+        numbers("epoch", "best_epoch"),
     ]
+    if several:
+        results.insert(1, words("of", [record.monitor or "" for _, record in runs]))
+    settings = [
+        _Shown(column.key.rpartition(".")[2], [_shown(column.values[i]) for i in order], column.is_number)
+        for column in [column for column in columns if not column.says_nothing_new][:MOST_SETTINGS]
+    ]
+    last = [numbers(name.replace(".", " ", 1), name) for name in (*_usual_test(runs), "seconds")]
     console = plain_console()
-    room = console.width - sum(column.width for column in fixed) - 1
-    settings = []
-    for column in [column for column in columns if not column.says_nothing_new][:MOST_SETTINGS]:
-        values = [_shown(column.values[i]) for i in order]
-        shown = _Shown(column.key.rpartition(".")[2], values, column.is_number)
-        room -= shown.width
-        if room >= 0:
-            settings.append(shown)
+    room = console.width - 1 - sum(column.width for column in (first, short_ids, *results))
+    there: list[_Shown] = []
+    for column in (*settings, *last):
+        if column.width <= room:
+            there.append(column)
+            room -= column.width
+    if len(set(short_ids.values)) < len(set(ids.values)) or ids.width - short_ids.width <= room:
+        short_ids = ids
+    before, after = ([column for column in part if column in there] for part in (settings, last))
+    shown_columns = [first, short_ids, *before, *results, *after]
     table = Table(title=f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}", title_justify="left")
-    shown_columns = [*fixed[:2], *settings, *fixed[2:]]
     for shown in shown_columns:
         table.add_column(cell(shown.title), justify="right" if shown.is_number else "left")
     for place, index in enumerate(order):
