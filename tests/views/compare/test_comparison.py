@@ -22,8 +22,9 @@ from gatewise.runs.record import Record, Table, read_record
 from gatewise.views.compare.columns import ABSENT, differing, shared
 from gatewise.views.compare.curves import pack
 from gatewise.views.compare.page import page
-from gatewise.views.compare.payload import payload, to_json
+from gatewise.views.compare.payload import payload
 from gatewise.views.compare.table import as_csv, print_runs, table_rows
+from gatewise.views.offline.document import to_json
 from made_runs import made_run
 
 

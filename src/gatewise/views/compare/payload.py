@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -45,15 +44,6 @@ def payload(runs: Sequence[tuple[Place, Record]], found: Found, title: str) -> d
         "codeOfRun": code_of_run,
         "reports": _reports(records),
     }
-
-
-def to_json(values: Any) -> str:
-    """JSON without a character by which HTML or a script could end; NaN and infinities become null."""
-    text = json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    # Half of a surrogate pair, which no UTF-8 file can hold.
-    return text.encode("utf-8", "replace").decode()
 
 
 def _run(place: Place, record: Record) -> dict[str, Any]:
@@ -157,16 +147,6 @@ def _reports(records: Sequence[Record]) -> list[Any]:
         used += len(json.dumps(report, default=str))
         reports.append(report)
     return reports
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {str(key): _finite(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [_finite(value) for value in values]
-    if isinstance(values, float) and not math.isfinite(values):
-        return None
-    return values
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

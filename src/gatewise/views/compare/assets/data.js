@@ -101,17 +101,3 @@ const FIELDS = allFields();
 const FIELD = new Map(FIELDS.map((field) => [field.key, field]));
 /* Runs of which the smaller value is the better one, unless all say otherwise. */
 const LARGER_IS_BETTER = RUNS.some((r) => r.monitor) && RUNS.every((r) => !r.monitor || r.mode === "max");
-
-function shownNumber(value) {
-  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return value.toExponential(3);
-  return String(Number(value.toPrecision(5)));
-}
-
-function shownValue(value) {
-  if (value === undefined) return "";
-  if (value === null) return "null";
-  if (typeof value === "number") return shownNumber(value);
-  return typeof value === "string" ? value : JSON.stringify(value);
-}

@@ -15,7 +15,7 @@ class Page {
     this.tabs = element("nav", { "aria-label": "views" });
     const head = element("header", {},
       element("h1", {}, element("bdi", {}, DATA.title)),
-      button("◐", () => change({ dark: !isDark() }), { title: "light or dark", class: "scheme", "aria-label": "light or dark" }));
+      schemeButton());
     const about = `${RUNS.length} ${RUNS.length === 1 ? "run" : "runs"}, ${DATA.made.replace("T", " ").replace("+00:00", " UTC")}, Gatewise ${DATA.version}`;
     const problems = DATA.problems.length ? element("details", { class: "problems" }, element("summary", {}, `${DATA.problems.length} named, and no run`), element("ul", {}, ...DATA.problems.map((line) => element("li", {}, element("bdi", {}, line))))) : "";
     document.body.prepend(element("main", {}, head, element("p", { class: "note" }, about), problems, this.tabs,
@@ -25,8 +25,7 @@ class Page {
   }
 
   draw() {
-    if (state.dark === null) delete document.documentElement.dataset.scheme;
-    else document.documentElement.dataset.scheme = state.dark ? "dark" : "light";
+    applyScheme();
     selectRuns();
     if (document.activeElement !== this.filter) this.filter.value = state.filter;
     if (document.activeElement !== this.search) this.search.value = state.search;
@@ -52,10 +51,6 @@ class Page {
   }
 }
 
-function isDark() {
-  return state.dark ?? matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
 async function start() {
   readAddress();
   if (!VIEWS.some(([name]) => name === state.view)) state.view = "table";
@@ -65,14 +60,7 @@ async function start() {
   CURVES = await unpackCurves();
   if (state.view !== "table") page.draw();
   document.documentElement.dataset.ready = "yes";
-  addEventListener("hashchange", () => (readAddress(), page.draw()));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.draw());
-  let width = innerWidth;
-  addEventListener("resize", () => {
-    if (innerWidth === width) return;
-    width = innerWidth;
-    if (state.view !== "table") page.draw();
-  });
+  drawOnChanges(() => page.draw());
 }
 
 start();

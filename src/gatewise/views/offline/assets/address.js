@@ -1,29 +1,4 @@
-/* The state of the page: what differs from the usual stands in its address, so that a link shows the same view. */
-const USUAL = {
-  view: "table",
-  filter: "",
-  search: "",
-  sort: [],
-  columns: null,
-  selected: [],
-  metric: null,
-  x: "epoch",
-  logX: false,
-  logY: false,
-  smooth: 0,
-  color: "run",
-  facet: null,
-  zoom: null,
-  by: null,
-  result: "best",
-  band: "error",
-  axes: null,
-  brushes: {},
-  scatterX: null,
-  scatterY: "best",
-  pair: [],
-  dark: null,
-};
+/* The state of the page: what differs from USUAL stands in its address, so that a link shows the same view. */
 const state = structuredClone(USUAL);
 const listeners = [];
 
@@ -60,5 +35,31 @@ function change(values) {
     waiting = false;
     writeAddress();
     for (const listener of listeners) listener();
+  });
+}
+
+/* Light or dark, as somebody has chosen or as the system is. */
+function isDark() {
+  return state.dark ?? matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function applyScheme() {
+  if (state.dark === null) delete document.documentElement.dataset.scheme;
+  else document.documentElement.dataset.scheme = state.dark ? "dark" : "light";
+}
+
+function schemeButton() {
+  return button("◐", () => change({ dark: !isDark() }), { title: "light or dark", class: "scheme", "aria-label": "light or dark" });
+}
+
+/* Draw again when the address, the system's scheme or the width has changed. */
+function drawOnChanges(draw) {
+  addEventListener("hashchange", () => (readAddress(), draw()));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth === width) return;
+    width = innerWidth;
+    draw();
   });
 }

@@ -50,3 +50,17 @@ function csvCell(value) {
 function styled(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
+
+function shownNumber(value) {
+  if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return value.toExponential(3);
+  return String(Number(value.toPrecision(5)));
+}
+
+function shownValue(value) {
+  if (value === undefined) return "";
+  if (value === null) return "null";
+  if (typeof value === "number") return shownNumber(value);
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
