@@ -124,6 +124,8 @@ def test_the_run_directory_is_whole(trained: Trained) -> None:
     folder = trained.run.folder
     assert folder.parent == trained.place.folder / "runs" / trained.name
     assert [name for name in WHOLE if not (folder / name).is_file()] == []
+    # What ran, and not what was asked for, which is auto.
+    assert {*trained.run.summary()["engine"].split("+")} <= {"native", "torch", "cuda", "function"}
     for name in PICTURES[trained.experiment.split("/")[0]]:
         assert (folder / "plots" / name).is_file()
     for picture in folder.glob("plots/*.png"):

@@ -44,6 +44,13 @@ def test_a_finished_run(tmp_path):
     assert list(record.epochs.columns["val/loss"]) == [0.9, 0.5, 0.6]
 
 
+def test_the_engine_that_ran_where_the_run_says_it(tmp_path):
+    ran = made_run(tmp_path / "a", {"model.engine": "auto"}, summary={"engine": "native+torch"})
+    old = made_run(tmp_path / "b", {"model.engine": "auto"})
+    odd = made_run(tmp_path / "c", {"model.engine": "loop"}, summary={"engine": ["native"]})
+    assert [read_record(folder).engine for folder in (ran, old, odd)] == ["native+torch", "auto", "loop"]
+
+
 def test_the_best_epoch_of_a_run_that_goes_on_or_failed(tmp_path):
     record = read_record(made_run(tmp_path / "a", state="failed", reason="ValueError: nan\nin epoch 3"))
     assert (record.state, record.reason) == ("failed", "ValueError: nan\\nin epoch 3")

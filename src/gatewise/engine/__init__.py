@@ -27,6 +27,7 @@ from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Unsupported, Weights
 from gatewise.engine.stack import Stack
 from gatewise.engine.torch_internals import dynamo_is_loaded, in_dispatch_mode, in_torch_func
+from gatewise.engine.used import engines_used, note
 
 __all__ = [
     "ENGINES",
@@ -39,6 +40,7 @@ __all__ = [
     "Weights",
     "autocast_dtype",
     "check_cell",
+    "engines_used",
     "looked_into",
     "outside_compiled_code",
     "prepare",
@@ -88,6 +90,7 @@ def run(engine: str, request: Request) -> Result:
         except Unsupported as reason:
             # The function engine's, the last one's: the others lack too much to be worth a line.
             _log_once(f"engine=auto: {name} cannot run on the function engine: {reason}")
+            _note("loop")
             return loop.run(request)
         _log_taken(name, taken, request.recompute)
         return result
@@ -104,6 +107,8 @@ def run(engine: str, request: Request) -> Result:
         if request.recompute and candidate not in ("native", "cuda"):
             _log_once(f"recompute=True does nothing: {name} runs on the {candidate} engine")
         return result
+    if candidates:  # else the loop was asked for, and nothing need interrupt compiled code
+        _note("loop")
     return loop.run(request)
 
 
@@ -137,13 +142,17 @@ def prepare(
     None where the engine that runs them prepares nothing; "later" where it is not yet known which one does.
     """
     device = layers[0].x.device
-    if engine == "cuda":
-        return cuda.prepare(layers, gradients)
-    if engine == "auto" and auto.chooses(device):
-        return auto.prepare(layers, gradients)
+    if engine == "cuda" or (engine == "auto" and auto.chooses(device)):
+        made = (cuda if engine == "cuda" else auto).prepare(layers, gradients)
+        if made is not None and made != "later":
+            note("cuda")
+        return made
     if device.type != "cpu" or autocast_dtype(device) is not None:
         return None
-    return native.prepare(layers, gradients)
+    prepared = native.prepare(layers, gradients)
+    if prepared is not None:
+        note("native")
+    return prepared
 
 
 def looked_into() -> bool:
@@ -208,6 +217,7 @@ def _any_engine(engine: str, request: Request) -> bool:
     _check_engine(engine, request.cell, objection)
     if objection is not None:
         _warn_of_loop(request.cell, objection)
+        note("loop")
     return objection is None
 
 
@@ -216,13 +226,17 @@ def _run_on(engine: str, request: Request) -> Result:
     if engine == "function" and not torch.is_grad_enabled():
         # Without gradients the loop builds no graph, so it saves as much.
         return loop.run(request)
-    return _RUN[engine](request)
+    result = _RUN[engine](request)
+    note(engine)
+    return result
 
 
 @outside_compiled_code
 def _run_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
     stack.check_shapes()
-    return "the torch engine", torch_nn.run_stack(stack)
+    results = torch_nn.run_stack(stack)
+    note("torch")
+    return "the torch engine", results
 
 
 @outside_compiled_code
@@ -234,6 +248,7 @@ def _run_fastest_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, .
 
 
 _run_fastest = outside_compiled_code(auto.run)
+_note = outside_compiled_code(note)
 
 
 def _log_taken(name: str, taken: str, recompute: bool) -> None:

@@ -22,6 +22,7 @@ from gatewise.engine.request import Request, Result
 from gatewise.engine.stack import Stack
 from gatewise.engine.torch_internals import in_dispatch_mode
 from gatewise.engine.traced.fingerprint import fingerprint
+from gatewise.engine.used import note
 
 T = TypeVar("T")
 Outcome = tuple[T, Sequence[Tensor]]
@@ -124,7 +125,11 @@ def _fastest(
         what = f"engine=auto: {type(cell).__name__} ({size}, {way}) runs"
         file = _file(cell, x.device, kind) if measure else None
         by_kind[key] = Choice(clocks[x.device.type], x.device, what, file, differentiated)
-    return by_kind[key].run(candidates, measure)
+    choice = by_kind[key]
+    taken, result = choice.run(candidates, measure)
+    engine = taken.removeprefix("the ").partition(" ")[0]
+    note(engine, only_tried=measure and choice.winner is None)
+    return taken, result
 
 
 def _requires_grad(request: Request) -> bool:

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 from gatewise.data.module import SequenceDataModule
 from gatewise.launch.signals import Stop
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, engines_used
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.reading import is_there
@@ -60,7 +60,7 @@ def fit_and_test(
             cells = sorted({m.cell_name for m in task.modules() if isinstance(m, Recurrent)})
             screen.print_head(run, config, data.describe(), cells)
             logged.begin(trainer.loggers, run, config, task)
-        with _graceful_stop(trainer, stop):
+        with _graceful_stop(trainer, stop), engines_used() as engines:
             seconds = _fit(run, trainer, task, data)
         metrics: dict[str, Any] = {}
         best = chosen(trainer, run)
@@ -81,7 +81,7 @@ def fit_and_test(
         if trainer.is_global_zero:
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
             example = data.save_example(run.folder)
-            _summarise(run, config, trainer, task, metrics, seconds, example, best)
+            _summarise(run, config, trainer, task, metrics, seconds, example, best, engines.names)
             logged.end(trainer.loggers, run, config, run.summary(), logged_steps(trainer))
         exit_code = 0
     finally:
@@ -168,6 +168,7 @@ def _summarise(
     seconds: dict[str, float],
     example: str,
     best: Chosen,
+    engines: list[str],
 ) -> None:
     rows = read_metrics(run.metrics_file)
     row = best.row if best.monitor == task.monitor else {}
@@ -188,6 +189,7 @@ def _summarise(
             "parameters": logged.parameters_of(task),
             **seconds,
             "processes": trainer.world_size,
+            **({"engine": "+".join(engines)} if engines else {}),
             "example_input": example,
             "git_commit": run.commit(),
             "versions": versions(),
