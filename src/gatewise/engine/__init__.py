@@ -143,7 +143,7 @@ def prepare(
     """
     device = layers[0].x.device
     if engine == "cuda" or (engine == "auto" and auto.chooses(device)):
-        made = (cuda if engine == "cuda" else auto).prepare(layers, gradients)
+        made = cuda.prepare(layers, gradients) if engine == "cuda" else auto.prepare(layers, gradients)
         if made is not None and made != "later":
             note("cuda")
         return made
