@@ -93,6 +93,12 @@ class Record:
         """A name that no other run has."""
         return self.folder.name
 
+    @property
+    def task(self) -> str | None:
+        """The name of its task's class; results of different tasks are not to be ranked together."""
+        target = _text(self.settings.get("task._target_"))
+        return None if target is None else target.rpartition(".")[2]
+
 
 def read_record(folder: Path) -> Record:
     """A run directory; whatever cannot be read of it is named in ``problems``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from gatewise.runs.record import Record
 
-LEFT_OUT = {"name", "resume", "resume_from", "threads", "test", "data.folders", "logger", "launcher"}
+LEFT_OUT = {"name", "resume", "resume_from", "threads", "test", "data.folders", "logger", "launcher", "sweep"}
 """Settings and choices that say where and how a run was made, and not what it is."""
 SECTIONS_LEFT_OUT = ("paths.", "logger.", "wandb.", "callbacks.progress.", "callbacks.model_table.", "local@")
 

@@ -10,12 +10,14 @@ from gatewise.views.offline.document import document
 SCRIPTS = (
     "state.js",
     "data.js",
+    "kinds.js",
     "filter.js",
     "statistics.js",
     "table.js",
     "curves.js",
     "groups.js",
     "sweeps.js",
+    "reports.js",
     "pair.js",
     "main.js",
 )

@@ -15,6 +15,7 @@ from gatewise.runs.record import Record, read_report
 from gatewise.settings import one_line
 from gatewise.views.compare.columns import ABSENT, Column, differing, shared
 from gatewise.views.compare.curves import pack
+from gatewise.views.compare.pictures import pictures
 
 LONGEST_CODE, ALL_CODE = 60_000, 1_000_000
 """Characters of one diff and of all together that a page holds."""
@@ -43,6 +44,7 @@ def payload(runs: Sequence[tuple[Place, Record]], found: Found, title: str) -> d
         "codes": codes,
         "codeOfRun": code_of_run,
         "reports": _reports(records),
+        "pictures": pictures(records),
     }
 
 
@@ -60,6 +62,7 @@ def _run(place: Place, record: Record) -> dict[str, Any]:
         "state": record.state,
         "reason": record.reason,
         "problems": record.problems,
+        "task": record.task,
         "monitor": record.monitor,
         "mode": record.mode,
         "best": _rounded(best),

@@ -72,45 +72,60 @@ class CurvesView {
 
   draw() {
     const settings = FIELDS.filter((f) => ["settings", "other settings"].includes(f.group) || f.key === "state");
-    const smooth = element("input", { type: "range", min: "0", max: "0.99", step: "0.01", value: String(state.smooth), oninput: () => change({ smooth: Number(smooth.value) }) });
+    const smooth = element("input", { type: "range", min: "0", max: "0.99", step: "0.01", value: String(state.smooth), oninput: () => (weight.textContent = smooth.value), onchange: () => change({ smooth: Number(smooth.value) }) });
+    const weight = element("span", {}, String(state.smooth));
     this.controls.replaceChildren(
       choice("metric", state.metric, [[null, "all"], ...DATA.metrics.map((m) => [m, m])], (metric) => change({ metric, zoom: null })),
       choice("by", state.x, [["epoch", "epoch"], ["step", "step"], ["seconds", "seconds of training"]], (x) => change({ x: x ?? "epoch", zoom: null })),
       tick("log x", state.logX, (logX) => change({ logX, zoom: null })),
       tick("log y", state.logY, (logY) => change({ logY })),
-      element("label", { class: "control" }, "smooth ", smooth, ` ${state.smooth}`),
+      element("label", { class: "control" }, "smooth ", smooth, " ", weight),
       choice("color", state.color, [["run", "run"], ...settings.map((f) => [f.key, f.label])], (color) => change({ color: color ?? "run" })),
       choice("a plot for each", state.facet, [[null, "—"], ...settings.map((f) => [f.key, f.label])], (facet) => change({ facet })),
+      state.facet ? tick("same axes", state.sameAxes, (sameAxes) => change({ sameAxes })) : "",
       state.zoom ? button("whole range", () => change({ zoom: null })) : "",
     );
     const all = drawnRuns();
     const runs = all.slice(0, MOST_LINES);
     const color = colors(runs);
     this.legend.replaceChildren(legendOf(color.legend));
-    const metrics = state.metric ? [state.metric] : DATA.metrics.filter((m) => runs.some((i) => CURVES[i].has(m))).slice(0, MOST_METRICS);
+    const there = DATA.metrics.filter((m) => runs.some((i) => CURVES[i].has(m)));
+    const metrics = state.metric ? [state.metric] : there.slice(0, MOST_METRICS);
     const facet = FIELD.get(state.facet);
-    const facets = facet ? Object.entries(groupedBy(runs, (i) => shownValue(facet.value(i)) || "(none)")).slice(0, MOST_FACETS) : [["", runs]];
+    const values = facet ? [...groupedBy(runs, (i) => shownValue(facet.value(i)) || "(none)")].sort(([a], [b]) => inOrder(a, b)) : [["", runs]];
     const plots = [];
+    const isMixed = new Set(runs.map((i) => RUNS[i].task)).size > 1;
     for (const metric of metrics)
-      for (const [value, members] of facets)
-        plots.push(new Plot(facet ? `${metric} · ${facet.label} ${value}` : metric, {
-          lines: linesOf(members, metric, color.of),
-          logX: state.logX,
-          logY: state.logY,
-          xLabel: state.x,
-          zoom: state.zoom?.[metric] ?? null,
-          onzoom: (zoom) => zoomTo(metric, zoom),
-          height: metrics.length * facets.length === 1 ? 420 : 260,
-        }));
-    this.note.textContent = plots.length ? this.remark(runs, all.length) : "No curves: none of these runs has finished an epoch.";
+      // What two tasks call by one name, such as their loss, has no axis in common.
+      for (const [task, ofTask] of groupedBy(runs.filter((i) => CURVES[i].has(metric)), (i) => (isMixed ? RUNS[i].task : ""))) {
+        const name = task ? `${metric} · ${task}` : metric;
+        const among = new Set(ofTask);
+        const parts = values.map(([value, members]) => [value, members.filter((i) => among.has(i))]).filter(([, members]) => members.length);
+        const small = parts.slice(0, MOST_FACETS).map(([value, members]) => this.plot(metric, name, facet ? `${name} · ${facet.label} ${value}` : name, members, color));
+        if (facet && state.sameAxes) shareAxes(small);
+        plots.push(...small);
+      }
+    if (plots.length === 1) plots[0].height = 420;
+    this.note.textContent = plots.length ? this.remark(runs, all.length, state.metric ? 0 : there.length - metrics.length) : "No curves: none of these runs has finished an epoch.";
     showPlots(this.plots, plots);
   }
 
-  remark(runs, all) {
+  plot(metric, name, title, runs, color) {
+    return new Plot(title, {
+      lines: linesOf(runs, metric, color.of),
+      logX: state.logX,
+      logY: state.logY,
+      xLabel: state.x,
+      zoom: state.zoom?.[name] ?? null,
+      onzoom: (zoom) => zoomTo(name, zoom),
+    });
+  }
+
+  remark(runs, all, metricsLeft) {
     const untimed = state.x === "seconds" ? runs.filter((i) => CURVES[i].size && ![...CURVES[i].values()].some(isMeasured)).length : 0;
     const left = untimed ? ` ${untimed} of them ${untimed === 1 ? "was" : "were"} made by a version that kept no times, and ${untimed === 1 ? "is" : "are"} left out.` : "";
     const first = all > runs.length ? ` These are the first of ${all} in the table's order: sort, filter or select to see others.` : "";
-    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.${first}${left}`;
+    const lines = `${runs.length} ${runs.length === 1 ? "run" : "runs"}; drag over a plot to zoom in, double-click it to see all again.${first}${left}${metricsLeft ? ` ${metricsLeft} more metrics: choose one above.` : ""}`;
     return DATA.sampled ? `${lines} Long curves are drawn by the least and largest value of each stretch.` : lines;
   }
 }

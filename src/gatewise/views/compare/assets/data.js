@@ -81,7 +81,10 @@ function allFields() {
     const value = (i) => (column.places[i] < 0 ? undefined : column.values[column.places[i]]);
     fields.push(new Field(column.key, column.key, column.hidden ? "other settings" : "settings", value, column.number));
   }
+  const several = (part) => new Set(RUNS.map((r) => r[part]).filter(Boolean)).size > 1;
+  if (several("task")) add("task", "task", "run", (r) => r.task);
   const monitors = [...new Set(RUNS.map((r) => r.monitor).filter(Boolean))];
+  if (several("monitor")) add("monitor", "monitored", "run", (r) => r.monitor);
   const monitored = monitors.length === 1 ? monitors[0] : "monitored value";
   add("best", `best ${monitored}`, "results", (r) => r.best?.[r.monitor]);
   add("epoch", "in epoch", "results", (r) => r.bestEpoch);
@@ -92,12 +95,10 @@ function allFields() {
     for (const metric of namesOf("test"))
       add(`${name}.${metric}`, `${name}: ${metric}`, "baselines", (r) => r.baselines?.[name]?.[metric]);
   for (const part of ["best", "final"])
-    for (const name of namesOf(part)) add(`${part}.${name}`, `${part} ${name}`, `values of the ${part} epoch`, (r) => r[part]?.[name]);
+    for (const name of namesOf(part)) add(`${part}.${name}`, `${name} in the ${part} epoch`, `values of the ${part} epoch`, (r) => r[part]?.[name]);
   for (const [key, label, value] of lastFields) add(key, label, "run", value);
   return fields;
 }
 
 const FIELDS = allFields();
 const FIELD = new Map(FIELDS.map((field) => [field.key, field]));
-/* Runs of which the smaller value is the better one, unless all say otherwise. */
-const LARGER_IS_BETTER = RUNS.some((r) => r.monitor) && RUNS.every((r) => !r.monitor || r.mode === "max");

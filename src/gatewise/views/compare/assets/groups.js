@@ -1,14 +1,14 @@
 /* Runs that differ by nothing but the seed, as one: mean, spread, and which cannot be told apart from the best. */
 const SEED = "seed";
 
-/* Settings that make a group: those chosen, else all that differ but the seed. */
-function groupingFields() {
+/* Settings that make a group: those chosen, else all that differ between the runs but the seed. */
+function groupingFields(runs) {
   if (state.by) return state.by.map((key) => FIELD.get(key)).filter(Boolean);
-  return FIELDS.filter((f) => f.group === "settings" && f.key !== SEED);
+  return FIELDS.filter((f) => f.group === "settings" && f.key !== SEED && differs(f, runs));
 }
 
 function groupsOf(runs, result) {
-  const by = groupingFields();
+  const by = groupingFields(runs);
   const made = new Map();
   for (const i of runs) {
     const texts = by.map((f) => shownValue(f.value(i)));
@@ -43,13 +43,6 @@ function rankedGroups(runs, result, largerIsBetter) {
   return groups;
 }
 
-function isLarger(key) {
-  const name = key.replace(/^(test|best|final)\./, "").split(/[./]/).at(-1);
-  const monitors = RUNS.filter((r) => r.monitor && (["best", "final"].includes(key) || r.monitor.split("/").at(-1) === name));
-  if (monitors.length) return monitors.every((r) => r.mode === "max");
-  return /acc|f1|bleu|precision|recall|auc|r2|correct/i.test(name);
-}
-
 class GroupsView {
   constructor() {
     this.controls = element("div", { class: "controls" });
@@ -63,13 +56,16 @@ class GroupsView {
     const results = FIELDS.filter((f) => f.number && ["results", "values of the best epoch", "values of the final epoch"].includes(f.group) && !["epoch", "epochs"].includes(f.key));
     const result = FIELD.get(state.result) ?? results[0];
     const settings = FIELDS.filter((f) => ["settings", "other settings"].includes(f.group));
-    const by = groupingFields();
+    const runs = drawnRuns();
+    const compared = comparable(runs, result);
+    const by = groupingFields(compared.members);
     const keys = new Set(by.map((f) => f.key));
     const pick = (key, on) => change({ by: settings.map((f) => f.key).filter((k) => (k === key ? on : keys.has(k))) });
     const menu = element("details", { class: "menu" }, element("summary", {}, "grouped by"),
       element("div", {}, button("all but the seed", () => change({ by: null })), element("fieldset", {}, ...settings.map((f) => tick(f.label, keys.has(f.key), (on) => pick(f.key, on))))));
     this.controls.replaceChildren(menu,
       choice("result", result?.key, results.map((f) => [f.key, f.label]), (key) => change({ result: key ?? "best" })),
+      kindChoice(compared),
       choice("band", state.band, [["error", "standard error"], ["range", "least to largest"]], (band) => change({ band: band ?? "error" })),
       button("CSV", () => save("groups.csv", this.csv, "text/csv")));
     if (!result) {
@@ -78,10 +74,9 @@ class GroupsView {
       this.plots.replaceChildren();
       return;
     }
-    const larger = isLarger(result.key);
-    const runs = drawnRuns();
-    const groups = rankedGroups(runs, result, larger);
-    this.verdict.textContent = this.says(groups, larger);
+    const larger = isLarger(result.key, compared.members);
+    const groups = rankedGroups(compared.members, result, larger);
+    this.verdict.textContent = `${this.says(groups, larger, runs.length - compared.kinds.reduce((sum, [, of]) => sum + of.length, 0))}${compared.remark}`;
     const heads = [...by.map((f) => f.label), "n", result.label, "standard error", "least", "largest", "difference from the best", "95 % interval", "effect size", "p (Holm)"];
     const rows = groups.map((g) => [
       ...g.texts, g.values.length, g.mean, g.error ?? undefined, Math.min(...g.values), Math.max(...g.values),
@@ -90,14 +85,13 @@ class GroupsView {
     ]);
     this.csv = [heads, ...rows].map((cells) => cells.map(csvCell).join(",")).join("\n") + "\n";
     const body = rows.map((cells, i) => element("tr", { class: i === 0 ? "best" : groups[i].p >= LEVEL ? "tied" : "", title: groups[i].test?.how },
-      ...cells.map((v) => element("td", { class: typeof v === "number" ? "number" : "" }, element("bdi", {}, shownValue(v))))));
-    this.table.replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((h) => element("th", { scope: "col" }, element("bdi", {}, h))))), element("tbody", {}, ...body)));
-    const metrics = state.metric ? [state.metric] : DATA.metrics.filter((m) => m.startsWith("val/")).slice(0, 4);
+      element("td", {}, markOf(i)), ...cells.map((v) => element("td", { class: typeof v === "number" ? "number" : "" }, element("bdi", {}, shownValue(v))))));
+    this.table.replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, element("th", { "aria-label": "color of its curve" }), ...heads.map((h, place) => element("th", { scope: "col", class: place < by.length ? "" : "number" }, element("bdi", {}, h))))), element("tbody", {}, ...body)));
+    const metrics = state.metric ? [state.metric] : DATA.metrics.filter((m) => m.startsWith("val/") && compared.members.some((i) => CURVES[i].has(m))).slice(0, 4);
     showPlots(this.plots, metrics.map((metric) => this.plot(metric, groups)));
   }
 
-  says(groups, larger) {
-    const missing = drawnRuns().length - groups.reduce((sum, g) => sum + g.values.length, 0);
+  says(groups, larger, missing) {
     const left = missing ? ` ${missing} ${missing === 1 ? "run has" : "runs have"} no such result and ${missing === 1 ? "is" : "are"} left out.` : "";
     if (groups.length < 2) return `One group; the ${larger ? "larger" : "smaller"} value is the better one.${left}`;
     const tested = groups.filter((g) => g.test);
@@ -130,6 +124,14 @@ class GroupsView {
     });
     return new Plot(`${metric}: mean of each group`, { lines, bands, logX: state.logX, logY: state.logY, xLabel: state.x, zoom: state.zoom?.[metric] ?? null, onzoom: (zoom) => zoomTo(metric, zoom) });
   }
+}
+
+/* The color in which a group is drawn; the first ones are. */
+function markOf(place) {
+  if (place >= PALETTE.length) return "";
+  const mark = element("span", { class: "mark" });
+  mark.style.background = PALETTE[place];
+  return mark;
 }
 
 /* A curve's value at an x between its points; NaN outside of them. */

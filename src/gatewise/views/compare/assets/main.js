@@ -32,7 +32,8 @@ class Page {
     this.problem.textContent = filterProblem;
     this.filter.setAttribute("aria-invalid", String(filterProblem !== ""));
     const chosen = selected();
-    this.count.replaceChildren(`${shownRuns.length} of ${RUNS.length} shown${chosen.size ? `, ${chosen.size} selected ` : ""}`, chosen.size ? button("clear selection", () => change({ selected: [] })) : "");
+    this.count.replaceChildren(`${shownRuns.length} of ${RUNS.length} shown${chosen.size ? `, ${chosen.size} selected ` : ""}`, chosen.size ? button("clear selection", () => change({ selected: [] })) : "",
+      state.filter || state.search ? element("span", { class: "printed" }, ` Filter: ${[state.filter, state.search].filter(Boolean).join(", ")}`) : "");
     this.tabs.replaceChildren(...VIEWS.map(([name, text]) => button(text, () => change({ view: name, zoom: null }), { "aria-pressed": String(state.view === name), id: `tab-${name}` })));
     for (const [name, view] of Object.entries(this.views)) view.hidden = name !== state.view;
     if (state.view === "table") this.drawTable();
@@ -40,10 +41,7 @@ class Page {
   }
 
   drawTable() {
-    const open = this.tableBox.querySelector("details.menu")?.open;
-    const menu = columnMenu();
-    menu.open = open ?? false;
-    this.tableBox.firstChild.replaceChildren(menu,
+    this.tableBox.firstChild.replaceChildren(columnMenu(),
       button("CSV", () => save("runs.csv", tableAsCsv(), "text/csv")),
       button("draw curves", () => change({ view: "curves" })),
       selected().size === 2 ? button("compare these two", () => change({ view: "pair", pair: [...selected()].map((i) => RUNS[i].id) })) : "");
@@ -60,7 +58,7 @@ async function start() {
   CURVES = await unpackCurves();
   if (state.view !== "table") page.draw();
   document.documentElement.dataset.ready = "yes";
-  drawOnChanges(() => page.draw());
+  drawOnChanges(() => keepPlace(() => page.draw()));
 }
 
 start();

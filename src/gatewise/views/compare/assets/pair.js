@@ -1,7 +1,7 @@
 /* Two runs side by side: settings, code, metrics, and what their tests show. */
 class PairView {
   constructor() {
-    this.controls = element("div", { class: "controls" });
+    this.controls = element("div", { class: "controls pair-choice" });
     this.body = element("div");
     this.element = element("section", { "aria-label": "two runs" }, this.controls, this.body);
   }
@@ -15,7 +15,7 @@ class PairView {
   draw() {
     const pair = this.chosen();
     if (pair.length < 2) return void this.body.replaceChildren(element("p", { class: "note" }, "One run only: there is no other to put beside it."));
-    const options = [...new Set([...pair, ...drawnRuns()])].map((i) => [RUNS[i].id, `${RUNS[i].name} · ${RUNS[i].id}`]);
+    const options = [...new Set([...pair, ...drawnRuns()])].map((i) => [RUNS[i].id, `${RUNS[i].id} · ${RUNS[i].name}`]);
     const pick = (place) => (id) => change({ pair: pair.map((i, k) => (k === place ? id : RUNS[i].id)) });
     this.controls.replaceChildren(choice("first", RUNS[pair[0]].id, options, pick(0)), choice("second", RUNS[pair[1]].id, options, pick(1)));
     this.body.replaceChildren(this.settings(pair), this.results(pair), this.curves(pair), this.code(pair), this.reports(pair));
@@ -26,7 +26,7 @@ class PairView {
     const head = element("tr", {}, element("th", {}), ...this.chosen().map((i) => element("th", { scope: "col" }, element("bdi", {}, RUNS[i].id))));
     const body = rows.map(([name, a, b]) => element("tr", { class: shownValue(a) === shownValue(b) ? "" : "differs" },
       element("th", { scope: "row" }, element("bdi", {}, name)), ...[a, b].map((v) => element("td", { class: typeof v === "number" ? "number" : "" }, element("bdi", {}, shownValue(v))))));
-    return element("div", {}, element("h3", {}, title), remark ? element("p", { class: "note" }, remark) : "", rows.length ? element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body))) : "");
+    return element("div", {}, element("h3", {}, title), remark ? element("p", { class: "note" }, remark) : "", rows.length ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, element("table", { class: "pair" }, element("thead", {}, head), element("tbody", {}, ...body))) : "");
   }
 
   settings([a, b]) {
@@ -62,7 +62,7 @@ class PairView {
   }
 
   reports(pair) {
-    const boxes = pair.map((i) => element("div", { class: "report" }, element("h4", {}, element("bdi", {}, RUNS[i].id)), ...reportElements(DATA.reports[i])));
+    const boxes = pair.map((i) => element("div", { class: "report" }, element("h4", {}, element("bdi", {}, RUNS[i].id)), ...reportElements(i)));
     return element("div", {}, element("h3", {}, "What the test shows"), element("div", { class: "side-by-side" }, ...boxes));
   }
 }
@@ -98,49 +98,4 @@ function longestCommon(x, y) {
     else found.push(["+", y[j++]]);
   }
   return found;
-}
-
-/* What a test report holds, as far as the page knows how to draw it; the rest as text. */
-function reportElements(report) {
-  if (!report) return [element("p", { class: "note" }, "No report: it was not tested.")];
-  const found = [];
-  for (const [name, value] of Object.entries(report)) {
-    if (name === "confusion_matrix" && Array.isArray(value?.counts)) found.push(confusion(value));
-    else if (name === "forecasts" && Array.isArray(value?.windows)) found.push(...forecasts(value));
-    else if (typeof value === "string") found.push(element("p", { class: "note" }, value));
-    else found.push(element("details", {}, element("summary", {}, name), element("pre", { class: "code" }, JSON.stringify(value, null, 1).slice(0, 20000))));
-  }
-  return found;
-}
-
-function confusion({ classes = [], counts }) {
-  const most = Math.max(1, ...counts.flat().map(Number));
-  const cell = (count, right) => {
-    const share = Number(count) / most;
-    const made = element("td", { class: "number" }, String(count));
-    made.style.background = right ? `rgb(34 136 51 / ${share * 0.6})` : `rgb(238 102 119 / ${share * 0.7})`;
-    return made;
-  };
-  const rows = counts.map((row, i) => element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, String(classes[i] ?? i))), ...row.map((count, j) => cell(count, i === j))));
-  const head = element("tr", {}, element("th", {}, "true \\ predicted"), ...classes.map((name) => element("th", { scope: "col" }, element("bdi", {}, String(name)))));
-  return element("div", { class: "scroll" }, element("table", { class: "confusion" }, element("caption", {}, "confusion matrix"), element("thead", {}, head), element("tbody", {}, ...rows)));
-}
-
-function forecasts({ windows, targets = [] }) {
-  return windows.slice(0, 4).map((window, k) => {
-    const column = (values) => Float64Array.from(values ?? [], (row) => Number(row?.[0]));
-    const [seen, truth, forecast] = [window.seen, window.truth, window.forecast].map(column);
-    const steps = (count, from) => Float64Array.from({ length: count }, (_, i) => from + i);
-    const plot = new Plot(`${targets[0] ?? "forecast"}, window ${k + 1}`, {
-      lines: [
-        { x: steps(seen.length, 0), y: seen, color: styled("--ink"), label: "seen" },
-        { x: steps(truth.length, seen.length), y: truth, color: PALETTE[2], label: "truth" },
-        { x: steps(forecast.length, seen.length), y: forecast, color: PALETTE[1], label: "forecast" },
-      ],
-      xLabel: "step",
-      height: 200,
-    });
-    plot.element.plot = plot;
-    return plot.element;
-  });
 }

@@ -1,8 +1,8 @@
 /* How results depend on settings: parallel coordinates to brush, a scatter plot, and importance. */
 const MOST_AXES = 10;
 
-function sweepFields() {
-  const usual = FIELDS.filter((f) => f.group === "settings" && f.key !== SEED).slice(0, MOST_AXES - 1).map((f) => f.key);
+function sweepFields(runs) {
+  const usual = FIELDS.filter((f) => f.group === "settings" && f.key !== SEED && differs(f, runs)).slice(0, MOST_AXES - 1).map((f) => f.key);
   return [...(state.axes ?? usual), state.result].map((key) => FIELD.get(key)).filter(Boolean);
 }
 
@@ -10,7 +10,7 @@ function sweepFields() {
 function axisOf(field, runs) {
   const values = runs.map((i) => field.value(i));
   const numbers = values.filter((v) => typeof v === "number" && Number.isFinite(v));
-  const rest = [...new Set(values.filter((v) => v !== undefined && typeof v !== "number").map(shownValue))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const rest = [...new Set(values.filter((v) => v !== undefined && typeof v !== "number").map(shownValue))].sort(inOrder);
   if (numbers.length && rest.every((text) => text === "null")) {
     const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
     const isLog = low > 0 && high / low >= 50;
@@ -39,19 +39,22 @@ class SweepsView {
   draw() {
     const results = FIELDS.filter((f) => f.number && f.group !== "settings" && f.group !== "other settings");
     const settings = FIELDS.filter((f) => ["settings", "other settings"].includes(f.group));
-    const current = new Set(sweepFields().map((f) => f.key));
+    const compared = comparable(drawnRuns(), FIELD.get(state.result));
+    this.runs = compared.members;
+    this.remark = compared.remark;
+    const current = new Set(sweepFields(this.runs).map((f) => f.key));
     const pick = (key, on) => change({ axes: settings.map((f) => f.key).filter((k) => (k === key ? on : current.has(k))), brushes: {} });
     this.controls.replaceChildren(
       element("details", { class: "menu" }, element("summary", {}, "axes"), element("div", {}, button("usual axes", () => change({ axes: null, brushes: {} })), element("fieldset", {}, ...settings.map((f) => tick(f.label, current.has(f.key), (on) => pick(f.key, on)))))),
       choice("result", state.result, results.map((f) => [f.key, f.label]), (key) => change({ result: key ?? "best", brushes: {} })),
+      kindChoice(compared),
       choice("scatter", state.scatterX, [[null, "first axis"], ...FIELDS.filter((f) => f.group !== "run" || f.number).map((f) => [f.key, f.label])], (scatterX) => change({ scatterX })),
       choice("against", state.scatterY, results.map((f) => [f.key, f.label]), (key) => change({ scatterY: key ?? "best" })),
       tick("log x", state.logX, (logX) => change({ logX })), tick("log y", state.logY, (logY) => change({ logY })),
       Object.keys(state.brushes).length ? button("clear brushes", () => change({ brushes: {} })) : "",
       Object.keys(state.brushes).length ? button("select these runs", () => change({ selected: this.brushed().map((i) => RUNS[i].id) })) : "",
     );
-    this.runs = drawnRuns().filter((i) => typeof FIELD.get(state.result)?.value(i) === "number");
-    this.axes = sweepFields().map((field) => axisOf(field, this.runs));
+    this.axes = sweepFields(this.runs).map((field) => axisOf(field, this.runs));
     this.drawParallel();
     this.drawScatter();
     this.drawImportance();
@@ -77,7 +80,7 @@ class SweepsView {
     const svg = svgElement("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "parallel coordinates" });
     const result = this.axes.at(-1);
     const kept = new Set(this.brushed());
-    const larger = isLarger(result.field.key);
+    const larger = isLarger(result.field.key, this.runs);
     for (const isKept of [false, true])
       for (const i of this.runs) {
         if (kept.has(i) !== isKept) continue;
@@ -91,7 +94,7 @@ class SweepsView {
       }
     this.axes.forEach((axis, k) => svg.append(this.axisElement(axis, x(k), y, top, height - bottom)));
     const saveIt = button("SVG", () => save("parallel.svg", new XMLSerializer().serializeToString(Object.assign(svg.cloneNode(true), {})), "image/svg+xml"));
-    this.parallel.replaceChildren(element("p", { class: "note" }, `${kept.size} of ${this.runs.length} runs; drag along an axis to keep a part of it, click it to clear. `, saveIt), svg);
+    this.parallel.replaceChildren(element("p", { class: "note" }, `${kept.size} of ${this.runs.length} runs; drag along an axis to keep a part of it, click it to clear.${this.remark} `, saveIt), svg);
   }
 
   axisElement({ field, marks }, px, y, top, bottom) {
@@ -138,7 +141,7 @@ class SweepsView {
     const color = colors(runs);
     const isNumber = xField.number;
     const there = runs.filter((i) => typeof yField.value(i) === "number" && (isNumber ? typeof xField.value(i) === "number" : xField.value(i) !== undefined));
-    const names = isNumber ? null : [...new Set(there.map((i) => shownValue(xField.value(i))))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const names = isNumber ? null : [...new Set(there.map((i) => shownValue(xField.value(i))))].sort(inOrder);
     const x = (i) => (isNumber ? xField.value(i) : names.indexOf(shownValue(xField.value(i))));
     const dots = there.map((i) => ({ x: x(i), y: yField.value(i), color: color.of(i), label: RUNS[i].id }));
     const plot = new Plot(`${yField.label} against ${xField.label}`, { dots, names, logX: state.logX && isNumber, logY: state.logY, xLabel: xField.label, height: 340 });
@@ -164,7 +167,7 @@ class SweepsView {
 /* ω²: the share of variance between the groups of a setting's values, less what chance gives so many groups. */
 function explained(field, result, runs) {
   const values = runs.map((i) => result.value(i));
-  let groups = Object.values(groupedBy(runs, (i) => shownValue(field.value(i))));
+  let groups = [...groupedBy(runs, (i) => shownValue(field.value(i))).values()];
   if (field.number && groups.length > 8) groups = quarters(field, runs);
   if (groups.length < 2 || runs.length <= groups.length) return null;
   const middle = mean(values);

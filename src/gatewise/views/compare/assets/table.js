@@ -10,12 +10,13 @@ const selected = () => new Set(state.selected.map((id) => RUN_OF_ID.get(id)).fil
 const RUN_OF_ID = new Map(RUNS.map((run, i) => [run.id, i]));
 
 function usualColumns() {
-  const settings = FIELDS.filter((f) => f.group === "settings").slice(0, MOST_SETTINGS_SHOWN).map((f) => f.key);
-  const tests = FIELDS.filter((f) => f.key.startsWith("test.") && f.key !== "test.loss").slice(0, 2);
+  // The experiment stands in the name of a run.
+  const settings = FIELDS.filter((f) => f.group === "settings" && f.key !== "experiment").slice(0, MOST_SETTINGS_SHOWN).map((f) => f.key);
+  const count = (field) => RUNS.filter((_, i) => field.value(i) !== undefined).length;
+  const tests = FIELDS.filter((f) => f.key.startsWith("test.") && f.key !== "test.loss").sort((a, b) => count(b) - count(a)).slice(0, 2);
   const baselines = FIELDS.filter((f) => f.group === "baselines" && tests.some((t) => f.key.endsWith(t.key.slice(4)))).slice(0, 2);
   const results = ["best", "epoch", ...tests.map((f) => f.key), ...baselines.map((f) => f.key), "seconds", "parameters"];
-  const trial = FIELD.has("trial") ? ["trial"] : [];
-  return ["state", "run", ...trial, ...settings, ...results, "reason"].filter((key) => FIELD.has(key));
+  return ["state", "run", "trial", ...settings, "task", "monitor", ...results, "reason"].filter((key) => FIELD.has(key));
 }
 
 function shownFields() {
@@ -48,7 +49,7 @@ function sortBy(runs, field, sign) {
     const [va, vb] = [values.get(a), values.get(b)];
     if (rank(va) || rank(vb)) return rank(va) - rank(vb);
     if (typeof va === "number" && typeof vb === "number") return sign * (va - vb);
-    return sign * shownValue(va).localeCompare(shownValue(vb), "en", { numeric: true });
+    return sign * inOrder(shownValue(va), shownValue(vb));
   });
 }
 
@@ -67,8 +68,6 @@ class RunTable {
     this.box.addEventListener("scroll", () => this.drawRows());
     this.rows = new Map();
     addEventListener("resize", () => this.drawRows());
-    addEventListener("beforeprint", () => this.drawRows(true));
-    addEventListener("afterprint", () => this.drawRows());
   }
 
   draw() {
@@ -76,22 +75,25 @@ class RunTable {
     const cells = fields.map((field) => {
       const direction = state.sort.find(([key]) => key === field.key)?.[1];
       const mark = direction ? (direction === "up" ? " ▲" : " ▼") : "";
-      const heading = button(field.label + mark, (event) => sortOn(field.key, event.shiftKey), { title: `sort by ${field.key}; with shift, after the others` });
+      // Chromium leaves buttons out of a heading that it prints on the next sheet.
+      const heading = printing ? element("span", {}, ...breakable(field.label + mark)) : button(field.label + mark, (event) => sortOn(field.key, event.shiftKey), { title: `sort by ${field.key}; with shift, after the others` });
       return element("th", { scope: "col", class: field.number ? "number" : "", "aria-sort": direction ? (direction === "up" ? "ascending" : "descending") : "none" }, heading);
     });
     const all = element("input", { type: "checkbox", "aria-label": "select all runs shown", checked: shownRuns.length > 0 && shownRuns.every((i) => selected().has(i)) });
     all.addEventListener("change", () => change({ selected: all.checked ? shownRuns.map((i) => RUNS[i].id) : [] }));
     this.head.replaceChildren(element("tr", {}, element("th", {}, all), ...cells));
+    this.table.style.fontSize = printing ? `${Math.min(10, Math.max(5, 190 / fields.length))}px` : "";
     this.fields = fields;
     this.rows.clear();
     this.drawRows();
   }
 
-  drawRows(everything = false) {
+  drawRows() {
     if (!this.fields) return; // another view has been shown so far
     const height = this.box.clientHeight || 600;
-    const from = everything ? 0 : Math.max(0, Math.floor(this.box.scrollTop / ROW_HEIGHT) - ROWS_AROUND);
-    const to = everything ? shownRuns.length : Math.min(shownRuns.length, from + Math.ceil(height / ROW_HEIGHT) + 2 * ROWS_AROUND);
+    // Paper has all rows.
+    const from = printing ? 0 : Math.max(0, Math.floor(this.box.scrollTop / ROW_HEIGHT) - ROWS_AROUND);
+    const to = printing ? shownRuns.length : Math.min(shownRuns.length, from + Math.ceil(height / ROW_HEIGHT) + 2 * ROWS_AROUND);
     const chosen = selected();
     const space = (count) => {
       const row = element("tr", { class: "space", "aria-hidden": "true" });
@@ -110,7 +112,7 @@ class RunTable {
       const cells = this.fields.map((field) => {
         const text = shownValue(field.value(i));
         const cut = text.length > 120 ? `${text.slice(0, 120)}…` : text;
-        return element("td", { class: field.number ? "number" : "", title: text.length > 24 ? text.slice(0, 2000) : null }, element("bdi", {}, cut));
+        return element("td", { class: field.number ? "number" : field.key === "run" ? "run" : "", title: text.length > 24 ? text.slice(0, 2000) : null }, element("bdi", {}, cut));
       });
       made = element("tr", { class: `state-${RUNS[i].state}` }, element("td", {}, box), ...cells);
       this.rows.set(i, made);
@@ -136,19 +138,12 @@ function tableAsCsv() {
 /* Which columns are shown: a list to tick, by group. */
 function columnMenu() {
   const current = new Set(shownFields().map((f) => f.key));
-  const groups = Object.groupBy ? Object.groupBy(FIELDS, (f) => f.group) : groupedBy(FIELDS, (f) => f.group);
   const pick = (key, on) => {
     const keys = FIELDS.map((f) => f.key).filter((k) => (k === key ? on : current.has(k)));
     change({ columns: keys });
   };
-  const parts = Object.entries(groups).map(([group, fields]) =>
+  const parts = [...groupedBy(FIELDS, (f) => f.group)].map(([group, fields]) =>
     element("fieldset", {}, element("legend", {}, group), ...fields.map((f) => tick(f.label, current.has(f.key), (on) => pick(f.key, on)))));
   const usual = button("usual columns", () => change({ columns: null }));
   return element("details", { class: "menu" }, element("summary", {}, "columns"), element("div", {}, usual, ...parts));
-}
-
-function groupedBy(items, key) {
-  const groups = {};
-  for (const item of items) (groups[key(item)] ??= []).push(item);
-  return groups;
 }

@@ -34,17 +34,42 @@ function change(values) {
   queueMicrotask(() => {
     waiting = false;
     writeAddress();
-    for (const listener of listeners) listener();
+    keepPlace(() => listeners.forEach((listener) => listener()));
   });
 }
 
-/* Light or dark, as somebody has chosen or as the system is. */
+/* Drawing makes new elements: the focus goes to the one in the place of the old, and a list that was open stays open. */
+function keepPlace(draw) {
+  const old = document.activeElement;
+  const places = [...document.querySelectorAll("details[open]")].filter((list) => list !== old).map(placeInPage);
+  const place = placeInPage(old);
+  draw();
+  for (const path of places) elementAt(path, "DETAILS")?.setAttribute("open", "");
+  if (!old.isConnected) elementAt(place, old.tagName)?.focus({ preventScroll: true });
+}
+
+function placeInPage(found) {
+  const path = [];
+  for (let at = found; at && at !== document.body; at = at.parentElement) path.unshift([...at.parentElement.children].indexOf(at));
+  return path;
+}
+
+function elementAt(path, tag) {
+  let at = document.body;
+  for (const index of path) at = at?.children[index];
+  return at?.tagName === tag ? at : null;
+}
+
+/* Light or dark, as somebody has chosen or as the system is; paper is light. */
+let printing = false;
 function isDark() {
+  if (printing) return false;
   return state.dark ?? matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
 function applyScheme() {
-  if (state.dark === null) delete document.documentElement.dataset.scheme;
+  if (printing) document.documentElement.dataset.scheme = "light";
+  else if (state.dark === null) delete document.documentElement.dataset.scheme;
   else document.documentElement.dataset.scheme = state.dark ? "dark" : "light";
 }
 
@@ -56,6 +81,11 @@ function schemeButton() {
 function drawOnChanges(draw) {
   addEventListener("hashchange", () => (readAddress(), draw()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const [event, begins] of [["beforeprint", true], ["afterprint", false]])
+    addEventListener(event, () => {
+      printing = begins;
+      draw();
+    });
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth === width) return;

@@ -38,6 +38,11 @@ function save(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
+/* A text that may go on in the next line after a dot, a dash or a slash. */
+function breakable(text) {
+  return text.split(/(?<=[._/-])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
+}
+
 /* A cell of a CSV file; what a spreadsheet would take for a formula gets a ' before it. */
 function csvCell(value) {
   if (typeof value === "number") return String(value);
@@ -54,7 +59,7 @@ function styled(name) {
 function shownNumber(value) {
   if (Number.isInteger(value) && Math.abs(value) < 1e9) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return value.toExponential(3);
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) return value.toExponential(3).replace(/\.?0+e/, "e");
   return String(Number(value.toPrecision(5)));
 }
 

@@ -3,12 +3,16 @@ const PALETTE = [
   "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08030", "#118888", "#8866cc", "#999933", "#cc6699", "#5588dd",
 ];
 const NEAR = 30;
+/* More lines than this are drawn thin and a little transparent. */
+const CROWD = 60;
 
 /* From dark blue over green to yellow, as steps of Matplotlib's viridis. */
 const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
 function gradient(share) {
-  const at = Math.min(0.999, Math.max(0, share)) * (VIRIDIS.length - 1);
+  // Dark blue cannot be seen on black, nor yellow on white.
+  const [from, to] = isDark() ? [0.3, 1] : [0, 0.9];
+  const at = Math.min(0.999, from + (to - from) * Math.min(1, Math.max(0, share))) * (VIRIDIS.length - 1);
   const [low, high] = [VIRIDIS[Math.floor(at)], VIRIDIS[Math.floor(at) + 1]];
   return `rgb(${low.map((v, i) => Math.round(v + (high[i] - v) * (at % 1))).join(" ")})`;
 }
@@ -57,7 +61,8 @@ class Plot {
     this.element = element("figure", { class: "plot" }, element("figcaption", {}, element("bdi", {}, title), buttons), this.box, this.tip);
   }
 
-  range(axis) {
+  /* Least and largest value along an axis that can be drawn; none at all is [Infinity, -Infinity]. */
+  extent(axis) {
     const isLog = axis === "x" ? this.logX : this.logY;
     let low = Infinity;
     let high = -Infinity;
@@ -72,7 +77,12 @@ class Plot {
     for (const line of this.lines) take(axis === "x" ? line.x : line.y);
     for (const band of this.bands) axis === "x" ? take(band.x) : (take(band.low), take(band.high));
     take(this.dots.map((dot) => dot[axis]));
-    if (axis === "x" && this.names) [low, high] = [-0.5, this.names.length - 0.5];
+    return axis === "x" && this.names ? [-0.5, this.names.length - 0.5] : [low, high];
+  }
+
+  range(axis) {
+    const isLog = axis === "x" ? this.logX : this.logY;
+    let [low, high] = this.shared?.[axis] ?? this.extent(axis);
     if (low > high) [low, high] = isLog ? [0.1, 1] : [0, 1];
     if (low === high) [low, high] = isLog ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
     return [low, high];
@@ -98,7 +108,7 @@ class Plot {
         },
         axes: [
           { ...axis, values: this.names ? (_, places) => places.map((v) => this.names[v] ?? "") : format, label: this.xLabel, labelSize: 16, size: 34, ...(this.names ? { incrs: [1], space: 20 } : {}) },
-          { ...axis, values: format, size: 64 },
+          { ...axis, values: format, size: (_, texts) => Math.max(44, 22 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length))) },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
         hooks: {
@@ -121,8 +131,8 @@ class Plot {
     ctx.beginPath();
     ctx.rect(left, top, width, height);
     ctx.clip();
-    const px = (v) => u.valToPos(v, "x", true);
-    const py = (v) => u.valToPos(v, "y", true);
+    const px = onCanvas(u.scales.x, this.logX, left, width);
+    const py = onCanvas(u.scales.y, this.logY, top + height, -height);
     const scale = devicePixelRatio || 1;
     for (const band of this.bands) {
       ctx.globalAlpha = 0.18;
@@ -132,21 +142,14 @@ class Plot {
       for (let i = band.x.length - 1; i >= 0; i--) ctx.lineTo(px(band.x[i]), py(this.drawable(band.low[i])));
       ctx.fill();
     }
+    const isCrowded = this.lines.length > CROWD;
     for (const line of this.lines) {
-      ctx.globalAlpha = line.raw ? 0.22 : this.lines.length > 60 ? 0.6 : 1;
+      ctx.globalAlpha = line.raw ? 0.22 : isCrowded ? 0.6 : 1;
       ctx.strokeStyle = line.color;
-      ctx.lineWidth = (line.raw ? 1 : 1.6) * scale;
+      // Lines of a pixel are drawn many times as fast as wider ones, and a crowd of wider ones is a blot.
+      ctx.lineWidth = line.raw || isCrowded ? 1 : 1.6 * scale;
       ctx.beginPath();
-      let drawing = false;
-      for (let i = 0; i < line.x.length; i++) {
-        const ok = !Number.isNaN(line.y[i]) && (!this.logY || line.y[i] > 0) && (!this.logX || line.x[i] > 0);
-        if (!ok) drawing = false;
-        else if (drawing) ctx.lineTo(px(line.x[i]), py(line.y[i]));
-        else {
-          ctx.moveTo(px(line.x[i]), py(line.y[i]));
-          drawing = true;
-        }
-      }
+      this.trace(ctx, line, px, py, isCrowded ? 2 : 1);
       ctx.stroke();
       if (line.x.length <= 40) this.dotsOf(ctx, line, px, py, scale);
     }
@@ -158,6 +161,46 @@ class Plot {
       ctx.fill();
     }
     ctx.restore();
+  }
+
+  /* Add a line to the path. Of points that share a column of pixels, the first, the last, the least and the
+     largest are what can be seen: the others lie on the stroke between those. */
+  trace(ctx, { x, y }, px, py, column) {
+    let drawing = false;
+    let at = NaN;
+    let first, least, largest, last, leastFirst;
+    const end = () => {
+      if (Number.isNaN(at)) return;
+      const middle = at * column;
+      if (drawing) ctx.lineTo(middle, first);
+      else ctx.moveTo(middle, first);
+      if (least !== first || largest !== first) {
+        const inner = leastFirst ? [least, largest] : [largest, least];
+        for (const value of inner) ctx.lineTo(middle, value);
+        if (last !== inner[1]) ctx.lineTo(middle, last);
+      }
+      drawing = true;
+      at = NaN;
+    };
+    for (let i = 0; i < x.length; i++) {
+      if (Number.isNaN(y[i]) || (this.logY && y[i] <= 0) || (this.logX && x[i] <= 0)) {
+        end();
+        drawing = false;
+        continue;
+      }
+      const place = Math.round(px(x[i]) / column);
+      const value = py(y[i]);
+      if (place !== at) {
+        end();
+        at = place;
+        first = least = largest = last = value;
+        continue;
+      }
+      if (value < least) [least, leastFirst] = [value, false];
+      if (value > largest) [largest, leastFirst] = [value, true];
+      last = value;
+    }
+    end();
   }
 
   /* A curve of few points shows where they are; one of a single point is nothing else. */
@@ -231,6 +274,23 @@ class Plot {
   }
 }
 
+/* A function from a value to its place on the canvas: uPlot's own, without what it does for every point anew. */
+function onCanvas({ min, max }, isLog, start, length) {
+  const [low, high] = isLog ? [Math.log10(min), Math.log10(max)] : [min, max];
+  const unit = length / (high - low);
+  return isLog ? (value) => start + (Math.log10(value) - low) * unit : (value) => start + (value - low) * unit;
+}
+
+/* Give plots the same axes, so that one can be read against the other. */
+function shareAxes(plots) {
+  const shared = {};
+  for (const axis of ["x", "y"]) {
+    const extents = plots.map((plot) => plot.extent(axis));
+    shared[axis] = [Math.min(...extents.map(([low]) => low)), Math.max(...extents.map(([, high]) => high))];
+  }
+  for (const plot of plots) plot.shared = shared;
+}
+
 /* A range with some room around it. */
 function padded([low, high], isLog) {
   if (isLog) return [low / 1.1, high * 1.1];
@@ -242,7 +302,8 @@ function padded([low, high], isLog) {
 function ticks(low, high, isLog) {
   if (isLog) {
     const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
-    if (last > first) return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
+    const every = Math.max(1, Math.ceil((last - first) / 6));
+    if (last > first) return Array.from({ length: Math.floor((last - first) / every) + 1 }, (_, i) => 10 ** (first + i * every));
   }
   const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
