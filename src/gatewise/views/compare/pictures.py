@@ -34,7 +34,7 @@ def pictures(records: Sequence[Record]) -> list[list[dict[str, Any]]]:
         for path in _files(record.folder):
             try:
                 content = _read(path, room)
-            except (OSError, ValueError) as error:
+            except ValueError as error:
                 entries.append({"name": path.stem, "problem": f"{error}: see plots/{path.name}"})
                 continue
             room -= len(content)
@@ -57,8 +57,8 @@ def _read(path: Path, room: int) -> bytes:
         raise ValueError("a link, which may lead anywhere")
     try:
         content = read_bytes(path, LARGEST_PICTURE)
-    except ValueError:
-        raise ValueError("no file, or one too large for this page") from None
+    except (OSError, ValueError):
+        raise ValueError("no file that can be read, or one too large for this page") from None
     if content[:8] != SIGNATURE or len(content) < 33:
         raise ValueError("no PNG file")
     width, height = struct.unpack(">II", content[16:24])

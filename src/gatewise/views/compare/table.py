@@ -40,6 +40,7 @@ def table_rows(runs: Runs, columns: Sequence[Column]) -> list[dict[str, Any]]:
             "sweep": place.sweep,
             "trial": place.trial,
             **{key: value for key, value in settings.items() if value is not ABSENT},
+            "task": record.task,
             "monitor": record.monitor,
             "best": record.best.get(monitor),
             "best_epoch": record.best.get("epoch"),
@@ -91,13 +92,14 @@ def _for_csv(value: Any) -> str:
 
 
 def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
-    """Print the runs, the best of each monitored metric first, with as much as there is room for.
+    """Print the runs, the best of each task and monitored metric first, with as much as there is room for.
 
     Where there is little, settings come before the test and the seconds, and ids are cut to their last part.
     """
-    monitors = list(dict.fromkeys(record.monitor for _, record in runs))
+    kinds = list(dict.fromkeys(_kind(record) for _, record in runs))
+    monitors = [monitor for _, monitor, _ in kinds]
     rows = table_rows(runs, columns)
-    order = sorted(range(len(runs)), key=lambda index: _rank(runs[index][1], monitors))[:MOST_ROWS]
+    order = sorted(range(len(runs)), key=lambda index: _rank(runs[index][1], kinds))[:MOST_ROWS]
 
     def numbers(title: str, name: str) -> _Shown:
         return _Shown(title, [_number(rows[i].get(name)) for i in order], is_number=True)
@@ -105,7 +107,7 @@ def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
     def words(title: str, values: Sequence[str]) -> _Shown:
         return _Shown(title, [values[i] for i in order])
 
-    several = len(monitors) > 1
+    several = len(kinds) > 1
     first = words("status", [record.state for _, record in runs])
     ids = words("run", [record.id for _, record in runs])
     short_ids = _Shown("run", [f"…{name.rpartition('_')[2]}" if "_" in name else name for name in ids.values])
@@ -114,7 +116,7 @@ def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
         numbers("epoch", "best_epoch"),
     ]
     if several:
-        results.insert(1, words("of", [record.monitor or "" for _, record in runs]))
+        results.insert(1, words("of", [_of(record, monitors) for _, record in runs]))
     settings = [
         _Shown(column.key.rpartition(".")[2], [_shown(column.values[i]) for i in order], column.is_number)
         for column in [column for column in columns if not column.says_nothing_new][:MOST_SETTINGS]
@@ -169,10 +171,24 @@ def _usual_test(runs: Runs) -> list[str]:
     return [f"test.{name}" for name in names[:1]]
 
 
-def _rank(record: Record, monitors: list[str | None]) -> tuple[int, bool, float]:
+_Kind = tuple[str | None, str | None, str]
+
+
+def _kind(record: Record) -> _Kind:
+    """What makes the best values of two runs comparable: task, monitored metric, and which way is better."""
+    return record.task, record.monitor, record.mode
+
+
+def _of(record: Record, monitors: Sequence[str | None]) -> str:
+    """The monitored metric, with the task where another one monitors a metric of that name."""
+    name = record.monitor or ""
+    return f"{name} of {record.task}" if monitors.count(record.monitor) > 1 and record.task else name
+
+
+def _rank(record: Record, kinds: Sequence[_Kind]) -> tuple[int, bool, float]:
     value = record.best.get(record.monitor or "", math.nan)
     sign = -1 if record.mode == "max" else 1
-    return monitors.index(record.monitor), math.isnan(value), 0.0 if math.isnan(value) else sign * value
+    return kinds.index(_kind(record)), math.isnan(value), 0.0 if math.isnan(value) else sign * value
 
 
 def _number(value: Any) -> str:

@@ -3,7 +3,7 @@ const MOST_ROWS = 200;
 const MOST_CELLS = 40;
 const LONGEST_TEXT = 20000;
 const DRAWN = {
-  confusion_matrix: (value) => ([value?.counts, value?.classes, ...(value?.counts ?? [])].every(Array.isArray) ? [confusion(value)] : null),
+  confusion_matrix: (value) => ([value?.counts, value?.classes].every(Array.isArray) && value.counts.every(Array.isArray) ? [confusion(value)] : null),
   forecasts: (value) => ([value?.windows, value?.targets].every(Array.isArray) && value.windows.every(isObject) ? forecasts(value) : null),
 };
 
@@ -96,6 +96,5 @@ function forecast(target, place, window, k) {
     xLabel: "steps from the forecast's start",
     height: 200,
   });
-  plot.element.plot = plot;
   return plot.element;
 }

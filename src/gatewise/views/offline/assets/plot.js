@@ -59,6 +59,7 @@ class Plot {
       button("PNG", () => this.savePng(), { title: "save as a picture" }),
       button("SVG", () => this.saveSvg(), { title: "save as a drawing" }));
     this.element = element("figure", { class: "plot" }, element("figcaption", {}, element("bdi", {}, title), buttons), this.box, this.tip);
+    this.element.plot = this;
   }
 
   /* Least and largest value along an axis that can be drawn; none at all is [Infinity, -Infinity]. */

@@ -1,0 +1,72 @@
+"""Pictures of every view of the offline pages, at three widths, light and dark, and of the printed sheets.
+
+Usage: ``python experiments/looking/screenshots.py [folder]``. The folder (default: ``looked_at``) gets the
+examples, the pages and ``pictures/``; what is there already is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import trained
+
+from views import PAGES
+
+WIDTHS = {390: 844, 1280: 800, 2560: 1440}
+"""Heights of the window by its width."""
+SCHEMES = ("light", "dark")
+TALLEST = 6000
+"""Pixels of a page that a picture shows."""
+
+
+def main(folder: Path) -> None:
+    """Make the examples and pages that are missing, and all pictures anew."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    from browser import browser
+
+    examples = folder / "examples"
+    trained.train(examples)
+    (folder / "pictures").mkdir(exist_ok=True)
+    with browser() as running:
+        for name, page in PAGES.items():
+            file = folder / f"{name}.html"
+            command = [sys.executable, "-m", "gatewise", *page.words, f"output={file.resolve()}"]
+            subprocess.run(command, cwd=examples, check=True, stdout=subprocess.DEVNULL)
+            for view, state in page.views.items():
+                print(f"{name}: {view}", flush=True)
+                for label, tab in _opened(running, file, state):
+                    target = folder / "pictures" / f"{name}-{view}-{label}"
+                    if label == "printed":
+                        tab.pdf(path=f"{target}.pdf", prefer_css_page_size=True, print_background=True)
+                    else:
+                        tab.screenshot(path=f"{target}.png", full_page=True, clip=_clip(tab))
+
+
+def _opened(running: Any, file: Path, state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The page in every window, and once more to be printed from a dark screen."""
+    for width, height in WIDTHS.items():
+        for scheme in SCHEMES:
+            window = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+            with running.new_context(**window) as context:
+                tab = context.new_page()
+                tab.goto(file.resolve().as_uri() + (f"#{quote(json.dumps(state))}" if state else ""))
+                tab.wait_for_selector("html[data-ready=yes]")
+                tab.wait_for_timeout(100)
+                yield f"{width}-{scheme}", tab
+                if (width, scheme) == (1280, "dark"):
+                    yield "printed", tab
+
+
+def _clip(tab: Any) -> dict[str, float]:
+    size = tab.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    return {"x": 0, "y": 0, "width": size[0], "height": min(size[1], TALLEST)}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "looked_at"))

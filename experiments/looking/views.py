@@ -1,0 +1,44 @@
+"""The pages that are looked at: how each is made from a folder of examples, and its views by name.
+
+A page joins by a line in ``PAGES``: the words of the command that writes it, and the state that its address
+holds for each view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page, and what is looked at in it."""
+
+    words: tuple[str, ...]
+    """After ``gatewise``; ``output=`` is added."""
+    views: dict[str, dict[str, Any]]
+    """The state in the page's address, by the view's name."""
+
+
+VOWELS = "task=SequenceClassification and lr<1"
+PAGES: dict[str, Page] = {
+    "compare": Page(
+        ("compare",),
+        {
+            "table": {},
+            "table_filtered": {"filter": "model=gru and lr<0.01", "sort": [["best", "up"]]},
+            "table_wrong_filter": {"filter": "modle=gru"},
+            "curves": {"view": "curves", "filter": VOWELS, "color": "optimizer.lr", "smooth": 0.5},
+            "curves_of_all_tasks": {"view": "curves", "metric": "val/loss"},
+            "small_multiples": {
+                **{"view": "curves", "filter": VOWELS, "metric": "val/loss", "logY": True},
+                **{"facet": "model", "color": "optimizer.lr"},
+            },
+            "groups": {"view": "groups", "filter": f"{VOWELS} and hidden_size=64 and model!=min_gru"},
+            "groups_of_all_tasks": {"view": "groups"},
+            "sweeps": {"view": "sweeps", "filter": VOWELS, "logX": True, "scatterX": "optimizer.lr"},
+            "two_runs": {"view": "pair"},
+            "two_classifiers": {"view": "pair", "filter": f"{VOWELS} and seed=1", "pair": []},
+        },
+    ),
+}
