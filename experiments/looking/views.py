@@ -34,7 +34,7 @@ PAGES: dict[str, Page] = {
                 **{"view": "curves", "filter": VOWELS, "metric": "val/loss", "logY": True},
                 **{"facet": "model", "color": "optimizer.lr"},
             },
-            "groups": {"view": "groups", "filter": f"{VOWELS} and hidden_size=64 and model!=min_gru"},
+            "groups": {"view": "groups", "filter": "(lr=0.003 or lr=0.03) and model!=bilstm"},
             "groups_of_all_tasks": {"view": "groups"},
             "sweeps": {"view": "sweeps", "filter": VOWELS, "logX": True, "scatterX": "optimizer.lr"},
             "two_runs": {"view": "pair"},

@@ -95,7 +95,7 @@ class Plot {
     const [x, y] = this.zoom ? [this.zoom.slice(0, 2), this.zoom.slice(2)] : [around(this.range("x"), this.logX), padded(this.range("y"), this.logY)];
     const ink = styled("--ink");
     const axis = { stroke: ink, grid: { stroke: styled("--grid"), width: 1 }, ticks: { stroke: styled("--grid") }, font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif" };
-    const format = (_, values) => values.map((v) => (v === null ? "" : shownNumber(v)));
+    const format = (isLog) => (_, values) => values.map((v) => (v === null || (isLog && !isRound(v)) ? "" : shownNumber(v)));
     this.chart?.destroy();
     this.chart = new uPlot(
       {
@@ -108,8 +108,8 @@ class Plot {
           y: { distr: this.logY ? 3 : 1, range: () => y },
         },
         axes: [
-          { ...axis, values: this.names ? (_, places) => places.map((v) => this.names[v] ?? "") : format, label: this.xLabel, labelSize: 16, size: 34, ...(this.names ? { incrs: [1], space: 20 } : {}) },
-          { ...axis, values: format, size: (_, texts) => Math.max(44, 22 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length))) },
+          { ...axis, values: this.names ? (_, places) => places.map((v) => this.names[v] ?? "") : format(this.logX), label: this.xLabel, labelSize: 16, size: 34, ...(this.names ? { incrs: [1], space: 20 } : {}) },
+          { ...axis, values: format(this.logY), size: (_, texts) => Math.max(44, 22 + 7 * Math.max(0, ...(texts ?? []).map((text) => text.length))) },
         ],
         series: [{}, { paths: () => null, points: { show: false } }],
         hooks: {
@@ -297,6 +297,12 @@ function padded([low, high], isLog) {
   if (isLog) return [low / 1.1, high * 1.1];
   const room = (high - low) * 0.04;
   return [low - room, high + room];
+}
+
+/* Whether a number is 1, 2 or 5 times a power of ten: where a logarithmic axis begins is seldom worth a label. */
+function isRound(value) {
+  const first = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
+  return [1, 2, 5].some((digit) => Math.abs(first - digit) < 1e-6);
 }
 
 /* Round numbers of an axis: five or so, on a logarithmic one powers of ten. */
