@@ -135,7 +135,8 @@ def test_whatever_has_the_focus_shows_it_and_has_a_name(running, file):
       const it = document.activeElement;
       const style = getComputedStyle(it);
       const name = it.getAttribute("aria-label") || it.labels?.[0]?.innerText || it.innerText || it.title;
-      return [it.tagName, (name ?? "").trim(), style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1];
+      const isMarked = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+      return [it.tagName, (name ?? "").trim(), isMarked];
     }"""
     for view in VIEWS:
         with opened(running, file, {"view": view}) as page:
@@ -146,6 +147,13 @@ def test_whatever_has_the_focus_shows_it_and_has_a_name(running, file):
                     break
                 assert is_marked, (view, tag, name)
                 assert name, (view, tag)
+
+
+CUT = """() => [...document.querySelectorAll("main .scroll, main .plot-box")]
+  .filter((box) => box.checkVisibility())
+  .filter((b) => b.scrollWidth > b.clientWidth + 1 || b.scrollHeight > b.clientHeight + 1)
+  .map((box) => box.className)"""
+"""What shows only a part of what it holds."""
 
 
 def test_paper_is_light_and_has_everything(running, file):
@@ -160,10 +168,7 @@ def test_paper_is_light_and_has_everything(running, file):
             widths = "[document.documentElement.scrollWidth, innerWidth]"
             wide, sheet = page.evaluate(widths)
             assert wide <= sheet, view
-            cut = """() => [...document.querySelectorAll("main .scroll, main .plot-box")].filter(
-              (box) => box.checkVisibility() && (box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1)
-            ).map((box) => box.className)"""
-            assert page.evaluate(cut) == [], view
+            assert page.evaluate(CUT) == [], view
             assert not page.get_by_role("navigation").is_visible()
             assert "Filter: seed>0" in page.inner_text("main")
             if view == "table":

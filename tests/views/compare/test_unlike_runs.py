@@ -116,7 +116,9 @@ def test_small_multiples_share_their_axes(running, tmp_path):
 
 
 def test_runs_without_a_test_and_without_curves_in_common(running, tmp_path):
-    run(tmp_path, "a", state="interrupted", losses=(0.5, 0.4))
+    checkpoints = run(tmp_path, "a", state="interrupted", losses=(0.5, 0.4)) / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "last.ckpt").write_bytes(b"")
     other = run(tmp_path, "b", {"trainer.gradient_clip_val": 1.0}, state="interrupted", losses=(0.5, 0.4))
     file = other / "metrics.csv"
     file.write_text(file.read_text().replace("/loss", "/error"))
@@ -131,6 +133,7 @@ def test_runs_without_a_test_and_without_curves_in_common(running, tmp_path):
                 assert "These two have no metric in common." in text
                 assert text.count("No report: it was not tested.") == 2
                 assert "gradient_clip_val\tnull\t1" in text
+                assert "checkpoint\t\tnone" in text
 
 
 def test_hostile_words_as_values_of_settings(running, tmp_path):

@@ -77,6 +77,7 @@ def _run(place: Place, record: Record) -> dict[str, Any]:
         "engine": record.engine,
         "commit": record.commit,
         "changed": record.changed,
+        "checkpoint": None if any(record.folder.glob("checkpoints/*.ckpt")) else "none",
     }
     return {name: value for name, value in values.items() if value not in (None, [], {})}
 

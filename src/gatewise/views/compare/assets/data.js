@@ -61,6 +61,7 @@ const lastFields = [
   ["processes", "processes", (r) => r.processes],
   ["commit", "commit", (r) => r.commit && r.commit.slice(0, 10) + (r.commit.endsWith("+changes") ? " + changes" : "")],
   ["changed", "changed", (r) => r.changed],
+  ["checkpoint", "checkpoint", (r) => r.checkpoint],
   ["reason", "reason", (r) => r.reason],
   ["folder", "folder", (r) => r.folder],
 ];

@@ -36,7 +36,7 @@ class PairView {
   }
 
   results([a, b]) {
-    const fields = FIELDS.filter((f) => ["results", "baselines", "values of the best epoch", "values of the final epoch"].includes(f.group) || ["state", "seconds", "parameters", "engine", "processes", "commit", "reason"].includes(f.key));
+    const fields = FIELDS.filter((f) => ["results", "baselines", "values of the best epoch", "values of the final epoch"].includes(f.group) || ["state", "seconds", "parameters", "engine", "processes", "commit", "checkpoint", "reason"].includes(f.key));
     const there = fields.filter((f) => f.value(a) !== undefined || f.value(b) !== undefined);
     return this.twoColumns("Results", there.map((f) => [f.label, f.value(a) ?? undefined, f.value(b) ?? undefined]));
   }
