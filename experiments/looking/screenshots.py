@@ -1,7 +1,8 @@
 """Pictures of every view of the offline pages, at three widths, light and dark, and of the printed sheets.
 
 Usage: ``python experiments/looking/screenshots.py [folder]``. The folder (default: ``looked_at``) gets the
-examples, the pages and ``pictures/``; what is there already is not trained again.
+examples, the pages and ``pictures/``; what is there already is not trained again. ``kept/`` beside this file
+gets those of ``KEPT``, in few colors.
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from typing import Any
 from urllib.parse import quote
 
 import trained
+from PIL import Image
 
 from views import PAGES
 
 WIDTHS = {390: 844, 1280: 800, 2560: 1440}
 """Heights of the window by its width."""
 SCHEMES = ("light", "dark")
+KEPT = (
+    *("compare-table-1280-light", "compare-curves-1280-dark", "compare-small_multiples-1280-light"),
+    *("compare-groups-1280-light", "compare-sweeps-1280-dark", "compare-two_classifiers-1280-light"),
+    *("compare-groups_of_all_tasks-1280-light", "compare-table-390-dark", "compare-sweeps-390-light"),
+    *("compare-curves-2560-light", "compare-table_wrong_filter-390-light", "compare-two_runs-1280-dark"),
+)
+"""Pictures that the repository has."""
 TALLEST = 6000
 """Pixels of a page that a picture shows."""
 
@@ -46,6 +55,17 @@ def main(folder: Path) -> None:
                         tab.pdf(path=f"{target}.pdf", prefer_css_page_size=True, print_background=True)
                     else:
                         tab.screenshot(path=f"{target}.png", full_page=True, clip=_clip(tab))
+    _keep(folder / "pictures")
+
+
+def _keep(pictures: Path) -> None:
+    kept = Path(__file__).parent / "kept"
+    kept.mkdir(exist_ok=True)
+    for name in KEPT:
+        # A page has few colors: 256 of them take half of the room, and the rare ones are to be kept as well.
+        picture = Image.open(pictures / f"{name}.png").convert("RGB")
+        picture = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        picture.save(kept / f"{name}.png", optimize=True)
 
 
 def _opened(running: Any, file: Path, state: dict[str, Any]) -> Iterator[tuple[str, Any]]:

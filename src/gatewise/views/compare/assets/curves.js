@@ -105,7 +105,7 @@ class CurvesView {
         if (facet && state.sameAxes) shareAxes(small);
         plots.push(...small);
       }
-    if (plots.length === 1) plots[0].height = 420;
+    if (plots.length === 1) plots[0].grow(420);
     this.note.textContent = plots.length ? this.remark(runs, all.length, state.metric ? 0 : there.length - metrics.length) : "No curves: none of these runs has finished an epoch.";
     showPlots(this.plots, plots);
   }

@@ -1,5 +1,7 @@
 /* Runs that differ by nothing but the seed, as one: mean, spread, and which cannot be told apart from the best. */
 const SEED = "seed";
+/* More rows are in the CSV file alone. */
+const MOST_GROUPS = 300;
 
 /* Settings that make a group: those chosen, else all that differ between the runs but the seed. */
 function groupingFields(runs) {
@@ -77,6 +79,7 @@ class GroupsView {
     const larger = isLarger(result.key, compared.members);
     const groups = rankedGroups(compared.members, result, larger);
     this.verdict.textContent = `${this.says(groups, larger, runs.length - compared.kinds.reduce((sum, [, of]) => sum + of.length, 0))}${compared.remark}`;
+    if (groups.length > MOST_GROUPS) this.verdict.append(` The first ${MOST_GROUPS} of ${groups.length} groups are shown; the CSV file has all.`);
     const heads = [...by.map((f) => f.label), "n", result.label, "standard error", "least", "largest", "difference from the best", "95 % interval", "effect size", "p (Holm)"];
     const rows = groups.map((g) => [
       ...g.texts, g.values.length, g.mean, g.error ?? undefined, Math.min(...g.values), Math.max(...g.values),
@@ -84,7 +87,7 @@ class GroupsView {
       g.test && Number.isFinite(g.test.effect) ? g.test.effect : undefined, g.p,
     ]);
     this.csv = [heads, ...rows].map((cells) => cells.map(csvCell).join(",")).join("\n") + "\n";
-    const body = rows.map((cells, i) => element("tr", { class: i === 0 ? "best" : groups[i].p >= LEVEL ? "tied" : "", title: groups[i].test?.how },
+    const body = rows.slice(0, MOST_GROUPS).map((cells, i) => element("tr", { class: i === 0 ? "best" : groups[i].p >= LEVEL ? "tied" : "", title: groups[i].test?.how },
       element("td", {}, markOf(i)), ...cells.map((v) => element("td", { class: typeof v === "number" ? "number" : "" }, element("bdi", {}, shownValue(v))))));
     this.table.replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, element("th", { "aria-label": "color of its curve" }), ...heads.map((h, place) => element("th", { scope: "col", class: place < by.length ? "" : "number" }, element("bdi", {}, h))))), element("tbody", {}, ...body)));
     const metrics = state.metric ? [state.metric] : DATA.metrics.filter((m) => m.startsWith("val/") && compared.members.some((i) => CURVES[i].has(m))).slice(0, 4);
@@ -111,7 +114,8 @@ class GroupsView {
       const curves = group.runs.map((i) => CURVES[i].get(metric)).filter((curve) => curve && isMeasured(curve));
       if (!curves.length) return;
       const x = curves.map((c) => c[state.x]).reduce((a, b) => (b.length < a.length ? b : a));
-      const at = [...x].map((value) => curves.map((c) => valueAt(c[state.x], c.values, value)).filter((v) => !Number.isNaN(v)));
+      const columns = curves.map((c) => (isAlike(c[state.x], x) ? c.values : Float64Array.from(x, (value) => valueAt(c[state.x], c.values, value))));
+      const at = Array.from(x, (_, i) => columns.map((column) => column[i]).filter((v) => !Number.isNaN(v)));
       const color = PALETTE[place];
       lines.push({ x, y: Float64Array.from(at, (v) => (v.length ? mean(v) : NaN)), color, label: group.texts.join(" · ") || "all" });
       if (curves.length < 2) return;
@@ -132,6 +136,10 @@ function markOf(place) {
   const mark = element("span", { class: "mark" });
   mark.style.background = PALETTE[place];
   return mark;
+}
+
+function isAlike(a, b) {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
 /* A curve's value at an x between its points; NaN outside of them. */

@@ -3,6 +3,8 @@ const PALETTE = [
   "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08030", "#118888", "#8866cc", "#999933", "#cc6699", "#5588dd",
 ];
 const NEAR = 30;
+/* Milliseconds for which drawing may keep the page from answering, but for the plot that is being drawn. */
+const SLICE = 100;
 /* More lines than this are drawn thin and a little transparent. */
 const CROWD = 60;
 
@@ -55,11 +57,17 @@ class Plot {
     this.tip = element("div", { class: "tip", role: "status" });
     this.tip.hidden = true;
     this.box = element("div", { class: "plot-box" });
+    this.grow(height);
     const buttons = element("span", { class: "plot-buttons" },
       button("PNG", () => this.savePng(), { title: "save as a picture" }),
       button("SVG", () => this.saveSvg(), { title: "save as a drawing" }));
     this.element = element("figure", { class: "plot" }, element("figcaption", {}, element("bdi", {}, title), buttons), this.box, this.tip);
     this.element.plot = this;
+  }
+
+  grow(height) {
+    this.height = height;
+    this.box.style.minHeight = `${height}px`;
   }
 
   /* Least and largest value along an axis that can be drawn; none at all is [Infinity, -Infinity]. */
@@ -261,6 +269,7 @@ class Plot {
   }
 
   savePng() {
+    if (!this.chart) this.draw();
     const from = this.chart.ctx.canvas;
     const canvas = element("canvas", { width: from.width, height: from.height });
     const ctx = canvas.getContext("2d");
@@ -271,6 +280,7 @@ class Plot {
   }
 
   saveSvg() {
+    if (!this.chart) this.draw();
     save(`${this.fileName}.svg`, new XMLSerializer().serializeToString(drawing(this)), "image/svg+xml");
   }
 }
@@ -364,8 +374,18 @@ function drawing(plot) {
   return svg;
 }
 
-/* Show plots side by side, and draw them once they have a width. */
+/* Show plots side by side, and draw them once they have a width: those that take long after each other, so that the
+   page answers in between. */
 function showPlots(box, plots) {
   box.replaceChildren(...plots.map((plot) => plot.element));
-  for (const plot of plots) plot.draw();
+  const waiting = [...plots];
+  box.waiting = waiting;
+  const draw = () => {
+    if (box.waiting !== waiting) return; // others have taken their place
+    const end = performance.now() + SLICE;
+    do waiting.shift()?.draw();
+    while (waiting.length && (printing || performance.now() < end));
+    if (waiting.length) setTimeout(draw);
+  };
+  draw();
 }
