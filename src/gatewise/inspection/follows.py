@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,8 @@ LEVEL = 0.05
 _TIES = 2e-6
 """Correlations this near to the observed one count as equal to it: the error of a float32 transform."""
 _BLOCK = 1 << 21
-"""Values transformed at once."""
+"""Values that one thread transforms at once."""
+_MOST_THREADS = 8
 
 
 class Followed(NamedTuple):
@@ -41,6 +44,8 @@ def follow(
     circle along the units, by each of the N possible shifts in turn: that breaks what ties the two together
     and leaves the autocorrelation of both as it is, but for the seam. p is the share of the N shifts, no
     shift included, at which \\|r\\| is at least as large as without; the least that can come out is 1 / N.
+    Both are taken to go on alike through the whole input: two that drift from one end of it to the other are
+    called significant.
 
     A feature that is constant within each of several sequences, such as a label, has as many independent
     values as there are sequences. Its null gives the sequences each other's values, ``permutations`` times,
@@ -68,19 +73,23 @@ def follow(
     whole = _constant_within(targets, starts) & varies
     shifted = varies & ~whole
     least[shifted] = 1.0 / steps
-    width = max(1, _BLOCK // max(1, steps))
     shifts = _Shifts(targets[:, shifted])
     orders = _Orders(targets[:, whole], np.asarray(lengths), starts, permutations, seed)
     least[whole] = orders.least
-    for first in range(0, shape[0], width):
-        block = slice(first, first + width)
+
+    def fill(block: slice) -> None:
         values, moving = standardised(units[:, block])
         observed = values.T @ targets
+        p[block, shifted] = shifts.p(values, observed[:, shifted])
+        p[block, whole] = orders.p(values, observed[:, whole])
         observed[~moving] = np.nan
         observed[:, ~varies] = np.nan
         r[block] = observed
-        p[block, shifted] = shifts.p(values, observed[:, shifted])
-        p[block, whole] = orders.p(values, observed[:, whole])
+
+    width = max(1, _BLOCK // max(1, steps))
+    blocks = [slice(first, first + width) for first in range(0, shape[0], width)]
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:  # numpy works beside Python
+        list(pool.map(fill, blocks))
     p[np.isnan(r)] = np.nan
     return Followed(r, p, least)
 

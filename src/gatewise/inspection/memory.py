@@ -81,22 +81,26 @@ def _lags(factors: Floats) -> NDArray[np.int64]:
     if steps < 2:
         return np.zeros((0, units), dtype=np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(np.abs(factors))
+        logs = np.log(np.abs(factors.T))
     logs = np.nan_to_num(np.maximum(logs, _NOTHING), nan=0.0, posinf=0.0)
-    left = np.cumsum(logs, axis=0)
-    limit = left[:-1] - (np.log(2.0) + _ROUNDING)
+    left = np.cumsum(logs, axis=1)
+    limit = left[:, :-1] - (np.log(2.0) + _ROUNDING)
     # The first later step with left < limit. Factors above 1 let it rise again, so it cannot be searched by
     # halving; instead steps are skipped by powers of two while the least of the skipped ones is not below.
-    least = [left]
-    while 2 * (1 << (len(least) - 1)) < steps:
+    # One more column stands for the end of the input, where nothing is below.
+    least = [np.concatenate([left, np.full((units, 1), np.inf)], axis=1)]
+    while 2 << (len(least) - 1) < steps:
         half = 1 << (len(least) - 1)
-        shifted = np.concatenate([least[-1][half:], np.full((half, units), np.inf)])
+        shifted = np.concatenate([least[-1][:, half:], np.full((units, half), np.inf)], axis=1)
         least.append(np.minimum(least[-1], shifted))
-    place = np.repeat(np.arange(1, steps)[:, None], units, axis=1)
+    row = (np.arange(units) * (steps + 1))[:, None]
+    place = row + np.arange(1, steps)
+    end = row + steps
     for power in reversed(range(len(least))):
-        lowest = np.take_along_axis(least[power], np.minimum(place, steps - 1), axis=0)
-        place += np.where((place < steps) & (lowest >= limit), 1 << power, 0)
-    return np.where(place < steps, place - np.arange(steps - 1)[:, None], 0)
+        skipped = np.minimum(place + (1 << power), end)
+        place = np.where(least[power].ravel()[place] >= limit, skipped, place)
+    lags = place - row - np.arange(steps - 1)
+    return np.where(place < end, lags, 0).T
 
 
 def _quantiles(lags: NDArray[np.int64]) -> Floats:

@@ -167,9 +167,9 @@ def _left_at_the_end(layer: Kept, names: Sequence[str], chosen: Sequence[int], m
     most = _have(float((left > 0.5).sum()), units, ("has", "have"))
     first = "first " if len(chosen) > 1 else ""
     return (
-        f"Of what {layer.where} held just before the {first}{marks.one} (step {start}, “{_name(names[start])}”) "
-        f"{_percent(left.mean())} is left {where}, on average over its units; with an ordinary step in the "
-        f"place of that {marks.one} it would be {_percent(without.mean())}. "
+        f"Of what {layer.where} held just before the {first}{marks.one} "
+        f"(step {start}, “{_name(names[start])}”) {_percent(left.mean())} is left {where}, on average over its "
+        f"units; with an ordinary step in the place of that {marks.one} it would be {_percent(without.mean())}. "
         f"{most[0].upper()}{most[1:]} more than one half."
     )
 
