@@ -83,7 +83,7 @@ def test_where_all_fall_quantiles_are_the_plain_ones() -> None:
 def test_the_end_of_the_input_does_not_bias() -> None:
     """A memory cut at random, with a median of 25 steps, seen for 60 steps a time: the median is found.
 
-    To count the starts that the input ends for as endless gives about 35, to leave them out about 13.
+    To count the starts that the input ends for as endless gives about 44, to leave them out about 13.
     """
     generator = np.random.default_rng(0)
     cut = generator.random((60, 4000)) < 1 - 0.5 ** (1 / 25)
@@ -95,7 +95,7 @@ def test_the_end_of_the_input_does_not_bias() -> None:
     # Every unit is a sample of its own; together they are a sample of the same memory.
     found = np.median(np.nan_to_num(result.median, posinf=1000.0))
     assert abs(found - 25) < 5
-    assert endless > 30
+    assert endless > 38
     assert left_out < 18
 
 

@@ -73,7 +73,7 @@ def packed(values: Floats, scale: Scale) -> str:
 
 
 def numbers(values: Floats, digits: int = 4) -> list[float | None]:
-    """For JSON: to so many significant digits, and None for what is not finite."""
+    """[U] for JSON: to so many significant digits, and None for what is not finite."""
     return [
         float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in np.asarray(values).tolist()
     ]

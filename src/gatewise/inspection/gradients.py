@@ -82,6 +82,7 @@ def _quantile(values: Floats, share: float) -> Floats:
         np.take_along_axis(in_order, index[:, None], axis=1)[:, 0]
         for index in (below, np.ceil(place).astype(int))
     )
-    # Two infinite neighbours have no difference.
-    between = np.where(lower == upper, lower, lower * (1 - (place - below)) + upper * (place - below))
-    return between
+    part = place - below
+    with np.errstate(invalid="ignore"):  # 0 · ∞, where the two are one and the same
+        between = lower * (1 - part) + upper * part
+    return np.where(lower == upper, lower, between)

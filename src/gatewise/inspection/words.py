@@ -113,13 +113,14 @@ def _at_marks(layer: Kept, chosen: Sequence[int], marks: Marks, p: float, tests:
     fewer = int((elsewhere < there[0]).sum())
     extreme = fewer == 0 if less else not (elsewhere > there[0]).any()
     if extreme and short:
-        word, next_one = ("less", elsewhere.min()) if less else ("more", elsewhere.max())
+        word, nearest = ("less", elsewhere.min()) if less else ("more", elsewhere.max())
+        after_it = f" (the next {_percent(nearest)})" if len(elsewhere) > 1 else ""
         return (
-            f"{fact}: no other step keeps {word} (the next {_percent(next_one)}), but of {steps} steps "
-            "one has to, so this alone shows little."
+            f"{fact}: no other step keeps {word}{after_it}, but of {steps} steps one has to, "
+            "so this alone shows little."
         )
     keeping = "keeps" if fewer == 1 else "keep"
-    return f"{fact}: that is nothing special ({_of(fewer, len(elsewhere))} {others} {keeping} less)."
+    return f"{fact}: that is nothing special ({fewer or 'none'} of {len(elsewhere)} {others} {keeping} less)."
 
 
 def _cut(layer: Kept) -> Floats:
@@ -142,11 +143,14 @@ def _cut_units(layer: Kept, chosen: Sequence[int], p: float, tests: int) -> str:
         average = _number(elsewhere.mean())
         return f"There {keep} less than {limit} on average, at the {others} {average} ({verdict})."
     as_many = int((elsewhere >= there[0]).sum())
-    average = " on average" if len(elsewhere) > 1 else ""
-    return (
-        f"There {keep} less than {limit}, at the {others} {_number(elsewhere.mean())}{average} "
-        f"({_of(as_many, len(elsewhere))} {others} {'has' if as_many == 1 else 'have'} as many)."
-    )
+    elsewhere_too = f"{_number(elsewhere.mean())}{' on average' if len(elsewhere) > 1 else ''}"
+    if len(elsewhere) == 1:
+        verdict = f"which is {'no fewer' if as_many else 'fewer'}"
+    else:
+        verdict = (
+            f"{as_many or 'none'} of {len(elsewhere)} {others} {'has' if as_many == 1 else 'have'} as many"
+        )
+    return f"There {keep} less than {limit}, at the {others} {elsewhere_too} ({verdict})."
 
 
 def _left_at_the_end(layer: Kept, names: Sequence[str], chosen: Sequence[int], marks: Marks) -> str:
@@ -165,11 +169,11 @@ def _left_at_the_end(layer: Kept, names: Sequence[str], chosen: Sequence[int], m
     where = "at the beginning, where it stops reading" if layer.reverse else "at the end"
     where = f"after the {marks.one}, the last step it reads" if len(read) == 1 else where
     most = _have(float((left > 0.5).sum()), units, ("has", "have"))
-    first = "first " if len(chosen) > 1 else ""
+    which = f"first {marks.one}" if len(chosen) > 1 else marks.one
     return (
-        f"Of what {layer.where} held just before the {first}{marks.one} "
-        f"(step {start}, “{_name(names[start])}”) {_percent(left.mean())} is left {where}, on average over its "
-        f"units; with an ordinary step in the place of that {marks.one} it would be {_percent(without.mean())}. "
+        f"Of what {layer.where} held just before the {which} (step {start}, “{_name(names[start])}”) "
+        f"{_percent(left.mean())} is left {where}, on average over its units; with an ordinary step in the "
+        f"place of that {marks.one} it would be {_percent(without.mean())}. "
         f"{most[0].upper()}{most[1:]} more than one half."
     )
 
@@ -204,10 +208,6 @@ def _percent(share: float) -> str:
 def _number(value: float) -> str:
     text = f"{value:.1f}".removesuffix(".0")
     return "fewer than 0.1" if text == "0" and value > 0 else "none" if text == "0" else text
-
-
-def _of(count: int, all_: int) -> str:
-    return f"{count or 'none'} of {all_}" if all_ > 1 else ("the" if count else "not the")
 
 
 def _written(p: float, tests: int) -> str:
