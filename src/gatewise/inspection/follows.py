@@ -188,14 +188,14 @@ class _Orders:
             # Lengths differ, so another order has another mean and another spread over the steps.
             mean = orders @ lengths / lengths.sum()
             spread = np.sqrt(np.maximum(np.square(orders) @ lengths - lengths.sum() * mean**2, 0.0))
-            self.drawn.append(orders / np.where(spread > 0, spread, np.inf)[:, None])
+            comparable = orders / np.where(spread > 0, spread, np.inf)[:, None]
+            self.drawn.append(comparable.astype(np.float32))  # there may be many sequences and labels
 
     def p(self, units: Floats, observed: Floats) -> Floats:
         """[N, U] and r [U, F] -> [U, F]."""
         result = np.empty(observed.shape)
-        sums = np.add.reduceat(
-            units, self.starts
-        )  # [S, U]; the mean of a unit is 0, so a feature's is no matter
+        # [S, U]; the mean of a unit is 0, so that of a feature is no matter.
+        sums = np.add.reduceat(units, self.starts).astype(np.float32)
         for feature, orders in enumerate(self.drawn):
             bound = np.abs(observed[:, feature]) - _TIES
             reached = np.count_nonzero(np.abs(orders @ sums) >= bound, axis=0)

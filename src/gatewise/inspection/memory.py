@@ -87,18 +87,18 @@ def _lags(factors: Floats) -> NDArray[np.int64]:
     limit = left[:, :-1] - (np.log(2.0) + _ROUNDING)
     # The first later step with left < limit. Factors above 1 let it rise again, so it cannot be searched by
     # halving; instead steps are skipped by powers of two while the least of the skipped ones is not below.
-    # One more column stands for the end of the input, where nothing is below.
-    least = [np.concatenate([left, np.full((units, 1), np.inf)], axis=1)]
-    while 2 << (len(least) - 1) < steps:
+    # One more column stands for the end of the input, which no start gets past. Memory that is short needs
+    # few powers: those that no start can skip are not made.
+    least = [np.concatenate([left, np.full((units, 1), -np.inf)], axis=1)]
+    while (least[-1][:, 1:steps] >= limit).any():
         half = 1 << (len(least) - 1)
-        shifted = np.concatenate([least[-1][:, half:], np.full((units, half), np.inf)], axis=1)
+        shifted = np.concatenate([least[-1][:, half:], np.full((units, half), -np.inf)], axis=1)
         least.append(np.minimum(least[-1], shifted))
     row = (np.arange(units) * (steps + 1))[:, None]
     place = row + np.arange(1, steps)
     end = row + steps
-    for power in reversed(range(len(least))):
-        skipped = np.minimum(place + (1 << power), end)
-        place = np.where(least[power].ravel()[place] >= limit, skipped, place)
+    for power in reversed(range(len(least) - 1)):
+        place = place + (least[power].ravel()[place] >= limit) * (1 << power)
     lags = place - row - np.arange(steps - 1)
     return np.where(place < end, lags, 0).T
 
