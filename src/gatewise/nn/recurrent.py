@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -21,6 +21,7 @@ from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request, Result, Stack, Weights
 from gatewise.nn import keras, prepared
 from gatewise.nn.arguments import check_kind, check_state
+from gatewise.nn.interventions import Change, IntervenedCells, Intervention, Interventions
 from gatewise.nn.layer import Layer
 from gatewise.nn.torch_modules import cell_of, is_of_kind, weights_of
 from gatewise.nn.trace import Trace, Tracing
@@ -102,7 +103,7 @@ class Recurrent(nn.Module):
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
         self.output_size = self.num_directions * self.state_sizes[0]
-        self._prepared = prepared.PreparedCalls()
+        self._prepared, self._intervened_cells = prepared.PreparedCalls(), IntervenedCells()
         # In torch's order: layer 0 forward, layer 0 reverse, layer 1 forward, …
         self.layers = nn.ModuleList(
             Layer(
@@ -139,6 +140,7 @@ class Recurrent(nn.Module):
         state: State | Tensor | None = None,
         lengths: Tensor | Sequence[int] | None = None,
         return_gates: bool = False,
+        intervene: Mapping[str, Intervention] | None = None,
     ) -> Any:
         """Run the sequences; L layers, D directions, T steps, B sequences, F inputs, H hidden features.
 
@@ -154,15 +156,40 @@ class Recurrent(nn.Module):
         value: every gate and state at every step, by name, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T,
         H]), which carry gradients as the outputs do.
 
-        Raises ValueError where shapes, dtypes, devices or lengths do not fit.
+        ``intervene`` sets gates and states, by name: to a number, a ``gatewise.nn.Clamp`` or a list of them
+        for some units and steps, or a tensor that broadcasts to [L, D, B, T, H], NaN where it is left as it
+        is computed. What the step uses from there on is what was set; gradients reach neither these values
+        nor what they stand for.
+
+        Raises ValueError where shapes, dtypes, devices, lengths or interventions do not fit.
         """
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
-        elif not return_gates:
+        elif not return_gates and not intervene:
             found = self._forward_prepared(x, state)
             if found is not None:
                 return found
+        if intervene:
+            return self._forward_intervened(x, state, lengths, return_gates, intervene)
         return self._forward(x, state, lengths, return_gates)
+
+    @engines.outside_compiled_code
+    def _forward_intervened(
+        self, x: Any, state: Any, lengths: Any, return_gates: bool, intervene: Mapping[str, Intervention]
+    ) -> Any:
+        change = self._interventions(intervene)
+
+        def run(packing: Packing, index: int, request: Request) -> Result:
+            return engines.run(self.engine, change(packing, index, request))
+
+        return self._forward(x, state, lengths, return_gates, run)
+
+    def _interventions(self, intervene: Mapping[str, Intervention] | None) -> Change:
+        """What interventions make of the request of each layer and direction."""
+        if not intervene:
+            return lambda _packing, _index, request: request
+        sizes = (self.num_layers, self.num_directions, self.hidden_size)
+        return Interventions(intervene, self._intervened_cells, self.cell, *sizes).request
 
     def _forward(
         self,
@@ -204,12 +231,13 @@ class Recurrent(nn.Module):
         x: Tensor | PackedSequence,
         lengths: Tensor | Sequence[int] | None = None,
         state: State | Tensor | None = None,
+        intervene: Mapping[str, Intervention] | None = None,
     ) -> Trace:
         """Every gate and state at every step, what each step keeps and writes, and bounds, without gradients.
 
         Arguments are those of ``forward``, and so are its errors; dropouts draw in training alone.
         """
-        tracing = Tracing(partial(engines.run, self.engine), self.num_layers, self.num_directions)
+        tracing = Tracing(self.engine, self._interventions(intervene), self.num_layers, self.num_directions)
         lengths = None if lengths is None else torch.as_tensor(lengths)
         with torch.no_grad():
             outputs, final, _ = self._forward(x, state, lengths, True, tracing.run)

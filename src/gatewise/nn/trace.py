@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatewise import engine as engines
+from gatewise.cells import Cell
 from gatewise.engine import Packing, Request, Result
 from gatewise.nn.bounds import Bounds, bounds_of
+from gatewise.nn.interventions import Change
 from gatewise.nn.kept import kept_of
 from gatewise.settings import did_you_mean
 
@@ -84,23 +87,25 @@ def _array(value: Tensor) -> np.ndarray[Any, Any]:
 class Tracing:
     """Runs the layers and directions of a call, and makes a trace of what they were asked and returned."""
 
-    def __init__(self, run: Callable[[Request], Result], layers: int, directions: int) -> None:
-        self._run, self._layers, self._directions = run, layers, directions
+    def __init__(self, engine: str, change: Change, layers: int, directions: int) -> None:
+        self._engine, self._change, self._layers, self._directions = engine, change, layers, directions
         self._packing: Packing | None = None
+        self._cell: Cell | None = None
         self._steps: list[tuple[Request, Result]] = []
 
-    def run(self, packing: Packing, index: int, request: Request) -> Result:  # noqa: ARG002
+    def run(self, packing: Packing, index: int, request: Request) -> Result:
         """Run a request for every gate and state."""
-        result = self._run(replace(request, return_gates=True))
-        self._packing = packing
+        self._packing, self._cell = packing, request.cell
+        request = self._change(packing, index, request)
+        result = engines.run(self._engine, replace(request, return_gates=True))
         self._steps.append((request, result))
         return result
 
     def trace(self, outputs: Tensor | PackedSequence, state: Any) -> Trace:
         """The trace of the call, which has returned these."""
-        packing = self._packing
+        packing, cell = self._packing, self._cell
         assert packing is not None  # it has run
-        cell = self._steps[0][0].cell
+        assert cell is not None
         arrays = self._stacked(packing.spread, [result.gates for _, result in self._steps])
         shares = [kept_of(request, result.gates) for request, result in self._steps]
         initial = [dict(zip(cell.states, request.state, strict=True)) for request, _ in self._steps]
