@@ -23,6 +23,7 @@ from gatewise.nn import keras, prepared
 from gatewise.nn.arguments import check_kind, check_state
 from gatewise.nn.interventions import Change, IntervenedCells, Intervention, Interventions
 from gatewise.nn.layer import Layer
+from gatewise.nn.state_gradients import StateGradients, differentiable
 from gatewise.nn.torch_modules import cell_of, is_of_kind, weights_of
 from gatewise.nn.trace import Trace, Tracing
 from gatewise.nn.without_effect import lines_without_effect
@@ -242,6 +243,25 @@ class Recurrent(nn.Module):
         with torch.no_grad():
             outputs, final, _ = self._forward(x, state, lengths, True, tracing.run)
         return tracing.trace(outputs, final)
+
+    def state_gradients(
+        self,
+        x: Tensor | PackedSequence,
+        loss: Callable[[Any, State], Tensor],
+        lengths: Tensor | Sequence[int] | None = None,
+        state: State | Tensor | None = None,
+        intervene: Mapping[str, Intervention] | None = None,
+    ) -> dict[str, Tensor]:
+        """The gradient of ``loss(outputs, state)``, a scalar, by each state after each step, [L, D, B, T, H].
+
+        It is the total derivative, through all later steps and the layers above; NaN on padding. The other
+        arguments are those of ``forward``, and so are the errors; dropouts draw in training alone.
+        """
+        gradients = StateGradients(self._interventions(intervene), self.num_layers, self.num_directions)
+        lengths = None if lengths is None else torch.as_tensor(lengths)
+        with torch.inference_mode(False), torch.enable_grad():
+            outputs = self._forward(differentiable(x), state, lengths, False, gradients.run)
+            return gradients.of(loss(*outputs))
 
     @engines.outside_compiled_code
     def _forward_prepared(self, x: Any, state: Any) -> Any:
