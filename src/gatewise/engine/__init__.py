@@ -42,6 +42,7 @@ __all__ = [
     "check_cell",
     "engines_used",
     "looked_into",
+    "loop",
     "outside_compiled_code",
     "prepare",
     "run",

@@ -1,6 +1,8 @@
 """Recurrent layers over padded batches."""
 
 from gatewise.engine import engines_used
+from gatewise.nn.interventions import Clamp
 from gatewise.nn.recurrent import Recurrent
+from gatewise.nn.trace import Trace
 
-__all__ = ["Recurrent", "engines_used"]
+__all__ = ["Clamp", "Recurrent", "Trace", "engines_used"]
