@@ -46,7 +46,6 @@ class PairView {
     const box = element("div", { class: "plots" });
     for (const metric of metrics.slice(0, MOST_METRICS)) {
       const plot = new Plot(metric, { lines: linesOf(pair, metric, (i) => PALETTE[pair.indexOf(i)]), logX: state.logX, logY: state.logY, xLabel: state.x });
-      plot.element.plot = plot;
       box.append(plot.element);
     }
     const note = metrics.length ? "" : element("p", { class: "note" }, "These two have no metric in common.");
@@ -140,7 +139,6 @@ function forecasts({ windows, targets = [] }) {
       xLabel: "step",
       height: 200,
     });
-    plot.element.plot = plot;
     return plot.element;
   });
 }
