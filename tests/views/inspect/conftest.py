@@ -1,4 +1,4 @@
-"""One browser for all tests of the microscope's page, and its pages."""
+"""The microscope's pages, open for all of its tests."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from contextlib import ExitStack
 import pytest
 from microscope import PAYLOADS
 
-from browser import browser, opened
+from browser import opened
 from gatewise.views.inspect.page import page as made_page
 
 
-@pytest.fixture(scope="package")
-def running():
-    with browser() as it:
-        yield it
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspected")
     for name, values in PAYLOADS.items():
@@ -25,7 +19,7 @@ def files(tmp_path_factory):
     return {name: folder / f"{name}.html" for name in PAYLOADS}
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def look_at(running, files):
     """Opens a page by its name; it stays open for other tests, and in the end has not complained."""
     pages = {}

@@ -307,7 +307,7 @@ def test_the_keyboard_reaches_what_the_mouse_does(one):
     show(one, view="gates")
     reached = set()
     one.focus("button.scheme")
-    for _ in range(24):
+    for _ in range(40):
         one.keyboard.press("Tab")
         reached |= set(
             one.evaluate("(({ id, className, tagName }) => [id, className, tagName])(document.activeElement)")
