@@ -15,7 +15,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.config.compose import compose, conf_folder, hydra_session
 
 CONF = conf_folder()
-PRIMARY = {"train": [], "evaluate": [], "predict": ["input=mine.csv"], "compare": [], "sync": []}
+PRIMARY = {
+    "train": [],
+    "evaluate": [],
+    "predict": ["input=mine.csv"],
+    "inspect": ["input=mine.csv"],
+    "compare": [],
+    "sync": [],
+}
 
 
 def group_files() -> list[tuple[str, str]]:

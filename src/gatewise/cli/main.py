@@ -82,6 +82,14 @@ VERBS: dict[str, Verb] = {
         words="runs",
         keeps=True,
     ),
+    "inspect": Verb(
+        "gatewise.cli.inspect",
+        "inspect",
+        "look inside the gates of a finished run: a page for one input",
+        "check_inspection",
+        as_typed=("input", "input2", "run", "run2", "output", "arrays"),
+        keeps=True,
+    ),
     "sync": Verb(
         "gatewise.cli.sync",
         "sync",

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -38,6 +38,8 @@ SPLITS = ("test", "validation")
 CHECKPOINTS = ("best", "last")
 SCORES, PREDICTIONS = (".json",), (".csv", ".json")
 """Suffixes of the outputs of an evaluation and of a prediction."""
+PAGES, ARRAYS = (".html",), (".npz",)
+"""Suffixes of what an inspection writes."""
 SECTIONS = (
     *("task", "data", "model", "optimizer", "scheduler", "trainer"),
     *("callbacks", "logger", "paths", "wandb"),
@@ -120,6 +122,46 @@ def check_prediction(config: DictConfig) -> None:
         raise ValueError(f"{output.setting}: is the input: name another file")
 
 
+class LookedAt(NamedTuple):
+    """One run and input that an inspection is of, and the settings that say so."""
+
+    run: str
+    input: str
+    sequence: Any
+    keys: tuple[str, str, str]
+    """Names of the three settings."""
+
+
+def looked_at(config: DictConfig) -> list[LookedAt]:
+    """The run and input of an inspection, and what is put beside it, if anything."""
+    keys = ("run", "input", "sequence")
+    run, given, sequence = (key if config[f"{key}2"] is None else f"{key}2" for key in keys)
+    found = [LookedAt(config.run, config.input, config.sequence, keys)]
+    if (run, given, sequence) != keys:
+        found.append(LookedAt(config[run], config[given], config[sequence], (run, given, sequence)))
+    return found
+
+
+def check_inspection(config: DictConfig) -> None:
+    """Raise ValueError for an input, output or run that there is not, or that does not fit the others."""
+    outputs = [find_output("output", config.output, PAGES), find_output("arrays", config.arrays, ARRAYS)]
+    kinds = []
+    for subject in looked_at(config):
+        run, key, sequence = subject.keys
+        found = _check_run(config, run)
+        file = input_file(str(subject.input), takes_words(found.config()), key)
+        whole_number(sequence, subject.sequence)
+        for output in outputs:
+            if output and file and is_file(output.path) and output.path.samefile(file):
+                raise ValueError(f"{output.setting}: is the input: name another file")
+        kinds.append(found.facts().summary)
+    if config.input2 is None and len(set(kinds)) > 1:
+        raise ValueError(
+            f"run2={config.run2}: was trained on {kinds[1]}, but run={config.run} on {kinds[0]}: give it an "
+            f"input of its own with input2=..."
+        )
+
+
 def _check_answer(settings: Mapping[str, Any], target: str) -> None:
     """Raise SettingError for a setting that is none of the task's answer, or that it cannot take."""
     allowed = _answer_settings(target)
@@ -158,14 +200,14 @@ def takes_words(trained: DictConfig) -> bool:
     return data is not None and bool(data.attribute("takes_words"))
 
 
-def input_file(given: str, may_be_words: bool) -> Path | None:
-    """The file that ``input=`` names, or None for words; ValueError where there is no such file."""
+def input_file(given: str, may_be_words: bool, key: str = "input") -> Path | None:
+    """The file that the setting ``key`` names, or None for words; ValueError where there is no such file."""
     # A long text cannot be a file name: the system would refuse to look.
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if len(given) < 1000 and "\n" not in given and is_file(path):
         return path
     if not may_be_words or _LIKE_A_FILE.fullmatch(given):
-        raise ValueError(f"input={given}: there is no such file")
+        raise ValueError(f"{key}={given}: there is no such file")
     return None
 
 
@@ -202,8 +244,8 @@ def misfit(choices: Mapping[str, str | None], takes: tuple[str, str], gives: tup
     )
 
 
-def _check_run(config: DictConfig) -> Run:
-    run = Run.open(str(config.run), Path(config.paths.runs_dir))
+def _check_run(config: DictConfig, key: str = "run") -> Run:
+    run = Run.open(str(config[key]), Path(config.paths.runs_dir), key)
     check_origins(run.config(), run.folder)
     check_settings_of(run)
     run.checkpoint(choice("checkpoint", config.checkpoint, CHECKPOINTS))

@@ -93,6 +93,8 @@ class Input:
     """Its name in a title; for a file, the file name."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Columns to put beside the answer, one value per row, such as the times of a forecast."""
+    steps: Sequence[str] = ()
+    """What the file or the user calls each step of the only sequence, such as the words that were typed."""
 
 
 def check_finite(facts: Facts) -> None:

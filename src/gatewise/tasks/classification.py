@@ -14,7 +14,9 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.settings import Probability, Share
+from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer
+from gatewise.tasks.inspected import Choice, last_outputs
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
@@ -74,17 +76,29 @@ class SequenceClassification(Task):
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Class scores (logits) [B, classes] of sequences [B, T, F] with lengths [B]."""
         outputs, state = self.encoder(inputs, lengths=lengths)
-        if self.pooling == "last":
-            pooled = last_hidden(self.encoder, state)
-        else:
-            steps = torch.arange(inputs.shape[1], device=lengths.device)
-            real = (steps < lengths[:, None]).unsqueeze(-1)
-            if self.pooling == "mean":
-                pooled = outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
-            else:
-                pooled = outputs.masked_fill(~real, -torch.inf).amax(1)
+        last = self.pooling == "last"
+        pooled = last_hidden(self.encoder, state) if last else self._pooled(outputs, lengths)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
+
+    def _pooled(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """One vector for each sequence, [B, K], from outputs [B, T, K], which are 0 on padding."""
+        if self.pooling == "last":
+            return last_outputs(outputs, lengths, self.encoder.num_directions)
+        if self.pooling == "mean":
+            return outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
+        steps = torch.arange(outputs.shape[1], device=lengths.device)
+        real = (steps < lengths[:, None]).unsqueeze(-1)
+        return outputs.masked_fill(~real, -torch.inf).amax(1)
+
+    def _pooled_so_far(self, outputs: Tensor) -> Tensor:
+        """The same [B, T, K] if the sequences ended with each step; for an encoder that reads forward."""
+        if self.pooling == "last":
+            return outputs
+        if self.pooling == "mean":
+            steps = torch.arange(1, outputs.shape[1] + 1, device=outputs.device)
+            return outputs.cumsum(1) / steps[:, None]
+        return outputs.cummax(1).values
 
     def score(self, batch: SequenceBatch) -> Score:
         logits = self(batch.inputs, batch.lengths)
@@ -141,4 +155,28 @@ class SequenceClassification(Task):
             f"sequences of {given.name}",
             {"probability": "{:.4f}"},
             tuple(columns),
+        )
+
+    def inspected(self, given: Input) -> Choice:
+        """The class, if the sequence ended with each step."""
+        batch: SequenceBatch = given.batch
+        longest = int(batch.lengths.max())
+        inputs = batch.inputs[:, :longest]
+        names = [list(map(str, range(length))) for length in batch.lengths.tolist()]
+        classes = self.facts.classes
+        forward = None if self.encoder.bidirectional else self._pooled_so_far
+        return Choice(
+            encoder=self.encoder,
+            inputs=inputs,
+            lengths=batch.lengths,
+            step="frame",
+            names=names,
+            title="class, if the sequence ended here",
+            read=lambda outputs, _, lengths: self.head(self._pooled(outputs, lengths)),
+            read_all=None if forward is None else lambda outputs: self.head(forward(outputs)),
+            features=followed.of_frames(
+                inputs.numpy(), batch.lengths.numpy(), batch.targets.numpy(), classes
+            ),
+            choices=classes,
+            truth=batch.targets[:1].expand(longest),
         )

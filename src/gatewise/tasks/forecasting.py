@@ -17,7 +17,9 @@ from torchmetrics import MeanAbsoluteError, MeanSquaredError
 from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.settings import Names, Probability, did_you_mean
+from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer
+from gatewise.tasks.inspected import Numbers, last_outputs
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
@@ -221,6 +223,47 @@ class Forecasting(Task):
                 target: number_format(values, std)
                 for target, values, std in zip(targets, forecast.T, self.facts.target_std, strict=True)
             },
+        )
+
+    def inspected(self, given: Input) -> Numbers:
+        """The forecast after every step; the rows that follow it in the input are its truth."""
+        inputs: Tensor = given.batch.inputs
+        batch, time, _ = inputs.shape
+        facts, targets = self.facts, self.facts.targets
+        encoder, columns = self.encoder, self.target_columns
+
+        def read(outputs: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
+            forecast: Tensor = self.head(last_outputs(outputs, lengths, encoder.num_directions))
+            if not self.center:
+                return forecast
+            return forecast + rows[torch.arange(len(rows)), lengths - 1][:, columns].repeat(1, facts.horizon)
+
+        def unscaled(values: NDArray[Any]) -> NDArray[Any]:
+            steps = values.reshape(*values.shape[:-1], -1, len(targets))
+            result: NDArray[Any] = facts.unscaled(steps).reshape(values.shape)
+            return result
+
+        known = torch.cat([inputs[0, 1:, columns], given.batch.targets[0]])
+        missing = known.new_full((max(0, time + facts.horizon - 1 - len(known)), len(targets)), torch.nan)
+        truth = torch.cat([known, missing]).unfold(0, facts.horizon, 1).transpose(1, 2)
+        return Numbers(
+            encoder=self.encoder,
+            inputs=inputs,
+            lengths=torch.full((batch,), time),
+            step="time",
+            names=[given.steps or list(map(str, range(time)))] * batch,
+            title="forecast",
+            read=read,
+            read_all=None if encoder.bidirectional or self.center else self.head,
+            features=followed.of_series(inputs.numpy(), facts.columns, facts.season),
+            by_difference=self.center,
+            labels=[f"{target} +{step}" for step in range(1, facts.horizon + 1) for target in targets],
+            unscaled=unscaled,
+            shown=number_format(
+                facts.unscaled(inputs[0, :, columns].double()).ravel(), min(facts.target_std)
+            ).format,
+            first=len(targets),
+            truth=truth[:time].flatten(1),
         )
 
 

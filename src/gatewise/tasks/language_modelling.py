@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
+from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer
+from gatewise.tasks.inspected import Choice, characters_begin, joined
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
@@ -207,6 +209,28 @@ class LanguageModelling(Task):
             {"probability": "{:.4f}"},
             file_only=("continuation",) if self.length else (),
             remark=f"{how}: {text[-LONGEST_REMARK:]}" if self.length else "",
+        )
+
+    def inspected(self, given: Input) -> Choice:
+        """The next token after every token, each named as it was typed."""
+        tokens: Tensor = given.batch.tokens
+        vocabulary = self.facts.vocabulary
+        typed = [given.steps] if given.steps else [[vocabulary[i] for i in row] for row in tokens.tolist()]
+        characters = self.facts.tokenizer == "char"
+        return Choice(
+            encoder=self.encoder,
+            inputs=self.embedding(tokens),
+            lengths=torch.full((len(tokens),), tokens.shape[1]),
+            step="token",
+            names=typed,
+            title="next character" if characters else "next word",
+            read=lambda outputs, _, lengths: self.head(outputs[torch.arange(len(outputs)), lengths - 1]),
+            read_all=self.head,
+            features=followed.of_text(typed, dict(zip(vocabulary, self.facts.counts, strict=True))),
+            words=joined(typed[0], characters_begin) if characters else None,
+            choices=vocabulary,
+            truth=given.batch.targets[0],
+            at_every_step=True,
         )
 
     def chosen(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:

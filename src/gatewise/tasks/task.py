@@ -16,6 +16,7 @@ from gatewise.kinds.kind import Facts, Input
 from gatewise.nn import Recurrent
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer
+from gatewise.tasks.inspected import Inspected
 from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 
 MakeModel = Callable[..., Recurrent]
@@ -27,9 +28,9 @@ class Task(pl.LightningModule):
     """A LightningModule that takes any Recurrent and any data whose facts it can use.
 
     A subclass builds its encoder and head, and implements :meth:`score` and :meth:`metrics`; also
-    :meth:`baselines` if there are trivial answers to compare with, and :meth:`answer` for ``gatewise
-    predict``. This class has the training, validation and test steps, their logging once per epoch and the
-    all-reduce over several processes.
+    :meth:`baselines` if there are trivial answers to compare with, :meth:`answer` for ``gatewise predict``
+    and :meth:`inspected` for ``gatewise inspect``. This class has the training, validation and test steps,
+    their logging once per epoch and the all-reduce over several processes.
 
     ``optimizer`` makes the optimizer from the parameters, ``scheduler`` the learning-rate scheduler from the
     optimizer. ``monitor`` is the metric that chooses the best checkpoint, and ``mode`` says whether lower
@@ -98,6 +99,10 @@ class Task(pl.LightningModule):
     def answer(self, given: Input) -> Answer:  # noqa: ARG002
         """The prediction for a user's input, as a table; ValueError if the task has none."""
         raise ValueError(f"{type(self).__name__} cannot predict: it only trains and scores")
+
+    def inspected(self, given: Input) -> Inspected:  # noqa: ARG002
+        """What ``gatewise inspect`` looks at in some sequences; ValueError if the task does not say."""
+        raise ValueError(f"{type(self).__name__} cannot be inspected: it has no method `inspected`")
 
     @classmethod
     def sizes(cls, facts: Any) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003

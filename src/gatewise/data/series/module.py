@@ -201,6 +201,7 @@ class SeriesWindows(SequenceDataModule):
             WindowBatch(inputs[None], targets),
             path.name,
             {facts.time_column: write_times(times, time_format)},
+            write_times(frame.index[-facts.lookback :], time_format),
         )
 
     def describe(self) -> dict[str, str | int]:

@@ -194,7 +194,7 @@ class LanguageText(SequenceDataModule):
             more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
             log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
         targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
-        return Input(TextBatch(ids[None], targets[None]), str(given))
+        return Input(TextBatch(ids[None], targets[None]), str(given), steps=tokens)
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"

@@ -1,0 +1,119 @@
+"""The steps of a run's own data: what its units do at them, and what these steps are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gatewise.data.module import BatchDataset, SequenceDataModule
+from gatewise.inspection.limits import rows_within
+from gatewise.kinds.kind import IGNORED, Input
+from gatewise.kinds.series import WindowBatch
+from gatewise.kinds.text import TextBatch
+from gatewise.tasks.inspected import Inspected
+
+MOST_STEPS = 30_000
+MOST_NUMBERS = 40_000_000
+"""Of all arrays that are traced."""
+SEQUENCES_AT_ONCE = 64
+
+
+@dataclass
+class OwnSteps:
+    """N steps of several sequences, laid end to end without padding."""
+
+    part: str
+    """What was sampled, in words."""
+    step: str = "token"
+    lengths: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    units: list[NDArray[Any]] = field(default_factory=list)
+    """A state, [L, D, n, H] by sequence."""
+    features: list[NDArray[Any]] = field(default_factory=list)
+    """[n, F] by sequence."""
+    feature_names: list[str] = field(default_factory=list)
+
+
+def sample(
+    data: SequenceDataModule, inspect: Callable[[Input], Inspected], state: str, seed: int = 0
+) -> OwnSteps:
+    """A state after every step of a sample of a run's validation part, and the features of these steps.
+
+    ``inspect`` is the task's; sequences are drawn with ``seed``, windows of a series so that none overlap.
+    Raises ValueError where there is no step, or the task names no feature.
+    """
+    found = OwnSteps("the validation part of its own data")
+    room = MOST_STEPS
+    for batch in _batches(data, seed):
+        inspected = inspect(Input(batch, ""))
+        if not inspected.features:
+            raise ValueError("the task names no features of its steps")
+        if not found.lengths:
+            room = min(room, _most_steps(inspected))
+            found.step, found.feature_names = inspected.step, list(inspected.features)
+        left = room - sum(found.lengths)
+        _add(found, inspected, state, left)
+        if sum(found.lengths) >= room:
+            break
+    if not found.lengths:
+        raise ValueError("the validation part of the run's own data has no step")
+    return found
+
+
+def _batches(data: SequenceDataModule, seed: int) -> Iterator[Any]:
+    dataset = getattr(data, "validation_data", None)
+    if not isinstance(dataset, BatchDataset):
+        yield from _lanes(list(data.val_dataloader()))
+        return
+    first = dataset[[0]]
+    apart = first.inputs.shape[1] if isinstance(first, WindowBatch) else 1
+    order = np.random.default_rng(seed).permutation(np.arange(0, len(dataset), apart)).tolist()
+    for start in range(0, len(order), SEQUENCES_AT_ONCE):
+        yield dataset[order[start : start + SEQUENCES_AT_ONCE]]
+
+
+def _lanes(batches: Sequence[Any]) -> Sequence[Any]:
+    """The windows of running text put together again, one long row for each lane."""
+    if not batches or not isinstance(batches[0], TextBatch):
+        return batches
+    tokens, targets = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+    # The last lane ends earlier than the others, and a lane may have nothing.
+    known = (targets != IGNORED).sum(1)
+    whole = known > tokens.shape[1] // 2
+    steps = int(known[whole].min()) if bool(whole.any()) else 0
+    return [TextBatch(tokens[whole, :steps], targets[whole, :steps])] if steps else []
+
+
+def _most_steps(inspected: Inspected) -> int:
+    encoder = inspected.encoder
+    arrays = len(encoder.cell.gates) + 3 * len(encoder.cell.states)
+    numbers = encoder.num_layers * encoder.num_directions * encoder.hidden_size * arrays
+    return max(1, min(MOST_NUMBERS // numbers, rows_within(inspected, 1)))
+
+
+def _add(found: OwnSteps, inspected: Inspected, state: str, room: int) -> None:
+    """Add whole sequences of a batch while there is room; running text is cut, each lane alike."""
+    lengths = inspected.lengths
+    if inspected.step == "token":
+        lengths = lengths.clamp(max=max(1, room // len(lengths)))
+    count = max(1, int((lengths.cumsum(0) <= room).sum()))
+    lengths = lengths[:count].clamp(max=room)
+    rows: Tensor = inspected.inputs[:count, : int(lengths.max())]
+    trace = inspected.encoder.trace(inspected.encoded(rows, lengths), lengths=lengths)
+    values = trace.arrays[state].float().numpy()
+    sequences = len(found.lengths)
+    for row, length in enumerate(lengths.tolist()):
+        found.lengths.append(length)
+        found.units.append(values[:, :, row, :length])
+        found.features.append(
+            np.stack([feature[row, :length] for feature in inspected.features.values()], axis=1)
+        )
+        names = inspected.names[row][:length]
+        place = "" if inspected.step == "token" else f"sequence {sequences + row + 1}, {inspected.step} "
+        found.names += [f"{place}{name}" for name in names]

@@ -1,0 +1,56 @@
+"""Small trained-looking nets and inputs, for tests of what an inspection asks of them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from gatewise.cells import LSTM
+from gatewise.data.text.module import LanguageText
+from gatewise.kinds.kind import Input
+from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
+from gatewise.kinds.text import TextFacts
+from gatewise.nn import Recurrent
+from gatewise.tasks.classification import SequenceClassification
+from gatewise.tasks.language_modelling import LanguageModelling
+
+TEXT = TextFacts(
+    ("<unk>", "<eos>", "the", "cat", "sat", ".", "dog", "ran"), (1, 3, 5, 2, 2, 3, 2, 2), "word", True
+)
+FRAMES = FeatureFacts(
+    feature_size=3, classes=("a", "b"), class_counts=(2, 2), mean=(0.0,) * 3, std=(1.0,) * 3
+)
+SENTENCE = "The cat sat. The dog ran."
+
+
+def made(task, facts, cell=None, bidirectional=False, num_layers=1, **options):
+    """A task of 5 units with large weights, in which something happens at every step."""
+    torch.manual_seed(0)
+    model = partial(
+        Recurrent,
+        hidden_size=5,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        cell=cell or LSTM(),
+        engine="function",
+    )
+    found = task(model=model, facts=facts, **options).eval().requires_grad_(False)
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter.mul_(2)
+    return found
+
+
+def language(text=SENTENCE, **options):
+    """(task, what is inspected of a text)."""
+    task = made(LanguageModelling, TEXT, embedding_size=4, **options)
+    return task, task.inspected(LanguageText.read_input(text, TEXT))
+
+
+def frames(steps=7, target=1, **options):
+    """(task, what is inspected of one sequence of frames)."""
+    task = made(SequenceClassification, FRAMES, **options)
+    inputs = torch.randn(1, steps, 3, generator=torch.Generator().manual_seed(1))
+    batch = SequenceBatch(inputs, torch.tensor([steps]), torch.tensor([target]))
+    return task, task.inspected(Input(batch, "x"))
