@@ -24,7 +24,7 @@ BELOW: dict[str, set[str]] = {
     "nn": {"engine", "cells", "settings"},
     "data": {"kinds", "settings"},
     "tasks": {"nn", "kinds", "settings"},
-    "inspection": {"nn", "kinds", "tasks", "data", "settings"},
+    "inspection": {"cells", "nn", "kinds", "tasks", "data", "settings"},
     "runs": {"kinds", "settings"},
     "launch": {"runs", "settings"},
     "config": {"data.files", "launch", "runs", "settings"},

@@ -261,7 +261,7 @@ def test_what_units_follow_is_on_the_page():
     for place, name in enumerate(found["features"]):
         column = expected.r[:, steps.feature_names.index(name)]
         np.testing.assert_allclose(found["units"][0][0]["r"][place], column, atol=1e-3)
-    contexts = found["contexts"][0][0]
+    contexts = json.loads(zlib.decompress(base64.b64decode(found["contexts"])))[0][0]
     assert set(contexts) == {"0", "1", "2", "3", "4"}
     largest = units[:, 2].argmax()
     assert contexts["2"][0][1] == steps.names[largest]

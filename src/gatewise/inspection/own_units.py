@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,6 +50,13 @@ def follows(
         for name, each in table.items()
     }
     wanted = _by_place(important)
+    contexts = [
+        [
+            _contexts(steps, units[layer, direction], wanted.get((layer, direction), []))
+            for direction in range(directions)
+        ]
+        for layer in range(layers)
+    ]
     return {
         "array": state,
         "features": [steps.feature_names[place] for place in varying],
@@ -63,14 +73,14 @@ def follows(
             ]
             for layer in range(layers)
         ],
-        "contexts": [
-            [
-                _contexts(steps, units[layer, direction], wanted.get((layer, direction), []))
-                for direction in range(directions)
-            ]
-            for layer in range(layers)
-        ],
+        "contexts": _deflated(contexts),
     }
+
+
+def _deflated(values: Any) -> str:
+    """Values as JSON in base64 of its deflated bytes: contexts are much text that says the same."""
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "replace"), 9)).decode("ascii")
 
 
 def _first_steps(lengths: list[int], most: int) -> list[int]:
