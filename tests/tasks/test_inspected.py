@@ -98,6 +98,7 @@ def test_a_text_answers_with_the_next_token():
     assert [name for name, _ in named] == table["token"][:5].tolist()
     assert [inspected.actual(step) for step in range(6)] == ["cat", "<eos>", "sat", ".", "<unk>", None]
     assert inspected.words is None
+    assert inspected.remarks == ["Not in the vocabulary, and so read as <unk>: dog."]
     loss = inspected.whole_loss(
         inspected.outputs(inspected.inputs, inspected.lengths), inspected.inputs, inspected.lengths, 0
     )

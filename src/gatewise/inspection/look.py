@@ -160,6 +160,7 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
     }
     sentences = [
         told.answer(inspected, text, p),
+        *inspected.remarks,
         *told.memory(arrays, state, halves, inspected),
         *told.saturation(saturated),
         *told.decided(decided, inspected, text),

@@ -50,6 +50,8 @@ class Inspected(ABC):
     """[B, T] float each: what a unit may follow, by name; NaN on padding."""
     words: Sequence[Word] | None = None
     """Words that have several steps; None where a step is a word, or none."""
+    remarks: Sequence[str] = ()
+    """What a reader of the names has to know, in sentences."""
     at_every_step: bool = False
     """Whether each step is answered from its own output alone, and the loss counts the answers of all."""
     by_difference: bool = False

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
+from gatewise.kinds.tokens import UNKNOWN
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer
@@ -22,6 +23,8 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 LONGEST_ANSWER = 100_000
 """Most tokens of a continuation; they are computed one after the other."""
+MOST_UNKNOWN = 20
+"""Unknown tokens that an inspection names."""
 LONGEST_REMARK = 2000
 """Most characters of a continuation to show on the screen."""
 
@@ -217,6 +220,8 @@ class LanguageModelling(Task):
         vocabulary = self.facts.vocabulary
         typed = [given.steps] if given.steps else [[vocabulary[i] for i in row] for row in tokens.tolist()]
         characters = self.facts.tokenizer == "char"
+        known = set(vocabulary)
+        unknown = list(dict.fromkeys(token for token in typed[0] if token not in known))[:MOST_UNKNOWN]
         return Choice(
             encoder=self.encoder,
             inputs=self.embedding(tokens),
@@ -230,6 +235,8 @@ class LanguageModelling(Task):
             words=joined(typed[0], characters_begin) if characters else None,
             choices=vocabulary,
             truth=given.batch.targets[0],
+            remarks=[f"Not in the vocabulary, and so read as {UNKNOWN}: {', '.join(unknown)}."]
+            * bool(unknown),
             at_every_step=True,
         )
 
