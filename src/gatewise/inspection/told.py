@@ -98,7 +98,7 @@ def decided(found: Contributions, inspected: Inspected, text: str) -> list[str]:
     order = np.argsort(-np.nan_to_num(np.abs(values)), kind="stable")[:_MOST_NAMED]
     told = [f"{_named(inspected, step)} ({number(values[step], sign=True)})" for step in order]
     what = "logarithm of its probability" if inspected.step != "time" else "forecast, in standard deviations"
-    line = f"{quoted(text)} was decided most by {listed(told)}: what each adds to the {what}, by {how}."
+    line = f"What matters most for {quoted(text)}: {listed(told)}; by {how}, what each adds to the {what}."
     if math.isfinite(found.agreement):
         line += (
             f" Over the steps that were left out, gradient times input correlates with it at "
