@@ -66,8 +66,19 @@ def opened(running: Any, file: Path, state: dict[str, Any] | None = None, **sett
     page.on("request", note)
     try:
         page.goto(own + (f"#{quote(json.dumps(state))}" if state else ""))
-        page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+        drawn(page)
         yield page
         assert complaints == []
     finally:
         context.close()
+
+
+def drawn(page: Any) -> None:
+    """Wait until a page says that it is ready."""
+    # Not by wait_for_function, whose text the page's policy does not let it evaluate.
+    page.evaluate(
+        """async () => {
+          const isReady = () => document.documentElement.dataset.ready === "yes";
+          while (!isReady()) await new Promise((next) => setTimeout(next, 2));
+        }"""
+    )

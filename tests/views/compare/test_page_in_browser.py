@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 from test_comparison import HOSTILE, unpacked
 
-from browser import browser, opened
+from browser import opened
 from gatewise.runs.collection import find, read_all
 from gatewise.views.compare.curves import pack
 from gatewise.views.compare.page import page as made_page
@@ -72,12 +72,6 @@ def file(runs, runs_dir):
         made_page(payload(runs, find([], runs_dir, runs_dir / "none"), "speech")), encoding="utf-8"
     )
     return path
-
-
-@pytest.fixture(scope="module")
-def running():
-    with browser() as it:
-        yield it
 
 
 def column(page, name):

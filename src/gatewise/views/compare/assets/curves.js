@@ -54,13 +54,6 @@ function linesOf(runs, metric, color) {
   return lines;
 }
 
-/* Zoom the plots of a metric to [x, x, y, y], or back to all of it. */
-function zoomTo(metric, zoom) {
-  const { [metric]: _, ...others } = state.zoom ?? {};
-  const all = zoom ? { ...others, [metric]: zoom } : others;
-  change({ zoom: Object.keys(all).length ? all : null });
-}
-
 class CurvesView {
   constructor() {
     this.controls = element("div", { class: "controls" });

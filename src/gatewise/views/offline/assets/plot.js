@@ -51,9 +51,10 @@ function placeOf(x, value) {
 
 class Plot {
   /* lines: {x, y, color, label, raw}; bands: {x, low, high, color}; dots: {x, y, color, label}. `names` stand at
-     the places 0, 1, 2 ... of an x axis that has no numbers; `zoom` is [x, x, y, y]. */
-  constructor(title, { lines = [], bands = [], dots = [], logX = false, logY = false, xLabel = "", height = 260, zoom = null, onzoom = null, names = null }) {
-    Object.assign(this, { title, lines, bands, dots, logX, logY, xLabel, height, zoom, onzoom, names });
+     the places 0, 1, 2 ... of an x axis that has no numbers; `nameOf` says what an x is called when one points at
+     it; `zoom` is [x, x, y, y]. */
+  constructor(title, { lines = [], bands = [], dots = [], logX = false, logY = false, xLabel = "", height = 260, zoom = null, onzoom = null, names = null, nameOf = null }) {
+    Object.assign(this, { title, lines, bands, dots, logX, logY, xLabel, height, zoom, onzoom, names, nameOf });
     this.tip = element("div", { class: "tip", role: "status" });
     this.tip.hidden = true;
     this.box = element("div", { class: "plot-box" });
@@ -249,7 +250,7 @@ class Plot {
     if (!best) return;
     const mark = element("span", { class: "mark" });
     mark.style.background = best.color;
-    this.tip.replaceChildren(mark, element("bdi", {}, best.text), `: ${shownNumber(best.dy)} at ${this.xLabel} ${this.names?.[best.dx] ?? shownNumber(best.dx)}`);
+    this.tip.replaceChildren(mark, element("bdi", {}, best.text), `: ${shownNumber(best.dy)} at ${this.xLabel} ${this.names?.[best.dx] ?? this.nameOf?.(best.dx) ?? shownNumber(best.dx)}`);
     this.tip.style.left = `${Math.min(left + 12, this.box.clientWidth - 180)}px`;
     this.tip.style.top = `${top + 28}px`;
   }
@@ -372,6 +373,13 @@ function drawing(plot) {
   for (const dot of plot.dots) inside.append(svgElement("circle", { cx: px(dot.x), cy: py(dot.y), r: 4, fill: dot.color }));
   put(inside, label(left + width / 2, h - 4, plot.xLabel, "middle"));
   return svg;
+}
+
+/* Zoom the plots of a name to [x, x, y, y], or back to all of it. */
+function zoomTo(name, zoom) {
+  const { [name]: _, ...others } = state.zoom ?? {};
+  const all = zoom ? { ...others, [name]: zoom } : others;
+  change({ zoom: Object.keys(all).length ? all : null });
 }
 
 /* Show plots side by side, and draw them once they have a width: those that take long after each other, so that the
