@@ -40,6 +40,7 @@ __all__ = [
     "autocast_dtype",
     "check_cell",
     "looked_into",
+    "loop",
     "outside_compiled_code",
     "prepare",
     "run",

@@ -72,7 +72,7 @@ def examine(
         try:
             # Nothing is rounded away in float64, which not every step and device has.
             point = _Point.draw(cell, 4, hidden_size, torch.float64, torch.device("cpu"))
-            point.step(_copy(cell))
+            point.step(copied(cell))
         except Exception:
             point = _Point.draw(cell, 4, hidden_size, dtype, device)
         return point.examine()
@@ -122,7 +122,7 @@ class _Point:
 
     def check_contract(self) -> None:
         """Raise ValueError where the step fails, returns something wrong, or writes into its arguments."""
-        cell = _copy(self.cell)
+        cell = copied(self.cell)
         if not cell.gates:
             raise ValueError(f"{type(cell).__name__}.gates names none: a step needs one at least")
         hidden_size = self.a.shape[1] // (len(cell.gates) + len(cell.noise))
@@ -141,7 +141,7 @@ class _Point:
 
     def examine(self) -> LoopOnly | None:
         """Run the step with and without gradients, again, and on some of the rows."""
-        cell = _copy(self.cell)
+        cell = copied(self.cell)
         before, watch = Snapshot(cell), Watch()
         with torch.no_grad(), watch:
             first = self._values(cell)
@@ -224,7 +224,7 @@ def close(value: Tensor, other: Tensor) -> bool:
     return bool(((value - other).abs()[finite] <= share * largest).all())
 
 
-def _copy(cell: Cell) -> Cell:
+def copied(cell: Cell) -> Cell:
     """A copy to try out, so that what a step changes in the cell itself stays as it is."""
     try:
         return copy.deepcopy(cell)

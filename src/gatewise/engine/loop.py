@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import torch
@@ -12,8 +13,11 @@ from gatewise.engine.contract import check_result, raise_again
 from gatewise.engine.packing import step_slices
 from gatewise.engine.request import Request, Result
 
+Keep = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
+"""Sees the states before and after a step, and returns those to go on with."""
 
-def run(request: Request) -> Result:
+
+def run(request: Request, keep: Keep | None = None) -> Result:
     """Run the request; every engine has to give this one's results."""
     cell, weights, state_mask = request.cell, request.weights, request.state_mask
     a = F.linear(request.x, weights.input, weights.bias)
@@ -40,6 +44,8 @@ def run(request: Request) -> Result:
         after, gates = result
         if weights.projection is not None:
             after = (F.linear(after[0], weights.projection), *after[1:])
+        if keep is not None:
+            after = keep(before, after)
         outputs.append(after[0])
         if request.return_gates:
             history.append({**gates, **dict(zip(cell.states, after, strict=True))})

@@ -87,6 +87,29 @@ class Packing:
         """[N] sorted sequence of each packed row."""
         return torch.cat([torch.arange(size) for size in self.batch_sizes or (0,)])
 
+    @property
+    def lengths(self) -> Tensor:
+        """[B] number of steps of each sequence of the batch, on the CPU."""
+        return torch.bincount(self.places[0].cpu(), minlength=self.batch)
+
+    @cached_property
+    def places(self) -> tuple[Tensor, Tensor]:
+        """[N] sequence of the batch, and [N] step, of each packed row."""
+        sizes = self.batch_sizes or (0,)
+        steps = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        if self.order is None:
+            return self.rows, steps
+        return self.order[self.rows.to(self.order.device)], steps.to(self.order.device)
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """[N, …] to [B, T, …], with NaN as padding; whole numbers and truths become floating-point."""
+        if not packed.is_floating_point():
+            packed = packed.to(torch.get_default_dtype())
+        padded = packed.new_full((self.batch, self.time, *packed.shape[1:]), torch.nan)
+        sequences, steps = self.places
+        padded[sequences.to(packed.device), steps.to(packed.device)] = packed
+        return padded
+
     def pack(self, padded: Tensor) -> Tensor:
         """[T, B, F] to [N, F]."""
         if self.positions is None:

@@ -1,5 +1,7 @@
 """Recurrent layers over padded batches."""
 
+from gatewise.nn.interventions import Clamp
 from gatewise.nn.recurrent import Recurrent
+from gatewise.nn.trace import Trace
 
-__all__ = ["Recurrent"]
+__all__ = ["Clamp", "Recurrent", "Trace"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
@@ -20,11 +21,17 @@ from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request, Result, Stack, Weights
 from gatewise.nn import keras, prepared
 from gatewise.nn.arguments import check_kind, check_state
+from gatewise.nn.interventions import Change, IntervenedCells, Intervention, Interventions
 from gatewise.nn.layer import Layer
+from gatewise.nn.state_gradients import StateGradients, differentiable
 from gatewise.nn.torch_modules import cell_of, is_of_kind, weights_of
+from gatewise.nn.trace import Trace, Tracing
+from gatewise.nn.without_effect import lines_without_effect
 from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
 
 State = tuple[Tensor, ...]
+Run = Callable[[Packing, int, Request], Result]
+"""Runs a request of the layer and direction with this number."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,12 +99,12 @@ class Recurrent(nn.Module):
             self._run_cells = (evaluated, trained)
         self.engine, self.recompute = engine, recompute
         self.learn_initial_state = learn_initial_state
-        for line in self._without_effect():
+        for line in lines_without_effect(self):
             _log.warning(line)
         self.num_directions = 2 if bidirectional else 1
         self.state_sizes = self.cell.state_sizes(hidden_size)
         self.output_size = self.num_directions * self.state_sizes[0]
-        self._prepared = prepared.PreparedCalls()
+        self._prepared, self._intervened_cells = prepared.PreparedCalls(), IntervenedCells()
         # In torch's order: layer 0 forward, layer 0 reverse, layer 1 forward, …
         self.layers = nn.ModuleList(
             Layer(
@@ -111,20 +118,6 @@ class Recurrent(nn.Module):
             for layer in range(num_layers)
             for _ in range(self.num_directions)
         )
-
-    def _without_effect(self) -> Iterator[str]:
-        """A line for each setting that does nothing beside the others."""
-        if self.dropout and self.num_layers == 1:
-            yield f"dropout={self.dropout} does nothing: it acts between layers, and num_layers is 1"
-        for name in ("state_dropout", "weight_dropout"):
-            if getattr(self, name) and not self.cell.recurrent:
-                yield f"{name}={getattr(self, name)} does nothing: {self.cell!r} has no recurrent product"
-        if self.recompute and self.engine not in ("auto", "native", "cuda"):
-            line = "recompute=True does nothing: only engine=native and engine=cuda recompute, and it is"
-            yield f"{line} {self.engine}"
-        biases = {gate: value for gate, value in self.cell.initial_bias().items() if value}
-        if biases and not self.bias and biases != _default_biases(self.cell):
-            yield f"the starting biases {biases} of {self.cell!r} do nothing: bias is False"
 
     @property
     def cell_name(self) -> str:
@@ -148,6 +141,7 @@ class Recurrent(nn.Module):
         state: State | Tensor | None = None,
         lengths: Tensor | Sequence[int] | None = None,
         return_gates: bool = False,
+        intervene: Mapping[str, Intervention] | None = None,
     ) -> Any:
         """Run the sequences; L layers, D directions, T steps, B sequences, F inputs, H hidden features.
 
@@ -163,14 +157,50 @@ class Recurrent(nn.Module):
         value: every gate and state at every step, by name, [L·D, T, B, H] (with ``batch_first`` [L·D, B, T,
         H]), which carry gradients as the outputs do.
 
-        Raises ValueError where shapes, dtypes, devices or lengths do not fit.
+        ``intervene`` sets gates and states, by name: to a number, a ``gatewise.nn.Clamp`` or a list of them
+        for some units and steps, or a tensor that broadcasts to [L, D, B, T, H], NaN where it is left as it
+        is computed. What the step uses from there on is what was set; gradients reach neither these values
+        nor what they stand for.
+
+        Raises ValueError where shapes, dtypes, devices, lengths or interventions do not fit.
         """
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
-        elif not return_gates:
+        elif not return_gates and not intervene:
             found = self._forward_prepared(x, state)
             if found is not None:
                 return found
+        if intervene:
+            return self._forward_intervened(x, state, lengths, return_gates, intervene)
+        return self._forward(x, state, lengths, return_gates)
+
+    @engines.outside_compiled_code
+    def _forward_intervened(
+        self, x: Any, state: Any, lengths: Any, return_gates: bool, intervene: Mapping[str, Intervention]
+    ) -> Any:
+        change = self._interventions(intervene)
+
+        def run(packing: Packing, index: int, request: Request) -> Result:
+            return engines.run(self.engine, change(packing, index, request))
+
+        return self._forward(x, state, lengths, return_gates, run)
+
+    def _interventions(self, intervene: Mapping[str, Intervention] | None) -> Change:
+        """What interventions make of the request of each layer and direction."""
+        if not intervene:
+            return lambda _packing, _index, request: request
+        sizes = (self.num_layers, self.num_directions, self.hidden_size)
+        return Interventions(intervene, self._intervened_cells, self.cell, *sizes).request
+
+    def _forward(
+        self,
+        x: Tensor | PackedSequence,
+        state: State | Tensor | None,
+        lengths: Tensor | None,
+        return_gates: bool,
+        run: Run | None = None,
+    ) -> Any:
+        """As ``forward``, with layers and directions run one by one where it is said how."""
         check_kind("input", x.data if isinstance(x, PackedSequence) else x, self._first_layer().weight_ih)
         if isinstance(x, PackedSequence):
             if lengths is not None:
@@ -179,23 +209,59 @@ class Recurrent(nn.Module):
                 raise ValueError(
                     f"packed input must be [N, F] with F = {self.input_size}, got {tuple(x.data.shape)}"
                 )
-            return self._forward_packed_sequence(x, state, return_gates)
+            return self._forward_packed_sequence(x, state, return_gates, run)
         if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
             shape = "[B, T, F]" if self.batch_first else "[T, B, F]"
             raise ValueError(f"input must be {shape} with F = {self.input_size}, got {tuple(x.shape)}")
         if x.dim() == 2:
-            return self._forward_single(x, state, lengths, return_gates)
+            return self._forward_single(x, state, lengths, return_gates, run)
         if self.batch_first:
             x = x.transpose(0, 1)
         time, batch = x.shape[:2]
         packing = Packing.full(time, batch) if lengths is None else Packing.of(lengths, time, batch, x.device)
-        outputs, final, gates = self._run(packing, packing.pack(x), state, return_gates)
+        outputs, final, gates = self._run(packing, packing.pack(x), state, return_gates, run)
         outputs = packing.unpack(outputs)
         padded = {name: torch.stack([packing.unpack(g) for g in values]) for name, values in gates.items()}
         if self.batch_first:
             outputs = outputs.transpose(0, 1)
             padded = {name: values.transpose(1, 2) for name, values in padded.items()}
         return (outputs, final, padded) if return_gates else (outputs, final)
+
+    def trace(
+        self,
+        x: Tensor | PackedSequence,
+        lengths: Tensor | Sequence[int] | None = None,
+        state: State | Tensor | None = None,
+        intervene: Mapping[str, Intervention] | None = None,
+    ) -> Trace:
+        """Every gate and state at every step, what each step keeps and writes, and bounds, without gradients.
+
+        Arguments are those of ``forward``, and so are its errors; dropouts draw in training alone.
+        """
+        tracing = Tracing(self.engine, self._interventions(intervene), self.num_layers, self.num_directions)
+        lengths = None if lengths is None else torch.as_tensor(lengths)
+        with torch.no_grad():
+            outputs, final, _ = self._forward(x, state, lengths, True, tracing.run)
+        return tracing.trace(outputs, final)
+
+    def state_gradients(
+        self,
+        x: Tensor | PackedSequence,
+        loss: Callable[[Any, State], Tensor],
+        lengths: Tensor | Sequence[int] | None = None,
+        state: State | Tensor | None = None,
+        intervene: Mapping[str, Intervention] | None = None,
+    ) -> dict[str, Tensor]:
+        """The gradient of ``loss(outputs, state)``, a scalar, by each state after each step, [L, D, B, T, H].
+
+        It is the total derivative, through all later steps and the layers above; NaN on padding. The other
+        arguments are those of ``forward``, and so are the errors; dropouts draw in training alone.
+        """
+        gradients = StateGradients(self._interventions(intervene), self.num_layers, self.num_directions)
+        lengths = None if lengths is None else torch.as_tensor(lengths)
+        with torch.inference_mode(False), torch.enable_grad():
+            outputs = self._forward(differentiable(x), state, lengths, False, gradients.run)
+            return gradients.of(loss(*outputs))
 
     @engines.outside_compiled_code
     def _forward_prepared(self, x: Any, state: Any) -> Any:
@@ -222,19 +288,24 @@ class Recurrent(nn.Module):
         outputs, final = found
         return outputs.transpose(0, 1) if self.batch_first else outputs, self.cell.name_state(final)
 
-    def _forward_single(self, x: Tensor, state: Any, lengths: Tensor | None, return_gates: bool) -> Any:
+    def _forward_single(
+        self, x: Tensor, state: Any, lengths: Tensor | None, return_gates: bool, run: Run | None
+    ) -> Any:
         batch_dim = 0 if self.batch_first else 1
         if state is not None:
             state = tuple(s.unsqueeze(1) for s in ((state,) if isinstance(state, Tensor) else state))
         lengths = None if lengths is None else lengths.reshape(-1)
-        outputs, final, *gates = self(x.unsqueeze(batch_dim), state, lengths, return_gates)
+        call = self if run is None else partial(self._forward, run=run)
+        outputs, final, *gates = call(x.unsqueeze(batch_dim), state, lengths, return_gates)
         final = self.cell.name_state([s.squeeze(1) for s in final])
         squeezed = [{name: g.squeeze(1 + batch_dim) for name, g in values.items()} for values in gates]
         return (outputs.squeeze(batch_dim), final, *squeezed)
 
-    def _forward_packed_sequence(self, x: PackedSequence, state: Any, return_gates: bool) -> Any:
+    def _forward_packed_sequence(
+        self, x: PackedSequence, state: Any, return_gates: bool, run: Run | None
+    ) -> Any:
         packing = Packing.of_packed_sequence(x)
-        outputs, final, gates = self._run(packing, x.data, state, return_gates)
+        outputs, final, gates = self._run(packing, x.data, state, return_gates, run)
         packed = x._replace(data=outputs)
         if not return_gates:
             return packed, final
@@ -242,14 +313,19 @@ class Recurrent(nn.Module):
         return packed, final, {k: [x._replace(data=g) for g in values] for k, values in gates.items()}
 
     def _run(
-        self, packing: Packing, x: Tensor, state: State | Tensor | None, return_gates: bool
+        self,
+        packing: Packing,
+        x: Tensor,
+        state: State | Tensor | None,
+        return_gates: bool,
+        run: Run | None,
     ) -> tuple[Tensor, Any, dict[str, list[Tensor]]]:
         """Packed inputs [N, F] to packed outputs [N, D·H], final state and packed gates of each layer."""
         initial = self._initial_state(state, packing)
         layers = list(cast(Iterable[Layer], self.layers))
         finals: list[State] = []  # [k, B, H] each: of a layer and direction, or of all that ran at once
         gates: dict[str, list[Tensor]] = {}
-        at_once = self._layers_at_once(x, return_gates)
+        at_once = 0 if run is not None else self._layers_at_once(x, return_gates)
         for first in range(0, self.num_layers, at_once or 1):
             if first > 0:
                 x = F.dropout(x, self.dropout, self.training)
@@ -277,7 +353,10 @@ class Recurrent(nn.Module):
                 for direction in range(self.num_directions):
                     index = layer * self.num_directions + direction
                     weights = drawn.pop(0) if drawn else self._weights(layers[index])
-                    result = self._run_direction(index, weights, x, packing, initial[index], return_gates)
+                    request = self._request(index, weights, x, packing, initial[index], return_gates)
+                    result = (
+                        engines.run(self.engine, request) if run is None else run(packing, index, request)
+                    )
                     outputs.append(result.outputs)
                     finals.append(tuple(tensor.unsqueeze(0) for tensor in result.state))
                     for name, values in result.gates.items():
@@ -306,11 +385,12 @@ class Recurrent(nn.Module):
             return weights
         return weights._replace(hidden=F.dropout(weights.hidden, self.weight_dropout))
 
-    def _run_direction(
+    def _request(
         self, index: int, weights: Weights, x: Tensor, packing: Packing, state: State, return_gates: bool
-    ) -> Result:
+    ) -> Request:
+        """What is asked of the engine for one layer and direction."""
         cell = self._run_cells[self.training]
-        request = Request(
+        return Request(
             cell,
             weights,
             x,
@@ -322,7 +402,6 @@ class Recurrent(nn.Module):
             return_gates=return_gates,
             recompute=self.recompute,
         )
-        return engines.run(self.engine, request)
 
     def _initial_state(self, state: State | Tensor | None, packing: Packing) -> list[State]:
         """One state per layer and direction, its tensors [B, H] (h [B, P]), sorted by length."""
@@ -409,11 +488,3 @@ class Recurrent(nn.Module):
         self.to(next(module.parameters()).dtype)
         for index, tensors in enumerate(weights_of(module)):
             self._layer(index).load_torch(tensors)
-
-
-def _default_biases(cell: Cell) -> dict[str, float] | None:
-    """Starting biases of a cell of this class without settings; None where it needs some."""
-    try:
-        return {gate: value for gate, value in type(cell)().initial_bias().items() if value}
-    except TypeError:
-        return None
