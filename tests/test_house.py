@@ -24,17 +24,19 @@ BELOW: dict[str, set[str]] = {
     "nn": {"engine", "cells", "settings"},
     "data": {"kinds", "settings"},
     "tasks": {"nn", "kinds", "settings"},
+    "inspection": {"nn", "kinds", "tasks", "data", "settings"},
     "runs": {"kinds", "settings"},
     "launch": {"runs", "settings"},
     "config": {"data.files", "launch", "runs", "settings"},
-    "views": {"tasks", "runs", "settings"},
+    "views": {"inspection", "tasks", "runs", "settings"},
     "training": {"views", "config", "launch", "runs", "tasks", "data", "nn", "cells", "kinds", "settings"},
     "sweeps": {"training", "views", "config", "launch", "runs", "settings"},
     "bench": {"training", "views", "config", "launch", "runs", "tasks", "data", "nn", "engine", "cells"},
     "cli": {"bench", "sweeps", "training", "views", "config", "launch", "runs", "tasks", "data", "kinds"},
 }  # fmt: skip
+BELOW["training"] |= {"inspection"}
 BELOW["bench"] |= {"settings"}
-BELOW["cli"] |= {"nn", "engine", "cells", "settings"}
+BELOW["cli"] |= {"inspection", "nn", "engine", "cells", "settings"}
 """What each room may import beside its own files."""
 
 
