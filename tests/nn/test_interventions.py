@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_trace import SHIPPED, before_each_step, made
 from torch import tanh
+from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from gatewise.cells import GRU, LSTM, RNN, Cell, MinGRU, MinLSTM, PeepholeLSTM, ProjectedLSTM
@@ -443,3 +444,45 @@ def test_an_rnns_gate_is_its_state():
     trace = in_loop(RNN(), 1, False).trace(randn(5, 2, 3), intervene={"n": Clamp(0.5, units=2)})
     assert torch.equal(trace["n"], trace["h"])
     assert (trace["h"][..., 2] == 0.5).all()
+
+
+@pytest.mark.parametrize("engine", ["native", "loop"])
+def test_many_models_at_once(engine):
+    recurrent, x = made(LSTM(), engine=engine), randn(5, 2, 3)
+    models = {name: torch.stack([value, 2 * value]) for name, value in recurrent.named_parameters()}
+
+    def call(parameters):
+        return functional_call(recurrent, parameters, (x,), {"intervene": {"f": 0.5}})[0]
+
+    found = torch.vmap(call)(models)
+    for index in range(2):
+        alone = call({name: value[index] for name, value in models.items()})
+        torch.testing.assert_close(found[index], alone, **EXACT)
+
+
+@pytest.mark.parametrize("engine", ["auto", "loop"])
+def test_without_gradients_and_under_autocast(engine):
+    recurrent, x = made(LSTM(), engine=engine), randn(5, 2, 3)
+    expected, _ = recurrent(x, intervene={"f": 0.5})
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(recurrent(x, intervene={"f": 0.5})[0], expected, **EXACT)
+    recurrent.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        trace = recurrent.trace(x.float(), intervene={"f": 0.5})
+    assert (trace["f"] == 0.5).all()
+    torch.testing.assert_close(trace.kept["c"], torch.full_like(trace.kept["c"], 0.5))
+    torch.testing.assert_close(trace.outputs.double(), expected, rtol=0.05, atol=0.05)
+
+
+def test_a_compiled_module():
+    recurrent, x = in_loop(LSTM()), randn(5, 2, 3)
+    compiled = torch.compile(recurrent, backend="eager")
+    expected, _ = recurrent(x, intervene={"f": 0.5})
+    torch.testing.assert_close(compiled(x, intervene={"f": 0.5})[0], expected, **EXACT)
+
+
+def test_one_unit():
+    torch.manual_seed(0)
+    recurrent = Recurrent(3, 1, cell=LSTM())
+    assert (recurrent.trace(torch.randn(5, 2, 3), intervene={"f": 0.5})["f"] == 0.5).all()

@@ -152,9 +152,9 @@ def test_without_steps():
 
 
 CASES = [
-    (lambda outputs, _: outputs, r"must return a scalar tensor, got a tensor of \[5, 2, 8\]: sum over"),
+    (lambda outputs, _: outputs, r"must return a scalar tensor, got a tensor of \[5, 2, 8\]: sum over the"),
     (lambda _outputs, _state: 1.0, "must return a scalar tensor, got float"),
-    (lambda outputs, _: outputs.detach().sum(), "depends on neither of them: does it detach"),
+    (lambda outputs, _: outputs.detach().sum(), "depends on neither of the two: does it detach"),
 ]
 
 

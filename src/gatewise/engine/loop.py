@@ -45,7 +45,7 @@ def run(request: Request, keep: Keep | None = None) -> Result:
         if weights.projection is not None:
             after = (F.linear(after[0], weights.projection), *after[1:])
         if keep is not None:
-            after = keep(before, after)
+            after = tuple(keep(before, after))
         outputs.append(after[0])
         if request.return_gates:
             history.append({**gates, **dict(zip(cell.states, after, strict=True))})

@@ -86,3 +86,24 @@ def _direction(
         both = bias if bias.dim() == 2 else (bias, torch.zeros_like(bias))
         tensors["bias_ih"], tensors["bias_hh"] = both[0], both[1]
     return tensors
+
+
+def recurrent_of(
+    kind: type[Any], cell: Cell, layers: Sequence[Sequence[Any]], batch_first: bool, engine: str
+) -> Any:
+    """A Recurrent of this class with the weights of Keras layers."""
+    weights = read(cell, layers)
+    recurrent = kind(
+        weights.input_size,
+        weights.hidden_size,
+        len(layers),
+        weights.bias,
+        batch_first,
+        bidirectional=weights.bidirectional,
+        cell=cell,
+        engine=engine,
+    )
+    recurrent.to(weights.directions[0]["weight_ih"].dtype)
+    for layer, tensors in zip(recurrent.layers, weights.directions, strict=True):
+        layer.load_torch(tensors)
+    return recurrent

@@ -19,12 +19,11 @@ from gatewise.cells.noise import draw as draw_noise
 from gatewise.cells.zoneout import zoneout as zoned_out
 from gatewise.cells.zoneout import zoneout_probabilities
 from gatewise.engine import EngineName, Packing, Request, Result, Stack, Weights
-from gatewise.nn import keras, prepared
-from gatewise.nn.arguments import check_kind, check_state
+from gatewise.nn import dropouts, forms, keras, prepared, torch_modules
+from gatewise.nn.arguments import check_state
 from gatewise.nn.interventions import Change, IntervenedCells, Intervention, Interventions
 from gatewise.nn.layer import Layer
 from gatewise.nn.state_gradients import StateGradients, differentiable
-from gatewise.nn.torch_modules import cell_of, is_of_kind, weights_of
 from gatewise.nn.trace import Trace, Tracing
 from gatewise.nn.without_effect import lines_without_effect
 from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
@@ -124,9 +123,6 @@ class Recurrent(nn.Module):
         """Name of the class with the equations, such as ``LSTM``."""
         return type(self.cell.innermost).__name__
 
-    def _layer(self, index: int) -> Layer:
-        return cast(Layer, self.layers[index])
-
     def _first_layer(self) -> Layer:
         # Indexing a ModuleList takes several microseconds.
         return cast(Layer, next(iter(self.layers)))
@@ -164,9 +160,7 @@ class Recurrent(nn.Module):
 
         Raises ValueError where shapes, dtypes, devices, lengths or interventions do not fit.
         """
-        if lengths is not None:
-            lengths = torch.as_tensor(lengths)
-        elif not return_gates and not intervene:
+        if lengths is None and not return_gates and not intervene:
             found = self._forward_prepared(x, state)
             if found is not None:
                 return found
@@ -196,36 +190,20 @@ class Recurrent(nn.Module):
         self,
         x: Tensor | PackedSequence,
         state: State | Tensor | None,
-        lengths: Tensor | None,
+        lengths: Tensor | Sequence[int] | None,
         return_gates: bool,
         run: Run | None = None,
     ) -> Any:
         """As ``forward``, with layers and directions run one by one where it is said how."""
-        check_kind("input", x.data if isinstance(x, PackedSequence) else x, self._first_layer().weight_ih)
+        lengths = None if lengths is None else torch.as_tensor(lengths)
+        forms.check_input(x, lengths, self.input_size, self.batch_first, self._first_layer().weight_ih)
+        run_packed = partial(self._run, state=state, return_gates=return_gates, run=run)
         if isinstance(x, PackedSequence):
-            if lengths is not None:
-                raise ValueError("a PackedSequence carries its own lengths: leave `lengths` out")
-            if x.data.dim() != 2 or x.data.shape[1] != self.input_size:
-                raise ValueError(
-                    f"packed input must be [N, F] with F = {self.input_size}, got {tuple(x.data.shape)}"
-                )
-            return self._forward_packed_sequence(x, state, return_gates, run)
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            shape = "[B, T, F]" if self.batch_first else "[T, B, F]"
-            raise ValueError(f"input must be {shape} with F = {self.input_size}, got {tuple(x.shape)}")
-        if x.dim() == 2:
-            return self._forward_single(x, state, lengths, return_gates, run)
-        if self.batch_first:
-            x = x.transpose(0, 1)
-        time, batch = x.shape[:2]
-        packing = Packing.full(time, batch) if lengths is None else Packing.of(lengths, time, batch, x.device)
-        outputs, final, gates = self._run(packing, packing.pack(x), state, return_gates, run)
-        outputs = packing.unpack(outputs)
-        padded = {name: torch.stack([packing.unpack(g) for g in values]) for name, values in gates.items()}
-        if self.batch_first:
-            outputs = outputs.transpose(0, 1)
-            padded = {name: values.transpose(1, 2) for name, values in padded.items()}
-        return (outputs, final, padded) if return_gates else (outputs, final)
+            return forms.of_packed_sequence(run_packed, x, return_gates)
+        if x.dim() == 3:
+            return forms.of_batch(run_packed, x, lengths, self.batch_first, return_gates)
+        call = self if run is None else partial(self._forward, run=run)
+        return forms.of_one_sequence(call, self.cell, x, state, lengths, self.batch_first, return_gates)
 
     def trace(
         self,
@@ -239,7 +217,6 @@ class Recurrent(nn.Module):
         Arguments are those of ``forward``, and so are its errors; dropouts draw in training alone.
         """
         tracing = Tracing(self.engine, self._interventions(intervene), self.num_layers, self.num_directions)
-        lengths = None if lengths is None else torch.as_tensor(lengths)
         with torch.no_grad():
             outputs, final, _ = self._forward(x, state, lengths, True, tracing.run)
         return tracing.trace(outputs, final)
@@ -258,7 +235,6 @@ class Recurrent(nn.Module):
         arguments are those of ``forward``, and so are the errors; dropouts draw in training alone.
         """
         gradients = StateGradients(self._interventions(intervene), self.num_layers, self.num_directions)
-        lengths = None if lengths is None else torch.as_tensor(lengths)
         with torch.inference_mode(False), torch.enable_grad():
             outputs = self._forward(differentiable(x), state, lengths, False, gradients.run)
             return gradients.of(loss(*outputs))
@@ -266,8 +242,7 @@ class Recurrent(nn.Module):
     @engines.outside_compiled_code
     def _forward_prepared(self, x: Any, state: Any) -> Any:
         """Outputs and final state of a form of input that was there before; None where it is not prepared."""
-        training = self.training
-        engine = self.engine
+        training, engine = self.training, self.engine
         if self.num_directions > 1 or engine not in ("auto", "native", "cuda") or not prepared.possible(x):
             return None
         if training and (self.dropout or self.input_dropout or self.state_dropout or self.weight_dropout):
@@ -288,30 +263,6 @@ class Recurrent(nn.Module):
         outputs, final = found
         return outputs.transpose(0, 1) if self.batch_first else outputs, self.cell.name_state(final)
 
-    def _forward_single(
-        self, x: Tensor, state: Any, lengths: Tensor | None, return_gates: bool, run: Run | None
-    ) -> Any:
-        batch_dim = 0 if self.batch_first else 1
-        if state is not None:
-            state = tuple(s.unsqueeze(1) for s in ((state,) if isinstance(state, Tensor) else state))
-        lengths = None if lengths is None else lengths.reshape(-1)
-        call = self if run is None else partial(self._forward, run=run)
-        outputs, final, *gates = call(x.unsqueeze(batch_dim), state, lengths, return_gates)
-        final = self.cell.name_state([s.squeeze(1) for s in final])
-        squeezed = [{name: g.squeeze(1 + batch_dim) for name, g in values.items()} for values in gates]
-        return (outputs.squeeze(batch_dim), final, *squeezed)
-
-    def _forward_packed_sequence(
-        self, x: PackedSequence, state: Any, return_gates: bool, run: Run | None
-    ) -> Any:
-        packing = Packing.of_packed_sequence(x)
-        outputs, final, gates = self._run(packing, x.data, state, return_gates, run)
-        packed = x._replace(data=outputs)
-        if not return_gates:
-            return packed, final
-        # One PackedSequence per layer and direction.
-        return packed, final, {k: [x._replace(data=g) for g in values] for k, values in gates.items()}
-
     def _run(
         self,
         packing: Packing,
@@ -325,11 +276,12 @@ class Recurrent(nn.Module):
         layers = list(cast(Iterable[Layer], self.layers))
         finals: list[State] = []  # [k, B, H] each: of a layer and direction, or of all that ran at once
         gates: dict[str, list[Tensor]] = {}
+        run_one = run or (lambda _packing, _index, request: engines.run(self.engine, request))
         at_once = 0 if run is not None else self._layers_at_once(x, return_gates)
         for first in range(0, self.num_layers, at_once or 1):
             if first > 0:
                 x = F.dropout(x, self.dropout, self.training)
-            x = self._drop_input(x, packing)
+            x = dropouts.drop_input(self.input_dropout, self.training, x, packing)
             drawn: list[Weights] = []
             if at_once:
                 indices = range(first * self.num_directions, (first + at_once) * self.num_directions)
@@ -354,9 +306,7 @@ class Recurrent(nn.Module):
                     index = layer * self.num_directions + direction
                     weights = drawn.pop(0) if drawn else self._weights(layers[index])
                     request = self._request(index, weights, x, packing, initial[index], return_gates)
-                    result = (
-                        engines.run(self.engine, request) if run is None else run(packing, index, request)
-                    )
+                    result = run_one(packing, index, request)
                     outputs.append(result.outputs)
                     finals.append(tuple(tensor.unsqueeze(0) for tensor in result.state))
                     for name, values in result.gates.items():
@@ -379,11 +329,7 @@ class Recurrent(nn.Module):
         return 1 if dropped else self.num_layers
 
     def _weights(self, layer: Layer) -> Weights:
-        """The weights of a layer and direction, with those of the recurrent product dropped in training."""
-        weights = layer.weights()
-        if not self.training or self.weight_dropout == 0:
-            return weights
-        return weights._replace(hidden=F.dropout(weights.hidden, self.weight_dropout))
+        return dropouts.drop_weights(self.weight_dropout, self.training, layer.weights())
 
     def _request(
         self, index: int, weights: Weights, x: Tensor, packing: Packing, state: State, return_gates: bool
@@ -397,7 +343,9 @@ class Recurrent(nn.Module):
             packing.batch_sizes,
             state,
             reverse=index % self.num_directions == 1,
-            state_mask=self._mask(self.state_dropout, (packing.batch, self.state_sizes[0]), x),
+            state_mask=dropouts.mask(
+                self.state_dropout, self.training, (packing.batch, self.state_sizes[0]), x
+            ),
             noise=draw_noise(cell, len(x), self.hidden_size, x, self.training),
             return_gates=return_gates,
             recompute=self.recompute,
@@ -413,37 +361,13 @@ class Recurrent(nn.Module):
         ordered = [packing.sort(s, 1) for s in tensors]
         return [tuple(s[index] for s in ordered) for index in range(len(self.layers))]
 
-    def _mask(self, p: float, shape: tuple[int, int], like: Tensor) -> Tensor | None:
-        """A variational dropout mask, scaled to keep the mean, or None where nothing is dropped."""
-        if not self.training or p == 0:
-            return None
-        return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
-
-    def _drop_input(self, x: Tensor, packing: Packing) -> Tensor:
-        mask = self._mask(self.input_dropout, (packing.batch, x.shape[1]), x)
-        return x if mask is None else x * mask[packing.rows.to(x.device)]
-
     @classmethod
     def from_torch(cls, module: nn.RNNBase, engine: EngineName = "auto") -> Recurrent:
         """A Recurrent with the settings and weights of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``.
 
         Raises ValueError for any other module.
         """
-        cell = cell_of(module)
-        recurrent = cls(
-            module.input_size,
-            module.hidden_size,
-            module.num_layers,
-            module.bias,
-            module.batch_first,
-            module.dropout,
-            module.bidirectional,
-            cell=cell,
-            engine=engine,
-        )
-        recurrent.to(next(module.parameters()).device)
-        recurrent.load_torch(module)
-        return recurrent
+        return cast(Recurrent, torch_modules.recurrent_of(cls, module, engine))
 
     @classmethod
     def from_keras(
@@ -460,31 +384,16 @@ class Recurrent(nn.Module):
         ``Bidirectional`` give both directions. Outputs are those of ``return_sequences=True``. Raises
         ValueError for arrays that such layers do not have.
         """
-        weights = keras.read(cell, layers)
-        recurrent = cls(
-            weights.input_size,
-            weights.hidden_size,
-            len(layers),
-            weights.bias,
-            batch_first,
-            bidirectional=weights.bidirectional,
-            cell=cell,
-            engine=engine,
-        )
-        recurrent.to(weights.directions[0]["weight_ih"].dtype)
-        for index, tensors in enumerate(weights.directions):
-            recurrent._layer(index).load_torch(tensors)
-        return recurrent
+        return cast(Recurrent, keras.recurrent_of(cls, cell, layers, batch_first, engine))
 
     def load_torch(self, module: nn.RNNBase) -> None:
         """Copy the weights of a ``torch.nn.LSTM``, ``GRU`` or ``RNN`` of the same sizes.
 
         Raises ValueError, naming both sides, where they differ in cell or size.
         """
-        names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
-        sizes_fit = all(getattr(module, name, None) == getattr(self, name) for name in names)
-        if not sizes_fit or not is_of_kind(module, self.cell):
+        if not torch_modules.fits(module, self):
             raise ValueError(f"cannot load {module} into Recurrent({self.extra_repr()}): they differ")
         self.to(next(module.parameters()).dtype)
-        for index, tensors in enumerate(weights_of(module)):
-            self._layer(index).load_torch(tensors)
+        layers = cast(Iterable[Layer], self.layers)
+        for layer, tensors in zip(layers, torch_modules.weights_of(module), strict=True):
+            layer.load_torch(tensors)

@@ -49,12 +49,10 @@ class StateGradients:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"a tensor of {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(
-                f"loss(outputs, state) must return a scalar tensor, got {got}: sum over its rows"
+                f"loss(outputs, state) must return a scalar tensor, got {got}: sum over the rows"
             )
         if not loss.requires_grad:
-            raise ValueError(
-                "loss(outputs, state) depends on neither of them: does it detach what it is given?"
-            )
+            raise ValueError("loss(outputs, state) depends on neither of the two: does it detach them?")
         packing = self._packing
         assert packing is not None  # it has run
         tensors = [tensor for steps in self._steps for step in steps for tensor in step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,3 +40,29 @@ def weights_of(module: nn.RNNBase) -> Iterator[dict[str, Tensor]]:
     for layer in range(module.num_layers):
         for direction in ("", "_reverse")[: 2 if module.bidirectional else 1]:
             yield {kind: getattr(module, f"{kind}_l{layer}{direction}").detach() for kind in kinds}
+
+
+def fits(module: object, recurrent: Any) -> bool:
+    """Whether a module and a Recurrent are of one cell and the same sizes."""
+    names = ("input_size", "hidden_size", "num_layers", "bidirectional", "bias")
+    same = all(getattr(module, name, None) == getattr(recurrent, name) for name in names)
+    return same and is_of_kind(module, recurrent.cell)
+
+
+def recurrent_of(kind: type[Any], module: nn.RNNBase, engine: str) -> Any:
+    """A Recurrent of this class with the settings and weights of a torch module."""
+    cell = cell_of(module)
+    recurrent = kind(
+        module.input_size,
+        module.hidden_size,
+        module.num_layers,
+        module.bias,
+        module.batch_first,
+        module.dropout,
+        module.bidirectional,
+        cell=cell,
+        engine=engine,
+    )
+    recurrent.to(next(module.parameters()).device)
+    recurrent.load_torch(module)
+    return recurrent
