@@ -81,6 +81,7 @@ def gradients(rows: Rows, path: Path, title: str) -> bool:
             axes.set_yscale("log")
             axes.legend(frameon=False, fontsize=8)
         axes.set_xscale("symlog", base=2, linthresh=1)
+        axes.set_xlim(left=-0.3)
         axes.set_xticks(sorted(found), [str(distance) for distance in sorted(found)])
         axes.set(xlabel="steps before the last", ylabel=f"|∂loss/∂{state}|, {layer}")
     write_picture(path, figure)
