@@ -33,7 +33,7 @@ def test_the_list_for_ray_is_the_other_one_but_for_what_ray_needs() -> None:
 
 @pytest.mark.parametrize(
     ("extra", "name"),
-    [("tensorboard", ""), ("slurm", ""), ("ray", "-ray"), ("dev", "")],
+    [("tensorboard", ""), ("workspaces", ""), ("slurm", ""), ("ray", "-ray"), ("dev", "")],
 )
 def test_every_package_that_is_asked_for_has_a_version_that_is_allowed(extra: str, name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -121,6 +121,11 @@ def test_a_debug_preset_wins_over_the_experiment() -> None:
         assert (config.trainer.max_epochs, config.wandb.mode) == (1, "disabled")
 
 
+def test_inspecting_adds_to_the_callbacks() -> None:
+    default, inspecting = compose("train", []), compose("train", ["callbacks=inspect"])
+    assert {**default.callbacks, "inspect": inspecting.callbacks.inspect} == inspecting.callbacks
+
+
 SECTIONS = [
     "task",
     "data",

@@ -114,7 +114,7 @@ ON_PURPOSE = {
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
         "folders",
     },
-    "logger": {"mode", "project", "group", "entity", "tags", "name", "job_type", "notes", "id"},
+    "logger": {"mode", "project", "group", "entity", "tags", "name", "job_type", "notes", "id", "artifact"},
 }  # fmt: skip
 
 

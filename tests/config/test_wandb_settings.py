@@ -37,7 +37,13 @@ def settled(environment: dict[str, str], trial: Trial | None = None, **given: An
     return {name: value for name, value in plain.items() if value not in (None, [])}
 
 
-OWN = {"mode": "offline", "project": "gatewise", "group": "text/mine", "name": "text/mine gru seed 3"}
+OWN = {
+    "mode": "offline",
+    "project": "gatewise",
+    "group": "text/mine",
+    "job_type": "train",
+    "name": "text/mine gru seed 3",
+}
 
 
 def test_alone() -> None:

@@ -97,6 +97,26 @@ def test_a_run_that_was_sent_is_not_sent_again(place: Place) -> None:
 
 
 @pytest.mark.slow
+def test_weights_and_results_go_up_from_where_they_are_and_the_rest_from_elsewhere(place: Place) -> None:
+    run = place.train("trainer.max_epochs=2", "wandb.mode=offline", "wandb.artifact=best")
+    elsewhere = Run(place.folder / "elsewhere" / run.id)
+    with serving() as server:
+        finished(place.start("sync", f"run={run.folder}", **server.environment))
+        assert sorted(given["artifactTypeName"] for given in server.artifacts) == ["model", "run_table"]
+        assert (len(server.committed), unsent(run)) == (2, [])
+        assert {"best.ckpt", "results.table.json"} <= set(server.files)
+        server.committed.clear()
+        server.history.clear()
+        elsewhere.folder.parent.mkdir()
+        run.folder.rename(elsewhere.folder)
+        for sent in elsewhere.folder.rglob("*.wandb.synced"):
+            sent.unlink()
+        finished(place.start("sync", f"run={elsewhere.folder}", **server.environment))
+        assert losses(server.history[run.id]) == stored(elsewhere)
+        assert (server.committed, unsent(elsewhere)) == ([], [])
+
+
+@pytest.mark.slow
 def test_an_account_is_asked_for_before_training(place: Place) -> None:
     place.folder.mkdir(exist_ok=True)
     home = {

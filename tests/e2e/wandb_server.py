@@ -14,7 +14,10 @@ ACCOUNT = {"WANDB_API_KEY": "0" * 40}
 
 
 class Server(ThreadingHTTPServer):
-    """By run id: rows of ``history`` in the order they came, last ``summary``, what it was begun with."""
+    """By run id: rows of ``history`` in the order they came, last ``summary``, what it was begun with.
+
+    And the ``artifacts`` as they were begun, the ids of those that are complete, the names of their files.
+    """
 
     daemon_threads = True
 
@@ -23,6 +26,9 @@ class Server(ThreadingHTTPServer):
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.summary: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
+        self.artifacts: list[dict[str, Any]] = []
+        self.committed: list[str] = []
+        self.files: list[str] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,10 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self._content()
+        if self.path.startswith("/artifact/"):
+            self.server.files.append(self.path.removeprefix("/artifact/"))
         self._answer({})
 
     def _data(self, request: dict[str, Any]) -> dict[str, Any]:
-        query, variables = request["query"], request["variables"]
+        query, variables = request["query"], request.get("variables") or {}
         if "upsertBucket" in query:
             said = {name: value for name, value in variables.items() if value is not None}
             self.server.runs.setdefault(variables["name"], {}).update(said)
@@ -67,7 +75,33 @@ class _Handler(BaseHTTPRequestHandler):
             put = f"http://127.0.0.1:{self.server.server_port}/put/"
             files = [{"name": name, "uploadUrl": put + name} for name in variables["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+        if "createArtifact(" in query:
+            given = variables["input"]
+            self.server.artifacts.append(given)
+            sequence = {"id": "s", "latestArtifact": None}
+            artifact = {
+                "id": f"a{len(self.server.artifacts)}",
+                "state": "PENDING",
+                "artifactSequence": sequence,
+            }
+            return {"createArtifact": {"artifact": artifact}}
+        if "createArtifactManifest(" in query:
+            manifest = {"id": "m", "file": self._file("wandb_manifest.json")}
+            return {"createArtifactManifest": {"artifactManifest": manifest}}
+        if "createArtifactFiles(" in query:
+            files = [self._file(given["name"]) for given in variables["input"]["artifactFiles"]]
+            return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
+        if "commitArtifact(" in query:
+            artifact = {"id": variables["artifactID"], "digest": ""}
+            self.server.committed.append(variables["artifactID"])
+            return {"commitArtifact": {"artifact": artifact}}
         return {}
+
+    def _file(self, name: str) -> dict[str, Any]:
+        """A file of an artifact, and where to send it."""
+        url = f"http://127.0.0.1:{self.server.server_port}/artifact/{name}"
+        place = {"uploadUrl": url, "uploadHeaders": [], "storagePath": name, "uploadMultipartUrls": None}
+        return {"id": name, "name": name, "displayName": name, "artifact": {"id": "a"}, **place}
 
     def _content(self) -> bytes:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -399,6 +399,23 @@ def test_values_made_in_unusual_ways():
     assert (trace["d"] == 7).all()
     with pytest.raises(ValueError, match=r"mean of Odd cannot be set: it is no number for each feature"):
         recurrent(x, intervene={"mean": 0.5})
+    with pytest.raises(ValueError, match=r"low of Odd cannot be set: no new state is computed from"):
+        recurrent(x, intervene={"low": 0.5})
+
+
+class Twice(Cell):
+    """Its step returns a gate that it has computed a second time."""
+
+    gates = ("f",)
+    states = ("h",)
+
+    def step(self, a, r, s, p):  # noqa: ARG002
+        return (torch.sigmoid(a.f + r.f) * s.h + a.f,), {"f": torch.sigmoid(a.f + r.f)}
+
+
+def test_a_gate_that_the_step_does_not_use_is_not_set_without_effect():
+    with pytest.raises(ValueError, match=r"f of Twice cannot be set: .* return the tensor it uses"):
+        odd(Twice())(randn(5, 2, 3), intervene={"f": 0.0})
 
 
 CASES = [

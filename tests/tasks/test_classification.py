@@ -206,3 +206,10 @@ def test_dropout_is_for_training_alone():
 def test_pooling_that_does_not_exist():
     with pytest.raises(ValueError, match=r"^pooling='first' is unknown; choose one of: last, mean, max$"):
         make_task(pooling="first")
+
+
+def test_the_side_of_each_metric_that_is_better():
+    modes = {"val/loss": "min", "val/accuracy": "max", "val/f1": "max"}
+    assert make_task().modes() == modes
+    own = make_task(monitor="val/mine", mode="max")
+    assert own.modes() == {**modes, "val/mine": "max"}

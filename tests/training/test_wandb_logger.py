@@ -50,23 +50,47 @@ def test_an_offline_run(run, tmp_path, monkeypatch, capfd):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
     monkeypatch.chdir(tmp_path)
     config = OmegaConf.create(
-        {"name": "text/mine", "model": {"hidden_size": 8, "cell": {"kind": "gru"}}, "title": "${name} here"}
+        {
+            "name": "text/mine",
+            "resume": None,
+            "model": {"_partial_": True, "hidden_size": 8, "cell": {"_target_": "gatewise.cells.GRU"}},
+            "title": "${name} here",
+            "callbacks": {
+                "timer": {"_target_": "x.Timer"},
+                "own": {"_target_": "x.Own", "every": 2},
+                "no": None,
+            },
+            "wandb": {"project": "mine"},
+            "logger": {"wandb": {"project": "mine"}},
+            "paths": {"runs_dir": "runs"},
+        }
     )
     logger = make_logger(run, project="mine", tags=["a", "b"], group="text/mine", name="GRU")
-    describe(logger, config, "val/accuracy", "max", parameters=12)
+    choices = {"model": "gru", "debug": None, "logger": "wandb", "local@_global_": "default"}
+    modes = {"val/accuracy": "max", "val/loss": "min"}
+    describe(logger, config, choices, modes, parameters=12)
     experiment = logger.experiment
     try:
         assert wandb.run is experiment
         assert (experiment.id, experiment.name, experiment.project) == (run.id, "GRU", "mine")
         assert (experiment.tags, experiment.group) == (("a", "b"), "text/mine")
         assert experiment.offline
-        assert experiment.config.as_dict() == OmegaConf.to_container(config, resolve=True)
+        # Nested, each setting once: not what W&B has fields for, nor what only says how it was started.
+        assert experiment.config.as_dict() == {
+            "name": "text/mine",
+            "title": "text/mine here",
+            "model": {"hidden_size": 8, "cell": {"_target_": "gatewise.cells.GRU"}},
+            "callbacks": {"own": {"_target_": "x.Own", "every": 2}},
+            "choices": {"model": "gru"},
+        }
         for epoch, value in enumerate((0.2, 0.9, 0.5)):
-            logger.log_metrics({"val/accuracy": value, "val/loss": value, "epoch": epoch}, step=epoch)
-        # The monitored metric sums up to its best value, others to their last.
+            values = {"val/accuracy": value, "val/loss": value, "train/loss": value, "epoch": epoch}
+            logger.log_metrics(values, step=epoch)
+        # A metric whose better side is known sums up to its best value, others to their last.
         assert dict(experiment.summary["val/accuracy"]) == {"max": 0.9}
+        assert dict(experiment.summary["val/loss"]) == {"min": 0.2}
+        assert experiment.summary["train/loss"] == 0.5
         assert experiment.summary["parameters"] == 12
-        assert experiment.summary["val/loss"] == 0.5
     finally:
         finish([object(), logger], exit_code=1)
     assert wandb.run is None  # the next job of a sweep starts its own

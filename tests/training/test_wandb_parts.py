@@ -28,7 +28,7 @@ def begun(run: Run, mode: str = "min") -> RunLogger:
     logger = make_logger(run)
     assert logger is not None
     start(logger, run)
-    logger.keep_best("val/loss", mode, None)
+    logger.keep_best({"val/loss": mode}, {})
     return logger
 
 

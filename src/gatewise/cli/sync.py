@@ -11,14 +11,17 @@ from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 
-from gatewise.config.wandb import SETTLED, check_environment, with_cache
+from gatewise.config.wandb import PROJECT, SETTLED, check_environment, with_cache
 from gatewise.launch.own_code import OutsideOfRuns, python
 from gatewise.runs.inside import check_inside
 from gatewise.runs.left_behind import own_temporary_folder
+from gatewise.runs.record import Record, read_record
 from gatewise.runs.run import LOCK, Run
 from gatewise.runs.unsent import UNSENT, check_files, unsent
-from gatewise.settings import lines, one_line, whole_number
+from gatewise.settings import first_line, lines, one_line, optional, whole_number
+from gatewise.settings.checks import word
 from gatewise.training.wandb_parts import check_sent
+from gatewise.training.wandb_workspace import check_name, save, workspace
 from gatewise.views.places import short
 
 ALL = "all"
@@ -28,11 +31,16 @@ PATIENCE_SECONDS = 10
 def main(config: DictConfig) -> int:
     """Upload what is not uploaded yet of one run or all, several at a time; returns how many folders it was.
 
+    With a ``workspace``, writes one to W&B for these runs afterwards.
+
     Runs that are being trained are left out, and so are damaged ones. Raises ValueError where there are some,
     where the server cannot be reached or takes something not; what is uploaded then, is, and the rest is left
     for the next time.
     """
     jobs = whole_number("jobs", config.jobs)
+    view = optional(word)("workspace", config.workspace)
+    if view is not None:
+        check_name(view)
     runs_dir = Path(config.paths.runs_dir)
     runs = _all_runs(runs_dir) if config.run == ALL else [Run.open(config.run, runs_dir)]
     folders: list[list[Path]] = []
@@ -60,12 +68,43 @@ def main(config: DictConfig) -> int:
         _upload(folders, jobs, config.project, config.entity)
     else:
         print("Nothing to upload.")
+    if view is not None:
+        _write_workspaces(view, [run for run in runs if run.folder not in damaged], config)
     if damaged:
         raise ValueError(
             f"{len(damaged)} of {len(runs)} runs could not be read and were left out: "
             f"{', '.join(short(folder) for folder in damaged)}"
         )
     return sum(map(len, folders))
+
+
+def _write_workspaces(name: str, runs: list[Run], config: DictConfig) -> None:
+    """Write a workspace to each W&B project that the runs are sent to."""
+    by_project: dict[tuple[str | None, str], list[Record]] = {}
+    for run in runs:
+        record = read_record(run.folder)
+        sent_to = [
+            config[name] or record.settings.get(f"logger.wandb.{name}") for name in ("entity", "project")
+        ]
+        by_project.setdefault((sent_to[0], sent_to[1] or PROJECT), []).append(record)
+    for (entity, project), records in by_project.items():
+        made = workspace(entity or _default_entity(name), project, name, records)
+        print(one_line(f"Workspace {name}: {save(made)}"), flush=True)
+
+
+def _default_entity(name: str) -> str:
+    """The user's own entity; raises ValueError where nobody is logged in."""
+    with own_temporary_folder():
+        import wandb
+    check_environment(os.environ)
+    _check_connection(_server())
+    try:
+        entity = wandb.Api().default_entity
+    except (wandb.Error, OSError, ValueError) as error:
+        raise ValueError(f"workspace={name}: {first_line(error)}") from error
+    if not entity:
+        raise ValueError(f"workspace={name}: give entity=..., the W&B user or team that the project is of")
+    return str(entity)
 
 
 def _server() -> str:

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 MODES = ("offline", "online", "disabled")
 PROJECT = "gatewise"
+ALONE = "train"
+"""The job type of a training outside of a sweep."""
 VARIABLES = {
     "mode": "WANDB_MODE",
     "project": "WANDB_PROJECT",
@@ -185,7 +187,7 @@ def _settle(
         "mode": "offline",
         "project": PROJECT,
         "group": config.name if trial is None else trial.sweep,
-        "job_type": None if trial is None else f"trial {trial.number}",
+        "job_type": ALONE if trial is None else f"trial {trial.number}",
         "name": _readable_name(config, choices, trial),
         **{name: value for name, value in values.items() if name != "tags"},
         "tags": list(dict.fromkeys([*values.get("tags", []), *own_tags])),

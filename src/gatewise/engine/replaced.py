@@ -22,6 +22,8 @@ Place = tuple[str, Any, str, int]
 """Where a value comes from: ("call", number of the call, its function, place in what it returns or -1), or
 (argument, its field, "", -1), as ("a", "n", "", -1) for a.n."""
 
+Key = tuple[int, int]
+
 
 class NotSetError(ValueError):
     """Why a value could not be replaced, as one line for the user."""
@@ -43,7 +45,11 @@ def places_of(cell: Cell, hidden_size: int, own: dict[str, Tensor]) -> dict[str,
     with torch.no_grad(), calls:
         after, gates = cell.step(a, r, s, p)
     values = {**gates, **dict(zip(cell.states, after, strict=True))}
-    return {name: calls.place(value, (2, hidden_size)) for name, value in values.items()}
+    places = {name: calls.place(value, (2, hidden_size)) for name, value in values.items()}
+    for name, value in gates.items():
+        if not isinstance(places[name], str) and not calls.may_come_from(after, value):
+            places[name] = "no new state is computed from what step returns as it: return the tensor it uses"
+    return places
 
 
 class _Calls(TorchFunctionMode):
@@ -54,22 +60,38 @@ class _Calls(TorchFunctionMode):
         self._count = 0
         # By identity and number of writes, since a function that writes returns the tensor it was given. The
         # tensors are held, so that no other one gets the identity of one that is gone.
-        self._made: dict[tuple[int, int], tuple[Tensor, Place]] = {}
+        self._made: dict[Key, tuple[Tensor, Place]] = {}
+        self._sources: dict[Key, list[Key]] = {}
 
     def note(self, value: Tensor, place: Place) -> None:
         """A tensor comes from a place, unless it has come from another one before."""
-        self._made.setdefault((id(value), writes(value)), (value, place))
+        self._made.setdefault(_key(value), (value, place))
 
     def place(self, value: Tensor, shape: tuple[int, int]) -> Place | str:
         """Where a tensor comes from, or why it cannot be replaced."""
         if tuple(value.shape) != shape or not value.is_floating_point():
             return f"it is no number for each feature, but {list(value.shape[1:])} of {value.dtype}"
-        made = self._made.get((id(value), writes(value)))
+        made = self._made.get(_key(value))
         return "it does not come from a function of torch" if made is None else made[1]
 
+    def may_come_from(self, values: Sequence[Tensor], source: Tensor) -> bool:
+        """Whether any of some tensors is computed from another; also where that cannot be followed."""
+        pending, seen = [_key(value) for value in values], set()
+        while pending:
+            key = pending.pop()
+            if key == _key(source) or key not in self._made:
+                return True
+            if key not in seen:
+                seen.add(key)
+                pending += self._sources.get(key, ())
+        return False
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        sources = [_key(tensor) for tensor in _held((args, kwargs))]
         result = func(*args, **(kwargs or {}))
         for position, value in _tensors(result):
+            if _key(value) not in self._made:
+                self._sources[_key(value)] = sources
             self.note(value, ("call", self._count, _name(func), position))
         self._count += 1
         return result
@@ -153,11 +175,24 @@ def _with(argument: Any, field: str, new: Tensor) -> Any:
     return argument._replace(**{field: new})
 
 
+def _key(tensor: Tensor) -> Key:
+    return id(tensor), writes(tensor)
+
+
 def _tensors(result: Any) -> Iterator[tuple[int, Tensor]]:
     if isinstance(result, Tensor):
         yield -1, result
     elif isinstance(result, (tuple, list)):
         yield from ((index, item) for index, item in enumerate(result) if isinstance(item, Tensor))
+
+
+def _held(arguments: Any) -> Iterator[Tensor]:
+    """Every tensor in the arguments of a call, also in lists and dictionaries."""
+    if isinstance(arguments, Tensor):
+        yield arguments
+    elif isinstance(arguments, (tuple, list, dict)):
+        for item in arguments.values() if isinstance(arguments, dict) else arguments:
+            yield from _held(item)
 
 
 def _name(function: Any) -> str:

@@ -14,19 +14,23 @@ from pathlib import Path
 from gatewise.runs.files import write_text
 from gatewise.runs.reading import is_there, read_text
 
+INSPECT = "inspect/"
+"""How the names of metrics begin that say what the gates do, of which there are many."""
+
 
 def write_table(
     path: Path, rows: Sequence[Mapping[str, float]], first: Sequence[str], written: str = ""
 ) -> str:
     """Write rows as a complete CSV file, the columns ``first`` before the others; missing cells are empty.
 
+    Those of ``inspect/…`` come last.
+
     Returns the text of the file. If that equals ``written``, the file is left as it is.
     """
     columns = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, [*first, *sorted(set(columns) - set(first))], restval="", lineterminator="\n"
-    )
+    others = sorted(set(columns) - set(first), key=lambda name: (name.startswith(INSPECT), name))
+    writer = csv.DictWriter(text, [*first, *others], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     if text.getvalue() != written:

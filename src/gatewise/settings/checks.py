@@ -161,10 +161,10 @@ def flag(name: str, value: Any) -> bool:
 def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
     """``value`` if it is one of ``known``; otherwise ValueError with the nearest choice."""
     known = list(known)
-    if isinstance(value, (bool, float)) or value not in known:
+    if not any(type(value) is type(item) and value == item for item in known):  # False is equal to 0
         words = [item for item in known if isinstance(item, str)]
         near = did_you_mean(value, words) if isinstance(value, str) and len(value) < 100 else ""
-        listed = ", ".join(dict.fromkeys(map(str, known)))
+        listed = ", ".join(dict.fromkeys(str(v).lower() if isinstance(v, bool) else str(v) for v in known))
         raise ValueError(f"{name}={shown(value)} is unknown{near}; choose one of: {listed}")
     return value
 

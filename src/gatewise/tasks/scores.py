@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,15 @@ class Measure:
     meaning: str
     metric: Metric | None = None
     of_loss: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def mode(self) -> Literal["min", "max"] | None:
+        """Whether low (``min``) or high (``max``) values are good; None where that is not known."""
+        if self.of_loss is not None:
+            low, high = (float(self.of_loss(torch.tensor(loss))) for loss in (1.0, 2.0))
+            return None if low == high else "min" if low < high else "max"
+        higher = getattr(self.metric, "higher_is_better", None)
+        return None if higher is None else "max" if higher else "min"
 
 
 class EpochScores(nn.Module):

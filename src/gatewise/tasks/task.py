@@ -128,6 +128,12 @@ class Task(pl.LightningModule):
         meanings = {name: measure.meaning for name, measure in self._measures.items()}
         return {**meanings, "loss": "the quantity that training minimises, on this split"}
 
+    def modes(self) -> dict[str, Literal["min", "max"]]:
+        """Whether low or high values of a metric are good, by full ``val/…`` name, where that is known."""
+        modes = {name: mode for name, measure in self._measures.items() if (mode := measure.mode) is not None}
+        named = {f"val/{name}": mode for name, mode in {"loss": "min", **modes}.items()}
+        return {**named, self.monitor: self.mode}
+
     def on_train_epoch_start(self) -> None:
         self.training_epoch.reset()
         self.validated = False

@@ -82,7 +82,7 @@ def fit_and_test(
             seconds["wall_seconds"] = round(time.monotonic() - started, 2)
             example = data.save_example(run.folder)
             _summarise(run, config, trainer, task, metrics, seconds, example, best, engines.names)
-            logged.end(trainer.loggers, run, config, run.summary(), logged_steps(trainer))
+            logged.end(trainer.loggers, run, config, task, best, logged_steps(trainer))
         exit_code = 0
     finally:
         wandb.finish(trainer.loggers, exit_code)

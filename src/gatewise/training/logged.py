@@ -11,7 +11,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
-from gatewise.training import tensorboard, wandb
+from gatewise.training import tensorboard, wandb, wandb_results
+from gatewise.training.checkpoints import Chosen
 
 
 def begin(loggers: Sequence[Logger], run: Run, config: DictConfig, task: Task) -> None:
@@ -20,7 +21,7 @@ def begin(loggers: Sequence[Logger], run: Run, config: DictConfig, task: Task) -
         if isinstance(logger, wandb.RunLogger):
             wandb.start(logger, run)
             rows = read_metrics(run.metrics_file)
-            wandb.describe(logger, config, task.monitor, task.mode, rows, parameters_of(task))
+            wandb.describe(logger, config, run.choices(), task.modes(), rows, parameters_of(task))
         elif isinstance(logger, TensorBoardLogger):
             tensorboard.begin(logger, config)
 
@@ -37,14 +38,15 @@ def go_on_from(loggers: Sequence[Logger], step: int, rows: Sequence[Mapping[str,
             tensorboard.go_on_from(logger, step)
 
 
-def end(
-    loggers: Sequence[Logger], run: Run, config: DictConfig, summary: Mapping[str, Any], step: int
-) -> None:
-    """Log the pictures and results of a run that has ended."""
+def end(loggers: Sequence[Logger], run: Run, config: DictConfig, task: Task, best: Chosen, step: int) -> None:
+    """Log the pictures and results of a run that has ended with its ``best`` weights."""
+    summary = run.summary()
     pictures = {f"plots/{path.stem}": path for path in sorted(run.plots.glob("*.png"))}
     for logger in loggers:
         if isinstance(logger, wandb.RunLogger):
             logger.log_pictures(pictures, step)
+            wandb_results.log_results(logger, summary, task, step)
+            wandb_results.log_weights(logger, run, best)
         elif isinstance(logger, TensorBoardLogger):
             tensorboard.end(logger, config, _results(summary), pictures, step)
 

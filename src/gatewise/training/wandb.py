@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,8 @@ WRITTEN_AFTER_SECONDS = 20
 """W&B writes what it is told within 15 seconds; what a killed process told it just before is lost."""
 
 _RECENT = "wandb_recent"
+_NOT_TOLD = {"wandb", "logger", "paths", "resume", "resume_from", "launcher"}
+"""Sections, settings and config groups that say how a run was started, and not what it is."""
 
 
 class RunLogger(WandbLogger):
@@ -53,13 +55,14 @@ class RunLogger(WandbLogger):
     twice. Lightning's own hands on settings that W&B warns of, and keeps them to itself.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, artifact: Literal["best", False] = False, **settings: Any) -> None:
         super().__init__(name=settings["name"], save_dir=settings["dir"], id=settings["id"])
         self.settings = settings
+        self.artifact = artifact
         self.parts = Parts()
         self._begun: wandb.Run | None = None
-        self._monitor, self._mode = "", "min"
-        self._best: float | None = None
+        self._modes: dict[str, str] = {}
+        self._best: dict[str, float] = {}
         self._failed = False
         self._recent: deque[tuple[float, dict[str, float]]] = deque()
 
@@ -78,11 +81,12 @@ class RunLogger(WandbLogger):
                 self._begun.log({}, step=self.parts.rows, commit=False)
         return self._begun
 
-    def keep_best(self, monitor: str, mode: str, best: float | None) -> None:
-        """Have W&B sum up a metric by its best value, which was ``best`` so far."""
-        self._monitor, self._mode, self._best = monitor, mode, best
-        self.experiment.define_metric(monitor, step_metric=STEP, summary=mode)
-        self._say_best()
+    def keep_best(self, modes: Mapping[str, str], best: Mapping[str, float]) -> None:
+        """Have W&B sum up metrics by their least (``min``) or largest value, which were ``best`` so far."""
+        self._modes, self._best = dict(modes), dict(best)
+        for name, mode in modes.items():
+            self.experiment.define_metric(name, step_metric=STEP, summary=mode)
+        self._say_best(best)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -97,11 +101,21 @@ class RunLogger(WandbLogger):
             new["epoch"] = metrics["epoch"]
         if not new.keys() - {"epoch"}:
             return
-        try:
+
+        def log() -> None:
             self.experiment.log(new if step is None else {**new, STEP: step})
-            self._compare(new.get(self._monitor))
+            self._compare(new)
             if step is not None:
                 self._keep(step, new)
+
+        self.attempt(log)
+
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Do what tells W&B something. Once W&B has failed, the training goes on without it."""
+        if self._failed:
+            return
+        try:
+            work()
         except Exception as error:
             self._failed = True
             _log.warning("W&B has failed, training goes on without it (%s)", first_line(error))
@@ -128,17 +142,19 @@ class RunLogger(WandbLogger):
         numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
         self._recent.append((now, {**numbers, "step": step}))
 
-    def _compare(self, value: float | None) -> None:
-        if value is None:
-            return
-        if not math.isnan(value) and self._best is not None:
-            self._best = (min if self._mode == "min" else max)(value, self._best)
-        self._say_best()
+    def _compare(self, metrics: Mapping[str, float]) -> None:
+        named = [name for name in self._best if name in metrics]
+        for name in named:
+            if not math.isnan(metrics[name]):
+                better = min if self._modes[name] == "min" else max
+                self._best[name] = better(metrics[name], self._best[name])
+        self._say_best(named)
 
-    def _say_best(self) -> None:
+    def _say_best(self, names: Iterable[str]) -> None:
         """Correct what W&B counts, which is from this part's first value on."""
-        if self._best is not None:
-            self.experiment.summary[self._monitor] = {self._mode: self._best}
+        values = {name: {self._modes[name]: self._best[name]} for name in names}
+        if values:
+            self.experiment.summary.update(values)
 
 
 class KeepRecent(pl.Callback):
@@ -177,6 +193,7 @@ def make_logger(
     job_type: Word | None = None,
     notes: Word | None = None,
     id: Word | None = None,
+    artifact: Literal["best", False] = False,
 ) -> RunLogger | None:
     """A logger that writes to the run's directory under the run's own id; None where it is disabled.
 
@@ -213,6 +230,7 @@ def make_logger(
         # An offline run has no server to resume from; its parts meet under the id when they are synced.
         resume="allow" if mode == "online" else None,
         settings=settings,
+        artifact=artifact,
     )
 
 
@@ -237,21 +255,43 @@ def _settled_environment(settings: Mapping[str, Any]) -> Iterator[None]:
 def describe(
     logger: RunLogger,
     config: DictConfig,
-    monitor: str,
-    mode: str,
+    choices: Mapping[str, str | None],
+    modes: Mapping[str, str],
     rows: Sequence[Mapping[str, float]] = (),
     parameters: int | None = None,
 ) -> None:
-    """Give W&B the resolved config, the number of parameters, and what sums up the run.
+    """Give W&B the config and its ``choices``, the number of parameters, and what sums up the run.
 
-    That is the best value of the monitored metric, also in ``rows``, the epochs before this part.
+    That is the best value of each metric of which ``modes`` says what is best, also in ``rows``, the epochs
+    before this part.
     """
     begun = logger.experiment
-    begun.config.update(stored(config), allow_val_change=True)
-    begun.summary.update({name: value for name, value in logger.parts.summary.items() if name != monitor})
+    begun.config.update(settings_told(config, choices), allow_val_change=True)
+    begun.summary.update({name: value for name, value in logger.parts.summary.items() if name not in modes})
     if parameters is not None:
         begun.summary["parameters"] = parameters
-    logger.keep_best(monitor, mode, best_row([dict(row) for row in rows], monitor, mode).get(monitor))
+    past = [dict(row) for row in rows]
+    best = {name: best_row(past, name, mode).get(name) for name, mode in modes.items()}
+    logger.keep_best(modes, {name: value for name, value in best.items() if value is not None})
+
+
+def settings_told(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
+    """What W&B is told of a run's settings: those of its parts, nested, and the choice in each config group.
+
+    What W&B has as fields of its own (project, group, tags) and what only says where the files are is left
+    out, and so are callbacks without a setting and ``_partial_``: each would be a column of a table of runs.
+    """
+    values = {name: _without_marks(value) for name, value in stored(config).items() if name not in _NOT_TOLD}
+    callbacks = (values.get("callbacks") or {}).items()
+    values["callbacks"] = {name: node for name, node in callbacks if set(node or ()) - {"_target_"}}
+    named = {group: choice for group, choice in choices.items() if choice and group not in _NOT_TOLD}
+    return {**values, "choices": {group: choice for group, choice in named.items() if "@" not in group}}
+
+
+def _without_marks(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_marks(child) for name, child in value.items() if name != "_partial_"}
+    return value
 
 
 def start(logger: RunLogger, run: Run) -> None:

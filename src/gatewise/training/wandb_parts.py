@@ -7,6 +7,7 @@ log format of LevelDB) that hold one protobuf message for each thing that was sa
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Parts:
     last: dict[str, int] = field(default_factory=dict)
     """The last training step that each metric was logged at."""
     summary: dict[str, Any] = field(default_factory=dict)
+    artifacts: set[str] = field(default_factory=set)
+    """The digests of the artifacts that were logged."""
 
 
 def read_parts(folder: Path) -> Parts:
@@ -52,7 +55,8 @@ def check_sent(folder: Path, run: Path) -> None:
     """Raise ValueError where a file of W&B's in ``folder`` has it upload what does not lie in the ``run``.
 
     Such a file says by their paths which files W&B uploads, and a run directory may have come from anywhere.
-    What W&B itself has copied to upload it lies in its own folder.
+    What W&B itself has copied to upload it lies in its own folder. The files of an artifact are named by
+    where they were: those of a run that was moved are not there, and W&B uploads the rest.
     """
     from wandb import env
 
@@ -64,6 +68,8 @@ def check_sent(folder: Path, run: Path) -> None:
             raise ValueError(f"{path}: not a file of W&B's ({error}): remove {folder}") from error
         for name in named:
             place = folder / "files" / name
+            if Path(name).is_absolute() and not os.path.lexists(place):
+                continue
             if ".." in place.parts or not (is_inside(place, run) or is_inside(place, staging)):
                 raise ValueError(
                     f"{path}: has W&B upload {name}, which is no file of the run: if it is yours, upload it "
@@ -75,9 +81,14 @@ def _uploaded(record: Any) -> Iterator[str]:
     """The paths of what a message has W&B upload."""
     yield from (item.path for item in record.files.files)
     yield from (record.tbrecord.log_dir, record.tbrecord.root_dir)
-    for artifact in (record.artifact, record.request.log_artifact.artifact):
+    for artifact in _artifacts(record):
         yield artifact.manifest.manifest_file_path
         yield from (entry.local_path for entry in artifact.manifest.contents)
+
+
+def _artifacts(record: Any) -> tuple[Any, ...]:
+    """The artifacts of a message; empty ones where it has none."""
+    return record.artifact, record.request.log_artifact.artifact
 
 
 def _take(record: Any, parts: Parts) -> None:
@@ -93,6 +104,8 @@ def _take(record: Any, parts: Parts) -> None:
             names = list(item.nested_key) or [item.key]
             if not names[0].startswith("_"):
                 _put(parts.summary, names, json.loads(item.value_json))
+    else:
+        parts.artifacts.update(artifact.digest for artifact in _artifacts(record) if artifact.digest)
 
 
 def _name(item: Any) -> str:

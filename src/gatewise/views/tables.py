@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 MAX_ROWS = 40
 
 
+def results(
+    test: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]], meanings: Mapping[str, str]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The columns of a table of test metrics beside those of the baselines, and its rows.
+
+    A row has the metric, this run's value, one of each baseline (None where it has none), and the meaning.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # the loss comes last
+        others = (scores.get(name) for scores in baselines.values())
+        rows.append((name, value, *others, meanings.get(name, "")))
+    return ["metric", "this run", *baselines, "meaning"], rows
+
+
 def print_results(
     metrics: Mapping[str, Any], split: str, meanings: Mapping[str, str], weights: str = ""
 ) -> None:
@@ -27,14 +41,14 @@ def print_results(
     test, baselines = split_metrics(metrics)
     title = f"{split} results" + (f" of the {weights}" if weights else "")
     table = Table(title=cell(title), title_justify="left")
-    table.add_column("metric")
-    table.add_column("this run", justify="right", style="bold")
-    for baseline in baselines:
+    (first, own, *others, last), rows = results(test, baselines, meanings)
+    table.add_column(first)
+    table.add_column(own, justify="right", style="bold")
+    for baseline in others:
         table.add_column(cell(baseline), justify="right")
-    table.add_column("meaning", style="dim")
-    for name, value in sorted(test.items(), key=lambda item: item[0] == "loss"):  # the loss comes last
-        others = [_score(scores[name]) if name in scores else "" for scores in baselines.values()]
-        table.add_row(cell(name), _score(value), *others, cell(meanings.get(name, "")))
+    table.add_column(last, style="dim")
+    for name, *values, meaning in rows:
+        table.add_row(cell(name), *("" if v is None else _score(v) for v in values), cell(meaning))
     show(table)
 
 

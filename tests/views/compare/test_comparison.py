@@ -145,6 +145,12 @@ def test_a_spike_never_disappears(values, most):
         assert np.nanmax(found) == pytest.approx(max(measured), rel=2**-16, abs=1e-30)
 
 
+def test_the_many_metrics_of_gates_come_last():
+    names = ["inspect/mean/f/layer0", "lr", "val/loss", "inspect/kept/c/layer0", "train/loss"]
+    packed = pack([record_of({"epoch": [1, 2], **{name: [1.0, 2.0] for name in names}})])
+    assert packed.metrics == ["val/loss", "train/loss", "lr", names[3], names[0]]
+
+
 def test_a_sampled_curve_keeps_its_order():
     values = [1.0, 5.0, 2.0, 2.0, -3.0, 2.0, 2.0, 2.0]
     from unittest.mock import patch

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewise.runs.metrics import INSPECT
 from gatewise.runs.record import Record, Table
 
 MOST_POINTS, FEWEST_POINTS = 20_000, 100
@@ -94,9 +95,9 @@ def _seconds(times: Table, epochs: Floats) -> Floats:
     return found
 
 
-def _order(name: str) -> tuple[bool, bool, str]:
-    """What was measured before what was set: validation, training, learning rates."""
-    return not name.startswith("val/"), not name.startswith("train/"), name
+def _order(name: str) -> tuple[bool, bool, bool, str]:
+    """What was measured before what was set: validation, training, learning rates; then the many of gates."""
+    return not name.startswith("val/"), not name.startswith("train/"), name.startswith(INSPECT), name
 
 
 def _most_points(curves: int) -> int:
