@@ -18,7 +18,7 @@ from urllib.parse import quote
 import trained
 from PIL import Image
 
-from views import PAGES
+from views import PAGES, Page
 
 WIDTHS = {390: 844, 1280: 800, 2560: 1440}
 """Heights of the window by its width."""
@@ -28,6 +28,9 @@ KEPT = (
     *("compare-groups-1280-light", "compare-sweeps-1280-dark", "compare-two_classifiers-1280-light"),
     *("compare-groups_of_all_tasks-1280-light", "compare-table-390-dark", "compare-sweeps-390-light"),
     *("compare-curves-2560-light", "compare-table_wrong_filter-390-light", "compare-two_runs-1280-dark"),
+    *("inspect_text-gates-1280-light", "inspect_text-follow-1280-light", "inspect_text-clamps-1280-dark"),
+    *("inspect_two_models-cut-1280-dark", "inspect_two_models-gates-390-light"),
+    *("inspect_two_models-gradient-1280-light", "inspect_series-predictions-2560-light"),
 )
 """Pictures that the repository has."""
 TALLEST = 6000
@@ -45,7 +48,7 @@ def main(folder: Path) -> None:
     with browser() as running:
         for name, page in PAGES.items():
             file = folder / f"{name}.html"
-            command = [sys.executable, "-m", "gatewise", *page.words, f"output={file.resolve()}"]
+            command = [sys.executable, "-m", "gatewise", *_words(page, examples), f"output={file.resolve()}"]
             subprocess.run(command, cwd=examples, check=True, stdout=subprocess.DEVNULL)
             for view, state in page.views.items():
                 print(f"{name}: {view}", flush=True)
@@ -56,6 +59,20 @@ def main(folder: Path) -> None:
                     else:
                         tab.screenshot(path=f"{target}.png", full_page=True, clip=_clip(tab))
     _keep(folder / "pictures")
+
+
+def _words(page: Page, examples: Path) -> Iterator[str]:
+    """The words of a page's command, with the runs that its patterns mean."""
+    first = ""
+    for word in page.words:
+        setting, _, pattern = word.partition("=")
+        if setting in ("run", "run2") and "*" in pattern:
+            runs = sorted(folder for folder in examples.glob(pattern) if (folder / "checkpoints").is_dir())
+            chosen = str((runs[0] if setting == "run" else runs[-1]).relative_to(examples))
+            first = first or chosen
+            yield f"{setting}={chosen}"
+        else:
+            yield word.replace("{run}", first)
 
 
 def _keep(pictures: Path) -> None:

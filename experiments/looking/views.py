@@ -15,11 +15,16 @@ class Page:
     """A page, and what is looked at in it."""
 
     words: tuple[str, ...]
-    """After ``gatewise``; ``output=`` is added."""
+    """After ``gatewise``; ``output=`` is added. A pattern after ``run=`` means the first run, one after ``run2=``
+    the last; ``{run}`` is the first."""
     views: dict[str, dict[str, Any]]
     """The state in the page's address, by the view's name."""
 
 
+INSPECT = (
+    *("overview", "gates", "cut", "written", "follow", "remember"),
+    *("saturated", "decided", "clamps", "predictions", "gradient"),
+)
 VOWELS = "task=SequenceClassification and lr<1"
 PAGES: dict[str, Page] = {
     "compare": Page(
@@ -40,5 +45,23 @@ PAGES: dict[str, Page] = {
             "two_runs": {"view": "pair"},
             "two_classifiers": {"view": "pair", "filter": f"{VOWELS} and seed=1", "pair": []},
         },
+    ),
+    "inspect_text": Page(
+        (
+            *("inspect", "run=runs/text/king_james/*"),
+            "input=Bob is a nice person. Dan on the other hand is evil.",
+        ),
+        {view: {"view": view, "step": 5, "unit": 3} for view in INSPECT},
+    ),
+    "inspect_two_models": Page(
+        (
+            *("inspect", "run=runs/speech/japanese_vowels/*", "run2=runs/speech/japanese_vowels/*"),
+            "input={run}/example.npy",
+        ),
+        {view: {"view": view, "layer": "all", "direction": "all", "unit": 3} for view in INSPECT},
+    ),
+    "inspect_series": Page(
+        ("inspect", "run=runs/series/sunspots/*", "input={run}/example.csv"),
+        {view: {"view": view} for view in ("overview", "gates", "decided", "predictions")},
     ),
 }
