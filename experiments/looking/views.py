@@ -15,8 +15,8 @@ class Page:
     """A page, and what is looked at in it."""
 
     words: tuple[str, ...]
-    """After ``gatewise``; ``output=`` is added. A pattern after ``run=`` means the first run, one after ``run2=``
-    the last; ``{run}`` is the first."""
+    """After ``gatewise``; ``output=`` is added. A pattern after ``run=`` means the first run, one after
+    ``run2=`` the last; ``{run}`` is the first."""
     views: dict[str, dict[str, Any]]
     """The state in the page's address, by the view's name."""
 
