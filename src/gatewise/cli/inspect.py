@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +37,8 @@ from gatewise.views.plain import cell, plain_console
 
 LONGEST_INPUT = 2_000
 """Characters of the input that the page repeats."""
+LONGEST_NAME = 40
+"""Characters of an input by which two models of one name are told apart."""
 SMALL = 20_000_000
 """Steps times weights."""
 
@@ -63,6 +65,9 @@ def main(config: DictConfig) -> list[Look]:
         subjects = [_subject(config, named) for named in looked_at(config)]
         looks = [_look(subject) for subject in subjects]
         matching = _matching(config, subjects, looks)
+    if len({look.values["name"] for look in looks}) < len(looks):  # one run, several inputs
+        for each in looks:
+            each.values["name"] += f": {one_line(each.values['input'])[:LONGEST_NAME]}"
     values = {
         "title": " and ".join(dict.fromkeys(look.values["name"] for look in looks)),
         "version": __version__,
@@ -139,15 +144,20 @@ def _look(subject: Subject) -> Look:
     except (ValueError, OSError) as error:
         problems.append(f"What the units follow in the run's own data is not shown: {first_line(error)}")
     found = look(subject.inspected, own, problems)
-    folder = short(run.folder)
     found.values = {
-        "name": f"{found.values['cell']}, {folder}",
+        "name": _name(found.values, run),
         "run": str(run.folder),
         "task": type(subject.task).__name__,
         "input": str(subject.named.input)[:LONGEST_INPUT] + subject.sequence,
         **found.values,
     }
     return found
+
+
+def _name(values: Mapping[str, Any], run: Run) -> str:
+    """What a model is called over its pictures: short, since two stand side by side."""
+    both = "bidirectional " if values["directions"] > 1 else ""
+    return f"{both}{values['cell']}, {run.folder.name}"
 
 
 def _matching(config: DictConfig, subjects: Sequence[Subject], looks: Sequence[Look]) -> Any:

@@ -21,7 +21,7 @@ function chosenFeature(m) {
 
 class FollowView extends View {
   constructor() {
-    super("follow", "What does this unit follow?", "The input on the colors of one unit's values, the places in the run's own data where it is strongest, and which features of the input it goes with.");
+    super("follow", "What does this unit follow?", "The input in the colors of one unit's values, the places in the run's own data where it is strongest, and which features of the input it goes with.");
     this.followsUnit = true;
   }
 
