@@ -21,6 +21,10 @@ WITH_VALUE = (
 """Options that take the word after them."""
 FLAGS = ("--watch",)
 """Options that are settings as well."""
+ACTIONS = ("list", "get", "show")
+"""What ``gatewise data`` does."""
+OF_SETS = ("get", "show")
+"""Those of them that take names of sets."""
 _SETTING = re.compile(r"[+~]*[A-Za-z_][\w./@-]*=|~")
 
 
