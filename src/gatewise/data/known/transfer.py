@@ -58,6 +58,7 @@ class _OnlyHttp(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in ("http", "https"):
+            fp.close()
             raise TransferError(f"the source leads to {one_line(newurl[:100])}, which is not http")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -158,8 +159,8 @@ class Transfer:
         headers = {"User-Agent": f"gatewise/{__version__}", "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
-        request = urllib.request.Request(self.url, headers=headers)
         try:
+            request = urllib.request.Request(self.url, headers=headers)
             response = self._opener.open(request, timeout=PATIENCE_SECONDS)
         except urllib.error.HTTPError as error:
             self._was_reached = True
@@ -183,8 +184,11 @@ class Transfer:
         said = f"the source answers {error.code} {one_line(str(error.reason))[:80]}".rstrip()
         if error.code == 416 and have:
             total = _CONTENT_RANGE.fullmatch(error.headers.get("Content-Range", ""))
-            if self.size is None and total is not None and total[2] == str(have):
-                return True
+            if total is not None and _is_number(total[2]):
+                if self.size is None and int(total[2]) == have:
+                    return True
+                if self.size not in (None, int(total[2])):
+                    raise TransferError(f"the source has {total[2]} bytes, where {self.size} are expected")
             self._restart(said)
         if error.code not in _PASSING:
             raise TransferError(said)
