@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gatewise.config.compose import compose, conf_folder, hydra_session
 
 CONF = conf_folder()
-PRIMARY = {"train": [], "evaluate": [], "predict": ["input=mine.csv"], "compare": [], "sync": []}
+PRIMARY = {"train": [], "evaluate": [], "predict": ["input=mine.csv"], "compare": [], "sync": [], "data": []}
 
 
 def group_files() -> list[tuple[str, str]]:
