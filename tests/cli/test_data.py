@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,11 @@ from http_source import Source, head, made_set
 from public_data import public_data
 
 CONTENT = b"first line \x1b[31m\n" + b"a longer line, " * 20 + b"\nlast\n"
+
+
+def some(values: Iterable[Any], *quick: Any) -> list[Any]:
+    """Parameters of a test, of which all but ``quick`` are variations."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 @pytest.fixture
@@ -97,7 +103,7 @@ def test_the_folder_is_a_setting(place: Path, capsys) -> None:
     assert (place / "elsewhere" / "downloads" / "made" / "a.txt").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("name", PIP_SETS)
+@pytest.mark.parametrize("name", some(PIP_SETS, "king_james"))
 @pytest.mark.usefixtures("place")
 def test_what_comes_with_pip_is_shown(name: str, capsys) -> None:
     assert main(["data", "show", name]) == 0
@@ -108,7 +114,7 @@ def test_what_comes_with_pip_is_shown(name: str, capsys) -> None:
     assert begins[name] in out
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", some(SETS, "fsdd", "wnut17"))
 def test_what_is_here_is_shown(name: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # noqa: ARG001
     monkeypatch.setenv("GATEWISE_DATA", str(public_data(name)))
     assert main(["data", "show", name]) == 0
@@ -119,25 +125,31 @@ def test_what_is_here_is_shown(name: str, place: Path, monkeypatch: pytest.Monke
         assert f"\n{file.rpartition('/')[2]}\n  " in out
 
 
+MISSPELT = [
+    (["lst"], 2, "data lst: say list, get or show; did you mean list?"),
+    (["mr"], 2, "data mr: say what to do with it: data get, or data show"),
+    (["x\x1b[31m"], 2, "data x\\x1b[31m: say list, get or show"),
+    (["list", "mr"], 2, "data list takes no name, got mr: data show shows one set"),
+    (["get"], 2, "data get: give the name of a set"),
+    (["show"], 2, "data show: give the name of one set"),
+    (["show", "mr", "fsdd"], 2, "data show: give the name of one set"),
+    (
+        ["get", "tinyshakespere"],
+        1,
+        "tinyshakespere: no such set (did you mean 'tinyshakespeare'?); choose",
+    ),
+    (["show", "kingjames"], 1, "kingjames: no such set; did you mean king_james?"),
+    (["get", "king_james", "\x1b[31m"], 1, "\\x1b[31m: no such set; choose one of: mr, "),
+    (["get", "../mr"], 1, "../mr: no such set (did you mean 'mr'?)"),
+    (["list", "paths.data_dri=x"], 1, "paths.data_dri: no such setting; did you mean paths.data_dir?"),
+]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (["lst"], 2, "data lst: say list, get or show; did you mean list?"),
-        (["mr"], 2, "data mr: say what to do with it: data get, or data show"),
-        (["x\x1b[31m"], 2, "data x\\x1b[31m: say list, get or show"),
-        (["list", "mr"], 2, "data list takes no name, got mr: data show shows one set"),
-        (["get"], 2, "data get: give the name of a set"),
-        (["show"], 2, "data show: give the name of one set"),
-        (["show", "mr", "fsdd"], 2, "data show: give the name of one set"),
-        (
-            ["get", "tinyshakespere"],
-            1,
-            "tinyshakespere: no such set (did you mean 'tinyshakespeare'?); choose",
-        ),
-        (["show", "kingjames"], 1, "kingjames: no such set; did you mean king_james?"),
-        (["get", "king_james", "\x1b[31m"], 1, "\\x1b[31m: no such set; choose one of: mr, "),
-        (["get", "../mr"], 1, "../mr: no such set (did you mean 'mr'?)"),
-        (["list", "paths.data_dri=x"], 1, "paths.data_dri: no such setting; did you mean paths.data_dir?"),
+        *MISSPELT[::4],
+        *(pytest.param(*each, marks=pytest.mark.slow) for i, each in enumerate(MISSPELT) if i % 4),
     ],
 )
 def test_what_is_misspelt_is_one_line(place: Path, words: list[str], code: int, line: str, capsys) -> None:
