@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +15,7 @@ from gatewise.data.known.getting import get
 from gatewise.data.known.look import first_examples
 from gatewise.data.known.sets import PIP_SETS, SETS, KnownSet, PipSet, known_set
 from gatewise.settings import UsageError, closest, one_line, suggestion
+from gatewise.settings.checks import file_name
 from gatewise.settings.memory import in_words
 from gatewise.views.places import command, short
 from gatewise.views.plain import cell, plain_console
@@ -27,8 +28,10 @@ def main(config: DictConfig) -> None:
 
     Raises UsageError for other words, ValueError for a set that there is not or that cannot be had.
     """
+    if not isinstance(config.words, ListConfig):
+        raise ValueError(f"words={config.words}: are given by themselves, as in gatewise data get mr")
     action, *names = [str(word) for word in config.words] or ["list"]
-    data_dir = Path(config.paths.data_dir)
+    data_dir = Path(file_name("paths.data_dir", config.paths.data_dir))
     if action not in ACTIONS:
         given = f"data {one_line(action[:60])}"
         if action in SETS or action in PIP_SETS:

@@ -22,9 +22,12 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         return
     # Imported here: looking for a file is no reason to.
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True), transient=True) as progress:
+    name, size = TextColumn("{task.description}", markup=False), DownloadColumn(binary_units=True)
+    console = Console(stderr=True)
+    with Progress(
+        name, BarColumn(), size, TimeRemainingColumn(), console=console, transient=True
+    ) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
