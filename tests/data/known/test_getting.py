@@ -10,11 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from http_source import Source, answers, breaks, chunked, head, honest, made_set, sends
 
 from gatewise.data.known import getting
 from gatewise.data.known.finding import Places, state
 from gatewise.data.known.getting import get
+from http_source import Source, answers, breaks, chunked, head, honest, made_set, sends
 
 CONTENTS = {"a.txt": b"first\n" * 300, "deep/b.bin": bytes(range(256)), "LICENSE": b"free\n"}
 
@@ -87,6 +87,8 @@ def test_what_the_user_has_of_it_is_not_downloaded(files, source: Source, tmp_pa
 
 
 def test_a_file_of_the_users_that_is_another_is_refused(known, source: Source, tmp_path: Path) -> None:
+    get(known, tmp_path)
+    source.requests.clear()
     own = tmp_path / "made" / "a.txt"
     own.parent.mkdir()
     for content, how in (
@@ -98,7 +100,8 @@ def test_a_file_of_the_users_that_is_another_is_refused(known, source: Source, t
             get(known, tmp_path)
         assert str(caught.value).startswith(str(own))
         assert own.read_bytes() == content
-        assert state(Places(known, tmp_path)).wrong == (own,)
+        found = state(Places(known, tmp_path))
+        assert (found.word, found.wrong) == ("damaged", (own,))
     assert source.requests == []
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from http_source import Source, made_set
 
 from gatewise.data.files import find_file, get_if_known
 from gatewise.data.known.finding import find_set
 from gatewise.data.known.sets import SETS
+from http_source import Source, made_set
 
 CONTENTS = {"a.txt": b"first\n" * 300, "deep/b.bin": bytes(range(256))}
 KEY = "data.files"
@@ -45,13 +45,27 @@ def test_a_download_is_found_and_the_users_file_first(tmp_path: Path) -> None:
 
 
 def test_finding_never_downloads(tmp_path: Path, source: Source) -> None:
-    with pytest.raises(ValueError, match="made is not here: gatewise data get made downloads it") as caught:
+    with pytest.raises(ValueError, match="made is not here: gatewise data get made paths") as caught:
         find_file("known:made/a.txt", [tmp_path], KEY)
     line = str(caught.value)
     assert line.startswith("data.files=known:made/a.txt: ")
     assert line.endswith(f"or put {tmp_path / 'made' / 'a.txt'} there by hand, from {source.url}a.txt")
     assert source.requests == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_names_the_folder_where_it_is_not_the_usual_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        with pytest.raises(ValueError, match="is not here") as caught:
+            find_file("known:made/a.txt", [tmp_path / "my data"], KEY)
+        return str(caught.value)
+
+    monkeypatch.delenv("GATEWISE_DATA", raising=False)
+    assert f": gatewise data get made 'paths.data_dir={tmp_path / 'my data'}' downloads" in said()
+    monkeypatch.setenv("GATEWISE_DATA", str(tmp_path / "my data"))
+    assert ": gatewise data get made downloads" in said()
 
 
 def test_getting_downloads_what_is_not_here(tmp_path: Path, source: Source) -> None:

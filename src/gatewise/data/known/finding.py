@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,11 +69,18 @@ class Places:
         """Where Gatewise puts it."""
         return self.data_dir / DOWNLOADS / self.known.place
 
+    @property
+    def command(self) -> str:
+        """What the user types to have the set downloaded, to this folder."""
+        usual = Path(os.environ.get("GATEWISE_DATA") or Path.cwd() / "data")
+        place = "" if self.data_dir == usual else f" {shlex.quote(f'paths.data_dir={self.data_dir}')}"
+        return f"gatewise data get {self.known.name}{place}"
+
     def refused(self, path: Path, file: KnownFile) -> str:
         """The line about a user's file that is not the one of the set."""
         return (
             f"{path} is not the file of the set {self.known.name} ({_how_it_differs(path, file)}): move it "
-            f"away and run: gatewise data get {self.known.name}"
+            f"away and run: {self.command}"
         )
 
     def by_hand(self, file: KnownFile) -> str:
@@ -105,11 +113,11 @@ class State:
 
 def state(places: Places) -> State:
     """Look at every file of a set, and read those of the right size."""
-    states = [_state_in(places.own, places.known), _state_in(places.downloads, places.known)]
-    for each in states:
-        if each.word == "here":
-            return each
-    return max(states, key=lambda each: (bool(each.wrong), each.right))
+    own = _state_in(places.own, places.known)
+    if own.word in ("here", "damaged"):  # a wrong file of the user's is refused, whatever was downloaded
+        return own
+    downloaded = _state_in(places.downloads, places.known)
+    return max(own, downloaded, key=lambda each: (each.wrong != (), each.right))
 
 
 def _state_in(folder: Path, known: KnownSet) -> State:
@@ -159,7 +167,7 @@ def find_known(text: str, folders: Sequence[str | Path], key: str) -> Path:
     if is_right(downloaded, file):
         return downloaded
     raise ValueError(
-        f"{key}={text}: {known.name} is not here: gatewise data get {known.name} downloads it "
+        f"{key}={text}: {known.name} is not here: {places.command} downloads it "
         f"({in_words(known.size)}) to {places.downloads}; or {places.by_hand(file)}"
     )
 
@@ -173,7 +181,7 @@ def find_set(name: str, folders: Sequence[str | Path], key: str) -> Path:
         return found.folder
     what = f"{len(known.files) - found.right} of its {len(known.files)} files are missing or wrong"
     raise ValueError(
-        f"{key}={PREFIX}{name}: the set is {found.word} ({what}): gatewise data get {name} downloads it "
+        f"{key}={PREFIX}{name}: the set is {found.word} ({what}): {places.command} downloads it "
         f"({in_words(known.size)}) to {places.downloads}"
     )
 
