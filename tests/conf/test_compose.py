@@ -22,6 +22,7 @@ PRIMARY = {
     "inspect": ["input=mine.csv"],
     "compare": [],
     "sync": [],
+    "data": [],
 }
 
 

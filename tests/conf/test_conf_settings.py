@@ -124,7 +124,8 @@ def content(file: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in own.pop("defaults", []):
         if isinstance(base, str):  # and no choice of another group's
-            merged = on_top(merged, content(f"{file.split('/')[0]}/{base}.yaml"))
+            group = f"{file.split('/')[0]}/" if not base.startswith("/") else ""
+            merged = on_top(merged, content(f"{group}{base.strip('/').partition('@')[0]}.yaml"))
     return on_top(merged, own)
 
 

@@ -9,8 +9,10 @@ from hydra.plugins.completion_plugin import CompletionPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from gatewise.cli.options import NAMES
+from gatewise.cli.words import ACTIONS, OF_SETS
 from gatewise.config.compose import hydra_session
 from gatewise.config.explain import Composition
+from gatewise.data.known.sets import PIP_SETS, SETS
 
 
 def candidates(config_name: str, before: list[str], last: str) -> list[str]:
@@ -32,6 +34,13 @@ def candidates(config_name: str, before: list[str], last: str) -> list[str]:
         else:
             words = [*_groups(loader, key), *_keys(OmegaConf.to_container(config), key)]
     return sorted(word for word in words if word.startswith(last))
+
+
+def data_words(before: list[str], last: str) -> list[str]:
+    """What ``gatewise data`` does, or the sets it is to be done with, where ``last`` begins one of them."""
+    words = [word for word in before if "=" not in word and not word.startswith("-")]
+    known = ACTIONS if not words else [*SETS, *PIP_SETS] if words[0] in OF_SETS else ()
+    return [word for word in known if word.startswith(last)]
 
 
 def _groups(loader: ConfigLoader, word: str) -> list[str]:

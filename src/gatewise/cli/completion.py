@@ -61,9 +61,10 @@ def answers(words: list[str], last: str, configs: Mapping[str, str | None]) -> l
     if config is None:
         return [shell for shell in SHELLS if shell.startswith(last)] if verb == "completion" else []
     try:
-        from gatewise.cli.candidates import candidates
+        from gatewise.cli.candidates import candidates, data_words
 
-        return candidates(config, words[2:], last)
+        own = data_words(words[2:], last) if verb == "data" else []
+        return [*own, *candidates(config, words[2:], last)]
     except Exception:
         # Whatever is wrong with the line so far, a shell in the middle of it is no place to say so.
         return []

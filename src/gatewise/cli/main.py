@@ -97,6 +97,12 @@ VERBS: dict[str, Verb] = {
         as_typed=("run",),
         keeps=True,
     ),
+    "data": Verb(
+        "gatewise.cli.data",
+        "data",
+        "list, download and show the sets of data that are known by name",
+        words="words",
+    ),
     "bench": Verb("gatewise.cli.bench", None, "measure speed side by side: bench training, bench engine"),
     "completion": Verb("gatewise.cli.completion", None, "print the tab completion of bash, zsh or fish"),
 }

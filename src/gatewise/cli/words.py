@@ -21,6 +21,10 @@ WITH_VALUE = (
 """Options that take the word after them."""
 FLAGS = ("--watch",)
 """Options that are settings as well."""
+ACTIONS = ("list", "get", "show")
+"""What ``gatewise data`` does."""
+OF_SETS = ("get", "show")
+"""Those of them that take names of sets."""
 _SETTING = re.compile(r"[+~]*[A-Za-z_][\w./@-]*=|~")
 
 
@@ -33,11 +37,19 @@ def gathered(words: Sequence[str], key: str) -> list[str]:
         if takes_next or word.startswith("-"):
             takes_next = not takes_next and word in WITH_VALUE
             kept.append(f"{word[2:]}=true" if word in FLAGS else word)
-        elif _SETTING.match(word) and not Path(word).exists():
+        elif _SETTING.match(word) and not _exists(word):
             kept.append(word)
         else:
             named.append(in_quotes(word))
     return [*kept, f"{key}=[{','.join(named)}]"] if named else kept
+
+
+def _exists(word: str) -> bool:
+    """Whether a file or folder is called so; a word that is too long for a name is none."""
+    try:
+        return Path(word).exists()
+    except OSError:
+        return False
 
 
 def in_quotes(value: str) -> str:

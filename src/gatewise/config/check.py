@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from gatewise.config.outputs import find_output
 from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.config.sections import check_kind, parts_of
 from gatewise.config.sizes import check_sizes
-from gatewise.data.files import find_file
+from gatewise.data.files import find_file, get_if_known
 from gatewise.launch.devices import most_threads, usable_cores
 from gatewise.launch.ranks import number_of_processes
 from gatewise.runs.config_files import check_storable
@@ -59,7 +59,8 @@ def check_training(config: DictConfig) -> None:
     check_parent("paths.runs_dir", config.paths.runs_dir, last=config.resume is None)
     if config.resume is None:
         check_name(config.name, Path(config.paths.runs_dir))
-        check_parts(config, group_choices())
+        # The trainings of a sweep find what was downloaded as it began.
+        check_parts(config, group_choices(), download=config.sweep.job is None)
         note(config)
         check_storable(config)
         return
@@ -252,8 +253,11 @@ def _check_run(config: DictConfig, key: str = "run") -> Run:
     return run
 
 
-def check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Raise ValueError for a setting of a training that cannot be, or that does not fit the others."""
+def check_parts(config: DictConfig, choices: Mapping[str, str | None], download: bool = False) -> None:
+    """Raise ValueError for a setting of a training that cannot be, or that does not fit the others.
+
+    Where all else is right, known files that are not here are downloaded, if they may be.
+    """
     for section in map(str, config):
         meant = closest(section, SECTIONS)
         if section not in SECTIONS and meant is not None:
@@ -280,7 +284,17 @@ def check_parts(config: DictConfig, choices: Mapping[str, str | None]) -> None:
         except ValueError as error:
             raise SettingError(located(str(error), "task")) from None
     if data is not None:
+        if download:
+            get_known_files(config)
         _check_files(given(config.data), data.files)
+
+
+def get_known_files(config: DictConfig) -> None:
+    """Download the known sets that the data's files are of, where they are not here yet."""
+    data = declared(target_of(config.data)) if is_part(config.data) else None
+    settings = given(config.data)
+    for name, file in _files(settings, () if data is None else data.files):
+        get_if_known(file, settings.get("folders", ()), f"data.{name}")
 
 
 def _check_threads(threads: Any) -> None:
@@ -313,8 +327,14 @@ def _check_together(config: DictConfig) -> None:
 
 
 def _check_files(data: Mapping[str, Any], settings: tuple[str, ...]) -> None:
+    for name, file in _files(data, settings):
+        find_file(file, data.get("folders", ()), f"data.{name}", data.get("package"))
+
+
+def _files(data: Mapping[str, Any], settings: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """(the setting, one file that it names), of each of these settings."""
     for name in settings:
         files = data.get(name)
         for file in files if isinstance(files, ListConfig) else [files]:
             if file is not None:
-                find_file(file, data.get("folders", ()), f"data.{name}", data.get("package"))
+                yield name, file

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from gatewise.data.known.finding import PREFIX, data_folder, find_known, named
 from gatewise.settings import nearest
 from gatewise.settings.checks import no_path, short
 from gatewise.settings.memory import in_words, memory
@@ -18,7 +19,8 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
     """The path of the file that the setting ``key`` names.
 
     An absolute path is used as it is. A relative one is looked for in each of ``folders`` in order (in the
-    working folder if there are none), then in the installed ``package``.
+    working folder if there are none), then in the installed ``package``. ``known:SET/FILE`` is a file of a
+    known set, which lies in the last of ``folders``.
 
     Raises ValueError naming the key, the value, the folders tried and a file with a similar name.
     """
@@ -27,6 +29,8 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
     problem = no_path(str(path))
     if problem is not None:
         raise ValueError(f"{key}={short(str(path))}: {problem}")
+    if isinstance(path, str) and path.startswith(PREFIX):
+        return find_known(path, folders, key)
     wanted = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     places = [Path(folder) / wanted for folder in folders or (Path.cwd(),)]
     if wanted.is_absolute():
@@ -48,6 +52,23 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
     raise ValueError(
         f"{key}={path} was not found in {tried}{similar}; give an absolute path or the folder that holds it"
     )
+
+
+def get_if_known(path: str | Path, folders: Sequence[str | Path], key: str) -> None:
+    """Download the known set of the file that the setting ``key`` names, where it is not here; else nothing.
+
+    Raises ValueError where that fails, or there is no such set or file.
+    """
+    if not isinstance(path, str) or not path.startswith(PREFIX):
+        return
+    known, _ = named(path, key)
+    try:
+        find_known(path, folders, key)
+    except ValueError:
+        # Imported here: most trainings have no use for it.
+        from gatewise.data.known.getting import get
+
+        get(known, data_folder(folders))
 
 
 def installed_file(

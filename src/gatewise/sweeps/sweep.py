@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from gatewise import __version__
 from gatewise.config import wandb
-from gatewise.config.check import check_parts
+from gatewise.config.check import check_parts, get_known_files
 from gatewise.config.monitors import check_objectives
 from gatewise.config.outputs import Output, find_output
 from gatewise.launch.devices import most_jobs, usable_cores
@@ -247,6 +247,9 @@ def _check(plan: Plan, config: DictConfig, context: HydraContext, training: Any)
         composed = loader.load_sweep_config(config, given)
         training.check(composed, given)
         check_objectives(composed, plan.objectives or [])
+        get_known_files(
+            composed
+        )  # once, and not by each of the trainings, whose machines may have no network
         if point is first:
             _check_shared(composed, plan)
 

@@ -112,6 +112,7 @@ REFUSED = [
     ("evaluate", f"run={CODES}"),
     ("predict", f"run={CODES}", f"input={CODES}"),
     ("sync", f"run={CODES}"),
+    ("data", "show", CODES),
     ("completion", CODES),
     ("bench", CODES),
     (CODES,),

@@ -1,0 +1,152 @@
+"""``gatewise data``: the sets of data that are known by name, listed, downloaded and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+from rich.table import Table
+from rich.text import Text
+
+from gatewise.cli.words import ACTIONS, OF_SETS
+from gatewise.data.files import installed_file
+from gatewise.data.known.finding import PREFIX, Places, State, all_states, state
+from gatewise.data.known.getting import get
+from gatewise.data.known.look import first_examples
+from gatewise.data.known.sets import PIP_SETS, SETS, KnownSet, PipSet, known_set
+from gatewise.settings import UsageError, closest, one_line, suggestion
+from gatewise.settings.checks import file_name
+from gatewise.settings.memory import in_words
+from gatewise.views.places import command, short
+from gatewise.views.plain import cell, plain_console
+
+_STYLES = {"here": "green", "damaged": "red"}
+
+
+def main(config: DictConfig) -> None:
+    """Do what the words say: ``list``, ``get`` with names of sets, or ``show`` with one.
+
+    Raises UsageError for other words, ValueError for a set that there is not or that cannot be had.
+    """
+    if not isinstance(config.words, ListConfig):
+        raise ValueError(f"words={config.words}: are given by themselves, as in gatewise data get mr")
+    action, *names = [str(word) for word in config.words] or ["list"]
+    data_dir = Path(file_name("paths.data_dir", config.paths.data_dir))
+    if action not in ACTIONS:
+        given = f"data {one_line(action[:60])}"
+        if action in SETS or action in PIP_SETS:
+            raise UsageError(f"{given}: say what to do with it: data get, or data show")
+        raise UsageError(f"{given}: say list, get or show{suggestion(closest(action, ACTIONS))}")
+    if action == "list" and names:
+        raise UsageError(f"data list takes no name, got {one_line(names[0][:60])}: data show shows one set")
+    if action in OF_SETS and (not names or (action == "show" and len(names) > 1)):
+        raise UsageError(f"data {action}: give the name of {'a' if action == 'get' else 'one'} set")
+    if action == "list":
+        _list(data_dir)
+    elif action == "get":
+        sets = [None if name in PIP_SETS else _named(name) for name in names]
+        for name, known in zip(names, sets, strict=True):
+            _get(name, known, data_dir)
+    else:
+        _show(PIP_SETS[names[0]] if names[0] in PIP_SETS else _named(names[0]), data_dir)
+
+
+def _named(name: str) -> KnownSet:
+    if name not in SETS and closest(name, PIP_SETS) is not None and closest(name, SETS) is None:
+        raise ValueError(f"{one_line(name)}: no such set{suggestion(closest(name, PIP_SETS))}")
+    return known_set(name)
+
+
+def _list(data_dir: Path) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("set", no_wrap=True)
+    table.add_column("what it is")
+    table.add_column("licence", max_width=20)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    states = all_states(data_dir)
+    for name, known in SETS.items():
+        word = states[name].word
+        row = (known.what, known.licence, in_words(known.size))
+        table.add_row(cell(name, "bold"), *map(cell, row), cell(word, _STYLES.get(word, "")))
+    for each in PIP_SETS.values():
+        places, word = _of_package(each)
+        size = in_words(_size(places)) if places else ""
+        table.add_row(cell(each.name, "bold"), *map(cell, (each.what, each.licence, size)), cell(word))
+    console = plain_console()
+    console.print(table)
+    console.print(f"\nFolder  {short(data_dir)} (paths.data_dir, GATEWISE_DATA)")
+    for verb, what in (("get", "downloads a set"), ("show", "says more of it, and shows its first examples")):
+        console.print(f"{command('data', verb, 'NAME')}  {what}")
+
+
+def _of_package(each: PipSet) -> tuple[list[Path], str]:
+    """The files of a set that comes with pip, and its state."""
+    try:
+        return [
+            installed_file(each.package, file, each.distribution) for file in each.looked_at
+        ], "comes with pip"
+    except ValueError:
+        return [], "not installed"
+
+
+def _get(name: str, known: KnownSet | None, data_dir: Path) -> None:
+    console = plain_console(soft_wrap=True)
+    if known is None:
+        console.print(f"{name}: comes with pip ({PIP_SETS[name].distribution})")
+        return
+    folder = get(known, data_dir)
+    console.print(f"{name}: here, {_count(known)}, checked, in {short(folder)}")
+
+
+def _show(known: KnownSet | PipSet, data_dir: Path) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
+    if isinstance(known, PipSet):
+        places, word = _of_package(known)
+        rows = {
+            "state": f"{word} ({known.distribution})",
+            "size": in_words(_size(places)) if places else "unknown",
+        }
+        begins_after = known.begins_after
+    else:
+        found = state(Places(known, data_dir))
+        rows = {"state": _in_words(found, known), "size": f"{in_words(known.size)}, {_count(known)}"}
+        rows["source"] = known.source
+        rows["by name"] = f"{PREFIX}{known.name}/{known.looked_at[0]}"
+        looked_at = [] if found.folder is None else [found.folder / file for file in known.looked_at]
+        places = [place for place in looked_at if place.is_file() and place not in found.wrong]
+        begins_after = ""
+    rows |= {"licence": known.licence, "citation": known.citation, "homepage": known.homepage}
+    for key, value in rows.items():
+        table.add_row(cell(key, "dim"), cell(value))
+    console = plain_console()
+    console.print(Text.assemble((known.name, "bold"), f"  {known.what}"))
+    console.print(table)
+    for place in places:
+        console.print(Text.assemble("\n", (one_line(place.name), "dim")))
+        for line in first_examples(place, begins_after):
+            text = Text(f"  {line}")
+            text.truncate(console.width, overflow="ellipsis")
+            console.print(text)
+    if not places:
+        pip = f"pip install {known.distribution}" if isinstance(known, PipSet) else ""
+        console.print(f"\nNothing to look at yet: {pip or command('data', 'get', known.name)}")
+
+
+def _size(places: list[Path]) -> int:
+    return sum(place.stat().st_size for place in places)
+
+
+def _count(known: KnownSet) -> str:
+    return f"{len(known.files)} file{'s' if len(known.files) > 1 else ''}"
+
+
+def _in_words(found: State, known: KnownSet) -> str:
+    if found.folder is None:
+        return found.word
+    if found.word == "here":
+        return f"here, in {short(found.folder)}"
+    wrong = f"; wrong: {', '.join(short(path) for path in found.wrong[:3])}" if found.wrong else ""
+    return f"{found.word}: {found.right} of {len(known.files)} files in {short(found.folder)}{wrong}"
