@@ -223,7 +223,8 @@ def test_states_over_the_runs_sequences():
         torch.testing.assert_close(torch.from_numpy(found.units[place]), trace["c"][:, :, 0, :length])
         label = found.feature_names.index(f"class {'ab'[length % 2]}")
         assert found.features[place][:, label].tolist() == [1.0] * length
-    assert found.names[0] == "sequence 1, frame 0"
+        at = sum(found.lengths[:place])
+        assert found.names[at : at + 2] == [f"sequence {order[place] + 1}, frame {t}" for t in (0, 1)]
 
 
 def test_the_windows_of_a_text_are_one_text_again():

@@ -44,6 +44,8 @@ def memory(
     """How long the memory lasts, and what is kept of it where a sentence or a line ends."""
     if not halves:
         return [f"Nothing of {state} is carried over directly: the cell writes all of it anew at every step."]
+    if len(inspected.names[0]) == 1:
+        return ["The input is one step only, over which nothing can be remembered."]
     (kept,) = [array for array in arrays if array.name == f"kept {state}"]
     gate = same_gate(kept, arrays)
     name = state if gate is None else f"{state} ({gate} is what is kept)"
@@ -72,7 +74,8 @@ def _lasting(half: HalfLife, name: str, where: str) -> str:
         "" if reached.all() else f"; {count - int(reached.sum())} of {count} keep more than half to the end"
     )
     return (
-        f"Half of what {where} holds in {name} is gone after {number(median)} steps at the median unit "
+        f"Half of what {where} holds in {name} is gone after {number(median)} step{'' if median == 1 else 's'} at the "
+        f"median unit "
         f"(quartiles {number(low)} and {number(high)}){rest}."
     )
 
@@ -141,11 +144,11 @@ def decayed(decays: Sequence[Reach]) -> list[str]:
         last = each.distance[-1]
         small = [d for d, norm in zip(each.distance, norms, strict=True) if norm < norms[0] / 100]
         fell = (
-            f"falls below a hundredth of that after {small[0]} steps" if small else "stays above a hundredth"
+            f"falls below a hundredth of that after {_steps(small[0])}" if small else "stays above a hundredth"
         )
         lines.append(
             f"The gradient of the loss with respect to {each.state} of {place(each.layer, each.direction)}, "
-            f"compared with that at the step of the loss, {fell}; {last} steps back it is "
+            f"compared with that at the step of the loss, {fell}; {_steps(last)} back it is "
             f"{number(norms[-1] / norms[0])} times as large (median)."
         )
     return lines
@@ -220,7 +223,7 @@ def how_decayed(losses: int, inspected: Inspected) -> str:
     many = (
         f"the losses after {losses} steps, each by a run up to it"
         if losses > 1
-        else "the loss after one step"
+        else "one loss, by a run of the steps up to it"
     )
     return (
         f"Norm over the units of the gradient of {many}; distance counts from the step of the loss back"
@@ -230,6 +233,10 @@ def how_decayed(losses: int, inspected: Inspected) -> str:
             else "."
         )
     )
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'' if count == 1 else 's'}"
 
 
 def place(layer: int, direction: int) -> str:
