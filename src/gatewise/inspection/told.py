@@ -69,14 +69,22 @@ def _lasting(half: HalfLife, name: str, where: str) -> str:
     count = len(half.median)
     if not reached.any():
         return f"No unit of {where} has lost half of its {name} within the input, at the median start."
-    low, median, high = np.quantile(half.median[reached], (0.25, 0.5, 0.75))
-    rest = (
-        "" if reached.all() else f"; {count - int(reached.sum())} of {count} keep more than half to the end"
-    )
+    # Of all units: a unit that never loses half lies above every one that does.
+    in_order = np.sort(half.median)  # NaN last
+    known = int((~np.isnan(in_order)).sum())
+    low, median, high = (in_order[max(0, math.ceil(share * known) - 1)] for share in (0.25, 0.5, 0.75))
+    longer = count - int(reached.sum())
+    if not math.isfinite(median):
+        return (
+            f"At the median unit half or more of what {where} holds in {name} is there to the end; so it is "
+            f"in {longer} of {count} units."
+        )
+    rest = "" if reached.all() else f"; {longer} of {count} keep half or more to the end"
+    steps = f"{number(median)} step{'' if median == 1 else 's'}"
+    upper = number(high) if math.isfinite(high) else "the end of the input"
     return (
-        f"Half of what {where} holds in {name} is gone after {number(median)} step{'' if median == 1 else 's'} at the "
-        f"median unit "
-        f"(quartiles {number(low)} and {number(high)}){rest}."
+        f"Half of what {where} holds in {name} is gone after {steps} at the median unit "
+        f"(quartiles {number(low)} and {upper}){rest}."
     )
 
 
@@ -144,7 +152,9 @@ def decayed(decays: Sequence[Reach]) -> list[str]:
         last = each.distance[-1]
         small = [d for d, norm in zip(each.distance, norms, strict=True) if norm < norms[0] / 100]
         fell = (
-            f"falls below a hundredth of that after {_steps(small[0])}" if small else "stays above a hundredth"
+            f"falls below a hundredth of that after {_steps(small[0])}"
+            if small
+            else "stays above a hundredth"
         )
         lines.append(
             f"The gradient of the loss with respect to {each.state} of {place(each.layer, each.direction)}, "
