@@ -25,10 +25,11 @@ from gatewise.cells import (
 from gatewise.data.module import BatchDataset, InOrder, SequenceDataModule
 from gatewise.data.text.lanes import Lanes
 from gatewise.inspection import look as looks
-from gatewise.inspection import own_data
+from gatewise.inspection import own_data, told
 from gatewise.inspection.arrays import equations, meanings
 from gatewise.inspection.follows import follow
 from gatewise.inspection.look import check_memory, contributions_of, look
+from gatewise.inspection.memory import HalfLife
 from gatewise.inspection.one import one_of
 from gatewise.inspection.own_data import OwnSteps, sample
 from gatewise.kinds.kind import IGNORED, Input
@@ -223,7 +224,8 @@ def test_states_over_the_runs_sequences():
         torch.testing.assert_close(torch.from_numpy(found.units[place]), trace["c"][:, :, 0, :length])
         label = found.feature_names.index(f"class {'ab'[length % 2]}")
         assert found.features[place][:, label].tolist() == [1.0] * length
-    assert found.names[0] == "sequence 1, frame 0"
+        at = sum(found.lengths[:place])
+        assert found.names[at : at + 2] == [f"sequence {order[place] + 1}, frame {t}" for t in (0, 1)]
 
 
 def test_the_windows_of_a_text_are_one_text_again():
@@ -282,3 +284,16 @@ def test_a_lane_without_a_target_is_left_out():
     lanes = Lanes(torch.tensor([2, 3, 4]), 3, 4)
     assert (lanes.targets == IGNORED).any()
     assert sum(sample(OwnText(torch.tensor([2, 3, 4])), task.inspected, "c").lengths) == 2
+
+
+@pytest.mark.parametrize(
+    ("lags", "said"),
+    [
+        ([1, 2, 3, 4], "is gone after 2 steps at the median unit (quartiles 1 and 3)."),
+        ([1, 2, 3, np.inf, np.inf], "quartiles 2 and the end of the input); 2 of 5 keep half or more"),
+        ([1, np.inf, np.inf], "is there to the end; so it is in 2 of 3 units."),
+    ],
+)
+def test_units_that_never_forget_count_in_the_median(lags, said):
+    lags = np.array(lags)
+    assert said in told._lasting(HalfLife(lags, lags, lags, lags), "c", "layer 0")

@@ -126,7 +126,13 @@ def _inspected(run: Run, task: Task, trained: DictConfig, named: LookedAt) -> tu
     source = input_file(str(named.input), takes_words(trained), key) or str(named.input)
     data = class_of(trained.data, "data")
     assert issubclass(data, SequenceDataModule)
-    chosen, of = one_of(data.read_input(source, run.facts()), named.sequence, sequence)
+    try:
+        given = data.read_input(source, run.facts())
+    except ValueError as error:
+        if isinstance(source, Path):  # whose place the message names
+            raise
+        raise ValueError(f"{key}: {error}") from None
+    chosen, of = one_of(given, named.sequence, sequence)
     inspected = task.inspected(chosen)
     try:
         check_memory(inspected)

@@ -146,21 +146,21 @@ def looked_at(config: DictConfig) -> list[LookedAt]:
 def check_inspection(config: DictConfig) -> None:
     """Raise ValueError for an input, output or run that there is not, or that does not fit the others."""
     outputs = [find_output("output", config.output, PAGES), find_output("arrays", config.arrays, ARRAYS)]
-    kinds = []
-    for subject in looked_at(config):
-        run, key, sequence = subject.keys
-        found = _check_run(config, run)
-        file = input_file(str(subject.input), takes_words(found.config()), key)
-        whole_number(sequence, subject.sequence)
-        for output in outputs:
-            if output and file and is_file(output.path) and output.path.samefile(file):
-                raise ValueError(f"{output.setting}: is the input: name another file")
-        kinds.append(found.facts().summary)
+    subjects = looked_at(config)
+    runs = [_check_run(config, subject.keys[0]) for subject in subjects]
+    kinds = [found.facts().summary for found in runs]
     if config.input2 is None and len(set(kinds)) > 1:
         raise ValueError(
             f"run2={config.run2}: was trained on {kinds[1]}, but run={config.run} on {kinds[0]}: give it an "
             f"input of its own with input2=..."
         )
+    for subject, found in zip(subjects, runs, strict=True):
+        _, key, sequence = subject.keys
+        file = input_file(str(subject.input), takes_words(found.config()), key)
+        whole_number(sequence, subject.sequence)
+        for output in outputs:
+            if output and file and is_file(output.path) and output.path.samefile(file):
+                raise ValueError(f"{output.setting}: is the input: name another file")
 
 
 def _check_answer(settings: Mapping[str, Any], target: str) -> None:
@@ -207,15 +207,18 @@ def input_file(given: str, may_be_words: bool, key: str = "input") -> Path | Non
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if len(given) < 1000 and "\n" not in given and is_file(path):
         return path
+    folder = len(given) < 1000 and given.strip() not in ("", ".") and is_file(path, folder=True)
+    if folder and (not may_be_words or "/" in given):  # a word may be called as a folder is
+        raise ValueError(f"{key}={given}: is a folder: give a file in it")
     if not may_be_words or _LIKE_A_FILE.fullmatch(given):
         raise ValueError(f"{key}={given}: there is no such file")
     return None
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no system takes is none."""
+def is_file(path: Path, folder: bool = False) -> bool:
+    """Whether there is such a file, or folder; a name that no system takes is none."""
     try:
-        return path.is_file()
+        return path.is_dir() if folder else path.is_file()
     except (OSError, ValueError):
         return False
 

@@ -50,7 +50,7 @@ def sample(
     """
     found = OwnSteps("the validation part of its own data")
     room = MOST_STEPS
-    for batch in _batches(data, seed):
+    for numbers, batch in _batches(data, seed):
         inspected = inspect(Input(batch, ""))
         if not inspected.features:
             raise ValueError("the task names no features of its steps")
@@ -58,7 +58,7 @@ def sample(
             room = min(room, _most_steps(inspected))
             found.step, found.feature_names = inspected.step, list(inspected.features)
         left = room - sum(found.lengths)
-        _add(found, inspected, state, left)
+        _add(found, inspected, state, left, numbers)
         if sum(found.lengths) >= room:
             break
     if not found.lengths:
@@ -66,16 +66,21 @@ def sample(
     return found
 
 
-def _batches(data: SequenceDataModule, seed: int) -> Iterator[Any]:
+def _batches(data: SequenceDataModule, seed: int) -> Iterator[tuple[Sequence[int], Any]]:
+    """Batches, each with the numbers of its sequences in the validation part, from 1 on."""
     dataset = getattr(data, "validation_data", None)
     if not isinstance(dataset, BatchDataset):
-        yield from _lanes(list(data.val_dataloader()))
+        first_row = 1
+        for batch in _lanes(list(data.val_dataloader())):
+            yield range(first_row, first_row + len(batch[0])), batch
+            first_row += len(batch[0])
         return
     first = dataset[[0]]
     apart = first.inputs.shape[1] if isinstance(first, WindowBatch) else 1
     order = np.random.default_rng(seed).permutation(np.arange(0, len(dataset), apart)).tolist()
     for start in range(0, len(order), SEQUENCES_AT_ONCE):
-        yield dataset[order[start : start + SEQUENCES_AT_ONCE]]
+        chosen = order[start : start + SEQUENCES_AT_ONCE]
+        yield [index + 1 for index in chosen], dataset[chosen]
 
 
 def _lanes(batches: Sequence[Any]) -> Sequence[Any]:
@@ -97,7 +102,7 @@ def _most_steps(inspected: Inspected) -> int:
     return max(1, min(MOST_NUMBERS // numbers, rows_within(inspected, 1)))
 
 
-def _add(found: OwnSteps, inspected: Inspected, state: str, room: int) -> None:
+def _add(found: OwnSteps, inspected: Inspected, state: str, room: int, numbers: Sequence[int]) -> None:
     """Add whole sequences of a batch while there is room; running text is cut, each lane alike."""
     lengths = inspected.lengths
     if inspected.step == "token":
@@ -107,7 +112,6 @@ def _add(found: OwnSteps, inspected: Inspected, state: str, room: int) -> None:
     rows: Tensor = inspected.inputs[:count, : int(lengths.max())]
     trace = inspected.encoder.trace(inspected.encoded(rows, lengths), lengths=lengths)
     values = trace.arrays[state].float().numpy()
-    sequences = len(found.lengths)
     for row, length in enumerate(lengths.tolist()):
         found.lengths.append(length)
         found.units.append(values[:, :, row, :length])
@@ -115,5 +119,5 @@ def _add(found: OwnSteps, inspected: Inspected, state: str, room: int) -> None:
             np.stack([feature[row, :length] for feature in inspected.features.values()], axis=1)
         )
         names = inspected.names[row][:length]
-        place = "" if inspected.step == "token" else f"sequence {sequences + row + 1}, {inspected.step} "
+        place = "" if inspected.step == "token" else f"sequence {numbers[row]}, {inspected.step} "
         found.names += [f"{place}{name}" for name in names]

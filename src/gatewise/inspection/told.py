@@ -44,6 +44,8 @@ def memory(
     """How long the memory lasts, and what is kept of it where a sentence or a line ends."""
     if not halves:
         return [f"Nothing of {state} is carried over directly: the cell writes all of it anew at every step."]
+    if len(inspected.names[0]) == 1:
+        return ["The input is one step only, over which nothing can be remembered."]
     (kept,) = [array for array in arrays if array.name == f"kept {state}"]
     gate = same_gate(kept, arrays)
     name = state if gate is None else f"{state} ({gate} is what is kept)"
@@ -67,13 +69,22 @@ def _lasting(half: HalfLife, name: str, where: str) -> str:
     count = len(half.median)
     if not reached.any():
         return f"No unit of {where} has lost half of its {name} within the input, at the median start."
-    low, median, high = np.quantile(half.median[reached], (0.25, 0.5, 0.75))
-    rest = (
-        "" if reached.all() else f"; {count - int(reached.sum())} of {count} keep more than half to the end"
-    )
+    # Of all units: a unit that never loses half lies above every one that does.
+    in_order = np.sort(half.median)  # NaN last
+    known = int((~np.isnan(in_order)).sum())
+    low, median, high = (in_order[max(0, math.ceil(share * known) - 1)] for share in (0.25, 0.5, 0.75))
+    longer = count - int(reached.sum())
+    if not math.isfinite(median):
+        return (
+            f"At the median unit half or more of what {where} holds in {name} is there to the end; so it is "
+            f"in {longer} of {count} units."
+        )
+    rest = "" if reached.all() else f"; {longer} of {count} keep half or more to the end"
+    steps = f"{number(median)} step{'' if median == 1 else 's'}"
+    upper = number(high) if math.isfinite(high) else "the end of the input"
     return (
-        f"Half of what {where} holds in {name} is gone after {number(median)} steps at the median unit "
-        f"(quartiles {number(low)} and {number(high)}){rest}."
+        f"Half of what {where} holds in {name} is gone after {steps} at the median unit "
+        f"(quartiles {number(low)} and {upper}){rest}."
     )
 
 
@@ -141,11 +152,13 @@ def decayed(decays: Sequence[Reach]) -> list[str]:
         last = each.distance[-1]
         small = [d for d, norm in zip(each.distance, norms, strict=True) if norm < norms[0] / 100]
         fell = (
-            f"falls below a hundredth of that after {small[0]} steps" if small else "stays above a hundredth"
+            f"falls below a hundredth of that after {_steps(small[0])}"
+            if small
+            else "stays above a hundredth"
         )
         lines.append(
             f"The gradient of the loss with respect to {each.state} of {place(each.layer, each.direction)}, "
-            f"compared with that at the step of the loss, {fell}; {last} steps back it is "
+            f"compared with that at the step of the loss, {fell}; {_steps(last)} back it is "
             f"{number(norms[-1] / norms[0])} times as large (median)."
         )
     return lines
@@ -220,7 +233,7 @@ def how_decayed(losses: int, inspected: Inspected) -> str:
     many = (
         f"the losses after {losses} steps, each by a run up to it"
         if losses > 1
-        else "the loss after one step"
+        else "one loss, by a run of the steps up to it"
     )
     return (
         f"Norm over the units of the gradient of {many}; distance counts from the step of the loss back"
@@ -230,6 +243,10 @@ def how_decayed(losses: int, inspected: Inspected) -> str:
             else "."
         )
     )
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step{'' if count == 1 else 's'}"
 
 
 def place(layer: int, direction: int) -> str:

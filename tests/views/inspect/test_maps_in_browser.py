@@ -224,3 +224,18 @@ def test_sizes_of_what_is_written(one):
     titles = section(one).locator(".step").evaluate_all("(steps) => steps.map((step) => step.title)")
     found = [float(title.rpartition(": ")[2]) for title in titles]
     assert found == pytest.approx(list(written.mean(axis=1)), rel=1e-2, abs=1e-6)
+
+
+def test_units_of_a_projected_state_keep_their_numbers_where_only_some_are_shown(one):
+    numbers = one.evaluate(
+        """() => {
+          const place = MODELS[0].units[0][0];
+          const whole = { ...place };
+          Object.assign(place, { numbers: [1, 4, 30], order: [2, 0, 1] });
+          const values = (units) => new Float32Array(units * MODELS[0].steps);
+          const found = [2, 3].map((units) => unitsOf(0, values(units), 0, 0).numbers);
+          Object.assign(place, whole);
+          return found;
+        }"""
+    )
+    assert numbers == [[1, 4], [1, 4, 30]]

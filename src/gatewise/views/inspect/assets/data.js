@@ -54,7 +54,7 @@ async function loadContexts() {
 function unitsOf(m, values, layer, direction) {
   const count = values.length / MODELS[m].steps;
   const known = MODELS[m].units[layer][direction];
-  const numbers = known.numbers.length === count ? known.numbers : [...Array(count).keys()];
+  const numbers = known.numbers.slice(0, count); // ascending: of a projected state the first ones
   const byNumber = [...numbers.keys()].sort((a, b) => numbers[a] - numbers[b]);
   return { numbers, rows: state.order === "similar" && known.order?.length === count ? known.order : byNumber };
 }
