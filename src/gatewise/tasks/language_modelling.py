@@ -36,10 +36,10 @@ def check_direction(bidirectional: bool) -> None:
 
 
 @rule
-def check_tied(tie_weights: bool, project_outputs: bool, embedding_size: int, hidden_size: object) -> None:
+def check_tied(tie_weights: bool, project_outputs: bool, embedding_size: int, hidden_size: Any) -> None:
     """Raise ValueError if one matrix cannot be both the embedding and the output layer."""
     # Where layers have sizes of their own, the last one's counts.
-    size = hidden_size[-1] if isinstance(hidden_size, (list, tuple)) else hidden_size
+    size = hidden_size if isinstance(hidden_size, int) else list(hidden_size)[-1]
     if tie_weights and not project_outputs and size != embedding_size:
         raise ValueError(
             f"tie_weights needs task.embedding_size = model.hidden_size, got {embedding_size} and {size}; "
