@@ -323,3 +323,26 @@ def test_lanes_that_warm_up_score_almost_alike(trainer, loader):
     warmed = loss(Lanes(ids, 10, 8, warmup=30))
     assert abs(afresh - exact) > 1e-3
     assert abs(warmed - exact) < 1e-5
+
+
+# ---- states that are dropped
+
+
+def test_a_carried_state_is_dropped_for_some_rows_in_training_alone():
+    task = make_task(drop_state=0.3)
+    seen = []
+    task.encoder.register_forward_pre_hook(lambda _module, args: seen.append(args[1]))
+    batch = some_batch(rows=4000, steps=1)
+    for training in (True, False):
+        task.train(training)
+        task._state = None
+        task.score(batch)
+        carried = [tensor.clone() for tensor in task._state]
+        task.score(batch)
+        assert seen[-2] is None
+        dropped = [(tensor == 0).all(-1)[0] for tensor in seen[-1]]
+        assert torch.equal(dropped[0], dropped[1])  # all states of a row together
+        share = float(dropped[0].float().mean())
+        assert share == pytest.approx(0.3 if training else 0, abs=0.04)  # 4,000 draws
+        for before, after in zip(carried, seen[-1], strict=True):
+            assert torch.equal(after[0, ~dropped[0]], before[0, ~dropped[0]])

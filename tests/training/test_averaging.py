@@ -84,6 +84,25 @@ def test_the_exponential_average_is_what_validation_scores(decay):
     assert gap.max() > 1e-3
 
 
+@pytest.mark.parametrize("decay", [0.3, 0.999])
+def test_scores_are_those_of_the_average(decay):
+    """Whatever an engine has kept of the trained weights, which stood in the same place."""
+    found, recorder = [], Recorder()
+
+    class Losses(pl.Callback):
+        def on_validation_end(self, trainer, _module):
+            found.append(float(trainer.callback_metrics["val/loss"]))
+
+    made = make_trainer(ExponentialAverage(decay), recorder, Losses(), max_epochs=6, val_check_interval=1)
+    made.fit(make_task(), windows(1), windows(2, count=1))
+    for loss, scored in zip(found, recorder.scored, strict=True):
+        fresh = make_task().eval()
+        with torch.no_grad():
+            for name, parameter in fresh.named_parameters():
+                parameter.copy_(torch.from_numpy(scored[name]))
+            assert loss == pytest.approx(float(fresh.score(next(iter(windows(2, count=1)))).loss), rel=1e-5)
+
+
 def test_training_itself_does_not_see_the_average():
     runs = []
     for callbacks in ([], [ExponentialAverage(0.9)]):

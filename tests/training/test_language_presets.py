@@ -124,7 +124,7 @@ class Rates(pl.Callback):
 
 
 def test_zarembas_steps_are_those_of_his_sums(small_treebank):
-    """Three epochs of his update by hand: gradients of the sum over steps, cut to norm 5, a rate of 1, halved."""
+    """Three epochs by hand: gradients of the sum over steps, cut to norm 5, a rate of 1 that is halved."""
     settings = ["model.hidden_size=12", "task.embedding_size=12", "scheduler.epochs=1"]
     config = composed("lm_zaremba_small", small_treebank, *settings, "data.batch_size=40")
     data = make_data(config)
@@ -193,7 +193,7 @@ def test_the_lstm_of_melis(data, treebank):
 
 
 def test_adam_without_a_mean_of_gradients_divides_by_their_size_alone(small_treebank):
-    """β1 = 0: each step is the gradient by the root of its mean square, as RMSProp's with a corrected mean."""
+    """β1 = 0: a step is the gradient by the root of its mean square, as RMSProp's with a corrected mean."""
     config = composed("lm_melis_24m", small_treebank)
     weight = torch.zeros(3, requires_grad=True)
     optimizer = torch.optim.Adam([weight], lr=config.optimizer.lr, betas=tuple(config.optimizer.betas))

@@ -79,8 +79,9 @@ class LanguageModelling(Task):
     dropout, are added to what training minimises and to no metric. With ``rate_window`` the learning rate is
     that of a window of so many steps, and for a window of n steps n / ``rate_window`` of it (all of this:
     Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018). ``init_range``
-    starts all weights and biases uniformly between plus and minus this number. In evaluation and prediction
-    scores are divided by ``evaluation_temperature``.
+    starts all weights and biases uniformly between plus and minus this number. ``drop_state`` is the
+    probability that a row of a training window starts from zeros instead of the state that it carries. In
+    evaluation and prediction scores are divided by ``evaluation_temperature``.
 
     Its answer to a user's input is the ``top_k`` most probable next tokens and a continuation by ``length``
     tokens: the most probable ones, or with a ``temperature`` above 0 drawn with ``seed`` from the softmax of
@@ -112,6 +113,7 @@ class LanguageModelling(Task):
         project_outputs: bool = False,
         init_range: NotNegative | None = None,
         rate_window: Positive | None = None,
+        drop_state: Probability = 0.0,
         evaluation_temperature: float = 1.0,
         top_k: Positive = 10,
         length: Annotated[int, AtLeast(0, LONGEST_ANSWER)] = 10,
@@ -133,6 +135,7 @@ class LanguageModelling(Task):
         self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
         self.activation_penalty, self.temporal_penalty = activation_penalty, temporal_penalty
         self.rate_window, self.evaluation_temperature = rate_window, evaluation_temperature
+        self.drop_state = drop_state
         size = embedding_size if project_outputs else self.encoder.output_size
         last = nn.Linear(size, n_tokens)
         projection = nn.Linear(self.encoder.output_size, size, bias=False) if project_outputs else None
@@ -190,7 +193,7 @@ class LanguageModelling(Task):
 
     def score(self, batch: TextBatch) -> Score:
         """Mean negative log-likelihood (nats) of a window's targets, and their number; carries the state."""
-        outputs, state = self.encoder(self._embedded(batch.tokens), self._state)
+        outputs, state = self.encoder(self._embedded(batch.tokens), self._carried())
         self._state = tuple(tensor.detach() for tensor in state)
         count = int((batch.targets != IGNORED).sum())
         if count == 0 and not self.training:  # read for its state alone
@@ -204,6 +207,14 @@ class LanguageModelling(Task):
         )
         penalty = self._penalty(outputs, dropped) if count else None
         return Score(flat / max(count, 1), count, penalty=penalty)
+
+    def _carried(self) -> tuple[Tensor, ...] | None:
+        """The state to start a window from, in training dropped for some rows [*, B, H]."""
+        if self._state is None or not self.training or self.drop_state == 0:
+            return self._state
+        first = self._state[0]
+        kept = first.new_empty(1, first.shape[1], 1).bernoulli_(1 - self.drop_state)
+        return tuple(tensor * kept for tensor in self._state)
 
     def _penalty(self, outputs: Tensor, dropped: Tensor) -> Tensor | None:
         """What training adds to the loss for large outputs [B, T, H] and for large changes of them."""

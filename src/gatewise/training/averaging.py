@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -79,16 +80,17 @@ class WeightAverage(pl.Callback):
 
     # ---- in the place of the trained weights
 
-    @torch.no_grad()
     def _put_in(self, module: nn.Module) -> None:
         if self._average is None or self._trained is not None:
             return
-        self._trained = {name: weights.clone() for name, weights in _trained_of(module)}
-        _copy(self._average, module)
+        with _ordinary():
+            self._trained = {name: weights.clone() for name, weights in _trained_of(module)}
+            _copy(self._average, module)
 
-    @torch.no_grad()
     def _take_out(self, module: nn.Module) -> None:
-        if self._trained is not None:
+        if self._trained is None:
+            return
+        with _ordinary():
             _copy(self._trained, module)
             self._trained = None
 
@@ -128,7 +130,7 @@ class WeightAverage(pl.Callback):
         if self._average is None:
             return
         trained = self._trained or dict(_trained_of(pl_module))
-        checkpoint[_KEY] = {name: weights.clone() for name, weights in trained.items()}
+        checkpoint[_KEY] = {name: weights.detach().clone() for name, weights in trained.items()}
         state = checkpoint["state_dict"]
         for name, own in _every_name(pl_module):
             state[name] = self._average[own]
@@ -203,7 +205,7 @@ def _trained_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Name and weights of every parameter, shared ones once, on which training has an effect."""
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            yield name, parameter.detach()
+            yield name, parameter
 
 
 def _every_name(module: nn.Module) -> Iterator[tuple[str, str]]:
@@ -212,6 +214,13 @@ def _every_name(module: nn.Module) -> Iterator[tuple[str, str]]:
     for name, parameter in module.named_parameters(remove_duplicate=False):
         if id(parameter) in first:
             yield name, first[id(parameter)]
+
+
+@contextmanager
+def _ordinary() -> Iterator[None]:
+    """No gradients, and not the inference mode of a validation: training goes on with what is copied here."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _copy(weights: Mapping[str, Tensor], module: nn.Module) -> None:
