@@ -11,6 +11,7 @@ from gatewise.cells import (
     LSTM,
     LSTM1997,
     RNN,
+    CappedLSTM,
     Cell,
     CoupledLSTM,
     LayerNormLSTM,
@@ -65,6 +66,13 @@ def coupled(a, r, s, p):  # noqa: ARG001
     return {"h": o * np.tanh(c), "c": c}, {"f": f, "n": n, "o": o}
 
 
+def capped(a, r, s, p):  # noqa: ARG001
+    i, f, o = (sigmoid(a[g] + r[g]) for g in "ifo")
+    i, n = np.where(i < 1 - f, i, 1 - f), np.tanh(a["n"] + r["n"])
+    c = f * s["c"] + i * n
+    return {"h": o * np.tanh(c), "c": c}, {"i": i, "f": f, "n": n, "o": o}
+
+
 def lstm_1997(a, r, s, p):  # noqa: ARG001
     i, o, n = sigmoid(a["i"] + r["i"]), sigmoid(a["o"] + r["o"]), np.tanh(a["n"] + r["n"])
     c = s["c"] + i * n
@@ -96,6 +104,7 @@ def min_lstm(a, r, s, p):  # noqa: ARG001
 EQUATIONS = [
     pytest.param(PeepholeLSTM(), peephole, id="peephole"),
     pytest.param(CoupledLSTM(), coupled, id="coupled"),
+    pytest.param(CappedLSTM(), capped, id="capped"),
     pytest.param(LSTM1997(), lstm_1997, id="lstm-1997"),
     pytest.param(LayerNormLSTM(), layer_norm_lstm, id="layer-norm"),
     pytest.param(MinGRU(), min_gru, id="min-gru"),

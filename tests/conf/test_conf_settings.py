@@ -160,7 +160,9 @@ PARTS = parts_of_ours()
 
 
 def test_the_parts_are_found() -> None:
-    assert {group for group, _ in PARTS.values()} == {"model", "task", "data", "callbacks", "logger"}
+    assert {group for group, _ in PARTS.values()} == {
+        *("model", "task", "data", "callbacks", "logger", "scheduler")
+    }
     assert {"model/lstm.yaml", "model/bilstm.yaml cell", "data/csv.yaml"} <= set(PARTS)
 
 

@@ -341,7 +341,7 @@ class _Processes:
         self.global_rank, self.world_size = rank, world_size
 
 
-def test_processes_share_the_lanes(bible):
+def test_processes_share_the_lanes(bible, monkeypatch):
     whole = next(iter(bible.train_dataloader())).tokens
     try:
         shares = []
@@ -352,6 +352,7 @@ def test_processes_share_the_lanes(bible):
         bible.trainer = _Processes(0, 3)
         with pytest.raises(ValueError, match=r"data.batch_size=20 .* 3 processes: make it a multiple of 3"):
             bible.train_dataloader()
+        monkeypatch.setattr(bible, "evaluation_lanes", 10)
         assert next(iter(bible.val_dataloader())).tokens.shape[0] == 4  # 10 lanes filled up to 12
     finally:
         bible.trainer = None

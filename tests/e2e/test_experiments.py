@@ -54,6 +54,22 @@ EXPERIMENTS = {
     ),
     "text/files": Short(["data.files=[mine.txt]", "model.hidden_size=16"], TEXTS),
 }
+THREE_FILES = [f"data.{part}_files=[mine.txt]" for part in ("train", "validation", "test")]
+SMALL = ["model.hidden_size=16", "task.embedding_size=16"]
+ONE_INPUT = {"and it was": 10}
+RECIPES = {
+    **{
+        f"text/lm_{name}": Short([*THREE_FILES, *SMALL], ONE_INPUT)
+        for name in ("zaremba_small", "zaremba_medium", "zaremba_large", "tied_512", "melis_24m")
+    },
+    "text/lm_awd": Short([*THREE_FILES, "model.hidden_size=[24,24,16]", "task.embedding_size=16"], ONE_INPUT),
+    **{
+        f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
+        for size in ("small", "large")
+    },
+}
+"""Published models of a text of three files, and models of characters: all of them slow tests."""
+EXPERIMENTS |= RECIPES
 
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
@@ -102,7 +118,10 @@ class Trained:
         return found
 
 
-@pytest.fixture(scope="module", params=EXPERIMENTS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in RECIPES else []) for name in EXPERIMENTS],
+)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     place = Place(tmp_path_factory.mktemp("user") / "work")
     write_user_files(place.folder)

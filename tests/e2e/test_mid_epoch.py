@@ -64,6 +64,7 @@ HALVES = "trainer.val_check_interval=0.5"
 THREE = "trainer.accumulate_grad_batches=3"  # eight batches are three steps, of which the last has two
 STEPS = ["trainer.max_epochs=-1", "+trainer.max_steps=20", "scheduler=step", "scheduler.step_size=1"]
 OVERFIT = ["+trainer.overfit_batches=4"]
+RANDOM = ["data.random_window=true", "data.window=20", "task.rate_window=20", "optimizer=sgd"]
 EVERY_OTHER = ["trainer.check_val_every_n_epoch=2", "scheduler=plateau"]
 CASES = {
     # settings, where the signal comes, batches of the epoch that are behind it, whether validation is due
@@ -89,6 +90,9 @@ CASES = {
     # Whose loader has no sampler that can leave out batches.
     "speech, the same batches in all epochs": ([*SPEECH, *OVERFIT], {"step": 6}, 1, 3, False),
     "text, in a validation in mid-epoch": ([*TEXT, HALVES], {"validation": [3, 1]}, 1, 3, True),
+    "text, an average of the weights": ([*TEXT, ONCE, "callbacks=ema"], {"step": 8}, 1, 3, False),
+    "text, an average, in validation": ([*TEXT, HALVES, "callbacks=ema"], {"validation": [3, 1]}, 1, 3, True),
+    "text, windows of random length": ([*TEXT, ONCE, *RANDOM], {"step": 12}, 1, 3, False),
 }  # fmt: skip
 
 

@@ -20,10 +20,12 @@ MODELS = {
     "gru": "GRU",
     "rnn": "RNN",
     "peephole_lstm": "PeepholeLSTM",
+    "capped_lstm": "CappedLSTM",
     "coupled_lstm": "CoupledLSTM",
     "layer_norm_lstm": "LayerNormLSTM",
     "lstm_1997": "LSTM1997",
     "projected_lstm": "ProjectedLSTM",
+    "stacked_lstm": "LSTM",
     "min_gru": "MinGRU",
     "min_lstm": "MinLSTM",
 }

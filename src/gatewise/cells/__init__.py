@@ -1,5 +1,6 @@
 """Cells: the equations of one time step, one class in one file each."""
 
+from gatewise.cells.capped import CappedLSTM
 from gatewise.cells.cell import Cell
 from gatewise.cells.coupled import CoupledLSTM
 from gatewise.cells.gru import GRU
@@ -17,6 +18,7 @@ __all__ = [
     "LSTM",
     "LSTM1997",
     "RNN",
+    "CappedLSTM",
     "Cell",
     "CoupledLSTM",
     "LayerNormLSTM",

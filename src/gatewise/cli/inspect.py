@@ -25,6 +25,7 @@ from gatewise.inspection.look import Look, check_memory, contributions_of, look
 from gatewise.inspection.matching import match
 from gatewise.inspection.one import one_of
 from gatewise.inspection.own_data import OwnSteps, sample
+from gatewise.nn import Recurrent
 from gatewise.runs.run import Run
 from gatewise.settings import first_line, one_line
 from gatewise.tasks import Task
@@ -134,6 +135,9 @@ def _inspected(run: Run, task: Task, trained: DictConfig, named: LookedAt) -> tu
         raise ValueError(f"{key}: {error}") from None
     chosen, of = one_of(given, named.sequence, sequence)
     inspected = task.inspected(chosen)
+    if not isinstance(inspected.encoder, Recurrent):
+        kind = type(inspected.encoder).__name__
+        raise ValueError(f"{short(run.folder)}: its model is {kind}, and only a Recurrent can be inspected")
     try:
         check_memory(inspected)
     except ValueError as error:

@@ -20,7 +20,8 @@ _OF_LIBRARIES = re.compile(
     r"gatewise\.(cells|nn|tasks|data)\.(\w+\.)*[A-Z]\w*"
     r"|gatewise\.training\.(display\.(EpochLines|LearningCurves|ResultTable)|model_table\.ModelTable"
     r"|inspect_gates\.InspectGates|progress\.EpochBar|mid_epoch\.TimedCheckpoint"
-    r"|tensorboard\.RunTensorBoard|wandb\.make_logger)"
+    r"|tensorboard\.RunTensorBoard|wandb\.make_logger"
+    r"|averaging\.(ExponentialAverage|TriggeredAverage)|schedules\.DecayAfter)"
     r"|torch\.optim\.(\w+\.)*[A-Z]\w*"
     r"|pytorch_lightning\.((trainer|callbacks|loggers|profilers)\.(\w+\.)*[A-Z]\w*|Trainer)"
 )
@@ -34,8 +35,8 @@ _OF_SWEEPS = re.compile(
 """What a sweep is made of besides."""
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 BASES = """
-gatewise.cells.cell.Cell gatewise.nn.recurrent.Recurrent gatewise.tasks.task.Task
-gatewise.data.module.SequenceDataModule
+gatewise.cells.cell.Cell gatewise.nn.recurrent.Recurrent gatewise.nn.stacked.Stacked
+gatewise.tasks.task.Task gatewise.data.module.SequenceDataModule
 torch.optim.optimizer.Optimizer torch.optim.lr_scheduler.LRScheduler
 torch.optim.lr_scheduler.ReduceLROnPlateau
 pytorch_lightning.trainer.trainer.Trainer pytorch_lightning.callbacks.callback.Callback

@@ -23,6 +23,7 @@ from gatewise.settings.values import (
     ProbabilityOfEach,
     Seed,
     Share,
+    Sizes,
     Word,
     Words,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Seed",
     "SettingError",
     "Share",
+    "Sizes",
     "UsageError",
     "Word",
     "Words",

@@ -39,6 +39,16 @@ def whole_number(name: str, value: Any, least: int | None = 1, most: int = LARGE
     return int(value)
 
 
+def sizes(name: str, value: Any) -> Any:
+    """A whole number of at least 1, or a list of one or more of them as a tuple; ValueError otherwise."""
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        return whole_number(name, value)
+    items = tuple(whole_number(f"{name}[{index}]", item) for index, item in enumerate(value))
+    if not items:
+        raise ValueError(f"{name} must be a whole number or a list of them such as [1150, 400], got []")
+    return items
+
+
 def seed(name: str, value: Any) -> int:
     """``value`` as an int; ValueError if it cannot seed every generator."""
     return whole_number(name, value, least=0, most=LARGEST_SEED)

@@ -27,6 +27,7 @@ from gatewise.settings.checks import (
     number,
     optional,
     seed,
+    sizes,
     text,
     whole_number,
     word,
@@ -62,6 +63,7 @@ def _below_one_each(name: str, value: Any) -> Any:
 Positive = Annotated[int, AtLeast(1)]
 Count = Annotated[int, AtLeast(0)]
 Seed = Annotated[int, Checked(seed)]
+Sizes = Annotated[int | Sequence[int], Checked(sizes)]
 Probability = Annotated[float, Checked(below_one)]
 Share = Annotated[float, Checked(partial(below_one, what="share"))]
 Fraction = Annotated[float, Checked(fraction)]

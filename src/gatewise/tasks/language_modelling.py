@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.kinds.tokens import UNKNOWN
+from gatewise.nn.locked import LockedDropout, WordDropout
+from gatewise.nn.start import start_uniformly
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer
@@ -39,12 +41,24 @@ def check_direction(bidirectional: bool) -> None:
 
 
 @rule
-def check_tied(tie_weights: bool, embedding_size: int, hidden_size: int) -> None:
+def check_tied(tie_weights: bool, project_outputs: bool, embedding_size: int, hidden_size: Any) -> None:
     """Raise ValueError if one matrix cannot be both the embedding and the output layer."""
-    if tie_weights and hidden_size != embedding_size:
+    # Where layers have sizes of their own, the last one's counts.
+    size = hidden_size if isinstance(hidden_size, int) else list(hidden_size)[-1]
+    if tie_weights and not project_outputs and size != embedding_size:
         raise ValueError(
-            f"tie_weights needs task.embedding_size = model.hidden_size, "
-            f"got {embedding_size} and {hidden_size}"
+            f"tie_weights needs task.embedding_size = model.hidden_size, got {embedding_size} and {size}; "
+            f"task.project_outputs=true brings the outputs to the embedding's size"
+        )
+
+
+@rule
+def check_evaluation_temperature(evaluation_temperature: float) -> None:
+    """Raise ValueError for a temperature that scores cannot be divided by."""
+    if not 0 < evaluation_temperature < float("inf"):
+        raise ValueError(
+            f"evaluation_temperature={evaluation_temperature}: give a finite number above 0; 1 leaves the "
+            f"model's probabilities as they are"
         )
 
 
@@ -59,9 +73,20 @@ class LanguageModelling(Task):
     """Predicts each next token from all tokens before it, with truncated backpropagation through time.
 
     Each window starts from the state at the end of the window before (row b of a batch continues row b of the
-    previous batch), detached from its graph. ``dropout`` is applied to the embeddings and before the output
-    layer; ``tie_weights`` shares the embedding's weights with the output layer (Press & Wolf, "Using the
-    Output Embedding to Improve Language Models", EACL 2017). Raises ValueError for a bidirectional encoder.
+    previous batch), detached from its graph. ``tie_weights`` shares the embedding's weights with the output
+    layer (Press & Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017), to whose size
+    ``project_outputs`` brings the outputs before. Raises ValueError for a bidirectional encoder.
+
+    Dropouts: ``dropout`` of the embeddings and before the output layer, anew at each step; ``input_dropout``
+    of the embeddings and ``output_dropout`` of the outputs, with one mask for all steps of a window;
+    ``embedding_dropout`` of whole words. ``activation_penalty`` times the mean square of the outputs, after
+    dropout, and ``temporal_penalty`` times the mean square of their differences from step to step, before
+    dropout, are added to what training minimises and to no metric. With ``rate_window`` the learning rate is
+    that of a window of so many steps, and for a window of n steps n / ``rate_window`` of it (all of this:
+    Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018). ``init_range``
+    starts all weights and biases uniformly between plus and minus this number. ``drop_state`` is the
+    probability that a row of a training window starts from zeros instead of the state that it carries. In
+    evaluation and prediction scores are divided by ``evaluation_temperature``.
 
     Its answer to a user's input is the ``top_k`` most probable next tokens and a continuation by ``length``
     tokens: the most probable ones, or with a ``temperature`` above 0 drawn with ``seed`` from the softmax of
@@ -84,7 +109,17 @@ class LanguageModelling(Task):
         mode: Literal["min", "max"] = "min",
         embedding_size: Positive = 128,
         dropout: Probability = 0.0,
+        input_dropout: Probability = 0.0,
+        output_dropout: Probability = 0.0,
+        embedding_dropout: Probability = 0.0,
+        activation_penalty: NotNegative = 0.0,
+        temporal_penalty: NotNegative = 0.0,
         tie_weights: bool = False,
+        project_outputs: bool = False,
+        init_range: NotNegative | None = None,
+        rate_window: Positive | None = None,
+        drop_state: Probability = 0.0,
+        evaluation_temperature: float = 1.0,
         top_k: Positive = 10,
         length: Annotated[int, AtLeast(0, LONGEST_ANSWER)] = 10,
         temperature: NotNegative = 0.0,
@@ -96,20 +131,32 @@ class LanguageModelling(Task):
         self.temperature, self.draw_from, self.seed = temperature, draw_from, seed
         self.encoder = model(input_size=embedding_size, batch_first=True)
         check_direction(self.encoder.bidirectional)
-        check_tied(tie_weights, embedding_size, self.encoder.output_size)
+        check_tied(tie_weights, project_outputs, embedding_size, self.encoder.output_size)
         n_tokens = len(facts.vocabulary)
         self.scores_per_step = n_tokens
         self.embedding = nn.Embedding(n_tokens, embedding_size)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.encoder.output_size, n_tokens)
+        self.embedding_dropout = WordDropout(embedding_dropout)
+        self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
+        self.activation_penalty, self.temporal_penalty = activation_penalty, temporal_penalty
+        self.rate_window, self.evaluation_temperature = rate_window, evaluation_temperature
+        self.drop_state = drop_state
+        size = embedding_size if project_outputs else self.encoder.output_size
+        last = nn.Linear(size, n_tokens)
+        projection = nn.Linear(self.encoder.output_size, size, bias=False) if project_outputs else None
+        self.head = last if projection is None else nn.Sequential(projection, last)
         nn.init.normal_(self.embedding.weight, std=0.1)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(last.bias)
         if tie_weights:
-            self.head.weight = self.embedding.weight
+            last.weight = self.embedding.weight
+        if init_range is not None:
+            start_uniformly(self, init_range)
         counts = torch.tensor(facts.counts, dtype=torch.float64) + 1
         # Add-one smoothing: a token that never occurs in training must not make the baseline infinite.
         self.register_buffer("unigram", (counts / counts.sum()).log().float(), persistent=False)
         self._state: tuple[Tensor, ...] | None = None
+        self._steps = 1
+        """Steps of the training window that is being read."""
 
     @classmethod
     def sizes(cls, facts: TextFacts) -> Mapping[str, tuple[str, int, int]]:
@@ -129,18 +176,78 @@ class LanguageModelling(Task):
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(Scores of every next token [B, T, V], final state) for token ids [B, T] and an initial state."""
-        outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
-        return self.head(self.dropout(outputs)), state
+        outputs, state = self.encoder(self._embedded(tokens), state)
+        return self._scores(self._dropped(outputs)), state
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """Embeddings [B, T, E] of tokens [B, T], with what is dropped of them in training."""
+        vectors = self.embedding_dropout(self.embedding(tokens), tokens, self.embedding.num_embeddings)
+        embedded: Tensor = self.input_dropout(self.dropout(vectors))
+        return embedded
+
+    def _dropped(self, outputs: Tensor) -> Tensor:
+        dropped: Tensor = self.output_dropout(self.dropout(outputs))
+        return dropped
+
+    def _scores(self, outputs: Tensor) -> Tensor:
+        """Scores [..., V] of the next token for outputs [..., H]."""
+        scores: Tensor = self.head(outputs)
+        if self.training or self.evaluation_temperature == 1:
+            return scores
+        return scores / self.evaluation_temperature
 
     def score(self, batch: TextBatch) -> Score:
         """Mean negative log-likelihood (nats) of a window's targets, and their number; carries the state."""
-        logits, state = self(batch.tokens, self._state)
+        outputs, state = self.encoder(self._embedded(batch.tokens), self._carried())
         self._state = tuple(tensor.detach() for tensor in state)
         count = int((batch.targets != IGNORED).sum())
+        if count == 0 and not self.training:  # read for its state alone
+            return Score(outputs.new_zeros(()), 0)
+        dropped = self._dropped(outputs)
         flat = F.cross_entropy(
-            logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum"
+            self._scores(dropped).flatten(0, 1),
+            batch.targets.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
         )
-        return Score(flat / max(count, 1), count)
+        penalty = self._penalty(outputs, dropped) if count else None
+        return Score(flat / max(count, 1), count, penalty=penalty)
+
+    def _carried(self) -> tuple[Tensor, ...] | None:
+        """The state to start a window from, in training dropped for some rows [*, B, H]."""
+        if self._state is None or not self.training or self.drop_state == 0:
+            return self._state
+        first = self._state[0]
+        kept = first.new_empty(1, first.shape[1], 1).bernoulli_(1 - self.drop_state)
+        return tuple(tensor * kept for tensor in self._state)
+
+    def _penalty(self, outputs: Tensor, dropped: Tensor) -> Tensor | None:
+        """What training adds to the loss for large outputs [B, T, H] and for large changes of them."""
+        parts = []
+        if self.training and self.activation_penalty:
+            parts.append(self.activation_penalty * dropped.square().mean())
+        if self.training and self.temporal_penalty and outputs.shape[1] > 1:
+            parts.append(self.temporal_penalty * outputs.diff(dim=1).square().mean())
+        return torch.stack(parts).sum() if parts else None
+
+    def on_train_batch_start(self, batch: TextBatch, batch_idx: int) -> None:  # noqa: ARG002
+        self._steps = batch.tokens.shape[1]
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Take a step at the learning rate of a window of this length."""
+        if self.rate_window is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            return
+        rates = [group["lr"] for group in optimizer.param_groups]
+        try:
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] * self._steps / self.rate_window
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        finally:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
 
     def baselines(self, batch: TextBatch) -> Mapping[str, Score]:
         targets = batch.targets[batch.targets != IGNORED]
@@ -182,8 +289,8 @@ class LanguageModelling(Task):
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(Probabilities of the token after ``tokens`` [B, V], final state) for tokens [B, T]."""
-        outputs, state = self.encoder(self.dropout(self.embedding(tokens)), state)
-        return torch.softmax(self.head(self.dropout(outputs[:, -1])), -1), state
+        outputs, state = self.encoder(self._embedded(tokens), state)
+        return torch.softmax(self._scores(self._dropped(outputs[:, -1:])[:, 0]), -1), state
 
     def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """Probabilities [B, V] of the token after the last one: the softmax over H_t."""
@@ -229,8 +336,8 @@ class LanguageModelling(Task):
             step="token",
             names=typed,
             title="next character" if characters else "next word",
-            read=lambda outputs, _, lengths: self.head(outputs[torch.arange(len(outputs)), lengths - 1]),
-            read_all=self.head,
+            read=lambda outputs, _, lengths: self._scores(outputs[torch.arange(len(outputs)), lengths - 1]),
+            read_all=self._scores,
             features=followed.of_text(typed, dict(zip(vocabulary, self.facts.counts, strict=True))),
             words=joined(typed[0], characters_begin) if characters else None,
             choices=vocabulary,

@@ -24,6 +24,8 @@ class Score:
     predicted: Tensor | None = None
     """Predictions that the metrics compare with ``targets``; None if every metric follows from the loss."""
     targets: Tensor | None = None
+    penalty: Tensor | None = None
+    """What training minimises beside the loss, and no metric counts."""
 
 
 @dataclass(frozen=True)

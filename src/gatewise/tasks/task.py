@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.kinds.kind import Facts, Input
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.inspected import Inspected
 from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 
-MakeModel = Callable[..., Recurrent]
+MakeModel = Callable[..., Any]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
 
@@ -150,7 +150,7 @@ class Task(pl.LightningModule):
         # Not in on_train_epoch_end: Lightning runs the callbacks' hooks before that of the module.
         if trainer.is_last_batch or (last_of_step and trainer.global_step + 1 == trainer.max_steps):
             self._close_training_epoch()
-        return score.loss
+        return score.loss if score.penalty is None else score.loss + score.penalty
 
     def on_validation_epoch_start(self) -> None:
         self.scores.on_val.reset()
@@ -314,6 +314,7 @@ class Task(pl.LightningModule):
         self._scheduler_state = checkpoint.get("scheduler")
 
 
-def last_hidden(encoder: Recurrent, state: tuple[Tensor, ...]) -> Tensor:
+def last_hidden(encoder: Recurrent | Stacked, state: tuple[Tensor, ...]) -> Tensor:
     """The last layer's final hidden states in all D directions, concatenated to [B, D·H]."""
-    return torch.cat(list(state[0][-encoder.num_directions :]), dim=-1)
+    own = state[-len(encoder.cell.states) :]  # a Stacked has those of every layer
+    return torch.cat(list(own[0][-encoder.num_directions :]), dim=-1)

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import nn
 from torchmetrics import Metric
 
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 from gatewise.tasks.scores import SplitScores
 from gatewise.views import screen
 from gatewise.views.plain import cell
@@ -52,18 +52,22 @@ def model_table(task: nn.Module) -> Table:
     return table
 
 
-def _layers(module: nn.Module) -> Iterator[tuple[str, str, list[nn.Module]]]:
-    """Kind, sizes and modules of each layer in a part."""
+def _layers(module: nn.Module, place: str = "") -> Iterator[tuple[str, str, list[nn.Module]]]:
+    """Kind, sizes and modules of each layer in a part, which may be one at some ``place`` of several."""
     if isinstance(module, Recurrent):
         directions = module.num_directions
         for layer in range(module.num_layers):
             inputs = module.input_size if layer == 0 else module.output_size
-            number = f" {layer + 1} of {module.num_layers}" if module.num_layers > 1 else ""
+            number = f" {layer + 1} of {module.num_layers}" if module.num_layers > 1 else place
             both = ", both directions" if directions == 2 else ""
             ours = list(module.layers[layer * directions : (layer + 1) * directions])
             outputs = f"{directions} × " if directions == 2 else ""
             sizes = f"{inputs:,} → {outputs}{module.output_size // directions:,}"
             yield f"{module.cell_name}{number}{both}", sizes, ours
+        return
+    if isinstance(module, Stacked):
+        for index, recurrent in enumerate(module.layers):
+            yield from _layers(recurrent, f" {index + 1} of {len(module.layers)}")
         return
     yield type(module).__name__, _sizes(module), [module]
 

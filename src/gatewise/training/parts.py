@@ -19,7 +19,7 @@ from gatewise.config.origins import check_origins, nodes, not_a_part
 from gatewise.config.sections import kind_of, parts_of
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.opened import check_agreement, check_settings_of
 from gatewise.runs.run import Run
@@ -31,6 +31,7 @@ from gatewise.training.opened import bounded, check_sizes, load_weights
 PARTS = (
     Cell,
     Recurrent,
+    Stacked,
     Task,
     SequenceDataModule,
     Optimizer,
@@ -46,7 +47,7 @@ PARTS = (
 _BASES: dict[str, tuple[type, ...]] = {
     "task": (Task,),
     "data": (SequenceDataModule,),
-    "model": (Recurrent,),
+    "model": (Recurrent, Stacked),
     "model.cell": (Cell,),
     "optimizer": (Optimizer,),
     "scheduler": (LRScheduler, ReduceLROnPlateau),

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from gatewise.data.files import read_text
 from gatewise.data.module import InOrder, SequenceDataModule
 from gatewise.data.text.corpora import CORPORA
-from gatewise.data.text.lanes import Lanes, lanes_for
+from gatewise.data.text.lanes import Lanes, OneLane, lanes_for
+from gatewise.data.text.random_windows import RandomWindows
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.kinds.tokens import (
@@ -53,6 +54,16 @@ def check_split(validation_fraction: float, test_fraction: float) -> None:
     split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
+@rule
+def check_random_window(random_window: bool, window: int) -> None:
+    """Raise ValueError for windows that are too short to draw their lengths."""
+    if random_window and window < 20:
+        raise ValueError(
+            f"random_window draws lengths around window={window} with a deviation of 5: make window 20 or "
+            f"more"
+        )
+
+
 class LanguageText(SequenceDataModule):
     """Text split into training, validation and test parts, each read in parallel lanes.
 
@@ -69,8 +80,15 @@ class LanguageText(SequenceDataModule):
         max_vocabulary: largest size of the vocabulary, including special tokens; None means no limit.
         max_tokens: use only the first tokens of the training part; None means all.
         window: steps per batch of truncated BPTT.
+        random_window: draw the length of every training window around ``window``, as
+            :class:`~gatewise.data.text.random_windows.RandomWindows` does.
+        whole_windows: leave out what does not fill the last token of every training lane and the last window,
+            as many published recipes do.
         batch_size: number of training lanes, over all processes.
-        evaluation_lanes: number of lanes for validation and test, over all processes.
+        evaluation_lanes: number of lanes for validation and test, over all processes. One lane is exact: each
+            token is predicted from all before it. Several are faster; each but the first then reads
+            ``evaluation_warmup`` tokens before those it is scored on.
+        evaluation_tokens: tokens of one batch in validation and test, over all lanes; changes no score.
     """
 
     facts_type = TextFacts
@@ -94,7 +112,11 @@ class LanguageText(SequenceDataModule):
         max_vocabulary: Annotated[int, AtLeast(3)] | None = None,
         max_tokens: Annotated[int, AtLeast(2)] | None = None,
         window: Positive = 35,
-        evaluation_lanes: Positive = 10,
+        random_window: bool = False,
+        whole_windows: bool = False,
+        evaluation_lanes: Positive = 1,
+        evaluation_warmup: Count = 500,
+        evaluation_tokens: Positive = 350,
         folders: Folders = (),
         batch_size: Positive = 20,
         seed: Count = 0,
@@ -108,7 +130,9 @@ class LanguageText(SequenceDataModule):
         self.tokenizer, self.normalize = tokenizer, normalize
         self.lowercase = tokenizer != "char" if lowercase is None else lowercase
         self.min_count, self.max_vocabulary, self.max_tokens = min_count, max_vocabulary, max_tokens
-        self.window, self.evaluation_lanes = window, evaluation_lanes
+        self.window, self.random_window, self.whole_windows = window, random_window, whole_windows
+        self.evaluation_lanes, self.evaluation_warmup = evaluation_lanes, evaluation_warmup
+        self.evaluation_tokens = evaluation_tokens
 
     def load(self, test_only: bool) -> None:
         facts = self.facts
@@ -163,7 +187,17 @@ class LanguageText(SequenceDataModule):
                 f"data.batch_size={self.batch_size} lanes cannot be shared equally by {world_size} "
                 f"processes: make it a multiple of {world_size}"
             )
-        return self._windows(self.train_ids, self.batch_size)
+        rank, world_size = self.shard()
+        lanes = Lanes(
+            self.train_ids, self.batch_size, self.window, rank, world_size, whole=self.whole_windows
+        )
+        if not self.random_window:
+            return DataLoader(lanes, sampler=InOrder(len(lanes)), batch_size=None)
+        # Read from the Trainer when the epoch's windows are drawn: it sets its epoch later than this.
+        trainer = self.trainer
+        epoch = (lambda: 0) if trainer is None else (lambda: trainer.current_epoch)
+        sampler = RandomWindows(lanes.length, self.window, self.seed, epoch)
+        return DataLoader(lanes, sampler=sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._evaluation_windows(self.validation_ids)
@@ -234,13 +268,17 @@ class LanguageText(SequenceDataModule):
         return '"' + " ".join(words[:4]) + '"'
 
     def _evaluation_windows(self, ids: Tensor) -> DataLoader[Any]:
-        _, world_size = self.shard()
-        return self._windows(ids, lanes_for(len(ids) - 1, self.evaluation_lanes, world_size))
-
-    def _windows(self, ids: Tensor, lanes: int) -> DataLoader[Any]:
         rank, world_size = self.shard()
-        windows = Lanes(ids, lanes, self.window, rank, world_size)
-        return DataLoader(windows, sampler=InOrder(len(windows)), batch_size=None)
+        pairs = len(ids) - 1
+        count = lanes_for(pairs, self.evaluation_lanes, world_size)
+        warmup = self.evaluation_warmup
+        lanes: Lanes
+        if self.evaluation_lanes == 1 or pairs <= count * warmup:  # several would read more, not less
+            lanes = OneLane(ids, self.evaluation_tokens, rank, world_size)
+        else:
+            window = max(self.evaluation_tokens // count, 1)
+            lanes = Lanes(ids, count, window, rank, world_size, warmup)
+        return DataLoader(lanes, sampler=InOrder(len(lanes)), batch_size=None)
 
     def _read(self) -> tuple[str, str, str]:
         """The texts of the three parts."""
