@@ -2,6 +2,9 @@
 
 import codecs
 import json
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -323,6 +326,23 @@ def test_settings_that_do_not_go_together(settings, message, tmp_path):
     write_csv(tmp_path / "mine.csv", examples())
     with pytest.raises(ValueError, match=message):
         make(tmp_path, **{"files": ["mine.csv"], **settings})
+
+
+MR = Path(os.environ.get("GATEWISE_DATA", "")) / "mr"
+
+
+@pytest.mark.skipif(not MR.is_dir(), reason="needs the files of MR in GATEWISE_DATA")
+def test_movie_reviews_are_ready_soon():
+    files = [str(MR / "rt-polarity.neg"), str(MR / "rt-polarity.pos")]
+    began = time.process_time()
+    data = make(None, files=files, folders=[], tokenizer="whitespace", fold=3, validation_fraction=0.09)
+    took = time.process_time() - began
+    parts = (data.train_data, data.validation_data, data.test_data)
+    targets = np.concatenate([part.targets for part in parts])
+    assert np.bincount(targets).tolist() == [5331, 5331]
+    assert [len(part) for part in parts[1:]] == [960, 1066]
+    assert data.facts.classes == ("neg", "pos")
+    assert took <= 3, "seconds of the CPU"
 
 
 def test_verses_of_the_king_james_bible():

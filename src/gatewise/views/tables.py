@@ -50,7 +50,7 @@ def print_answer(answer: Answer) -> None:
 
 def print_examples(answer: Answer) -> None:
     """Print examples of a test, to ``log.txt`` as well."""
-    show(_table(answer), *([answer.remark] if answer.remark else []))
+    show(_table(answer))
 
 
 def _table(answer: Answer) -> Table:
