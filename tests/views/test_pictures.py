@@ -308,11 +308,7 @@ def test_mistakes_are_written_out(tmp_path, monkeypatch):
     ]
     mistakes.draw(listed, tmp_path / "mistakes.png", "mine")
     (figure,) = figures
-    (text,) = (
-        figure.texts[:1]
-        if len(figure.texts) == 1
-        else [t for t in figure.texts if "in truth" in t.get_text()]
-    )
+    (text,) = (text for text in figure.texts if "in truth" in text.get_text())
     written = text.get_text().split("\n")
     assert [line for line in written if "in truth" in line][:2] == [
         "bad (1.000), in truth good", "bad (0.990), in truth good",

@@ -42,6 +42,8 @@ from gatewise.settings import (
 log = logging.getLogger(__name__)
 
 Corpus = Literal["king_james_verses"]
+MOST_LINEAR = 50
+"""Most classes for which the linear baseline is trained: one model for each."""
 
 
 @rule
@@ -297,6 +299,9 @@ class LabelledText(SequenceDataModule):
         if not self.linear_baseline or self._whole is None:
             return None
         assert self.facts is not None
+        if len(self.facts.classes) > MOST_LINEAR:
+            log.info("no linear baseline: it takes too long for more than %d classes", MOST_LINEAR)
+            return None
         train, test, targets = self._whole
         return NaiveBayesLogistic(train, targets, len(self.facts.classes)).predict(test)
 
