@@ -19,7 +19,8 @@ from gatewise.settings.syntax import find, module_path
 _OF_LIBRARIES = re.compile(
     r"gatewise\.(cells|nn|tasks|data)\.(\w+\.)*[A-Z]\w*"
     r"|gatewise\.training\.(display\.(EpochLines|LearningCurves|ResultTable)|model_table\.ModelTable"
-    r"|progress\.EpochBar|mid_epoch\.TimedCheckpoint|tensorboard\.RunTensorBoard|wandb\.make_logger)"
+    r"|progress\.EpochBar|mid_epoch\.TimedCheckpoint|tensorboard\.RunTensorBoard|wandb\.make_logger"
+    r"|averaging\.(ExponentialAverage|TriggeredAverage)|schedules\.DecayAfter)"
     r"|torch\.optim\.(\w+\.)*[A-Z]\w*"
     r"|pytorch_lightning\.((trainer|callbacks|loggers|profilers)\.(\w+\.)*[A-Z]\w*|Trainer)"
 )
