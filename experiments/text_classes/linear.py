@@ -1,6 +1,6 @@
 """The linear baseline alone, on every fold of the movie reviews; it takes seconds.
 
-    python experiments/text_classes/linear.py FOLDER_OF_MR [seed]
+python experiments/text_classes/linear.py FOLDER_OF_MR [seed]
 """
 
 from __future__ import annotations
