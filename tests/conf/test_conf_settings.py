@@ -114,6 +114,8 @@ ON_PURPOSE = {
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
         "folders",
     },
+    # Where a file of the user's is looked for is the run's too.
+    "task": {"folders"},
     "logger": {"mode", "project", "group", "entity", "tags", "name", "job_type", "notes", "id", "artifact"},
 }  # fmt: skip
 
@@ -124,8 +126,9 @@ def content(file: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in own.pop("defaults", []):
         if isinstance(base, str):  # and no choice of another group's
-            group = f"{file.split('/')[0]}/" if not base.startswith("/") else ""
-            merged = on_top(merged, content(f"{group}{base.strip('/').partition('@')[0]}.yaml"))
+            path = base.partition("@")[0]  # that from the root of conf/ begins with a slash
+            path = path[1:] if path.startswith("/") else f"{file.split('/')[0]}/{path}"
+            merged = on_top(merged, content(f"{path}.yaml"))
     return on_top(merged, own)
 
 

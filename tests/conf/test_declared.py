@@ -16,7 +16,8 @@ from test_conf_settings import CONF, FILES, PARTS, content
 
 from gatewise.cells.rnn import NONLINEARITIES
 from gatewise.data.series.module import DATASETS, Dataset
-from gatewise.data.text.corpora import CORPORA
+from gatewise.data.text.corpora import CORPORA, LABELLED
+from gatewise.data.text.labelled import Corpus as LabelledCorpus
 from gatewise.data.text.module import Corpus
 from gatewise.engine import ENGINES
 from gatewise.kinds.tokens import TOKENIZERS, TokenizerName
@@ -185,6 +186,7 @@ def test_what_the_source_says_is_what_runs(target: str) -> None:
         (declared("gatewise.cells.RNN").checks["nonlinearity"].keywords["known"], NONLINEARITIES),  # type: ignore[union-attr]
         (get_args(Dataset), DATASETS),
         (get_args(Corpus), CORPORA),
+        (get_args(LabelledCorpus), LABELLED),
         (get_args(TokenizerName), TOKENIZERS),
         (declared("gatewise.tasks.forecasting.Forecasting").checks["loss"].keywords["known"], LOSSES),  # type: ignore[union-attr]
         (declared("gatewise.nn.Recurrent").checks["engine"].keywords["known"], dict.fromkeys(ENGINES)),  # type: ignore[union-attr]

@@ -28,7 +28,7 @@ class Short(NamedTuple):
     inputs: dict[str, int]
 
 
-NAMES = ("token", "class", "label", "date", "month", "continuation")
+NAMES = ("token", "class", "label", "date", "month", "continuation", "text", "attention")
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
 TEXTS = {
@@ -53,6 +53,18 @@ EXPERIMENTS = {
         ["data.max_tokens=8000", "data.validation_fraction=0.003", "data.test_fraction=0.003"], TEXTS
     ),
     "text/files": Short(["data.files=[mine.txt]", "model.hidden_size=16"], TEXTS),
+    "text/labels": Short(
+        ["data.files=[mine.jsonl]", "task.pooling=attention"],
+        {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2, "{work}/mine.calm": 30},
+    ),
+    "text/mr": Short(
+        ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],
+        {"and it was": 1, "{work}/prompt.txt": 2},
+    ),
+    "text/verses": Short(
+        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
+        {"and it was": 1, "{work}/prompt.txt": 2},
+    ),
 }
 THREE_FILES = [f"data.{part}_files=[mine.txt]" for part in ("train", "validation", "test")]
 SMALL = ["model.hidden_size=16", "task.embedding_size=16"]
@@ -74,7 +86,7 @@ EXPERIMENTS |= RECIPES
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
-ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files"}
+ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels"}
 one_of_each_kind = pytest.mark.parametrize(
     "trained",
     [
@@ -102,7 +114,8 @@ class Trained:
     @property
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
-        return f"{self.experiment}/mine" if self.experiment.endswith(("/files", "/csv")) else self.experiment
+        own = {"files": "/mine", "csv": "/mine", "labels": "/mine", "mr": "/mine+1"}
+        return self.experiment + own.get(self.experiment.split("/")[1], "")
 
     def inputs(self, work: Path, run: Path) -> list[tuple[str, int]]:
         names = {
@@ -136,7 +149,11 @@ WHOLE = [
     "config.yaml", "overrides.yaml", "facts.json", "status.json", "metrics.csv", "summary.json", "log.txt",
     "test_report.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots/learning_curves.png",
 ]  # fmt: skip
-PICTURES = {"speech": ["confusion_matrix.png"], "series": ["forecasts.png"], "text": []}
+CLASSES = ["confusion_matrix.png", "mistakes.png"]
+PICTURES = {
+    "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
+    "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
+}  # fmt: skip
 
 
 def test_the_run_directory_is_whole(trained: Trained) -> None:
@@ -145,7 +162,8 @@ def test_the_run_directory_is_whole(trained: Trained) -> None:
     assert [name for name in WHOLE if not (folder / name).is_file()] == []
     # What ran, and not what was asked for, which is auto.
     assert {*trained.run.summary()["engine"].split("+")} <= {"native", "torch", "cuda", "function"}
-    for name in PICTURES[trained.experiment.split("/")[0]]:
+    kind = trained.experiment.split("/")[0]
+    for name in PICTURES.get(trained.experiment, PICTURES.get(kind, [])):
         assert (folder / "plots" / name).is_file()
     for picture in folder.glob("plots/*.png"):
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -265,6 +283,7 @@ def test_a_moved_run_directory_is_evaluated_from_another_folder(trained: Trained
 OTHER_FILES = {
     "speech/files": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
+    "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
     "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
 }
 

@@ -189,7 +189,23 @@ def write_text(folder: Path) -> None:
     (folder / "mine.txt").write_text("\n".join(lines) + "\n")
 
 
+def write_labelled_texts(folder: Path) -> None:
+    """``mine.jsonl``: 90 texts of three classes; ``mine.calm``, ``.brisk``, ``.storm``: a class each."""
+    draw = random.Random(1)
+    own = {"calm": ["still", "quiet"], "brisk": ["fresh", "quick"], "storm": ["loud", "dark"]}
+    rows = []
+    for label, words in own.items():
+        texts = [
+            " ".join(draw.choice([*words, "the", "sea", "was"]) for _ in range(draw.randint(2, 9)))
+            for _ in range(30)
+        ]
+        (folder / f"mine.{label}").write_text("\n".join(texts) + "\n")
+        rows += [json.dumps({"text": text, "label": label}) for text in texts]
+    (folder / "mine.jsonl").write_text("\n".join(rows) + "\n")
+
+
 def write_user_files(folder: Path) -> None:
+    write_labelled_texts(folder)
     write_sequences(folder)
     write_series(folder)
     write_text(folder)

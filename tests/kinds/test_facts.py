@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gatewise.data.series.module import SeriesWindows
 from gatewise.kinds.kind import Facts
+from gatewise.kinds.labelled_text import LabelledTextFacts
 from gatewise.kinds.reading import facts_from_dict
 from gatewise.kinds.sequences import FeatureFacts
 from gatewise.kinds.series import WRITTEN, SeriesFacts
@@ -22,6 +23,9 @@ NAN, INF = math.nan, math.inf
 FACTS = {
     "features": FeatureFacts(2, ("a", "b"), (3, 0), (0.1, -2e17), (1.0, 1e-30)),
     "text": TextFacts(("<unk>", "a", "b"), (0, 2, 3), "char", True),
+    "labelled_text": LabelledTextFacts(
+        ("<unk>", "a", "b"), (0, 2, 3), "word", True, None, 5, "text", "label", ("neg", "pos"), (3, 0)
+    ),
     "series": SeriesFacts("t", ("x", "y"), ("y",), "D", 5, 2, 1, (0.0, 1.0), (1.0, 3.0)),
 }
 NUMBERS = [0, -1, 10**18 * 10, 10**400, 1.5, NAN, INF, "5", None, True, [], {}]
@@ -40,6 +44,18 @@ WRONG = {
         "lowercase": [5, None, "x"],
         "normalize": ["NFD", "", 5],
         "marks": [None, 5],
+    },
+    "labelled_text": {
+        "vocabulary": [[], ["a"], ["a", "a", "b"], ["a", "b", 5], None],
+        "counts": [[], [1, 2], [1, 2, -3], [0, 0, 0], [10**30] * 3],
+        "tokenizer": ["nope", "", 5, None],
+        "lowercase": [5, None],
+        "normalize": ["NFD", "", 5],
+        "max_length": [0, -1, 1.5, "5", 10**30],
+        "text_column": ["", 5, None],
+        "label_column": ["", None],
+        "classes": [[], ["a"], ["a", "a"], ["a", 5], "ab", None],
+        "class_counts": [[], [1], [0, 0], [1, -1], [1.5, 1]],
     },
     "series": {
         "time_column": [5, None, []],

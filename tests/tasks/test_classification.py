@@ -204,7 +204,9 @@ def test_dropout_is_for_training_alone():
 
 
 def test_pooling_that_does_not_exist():
-    with pytest.raises(ValueError, match=r"^pooling='first' is unknown; choose one of: last, mean, max$"):
+    with pytest.raises(
+        ValueError, match=r"^pooling='first' is unknown; choose one of: last, mean, max, mean_max, attention$"
+    ):
         make_task(pooling="first")
 
 

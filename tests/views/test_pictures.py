@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from gatewise.views.pictures import confusion_matrix, forecasts
+from gatewise.views.pictures import confusion_matrix, forecasts, mistakes
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
 
@@ -281,6 +281,11 @@ REPORTS = {
         ["confusion_matrix.png"],
     ),
     "forecasting": ({"forecasts": {"targets": ["x"], "windows": [window(3, targets=1)]}}, ["forecasts.png"]),
+    "texts": (
+        {"mistakes": [{"probability": 0.9, "true": "a", "predicted": "b", "text": "$x_$ " * 99}] * 20},
+        ["mistakes.png"],
+    ),
+    "texts without a mistake": ({"mistakes": []}, ["mistakes.png"]),
     "nothing": ({}, []),
 }
 
@@ -292,6 +297,32 @@ def test_pictures_of_a_test_report(report, names, tmp_path, size):
     assert sorted(p.name for p in tmp_path.iterdir()) == names
     for path in paths:
         size(path)
+
+
+def test_mistakes_are_written_out(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(mistakes, "write_picture", lambda _, figure: figures.append(figure))
+    listed = [
+        {"probability": 1 - i / 100, "true": "good", "predicted": "bad", "text": f"$ {i} $\n" + "word " * 99}
+        for i in range(20)
+    ]
+    mistakes.draw(listed, tmp_path / "mistakes.png", "mine")
+    (figure,) = figures
+    (text,) = (text for text in figure.texts if "in truth" in text.get_text())
+    written = text.get_text().split("\n")
+    assert [line for line in written if "in truth" in line][:2] == [
+        "bad (1.000), in truth good", "bad (0.990), in truth good",
+    ]  # fmt: skip
+    assert written[1].startswith("    $ 0 $")
+    assert max(map(len, written)) <= 120
+    assert sum("in truth" in line for line in written) == 15
+    # All of it is inside the picture.
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = text.get_window_extent(canvas.get_renderer())
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height
+    assert box.x1 <= figure.bbox.width
 
 
 def test_a_picture_of_ones_own_is_drawn_by_its_module(tmp_path, monkeypatch):

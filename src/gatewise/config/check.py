@@ -31,6 +31,7 @@ from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, flag, optional, suggestion, whole_number
 from gatewise.settings.checks import seed
 from gatewise.settings.declared import check_settings, declared, is_part, located
+from gatewise.settings.libraries import SHORT_PRECISIONS
 from gatewise.settings.rules import apply_rules
 from gatewise.settings.syntax import Definition
 
@@ -320,6 +321,13 @@ def _check_together(config: DictConfig) -> None:
     for name in ("max_epochs", "max_steps", "limit_train_batches"):
         if trainer.get(name) == 0:
             raise SettingError(f"trainer.{name}=0: nothing is trained: give 1 or more")
+    precision = SHORT_PRECISIONS.get(str(trainer.get("precision")), str(trainer.get("precision")))
+    clips = trainer.get("gradient_clip_val") is not None
+    if precision.endswith("-mixed") and clips and (config.get("optimizer") or {}).get("fused") is True:
+        raise SettingError(
+            f"optimizer.fused=true: Lightning clips no gradients with it at trainer.precision={precision}: "
+            f"set it to false, or trainer.gradient_clip_val to null"
+        )
     if trainer.get("max_time") is not None:
         for name, node in (config.get("callbacks") or {}).items():
             if node is not None and target_of(node).endswith(".Timer"):

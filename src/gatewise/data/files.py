@@ -71,6 +71,25 @@ def get_if_known(path: str | Path, folders: Sequence[str | Path], key: str) -> N
         get(known, data_folder(folders))
 
 
+def find_folder(path: str, folders: Sequence[str | Path], key: str) -> Path:
+    """The path of the folder that the setting ``key`` names, looked for as files are.
+
+    Raises ValueError naming the key, the value and the folders tried.
+    """
+    wanted = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for ~nobody
+    places = [Path(folder) / wanted for folder in folders or (Path.cwd(),)]
+    if wanted.is_absolute():
+        places = [wanted]
+    for place in places:
+        if _is_folder(place):
+            return place
+    if any(map(_is_file, places)):
+        raise ValueError(f"{key}={path} is a file: name a folder")
+    raise ValueError(
+        f"{key}={path}: there is no such folder in {', '.join(str(place.parent) for place in places)}"
+    )
+
+
 def installed_file(
     package: str,
     relative: str | Path,

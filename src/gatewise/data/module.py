@@ -132,13 +132,19 @@ class SequenceDataModule(pl.LightningDataModule):
         trainer = self.trainer
         overfit = getattr(trainer, "overfit_batches", 0) > 0
         epoch = (lambda: 0) if trainer is None or overfit else (lambda: trainer.current_epoch)
-        sampler = EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size, epoch)
+        sampler = self.sampler(dataset, shuffle, rank, world_size, epoch)
         if overfit:
             # The same batches in every epoch, as a plain list: Lightning would replace a sampler that may
             # shuffle by one that draws single examples.
             batches: Any = list(sampler)
             return DataLoader(Subset(dataset, batches), batch_size=None)
         return DataLoader(dataset, sampler=sampler, batch_size=None)
+
+    def sampler(
+        self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]
+    ) -> Sampler[list[int]]:
+        """What draws the batches of an epoch, this process's share of each; see :class:`EpochBatches`."""
+        return EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size, epoch)
 
 
 class EpochBatches(Sampler[list[int]]):

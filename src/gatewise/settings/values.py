@@ -73,6 +73,7 @@ Names = Annotated[Sequence[str], Checked(names)]
 Word = Annotated[str, Checked(word)]
 Words = Annotated[Sequence[str], Checked(words)]
 Folders = Annotated[Sequence[str | Path], Checked(folders)]
+Folder = Annotated[str, Checked(file_name)]
 DataFile = Annotated[str, Checked(file_name, names_files=True)]
 DataFiles = Annotated[Sequence[str], Checked(file_names, names_files=True)]
 

@@ -116,6 +116,10 @@ class Task(pl.LightningModule):
         """Results of the last test besides its metrics: plain values, by the name of their picture."""
         return {}
 
+    def examples(self) -> Answer | None:
+        """Single examples of the last test to show below its results, as a table; None if there are none."""
+        return None
+
     # ---- the steps
 
     @property

@@ -21,7 +21,7 @@ from gatewise.training.mid_epoch import batches_in, epochs_in
 from gatewise.training.validations import ValidationsFile
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
-from gatewise.views.tables import print_results
+from gatewise.views.tables import print_examples, print_results
 
 _log = logging.getLogger(__name__)
 
@@ -149,3 +149,6 @@ class ResultTable(pl.Callback):
             draw_report(report, self.run.plots, self.run.title)
         meanings = pl_module.meanings() if isinstance(pl_module, Task) else {}
         print_results(trainer.callback_metrics, "test", meanings, self.weights)
+        examples = pl_module.examples() if isinstance(pl_module, Task) else None
+        if examples is not None:
+            print_examples(examples)

@@ -54,18 +54,27 @@ def print_results(
 
 def print_answer(answer: Answer) -> None:
     """Print a prediction; of a long one, only the first rows."""
+    console = plain_console()
+    console.print(_table(answer))
+    if len(answer.table) > MAX_ROWS:
+        console.print(f"… and {len(answer.table) - MAX_ROWS} more; output=FILE.csv writes them all")
+    if answer.remark:
+        console.print(answer.remark)
+
+
+def print_examples(answer: Answer) -> None:
+    """Print examples of a test, to ``log.txt`` as well."""
+    show(_table(answer))
+
+
+def _table(answer: Answer) -> Table:
     table = Table(title=cell(answer.title), title_justify="left")
     frame = answer.table.drop(columns=list(answer.file_only))
     for name in frame.columns:
         table.add_column(cell(name))
     for _, row in frame.head(MAX_ROWS).iterrows():
         table.add_row(*(cell(_cell(value, answer.formats.get(str(name)))) for name, value in row.items()))
-    console = plain_console()
-    console.print(table)
-    if len(frame) > MAX_ROWS:
-        console.print(f"… and {len(frame) - MAX_ROWS} more; output=FILE.csv writes them all")
-    if answer.remark:
-        console.print(answer.remark)
+    return table
 
 
 def _score(value: float) -> str:

@@ -35,6 +35,10 @@ CASES: dict[str, tuple[list[str], str]] = {
     "no step": (["+trainer.max_steps=0"], "nothing is trained"),
     "no batch": (["trainer.limit_train_batches=0"], "nothing is trained"),
     "epochs": (["+trainer.min_epochs=500"], "trainer.min_epochs"),
+    "clipped": (
+        ["+optimizer.fused=true", "trainer.precision=bf16"],
+        "set it to false, or trainer.gradient_clip",
+    ),
     "time": (["+trainer.max_time=00:00:10:00"], "callbacks.timer.duration"),
     "runs": ([f"paths.runs_dir={LONG}"], "paths.runs_dir"),
     "runs is a file": (["paths.runs_dir=mine.csv"], "mine.csv is no folder"),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gatewise.data.classes import natural_order
 from gatewise.data.files import find_file
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.sequences.formats import UNLABELLED, LabelledSequences, read_sequences
@@ -233,7 +234,7 @@ class PaddedSequences(BatchDataset):
 
 def _facts(train: LabelledSequences, scale: bool) -> FeatureFacts:
     counts = Counter(_labels(train, "train_file"))
-    classes = sorted(counts, key=_natural_order)
+    classes = sorted(counts, key=natural_order)
     frames = np.concatenate(train.sequences)
     mean, std = _moments(frames)
     # Rounding can give a constant feature a tiny std, which would blow it up.
@@ -285,11 +286,6 @@ def _apportioned(share: float, counts: NDArray[np.int64], room: NDArray[np.int64
             break
         given[index] += given[index] < room[index]
     return given
-
-
-def _natural_order(label: str) -> tuple[bool, int, str]:
-    """Sort key: whole numbers by value, before all other labels in alphabetical order."""
-    return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
 
 
 def _labels(data: LabelledSequences, setting: str) -> list[str]:

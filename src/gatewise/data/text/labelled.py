@@ -1,0 +1,394 @@
+"""Texts with a class each as batches of token ids."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from gatewise.data.classes import folds_of, held_out
+from gatewise.data.files import find_folder
+from gatewise.data.module import SequenceDataModule
+from gatewise.data.text.buckets import LengthBuckets
+from gatewise.data.text.corpora import LABELLED
+from gatewise.data.text.documents import Documents, read_files, read_folder, read_unlabelled
+from gatewise.data.text.naive_bayes import NaiveBayesLogistic
+from gatewise.data.text.texts import TextsOfClasses, check_tokens, classes_of, targets_of
+from gatewise.data.text.tokenized import Tokenized, tokenized
+from gatewise.kinds.kind import IGNORED, Input
+from gatewise.kinds.labelled_text import LabelledTextFacts
+from gatewise.kinds.tokens import UNKNOWN, Normalization, TokenizerName, Vocabulary, make_tokenizer
+from gatewise.settings import (
+    AtLeast,
+    Count,
+    DataFiles,
+    Folder,
+    Folders,
+    Fraction,
+    Positive,
+    Word,
+    rule,
+    split_fractions,
+)
+
+log = logging.getLogger(__name__)
+
+Corpus = Literal["king_james_verses"]
+MOST_LINEAR = 50
+"""Most classes for which the linear baseline is trained: one model for each."""
+
+
+@rule
+def check_source(
+    corpus: Any, files: Any, folder: Any, validation_files: Any, validation_folder: Any, test_files: Any,
+    test_folder: Any,
+) -> None:  # fmt: skip
+    """Raise ValueError if there is no text to train on, or more than one source of a part."""
+    sources = {"corpus": corpus, "files": files, "folder": folder}
+    chosen = [name for name, value in sources.items() if value is not None]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"give one of corpus ({', '.join(get_args(Corpus))}), files (a table, or a file for each class) "
+            f"and folder (one folder in it for each class); got {' and '.join(chosen) or 'none of them'}"
+        )
+    for part, given in (
+        ("validation", (validation_files, validation_folder)), ("test", (test_files, test_folder))
+    ):  # fmt: skip
+        if None not in given:
+            raise ValueError(f"{part}_files and {part}_folder are two sources of one part: give one")
+
+
+@rule
+def check_split(
+    validation_fraction: float, test_fraction: float, fold: Any, folds: Any, test_files: Any, test_folder: Any
+) -> None:
+    """Raise ValueError if no text is left to train on, or the test part is said twice."""
+    if fold is None:
+        split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
+        return
+    if fold >= folds:
+        raise ValueError(f"fold={fold} of folds={folds}: give a number from 0 to {folds - 1}")
+    if test_files is not None or test_folder is not None:
+        raise ValueError(f"fold={fold} is a test part, and so are test_files and test_folder: give one")
+    split_fractions(f"to train on beside a fold of {folds}", validation_fraction=validation_fraction,
+                    one_fold=1 / folds)  # fmt: skip
+
+
+class LabelledText(SequenceDataModule):
+    """Texts with a class each, split into training, validation and test parts.
+
+    Args:
+        corpus: one of ``LABELLED``. Give this, ``files`` or ``folder``.
+        files: tables (``.csv``, ``.tsv``, ``.jsonl``), or a file for each class with a text a line.
+        folder: or a folder that holds a folder for each class, with a file for each text.
+        validation_files, validation_folder, test_files, test_folder: parts of their own; without one,
+            a part is held out.
+        text_column, label_column: the columns of a table.
+        validation_fraction, test_fraction: shares of all texts to hold out, drawn with the seed.
+        fold: instead of ``test_fraction``, the number of the part of ``folds`` that is the test; the parts
+            are drawn with the seed, so that trainings with the same seed and other folds have other tests.
+        stratify: whether every part has the same share of each class.
+        tokenizer, lowercase, normalize: how a text is split, as for running text.
+        min_count: tokens that occur less often in training become ``<unk>``.
+        max_vocabulary: largest size of the vocabulary, with ``<unk>``; None means no limit.
+        max_length: tokens that are read of a text, from its start; None means all.
+        batch_size: texts of a step at most, over all processes.
+        batch_tokens: tokens of a step at most, padding included, over all processes; None means no limit.
+        linear_baseline: whether a linear model is trained beside, on the training and validation parts.
+    """
+
+    facts_type = LabelledTextFacts
+    takes_words = True
+    facts: LabelledTextFacts | None
+    train_data: TextsOfClasses
+    validation_data: TextsOfClasses
+    test_data: TextsOfClasses
+
+    def __init__(
+        self,
+        corpus: Corpus | None = None,
+        files: DataFiles | None = None,
+        folder: Folder | None = None,
+        validation_files: DataFiles | None = None,
+        validation_folder: Folder | None = None,
+        test_files: DataFiles | None = None,
+        test_folder: Folder | None = None,
+        text_column: Word = "text",
+        label_column: Word = "label",
+        validation_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        fold: Count | None = None,
+        folds: Annotated[int, AtLeast(2)] = 10,
+        stratify: bool = True,
+        tokenizer: TokenizerName = "word",
+        lowercase: bool = True,
+        normalize: Normalization | None = "NFC",
+        min_count: Positive = 1,
+        max_vocabulary: Annotated[int, AtLeast(2)] | None = None,
+        max_length: Positive | None = None,
+        batch_tokens: Positive | None = None,
+        linear_baseline: bool = True,
+        folders: Folders = (),
+        batch_size: Positive = 32,
+        seed: Count = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, folders)
+        self.corpus = corpus
+        self.sources = {
+            "train": (files, folder),
+            "validation": (validation_files, validation_folder),
+            "test": (test_files, test_folder),
+        }
+        self.text_column, self.label_column = text_column, label_column
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.fold, self.folds, self.stratify = fold, folds, stratify
+        self.tokenizer, self.lowercase, self.normalize = tokenizer, lowercase, normalize
+        self.min_count, self.max_vocabulary, self.max_length = min_count, max_vocabulary, max_length
+        self.batch_tokens, self.linear_baseline = batch_tokens, linear_baseline
+        self._whole: tuple[Tokenized, Tokenized, NDArray[np.int64]] | None = None
+        """Texts to train the linear baseline on, those to test it on, and the classes of the first."""
+
+    def load(self, test_only: bool) -> None:
+        if test_only and self.sources["test"] != (None, None):
+            try:
+                self._load_all()
+            except ValueError as error:
+                log.info("no linear baseline, as the training texts cannot be read: %s", error)
+            else:
+                return
+            assert self.facts is not None
+            test = self._read("test")
+            split = tokenized(test.texts, self.facts.text.make_tokenizer())
+            check_tokens(test, split)
+            chosen = np.arange(len(split))
+            self.test_data = TextsOfClasses(
+                split, chosen, targets_of(test, self.facts.classes), self.facts, test.texts
+            )
+            return
+        self._load_all()
+
+    def _load_all(self) -> None:
+        facts = self.facts
+        read = {part: self._read(part) for part in self.sources if part == "train" or any(self.sources[part])}
+        classes = classes_of(read["train"]) if facts is None else facts.classes
+        if len(classes) < 2:
+            raise ValueError(
+                f"data.{self._setting('train')}: every text has the label {classes[0]!r}: a classification "
+                f"needs two classes or more"
+            )
+        targets = np.concatenate([targets_of(documents, classes) for documents in read.values()])
+        texts = [text for documents in read.values() for text in documents.texts]
+        made = make_tokenizer(self.tokenizer, self.lowercase, self.normalize)
+        split = tokenized(texts, made if facts is None else facts.text.make_tokenizer())
+        first = 0
+        for documents in read.values():
+            check_tokens(documents, split.select(np.arange(first, first + len(documents.texts))))
+            first += len(documents.texts)
+        parts = self._parts(read, targets, classes)
+        if facts is None:
+            facts = self.facts = self._make_facts(split.select(parts["train"], self.max_length), classes,
+                                                  targets[parts["train"]])  # fmt: skip
+        self.longest_text = int(split.lengths.max())
+        data = {
+            part: TextsOfClasses(
+                split, chosen, targets[chosen], facts, [texts[i] for i in chosen] if part == "test" else None
+            )
+            for part, chosen in parts.items()
+        }
+        self.train_data, self.validation_data, self.test_data = (data[part] for part in self.sources)
+        trained_on = set(map(texts.__getitem__, parts["train"].tolist()))
+        self.repeated = sum(texts[i] in trained_on for i in parts["test"].tolist())
+        learnt = np.concatenate([parts["train"], parts["validation"]])
+        self._whole = (split.select(learnt), split.select(parts["test"]), targets[learnt])
+
+    def _read(self, part: str) -> Documents:
+        files, folder = self.sources[part]
+        if part == "train" and self.corpus is not None:
+            return LABELLED[self.corpus]()
+        setting = self._setting(part)
+        if files is not None:
+            return read_files(
+                [self.find(file, setting) for file in files], self.text_column, self.label_column
+            )
+        return read_folder(find_folder(str(folder), self.folders, f"data.{setting}"))
+
+    def _setting(self, part: str) -> str:
+        kind = "folder" if self.sources[part][1] is not None else "files"
+        return "corpus" if part == "train" and self.corpus else kind if part == "train" else f"{part}_{kind}"
+
+    def _parts(
+        self, read: dict[str, Documents], targets: NDArray[np.int64], classes: Sequence[str]
+    ) -> dict[str, NDArray[np.int64]]:
+        """The numbers of each part's texts, among those of all sources one after the other."""
+        count = len(read["train"].texts)
+        own = targets[:count]
+        parts: dict[str, NDArray[np.int64]] = {}
+        is_left = np.ones(count, bool)
+        # Each part has its own generator, so that giving one file more changes no other draw.
+        for index, (part, share) in enumerate(
+            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
+        ):
+            if part in read:
+                continue
+            left = np.flatnonzero(is_left)
+            if part == "test" and self.fold is not None:
+                chosen = folds_of(own, self.folds, self.seed, self.stratify) == self.fold
+            else:
+                generator = np.random.default_rng([self.seed, 2 + index])
+                chosen = held_out(own[left], round(share * count), generator, self.stratify)
+            parts[part] = left[chosen]
+            if not len(parts[part]):
+                said = (
+                    f"fold={self.fold} of {self.folds}" if share is self.test_fraction and self.fold else ""
+                )
+                raise ValueError(
+                    f"data.{said or f'{part}_fraction={share}'} of {count} texts leaves none for {part}: "
+                    f"give more texts, or a larger share"
+                )
+            is_left[parts[part]] = False
+        parts["train"] = np.flatnonzero(is_left)
+        first = count
+        for part in ("validation", "test"):
+            if part in read:
+                parts[part] = np.arange(first, first + len(read[part].texts))
+                first += len(read[part].texts)
+        without = np.flatnonzero(np.bincount(own[is_left], minlength=len(classes)) == 0)
+        if self.facts is None and len(without):
+            name = classes[without[0]]
+            raise ValueError(
+                f"data.{self._setting('train')}: class {name!r} has {int((own == without[0]).sum())} "
+                f"text(s), and none of them is left to train on: give more of it, or leave it out"
+            )
+        return parts
+
+    def _make_facts(
+        self, train: Tokenized, classes: Sequence[str], targets: NDArray[np.int64]
+    ) -> LabelledTextFacts:
+        counts = np.bincount(train.ids, minlength=len(train.types)).tolist()
+        seen = Counter({token: count for token, count in zip(train.types, counts, strict=True) if count})
+        vocabulary = Vocabulary.build(seen, (UNKNOWN,), self.min_count, self.max_vocabulary)
+        if len(vocabulary.tokens) == 1:
+            raise ValueError(
+                f"none of the {len(train.ids)} training tokens comes {self.min_count} times or more, so that "
+                f"all would be {UNKNOWN}: give more text or make data.min_count smaller"
+            )
+        return LabelledTextFacts(
+            vocabulary.tokens,
+            vocabulary.counts,
+            self.tokenizer,
+            self.lowercase,
+            self.normalize,
+            self.max_length,
+            self.text_column,
+            self.label_column,
+            tuple(classes),
+            tuple(np.bincount(targets, minlength=len(classes)).tolist()),
+        )
+
+    @cached_property
+    def _linear(self) -> NDArray[np.int64] | None:
+        """The classes that the linear baseline gives to the test texts; None where there is none."""
+        if not self.linear_baseline or self._whole is None:
+            return None
+        assert self.facts is not None
+        if len(self.facts.classes) > MOST_LINEAR:
+            log.info("no linear baseline: it takes too long for more than %d classes", MOST_LINEAR)
+            return None
+        train, test, targets = self._whole
+        return NaiveBayesLogistic(train, targets, len(self.facts.classes)).predict(test)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        if self.test_data.linear is None and self._linear is not None:
+            self.test_data.linear = torch.from_numpy(self._linear)
+        return super().test_dataloader()
+
+    def sampler(
+        self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]
+    ) -> Sampler[list[int]]:
+        lengths = dataset.lengths.numpy()
+        size, tokens = self.batch_size, self.batch_tokens
+        return LengthBuckets(lengths, size, tokens, shuffle, self.seed, rank, world_size, epoch)
+
+    @classmethod
+    def read_input(cls, given: Path | str, facts: LabelledTextFacts) -> Input:
+        """One text in words, or the texts of a table or of a file with a text a line.
+
+        A target is the class index if the table's label is one of the training classes, else IGNORED. A text
+        without a token is read as ``<unk>``. Raises ValueError if the file cannot be used.
+        """
+        if isinstance(given, Path):
+            found = read_unlabelled(given, facts.text_column, facts.label_column)
+        else:
+            if any("\ud800" <= character <= "\udfff" for character in given):
+                raise ValueError(f"input={given!a} has bytes that are not UTF-8: set the terminal to UTF-8")
+            found = Documents([given], None, [Path()], [0])
+        split = tokenized(found.texts, facts.text.make_tokenizer())
+        index = {label: i for i, label in enumerate(facts.classes)}
+        labels = found.labels or [""] * len(split)
+        targets = np.array([index.get(label, IGNORED) for label in labels])
+        data = TextsOfClasses(split, np.arange(len(split)), targets, facts, found.texts)
+        unread = (split.lengths == 0).sum()
+        unknown = (data.tokens == 0).sum() - unread
+        if unread:
+            log.warning("%d text(s) without a token, read as %s", unread, UNKNOWN)
+        if unknown:
+            log.warning(
+                "%d of %d tokens are not in the vocabulary, read as %s", unknown, len(data.tokens), UNKNOWN
+            )
+        name = given.name if isinstance(given, Path) else "input"
+        columns = {"label": labels} if found.labels is not None else {}
+        return Input(data[list(range(len(split)))], name, columns)
+
+    def describe(self) -> dict[str, str | int]:
+        assert self.facts is not None, "describe() before setup()"
+        facts = self.facts
+        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        rows: dict[str, str | int] = {f"{name} texts": len(part) for name, part in parts.items()}
+        shares = [f"{name} {count / sum(facts.class_counts):.1%}" for name, count in
+                  zip(facts.classes, facts.class_counts, strict=True)]  # fmt: skip
+        lengths = torch.cat([part.lengths for part in parts.values()]).float()
+        how = [facts.tokenizer, "lower case" if facts.lowercase else "", facts.normalize]
+        unknown = {name: float((part.tokens == 0).float().mean()) for name, part in parts.items()}
+        rows |= {
+            "classes": ", ".join(shares[:10]) + (f" and {len(shares) - 10} more" if len(shares) > 10 else ""),
+            "tokens per text": f"{int(lengths.min())} to {int(lengths.max())}, half of them up to "
+            f"{int(lengths.median())}",
+            "tokenizer": ", ".join(word for word in how if word),
+            "vocabulary": len(facts.vocabulary),
+            "unknown tokens": ", ".join(f"{share:.2%} of {part}" for part, share in unknown.items()),
+        }
+        if facts.max_length is not None and self.longest_text > facts.max_length:
+            rows["cut"] = (
+                f"texts of more than {facts.max_length} tokens; the longest has {self.longest_text:,}"
+            )
+        if self.fold is not None:
+            rows["test part"] = f"fold {self.fold} of {self.folds}, drawn with seed {self.seed}"
+        if self.repeated:
+            rows["also in training"] = f"{self.repeated} of the test texts, word for word"
+        for name in ("validation", "test"):
+            present = set(parts[name].targets.tolist())
+            missing = [label for i, label in enumerate(facts.classes) if i not in present]
+            if missing:
+                more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+                rows[f"not in {name}"] = f"class {', '.join(missing[:10])}{more}"
+        return rows
+
+    def largest_batch(self) -> int:
+        longest = int(self.train_data.lengths.max())
+        largest = min(self.batch_size, len(self.train_data)) * longest
+        return largest if self.batch_tokens is None else min(largest, max(self.batch_tokens, longest))
+
+    def save_example(self, folder: Path) -> str:
+        del folder  # a few words do not need a file
+        assert self.test_data.texts is not None
+        # Punctuation is dropped, which a shell would need quoted.
+        words = "".join(c if c.isalnum() else " " for c in self.test_data.texts[0]).split()
+        return '"' + " ".join(words[:8]) + '"'

@@ -1,0 +1,73 @@
+"""Texts with a class each: reviews and whether they are good, messages and what they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from gatewise.kinds.kind import Facts
+from gatewise.kinds.text import TextFacts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelledTextFacts(Facts):
+    """Texts with a class each."""
+
+    kind: ClassVar[str] = "labelled_text"
+    summary: ClassVar[str] = "texts with a class each"
+
+    vocabulary: tuple[str, ...]
+    """Token of each id; the first is ``<unk>``."""
+    counts: tuple[int, ...]
+    """How often each token occurs in the training texts."""
+    tokenizer: str
+    """``word``, ``char`` or ``whitespace``."""
+    lowercase: bool
+    normalize: str | None
+    """The Unicode normal form of every token; None where the text was left as it is."""
+    max_length: int | None
+    """Tokens that are read of a text; None: all."""
+    text_column: str
+    """The column of texts in a table."""
+    label_column: str
+    """The column of labels in a table."""
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    """Number of training texts of each class, for the majority baseline."""
+
+    def check(self) -> None:
+        """Raise ValueError for values that no training can have given, as in a damaged file."""
+        self.text.check()
+        if self.max_length is not None and self.max_length < 1:
+            raise self.wrong("max_length", "must be null or at least 1")
+        for name in ("text_column", "label_column"):
+            if not getattr(self, name):
+                raise self.wrong(name, "must be the name of a column")
+        self.check_distinct("classes")
+        self.check_counts("class_counts", len(self.classes), "classes")
+
+    @property
+    def text(self) -> TextFacts:
+        """The vocabulary and how a text is split, as of running text."""
+        return TextFacts(
+            self.vocabulary, self.counts, self.tokenizer, self.lowercase, self.normalize, marks=True
+        )
+
+
+class LabelledTextBatch(NamedTuple):
+    """Texts as token ids, padded at the end with 0, and their classes."""
+
+    tokens: Tensor
+    """[B, T] int64: token ids."""
+    lengths: Tensor
+    """[B] int64: tokens of each text without padding."""
+    targets: Tensor
+    """[B] int64: class index, or IGNORED if the label is unknown."""
+    texts: Sequence[str] | None = None
+    """The B texts as they were read, in batches of the test split only."""
+    linear: Tensor | None = None
+    """[B] int64: the classes that the linear baseline gives, in batches of the test split only."""

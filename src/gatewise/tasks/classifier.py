@@ -1,0 +1,147 @@
+"""What all classifications of whole sequences share: pooling, the loss, scores and the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
+
+from gatewise.kinds.kind import IGNORED
+from gatewise.nn.pooling import Pooling, PoolingName
+from gatewise.settings import Probability, Share
+from gatewise.tasks.scores import Measure, Score
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+
+ClassWeights = Literal["equal", "balanced"]
+
+
+@dataclass(frozen=True)
+class ClassScore(Score):
+    """The score of a batch with the probability of each class that was predicted."""
+
+    certainty: Tensor | None = None
+    """[B]; None in training, where nothing shows it."""
+
+
+class Classifier(Task):
+    """Reads a sequence of vectors, pools what the encoder gives, and predicts a class by a linear layer.
+
+    A subclass implements :meth:`logits` and gives the ``input_size`` of the encoder for its facts. ``facts``
+    have ``classes`` and ``class_counts``; a batch has ``targets`` [B]. With ``class_weights=balanced`` an
+    example counts in the loss by the inverse of its class's share of the training examples, so that every
+    class has the same weight.
+    """
+
+    measured = ("accuracy", "f1")
+    class_weights: Tensor | None
+    """[classes]: how much an example of each counts in the loss; None where all count the same."""
+    counted = "sequences"
+    """What is classified, for the meaning of a metric."""
+
+    def __init__(
+        self,
+        model: MakeModel,
+        input_size: Callable[[Any], int],
+        facts: Any,
+        optimizer: MakeOptimizer | None,
+        scheduler: MakeScheduler | None,
+        monitor: str,
+        mode: Literal["min", "max"],
+        pooling: PoolingName,
+        dropout: Probability,
+        label_smoothing: Share,
+        class_weights: ClassWeights,
+    ) -> None:
+        super().__init__(facts, optimizer, scheduler, monitor, mode)
+        encoder = model(input_size=input_size(facts), batch_first=True)
+        n_classes = len(facts.classes)
+        self.pooling, self.label_smoothing = pooling, label_smoothing
+        self.encoder = encoder
+        self.pool = Pooling(pooling, encoder.output_size)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.pool.output_size, n_classes)
+        self.majority = max(range(n_classes), key=lambda c: facts.class_counts[c])
+        self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED, validate_args=False)
+        weights = None
+        if class_weights == "balanced":
+            counts = torch.tensor(facts.class_counts).clamp(min=1)
+            weights = counts.sum() / (n_classes * counts)
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def logits(self, batch: Any) -> Tensor:
+        """Class scores [B, classes] of a batch."""
+        raise NotImplementedError
+
+    def metrics(self) -> Mapping[str, Measure]:
+        settings: dict[str, Any] = {"ignore_index": IGNORED, "validate_args": False}
+        n_classes = len(self.facts.classes)
+        return {
+            "accuracy": Measure(
+                f"share of {self.counted} classified correctly; higher is better",
+                MulticlassAccuracy(n_classes, average="micro", **settings),
+            ),
+            "f1": Measure(
+                "mean over classes of the harmonic mean of precision and recall; higher is better",
+                MulticlassF1Score(n_classes, average="macro", **settings),
+            ),
+        }
+
+    def classified(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Class scores (logits) [B, classes] of vectors [B, T, F] with lengths [B]."""
+        outputs, state = self.encoder(inputs, lengths=lengths)
+        pooled = self.pool(outputs, last_hidden(self.encoder, state), lengths)
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over the known targets."""
+        total = F.cross_entropy(
+            logits,
+            targets,
+            weight=self.class_weights,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
+        return total / max(int((targets != IGNORED).sum()), 1)
+
+    def score(self, batch: Any) -> Score:
+        return self.scored(self.logits(batch), batch.targets)
+
+    def scored(self, logits: Tensor, targets: Tensor, loss: Tensor | None = None) -> ClassScore:
+        """The score of logits [B, classes], with a ``loss`` of its own where there is one."""
+        count = int((targets != IGNORED).sum())
+        loss = self.loss(logits, targets) if loss is None else loss
+        if self.training:
+            return ClassScore(loss, count, logits.argmax(-1), targets)
+        best = torch.softmax(logits, -1).max(-1)
+        return ClassScore(loss, count, best.indices, targets, best.values)
+
+    def baselines(self, batch: Any) -> Mapping[str, Score]:
+        guess = torch.full_like(batch.targets, self.majority)
+        return {"majority class": Score(None, len(guess), guess, batch.targets)}
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.confusion.reset()
+
+    def add_to_report(self, batch: Any, score: Score) -> None:
+        assert score.predicted is not None
+        self.confusion.update(score.predicted, batch.targets)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self._counts = self.confusion.compute().tolist()  # an all-reduce, in which every process takes part
+
+    def report(self) -> dict[str, Any]:
+        """The confusion matrix: one row per true class, one column per predicted class."""
+        return {"confusion_matrix": {"classes": list(self.facts.classes), "counts": self._counts}}
+
+    def predict_step(self, batch: Any, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
+        """Class probabilities [B, classes]."""
+        return torch.softmax(self.logits(batch), -1)

@@ -1,0 +1,273 @@
+"""Text classification: one class for a text."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gatewise.kinds.kind import IGNORED, Input
+from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
+from gatewise.nn.pooling import PoolingName
+from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
+from gatewise.tasks.answer import Answer
+from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
+from gatewise.tasks.scores import Score
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
+from gatewise.tasks.word_vectors import find_vectors, read_vectors
+
+log = logging.getLogger(__name__)
+
+MISTAKES = 50
+"""The most certain mistakes of a test that the report lists."""
+SHOWN_MISTAKES = 8
+LONGEST_SHOWN = 100
+"""Characters of a text in a table."""
+CHUNK = 256
+"""Texts that are predicted for at once."""
+
+
+@rule
+def check_perturbation(adversarial: float, freeze_embeddings: bool) -> None:
+    """Raise ValueError where embeddings would be both normalised anew in every step and kept as they are."""
+    if adversarial and freeze_embeddings:
+        raise ValueError("adversarial training needs embeddings that learn: set freeze_embeddings=false")
+
+
+@rule
+def check_frozen(vectors: str | None, freeze_embeddings: bool) -> None:
+    """Raise ValueError for embeddings that nothing has trained and nothing trains."""
+    if freeze_embeddings and vectors is None:
+        raise ValueError("freeze_embeddings=true without vectors keeps random ones: give vectors=FILE")
+
+
+class TextClassification(Classifier):
+    """Reads a text word by word and predicts its class.
+
+    The embeddings of the tokens go through the encoder, ``pooling`` makes one vector of its outputs (see
+    :class:`gatewise.nn.pooling.Pooling`), and a linear layer classifies it.
+
+    ``word_dropout`` is the probability that a token is read as ``<unk>`` in training; ``embedding_dropout``
+    drops features of the embeddings, each for all steps of a text (locked dropout); ``dropout`` drops
+    features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from which the
+    embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
+
+    ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by that length in the
+    direction in which each text's loss grows most; embeddings are then normalised to mean 0 and variance 1
+    over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for Semi-Supervised Text
+    Classification", ICLR 2017). ``train/loss`` is then the sum of both.
+    """
+
+    facts_type = LabelledTextFacts
+    counted = "texts"
+    frequencies: Tensor | None
+    """[V, 1]: share of each token among the training tokens, where embeddings are normalised."""
+
+    def __init__(
+        self,
+        model: MakeModel,
+        facts: LabelledTextFacts,
+        optimizer: MakeOptimizer | None = None,
+        scheduler: MakeScheduler | None = None,
+        monitor: str = "val/accuracy",
+        mode: Literal["min", "max"] = "max",
+        embedding_size: Positive = 128,
+        pooling: PoolingName = "mean_max",
+        word_dropout: Probability = 0.0,
+        embedding_dropout: Probability = 0.0,
+        dropout: Probability = 0.0,
+        label_smoothing: Share = 0.0,
+        class_weights: ClassWeights = "equal",
+        adversarial: NotNegative = 0.0,
+        vectors: str | None = None,
+        freeze_embeddings: bool = False,
+        folders: Folders = (),
+    ) -> None:
+        super().__init__(
+            model,
+            lambda _: embedding_size,
+            facts,
+            optimizer,
+            scheduler,
+            monitor,
+            mode,
+            pooling,
+            dropout,
+            label_smoothing,
+            class_weights,
+        )
+        self.word_dropout, self.embedding_dropout = word_dropout, embedding_dropout
+        self.adversarial = adversarial
+        self.scores_per_step = embedding_size
+        self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
+            self._start_from(vectors, folders, facts)
+        self.embedding.weight.requires_grad_(not freeze_embeddings)
+        frequencies = None
+        if adversarial:
+            counts = torch.tensor(facts.counts, dtype=torch.float64)
+            frequencies = (counts / counts.sum()).float().unsqueeze(-1)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self._mistakes: list[tuple[float, int, dict[str, Any]]] = []
+
+    @classmethod
+    def sizes(cls, facts: LabelledTextFacts) -> Mapping[str, tuple[str, int, int]]:
+        return {
+            "classes": ("head.weight", 0, len(facts.classes)),
+            "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),
+        }
+
+    def _start_from(self, vectors: str, folders: Any, facts: LabelledTextFacts) -> None:
+        path = find_vectors(vectors, folders)
+        weight = self.embedding.weight.data
+        values, is_found = read_vectors(path, facts.vocabulary, weight.shape[1])
+        found = torch.from_numpy(is_found)
+        known = torch.from_numpy(values)[found]
+        # Those of other words are drawn as far apart as the known ones are.
+        weight.mul_(float(known.std()) / 0.1)
+        weight[found] = known
+        log.info("%s has vectors of %d of the %d words", path, len(known), len(found))
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B]."""
+        return self.read(self.embedded(tokens), lengths)
+
+    def logits(self, batch: LabelledTextBatch) -> Tensor:
+        logits: Tensor = self(batch.tokens, batch.lengths)
+        return logits
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """The embeddings [B, T, E] of token ids [B, T], some read as ``<unk>`` in training."""
+        if self.training and self.word_dropout:
+            dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            tokens = tokens.masked_fill(dropped, 0)
+        if self.frequencies is None:
+            vectors: Tensor = self.embedding(tokens)
+            return vectors
+        weight = self.embedding.weight
+        mean = (self.frequencies * weight).sum(0)
+        variance = (self.frequencies * (weight - mean).square()).sum(0)
+        return F.embedding(tokens, (weight - mean) / (variance + 1e-6).sqrt())
+
+    def read(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """Class scores (logits) [B, classes] of embeddings [B, T, E]."""
+        # Of [B, E, T] it drops whole rows.
+        kept = F.dropout1d(vectors.transpose(1, 2), self.embedding_dropout, self.training).transpose(1, 2)
+        return self.classified(kept, lengths)
+
+    def score(self, batch: LabelledTextBatch) -> Score:
+        if not (self.adversarial and self.training and torch.is_grad_enabled()):
+            return super().score(batch)
+        vectors = self.embedded(batch.tokens)
+        logits = self.read(vectors, batch.lengths)
+        loss = self.loss(logits, batch.targets)
+        (slope,) = torch.autograd.grad(loss, vectors, retain_graph=True)
+        moved = self.read(vectors + self.perturbation(slope), batch.lengths)
+        return self.scored(logits, batch.targets, loss + self.loss(moved, batch.targets))
+
+    def perturbation(self, slope: Tensor) -> Tensor:
+        """How each text's embeddings are moved, for the gradient [B, T, E] of the loss by them."""
+        length = slope.flatten(1).norm(dim=1)[:, None, None]
+        moved: Tensor = self.adversarial * slope / length.clamp(min=1e-30)
+        return moved
+
+    def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
+        answers = dict(super().baselines(batch))
+        if batch.linear is not None:
+            answers["naive Bayes + logistic regression"] = Score(
+                None, len(batch.linear), batch.linear, batch.targets
+            )
+        return answers
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self._mistakes = []
+
+    def add_to_report(self, batch: LabelledTextBatch, score: Score) -> None:
+        super().add_to_report(batch, score)
+        assert isinstance(score, ClassScore)
+        assert score.predicted is not None
+        assert score.certainty is not None
+        if batch.texts is None:
+            return
+        wrong = (score.predicted != batch.targets) & (batch.targets != IGNORED)
+        classes = self.facts.classes
+        for row in wrong.nonzero().flatten().tolist():
+            certainty = float(score.certainty[row])
+            mistake = {
+                "probability": certainty,
+                "true": classes[int(batch.targets[row])],
+                "predicted": classes[int(score.predicted[row])],
+                "text": batch.texts[row],
+            }
+            # The number decides between equals: mistakes themselves cannot be compared.
+            self._mistakes.append((certainty, -len(self._mistakes), mistake))
+        self._mistakes = heapq.nlargest(MISTAKES, self._mistakes, key=lambda entry: entry[:2])
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, self._mistakes)
+            everywhere = itertools.chain.from_iterable(gathered)
+            self._mistakes = heapq.nlargest(MISTAKES, everywhere, key=lambda entry: entry[:2])
+
+    def report(self) -> dict[str, Any]:
+        """The confusion matrix, and the mistakes of which the model was most certain, that first."""
+        return {**super().report(), "mistakes": [mistake for _, _, mistake in self._mistakes]}
+
+    def examples(self) -> Answer | None:
+        """The most certain mistakes of the last test."""
+        if not self._mistakes:
+            return None
+        table = pd.DataFrame([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
+        table["text"] = [_short(text) for text in table["text"]]
+        return Answer(table, "most certain mistakes", {"probability": "{:.4f}"})
+
+    def answer(self, given: Input) -> Answer:
+        """The class of each text with its probability, and with ``attention`` the words that weigh most."""
+        batch: LabelledTextBatch = given.batch
+        probabilities = torch.empty(len(batch.lengths), len(self.facts.classes))
+        weights = torch.zeros(batch.tokens.shape) if self.pooling == "attention" else None
+        for rows in batch.lengths.argsort().split(CHUNK):
+            lengths = batch.lengths[rows]
+            tokens = batch.tokens[rows, : int(lengths.max())]
+            probabilities[rows] = self.predict_step(LabelledTextBatch(tokens, lengths, batch.targets[rows]))
+            if weights is not None:
+                outputs, _ = self.encoder(self.embedded(tokens), lengths=lengths)
+                weights[rows, : tokens.shape[1]] = self.pool.weights(outputs, lengths)
+        best = probabilities.max(-1)
+        classes = self.facts.classes
+        columns: dict[str, Any] = {
+            "text": list(batch.texts or ()),
+            "class": [classes[i] for i in best.indices],
+            "probability": best.values.tolist(),
+            **given.columns,
+        }
+        file_only = [f"p({name})" for name in classes]
+        if weights is not None:
+            columns["attention"] = [
+                self._attention(*row) for row in zip(weights, batch.tokens, batch.lengths, strict=True)
+            ]
+        columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
+        title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
+        return Answer(pd.DataFrame(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
+
+    def _attention(self, weights: Tensor, tokens: Tensor, length: Tensor) -> str:
+        """The weight of every token, in the text's order, as in ``good 0.81 film 0.19``."""
+        count = int(length)
+        vocabulary = self.facts.vocabulary
+        pairs = zip(tokens[:count].tolist(), weights[:count].tolist(), strict=True)
+        return " ".join(f"{vocabulary[token]} {weight:.3f}" for token, weight in pairs)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
