@@ -255,6 +255,10 @@ def test_what_units_follow_is_on_the_page():
     task, inspected = frames()
     own = Own(Frames(70))
     found = look(inspected, lambda state: sample(own, task.inspected, state)).values["follows"]
+    assert not found["too_few"]
+    few = look(inspected, lambda state: sample(Own(Frames(2)), task.inspected, state))
+    assert few.values["follows"]["too_few"]
+    assert any("so few steps cannot show more" in sentence for sentence in few.sentences)
     steps = sample(own, task.inspected, "c")
     units = np.concatenate(steps.units, 2)[0, 0]
     features = np.concatenate(steps.features)

@@ -62,6 +62,7 @@ def follows(
         "features": [steps.feature_names[place] for place in varying],
         "steps": sum(tested),
         "shifts": sum(tested),
+        "too_few": _too_few(found.least, values.shape[1]),
         "note": _note(steps, state, sum(tested), values.shape[1], found.least),
         "units": [
             [
@@ -124,6 +125,11 @@ def _contexts(steps: OwnSteps, values: NDArray[Any], units: list[int]) -> dict[s
     }
 
 
+def _too_few(least: NDArray[Any], units: int) -> bool:
+    """Whether no feature could be found significant, whatever the units do."""
+    return bool(np.nanmin(least, initial=1.0) * units > LEVEL)
+
+
 def _note(steps: OwnSteps, state: str, count: int, units: int, least: NDArray[Any]) -> str:
     note = (
         f"{state} over {count:,} steps of {steps.part}. p: the share of all shifts of a feature along the "
@@ -131,7 +137,7 @@ def _note(steps: OwnSteps, state: str, count: int, units: int, least: NDArray[An
         f"strong; "
         f"Holm's correction is over all {units:,} units."
     )
-    if np.nanmin(least, initial=1.0) * units > LEVEL:
+    if _too_few(least, units):
         note += (
             f" So few steps can show nothing after the correction: {shifts_needed(units):,} would be needed."
         )

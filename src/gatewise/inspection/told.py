@@ -182,9 +182,10 @@ def followed(values: Mapping[str, Any], shown: Mapping[tuple[int, int], list[int
     _, r, p, feature, unit, where = max(beyond or pairs)
     found = f"unit {unit} of {where} and “{feature}”, r = {number(r)}, p = {number(p)}"
     if not beyond:
+        few = ": so few steps cannot show more" if values["too_few"] else ""
         return [
-            f"{start} no unit follows a feature more than chance may make; the strongest pair are {found} "
-            f"after Holm's correction over all units."
+            f"{start} no unit follows a feature more than chance may make{few}; the strongest pair are "
+            f"{found} after Holm's correction over all units."
         ]
     return [
         f"{start} {len(beyond)} of {len(pairs)} pairs of a unit and a feature go together more than chance "
