@@ -120,7 +120,7 @@ class Classifier(Task):
         if self.training:
             return ClassScore(loss, count, logits.argmax(-1), targets)
         best = torch.softmax(logits, -1).max(-1)
-        return ClassScore(loss, count, best.indices, targets, best.values)
+        return ClassScore(loss, count, best.indices, targets, certainty=best.values)
 
     def baselines(self, batch: Any) -> Mapping[str, Score]:
         guess = torch.full_like(batch.targets, self.majority)
