@@ -63,12 +63,15 @@ RECIPES = {
         for name in ("zaremba_small", "zaremba_medium", "zaremba_large", "tied_512", "melis_24m")
     },
     "text/lm_awd": Short([*THREE_FILES, "model.hidden_size=[24,24,16]", "task.embedding_size=16"], ONE_INPUT),
+    "text/king_james_rnn": Short(
+        ["data.max_tokens=8000", "data.validation_fraction=0.003", "data.test_fraction=0.003"], ONE_INPUT
+    ),
     **{
         f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
         for size in ("small", "large")
     },
 }
-"""Published models of a text of three files, and models of characters: all of them slow tests."""
+"""Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 
 
