@@ -105,7 +105,8 @@ class Trained:
     @property
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
-        return f"{self.experiment}/mine" if self.experiment.endswith(("/files", "/csv")) else self.experiment
+        own = any("mine." in setting for setting in EXPERIMENTS[self.experiment].overrides)
+        return f"{self.experiment}/mine" if own else self.experiment
 
     def inputs(self, work: Path, run: Path) -> list[tuple[str, int]]:
         names = {
