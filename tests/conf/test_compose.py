@@ -89,6 +89,8 @@ def test_a_choice_composes_into_train(group: str, choice: str) -> None:
     may_lack = set().union(
         *(required_in(g, c) for g, c in chosen.items() if c and (CONF / g / f"{c}.yaml").is_file())
     )
+    own = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) if group == "experiment" else {}
+    may_lack -= {f"{section}.{key}" for section in ("data", "model") for key in own.get(section) or ()}
     assert_complete(config, may_lack)
 
 

@@ -75,12 +75,15 @@ RECIPES = {
         for name in ("zaremba_small", "zaremba_medium", "zaremba_large", "tied_512", "melis_24m")
     },
     "text/lm_awd": Short([*THREE_FILES, "model.hidden_size=[24,24,16]", "task.embedding_size=16"], ONE_INPUT),
+    "text/king_james_rnn": Short(
+        ["data.max_tokens=8000", "data.validation_fraction=0.003", "data.test_fraction=0.003"], ONE_INPUT
+    ),
     **{
         f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
         for size in ("small", "large")
     },
 }
-"""Published models of a text of three files, and models of characters: all of them slow tests."""
+"""Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 
 
@@ -114,8 +117,9 @@ class Trained:
     @property
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
-        own = {"files": "/mine", "csv": "/mine", "labels": "/mine", "mr": "/mine+1"}
-        return self.experiment + own.get(self.experiment.split("/")[1], "")
+        more = "+1" if self.experiment == "text/mr" else ""
+        own = any("mine." in setting for setting in EXPERIMENTS[self.experiment].overrides)
+        return f"{self.experiment}/mine{more}" if own else self.experiment
 
     def inputs(self, work: Path, run: Path) -> list[tuple[str, int]]:
         names = {
