@@ -170,6 +170,16 @@ def test_runs_below_a_folder(tmp_path):
     assert "copied in part" in record.reason
 
 
+def test_a_folder_without_a_run_is_said(tmp_path):
+    runs = tmp_path / "runs"
+    made_run(runs / "speech" / "1")
+    (runs / "mlruns" / "0").mkdir(parents=True)
+    (runs / "mlruns" / "0" / "meta.yaml").write_text("name: other\n")
+    (runs / ".hidden").mkdir()
+    (runs / "notes.txt").write_text("mine")
+    assert find([], runs, tmp_path / "sweeps").problems == [f"{runs / 'mlruns'}: no run of Gatewise is in it"]
+
+
 def test_runs_that_are_named(tmp_path, monkeypatch):
     runs = made_tree(tmp_path)
     monkeypatch.chdir(tmp_path)

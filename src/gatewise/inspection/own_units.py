@@ -18,6 +18,8 @@ from gatewise.inspection.own_data import OwnSteps
 
 BEFORE, AFTER = 8, 4
 """Tokens around a strong one."""
+APART = 3
+"""Steps on both sides of a frame or a time that are no other place."""
 MOST_CONTEXTS = 160
 """Units whose contexts the page has."""
 MOST_CORRELATIONS = 400_000_000
@@ -104,19 +106,21 @@ def _by_place(important: Iterable[Any]) -> dict[tuple[int, int], list[int]]:
 
 def _contexts(steps: OwnSteps, values: NDArray[Any], units: list[int]) -> dict[str, list[list[Any]]]:
     """By the number of a unit: what stands before, the step, what follows it, and the unit's value."""
-    before, after = (BEFORE, AFTER) if steps.step == "token" else (0, 0)
+    # Around a frame or a time nothing is shown, but its neighbours are not other places.
+    is_text = steps.step == "token"
+    before, after = (BEFORE, AFTER) if is_text else (APART, APART)
     found = (
         strongest(values[:, units], steps.lengths, before=before, after=after, both_ways=True)
         if units
         else []
     )
-    space = "" if steps.step == "token" and max(map(len, steps.names[:1000])) == 1 else " "
+    space = "" if is_text and max(map(len, steps.names[:1000])) == 1 else " "
     return {
         str(unit): [
             [
-                space.join(steps.names[context.first : context.step]),
+                space.join(steps.names[context.first : context.step] if is_text else ()),
                 steps.names[context.step],
-                space.join(steps.names[context.step + 1 : context.stop]),
+                space.join(steps.names[context.step + 1 : context.stop] if is_text else ()),
                 float(f"{context.value:.3g}"),
             ]
             for context in contexts

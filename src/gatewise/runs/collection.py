@@ -51,6 +51,7 @@ def find(references: Sequence[str], runs_dir: Path, sweeps_dir: Path) -> Found:
     if not references:
         if runs_dir.is_dir():
             _below(runs_dir, found)
+            found.problems += list(_without_runs(runs_dir, found))
         _note_sweeps(found, sweeps_dir)
     for reference in references:
         for folder in _named(reference, runs_dir):
@@ -129,6 +130,18 @@ def _below(top: Path, found: Found) -> None:
             continue
         folders = [e.name for e in inside if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
         waiting += [folder / name for name in sorted(folders, reverse=True)]
+
+
+def _without_runs(top: Path, found: Found) -> Iterator[str]:
+    """A line for each folder right in ``top`` that holds no run, such as another program's."""
+    runs = [place.folder.relative_to(top) for place in found.places if top in place.folder.parents]
+    holding = {run.parts[0] for run in runs}
+    for folder in sorted(top.iterdir()):
+        if folder.name in holding or folder.name.startswith(".") or folder.is_symlink():
+            continue
+        named = any(line.startswith(str(folder)) for line in found.problems)
+        if folder.is_dir() and not named:
+            yield one_line(f"{folder}: no run of Gatewise is in it")
 
 
 def _of_sweep(folder: Path, found: Found) -> None:

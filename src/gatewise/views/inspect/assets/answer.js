@@ -109,7 +109,8 @@ class PredictionsView extends View {
 
   /* What a series was expected to be, and what it was. */
   forecast(m, { steps: predicted, actual }) {
-    const numbers = (values) => Float64Array.from(values, (v) => (v === null || v === undefined || v === "" ? NaN : Number(v)));
+    // Of several targets the first is drawn, as of the forecast.
+    const numbers = (values) => Float64Array.from(values, (v) => Number.parseFloat(v ?? ""));
     const lines = [{ x: stepsOf(m), y: numbers(predicted.map((row) => row?.[0]?.[1])), color: PALETTE[1], label: "forecast" }];
     if (actual?.some((v) => v !== null)) lines.unshift({ x: stepsOf(m), y: numbers(actual), color: PALETTE[0], label: "what came" });
     return stepPlot(m, `forecast after each step (red) and what came (blue) · ${MODELS[m].name}`, lines);
