@@ -1,4 +1,4 @@
-"""What is shown of a download: a line at its begin, and on a terminal a bar."""
+"""What is shown of a download: a line at its begin, and on a terminal how far it is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from gatewise.settings import one_line
 
+_MIB = 2**20
+
 
 def tell(line: str) -> None:
     """Print one line on stderr, as what a command prints may be read by another."""
@@ -16,18 +18,21 @@ def tell(line: str) -> None:
 
 @contextmanager
 def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, which is told how many bytes of ``total`` there are; elsewhere nothing."""
+    """A line on the terminal, which is told how many bytes of ``total`` there are; elsewhere nothing."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    # Imported here: looking for a file is no reason to.
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    shown = ""
 
-    name, size = TextColumn("{task.description}", markup=False), DownloadColumn(binary_units=True)
-    console = Console(stderr=True)
-    with Progress(
-        name, BarColumn(), size, TimeRemainingColumn(), console=console, transient=True
-    ) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+    def show(done: int) -> None:
+        nonlocal shown
+        of = f" of {total / _MIB:.1f} MiB, {done / total:.0%}" if total else " MiB"
+        line = f"{what}  {done / _MIB:.1f}{of}"
+        if line != shown:
+            print("\r", one_line(line.ljust(len(shown))), sep="", end="", file=sys.stderr, flush=True)
+            shown = line
+
+    try:
+        yield show
+    finally:
+        sys.stderr.write(f"\r{' ' * len(shown)}\r")

@@ -87,7 +87,8 @@ class LanguageText(SequenceDataModule):
         batch_size: number of training lanes, over all processes.
         evaluation_lanes: number of lanes for validation and test, over all processes. One lane is exact: each
             token is predicted from all before it. Several are faster; each but the first then reads
-            ``evaluation_warmup`` tokens before those it is scored on.
+            ``evaluation_warmup`` tokens before those it is scored on. The config says 500; a run from before
+            there was this setting has none, and is scored as it was.
         evaluation_tokens: tokens of one batch in validation and test, over all lanes; changes no score.
     """
 
@@ -115,7 +116,7 @@ class LanguageText(SequenceDataModule):
         random_window: bool = False,
         whole_windows: bool = False,
         evaluation_lanes: Positive = 1,
-        evaluation_warmup: Count = 500,
+        evaluation_warmup: Count = 0,
         evaluation_tokens: Positive = 350,
         folders: Folders = (),
         batch_size: Positive = 20,
