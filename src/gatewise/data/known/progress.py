@@ -27,7 +27,7 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     def show(done: int) -> None:
         nonlocal shown
         of = f" of {total / _MIB:.1f} MiB, {done / total:.0%}" if total else " MiB"
-        line = f"{what}  {done / _MIB:.1f}{of}"
+        line = one_line(f"{what}  {done / _MIB:.1f}{of}")
         if line != shown:
             print("\r", one_line(line.ljust(len(shown))), sep="", end="", file=sys.stderr, flush=True)
             shown = line
