@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
+from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
 from gatewise.tasks.answer import Answer
@@ -103,7 +104,7 @@ class TextClassification(Classifier):
             label_smoothing,
             class_weights,
         )
-        self.word_dropout, self.embedding_dropout = word_dropout, embedding_dropout
+        self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
         self.adversarial = adversarial
         self.scores_per_step = embedding_size
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
@@ -159,9 +160,7 @@ class TextClassification(Classifier):
 
     def read(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """Class scores (logits) [B, classes] of embeddings [B, T, E]."""
-        # Of [B, E, T] it drops whole rows.
-        kept = F.dropout1d(vectors.transpose(1, 2), self.embedding_dropout, self.training).transpose(1, 2)
-        return self.classified(kept, lengths)
+        return self.classified(self.embedding_dropout(vectors), lengths)
 
     def score(self, batch: LabelledTextBatch) -> Score:
         if not (self.adversarial and self.training and torch.is_grad_enabled()):
