@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gatewise.kinds.kind import Facts, Input
 from gatewise.nn import Recurrent, Stacked
 from gatewise.settings import check_constructor, checked
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.inspected import Inspected
 from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 
@@ -99,6 +99,15 @@ class Task(pl.LightningModule):
     def answer(self, given: Input) -> Answer:  # noqa: ARG002
         """The prediction for a user's input, as a table; ValueError if the task has none."""
         raise ValueError(f"{type(self).__name__} cannot predict: it only trains and scores")
+
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The answer to each text that ``DataModule.read_lines`` has read at once, in their order.
+
+        Without a method of its own a task answers one text at a time, with the table of :meth:`answer`.
+        """
+        answer = self.answer(given)
+        answer.check_finite()
+        return [answer.as_line()]
 
     def inspected(self, given: Input) -> Inspected:  # noqa: ARG002
         """What ``gatewise inspect`` looks at in some sequences; ValueError if the task does not say."""
