@@ -45,6 +45,8 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
+    shaded: tuple[tuple[str, float], ...] = ()
+    """A text in pieces, each with how strongly a terminal marks it, from 0 to 1."""
 
     def check_finite(self) -> None:
         """Raise ValueError, naming the column, where the model has predicted something that is no number."""
@@ -64,7 +66,7 @@ class Answer:
         for name, column in values.items():
             if name not in self.file_only:
                 style = self.formats.get(name, "{}")
-                parts.append(" ".join(style.format(value) for value in column))
+                parts.append(" ".join("" if value is None else style.format(value) for value in column))
         if len(self.table) == 1:
             return Line("\t".join(parts), {name: column[0] for name, column in values.items()})
         return Line("\t".join(parts), values)
@@ -72,6 +74,6 @@ class Answer:
 
 def plain_values(column: pd.Series[Any]) -> list[Any]:
     """The cells of a column as JSON has them; what is no number, text or truth value as CSV has it."""
-    values = column.astype(object).to_list()
+    values = column.astype(object).where(column.notna(), None).to_list()
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
     return [v if isinstance(v, (str, int, float, bool, type(None))) else str(v) for v in values]
