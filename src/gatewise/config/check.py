@@ -107,7 +107,9 @@ def check_evaluation(config: DictConfig) -> None:
     """Raise ValueError for a split, checkpoint, output or run directory that there is not."""
     choice("split", config.split, SPLITS)
     find_output("output", config.output, SCORES)
-    data = _check_run(config).config().data
+    trained = _check_run(config).config()
+    _check_changed(config.task, target_of(trained.task), "an evaluation")
+    data = trained.data
     declaration = declared(target_of(data))
     if declaration is not None and config.data:
         _check_given(config.data, target_of(data), "data")
@@ -124,7 +126,7 @@ def check_prediction(config: DictConfig) -> None:
     lines = takes_lines(config.input)
     format_of(output, config.format, lines)
     trained = _check_run(config).config()
-    _check_answer(given(config.task), target_of(trained.task))
+    _check_changed(config.task, target_of(trained.task), "a prediction")
     if lines and not takes_words(trained):
         if config.input is None:
             raise SettingError("input: a value is required, e.g. input=...")
@@ -199,27 +201,31 @@ def check_inspection(config: DictConfig) -> None:
                 raise ValueError(f"{output.setting}: is the input: name another file")
 
 
-def _check_answer(settings: Mapping[str, Any], target: str) -> None:
-    """Raise SettingError for a setting that is none of the task's answer, or that it cannot take."""
-    allowed = _answer_settings(target)
-    for name in settings:
+CHANGEABLE = {"a prediction": "answer_settings", "an evaluation": "evaluation_settings"}
+"""Where a task names the settings that may be changed for what a verb does."""
+
+
+def _check_changed(settings: Any, target: str, what: str) -> None:
+    """Raise SettingError for a setting of the task that may not be changed, or for a wrong value."""
+    allowed = _changeable(target, what)
+    for name in given(settings):
         if name not in allowed:
             near = suggestion(closest(name, allowed))
             listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
-            raise SettingError(f"task.{name}: no such setting of a prediction{near or '.'}{listed}")
-    _check_given(settings, target, "task")
+            raise SettingError(f"task.{name}: no such setting of {what}{near or '.'}{listed}")
+    _check_given(given(settings), target, "task")
 
 
-def _answer_settings(target: str) -> tuple[str, ...]:
+def _changeable(target: str, what: str) -> tuple[str, ...]:
     task = declared(target)
-    return () if task is None else task.attribute("answer_settings") or ()
+    return () if task is None else task.attribute(CHANGEABLE[what]) or ()
 
 
-def settings_of_answer(run: str, runs_dir: Path) -> dict[str, Any]:
-    """The settings of a run's task that change its answers, as trained; none where there is no such run."""
+def changeable_settings(run: str, runs_dir: Path, what: str) -> dict[str, Any]:
+    """The settings of a run's task that may be changed, as trained; none where there is no such run."""
     with contextlib.suppress(ValueError, OSError):
         task = Run.open(run, runs_dir).config().task
-        return {name: task[name] for name in _answer_settings(target_of(task)) if name in task}
+        return {name: task[name] for name in _changeable(target_of(task), what) if name in task}
     return {}
 
 

@@ -18,7 +18,9 @@ from gatewise.nn.start import start_uniformly
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks.beside_test import BesideTest
 from gatewise.tasks.continuation import Drawing
+from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
 from gatewise.tasks.inspected import Choice, characters_begin, joined
 from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
@@ -115,6 +117,15 @@ class LanguageModelling(Task):
 
     facts_type = TextFacts
     measured = ("perplexity", "bits_per_character")
+    evaluation_settings = (
+        "evaluation_temperature",
+        "tempered",
+        "dynamic",
+        "dynamic_rate",
+        "dynamic_decay",
+        "dynamic_segment",
+        "dynamic_statistics",
+    )
     answer_settings = (
         "top_k",
         "length",
@@ -157,10 +168,19 @@ class LanguageModelling(Task):
         samples: Annotated[int, AtLeast(1, MOST_SAMPLES)] = 1,
         top_p: float = 1.0,
         surprise: bool = False,
+        tempered: bool = False,
+        dynamic: Method | None = None,
+        dynamic_rate: NotNegative | None = None,
+        dynamic_decay: NotNegative = 0.002,
+        dynamic_segment: Positive = 5,
+        dynamic_statistics: Positive | None = 1000,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.asked = Asked(top_k, length, samples, Drawing(temperature, draw_from, top_p), seed)
         self.surprise = surprise
+        learning = dynamic and DynamicEvaluation(dynamic, dynamic_rate, dynamic_decay, dynamic_segment)
+        self.beside_test = BesideTest(self, self.forward, tempered, learning, dynamic_statistics)
+        self.needs_parts = self.beside_test.needs_parts
         self.encoder = model(input_size=embedding_size, batch_first=True)
         check_direction(self.encoder.bidirectional)
         check_tied(tie_weights, project_outputs, embedding_size, self.encoder.output_size)
@@ -236,12 +256,9 @@ class LanguageModelling(Task):
         if count == 0 and not self.training:  # read for its state alone
             return Score(outputs.new_zeros(()), 0)
         dropped = self._dropped(outputs)
-        flat = F.cross_entropy(
-            self._scores(dropped).flatten(0, 1),
-            batch.targets.flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+        scores, targets = self._scores(dropped).flatten(0, 1), batch.targets.flatten()
+        flat = F.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
+        self.beside_test.add(scores, batch)
         penalty = self._penalty(outputs, dropped) if count else None
         return Score(flat / max(count, 1), count, penalty=penalty)
 
@@ -316,6 +333,19 @@ class LanguageModelling(Task):
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
         self._state = None
+        self.beside_test.begin()
+
+    def test_step(self, batch: TextBatch, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        self.beside_test.add_window(batch)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log_dict(self.beside_test.finish())
+
+    def meanings(self) -> dict[str, str]:
+        meanings = super().meanings()
+        return {**meanings, **self.beside_test.meanings(meanings)}
 
     def next_probabilities(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None, lengths: Tensor | None = None

@@ -51,6 +51,11 @@ class Task(pl.LightningModule):
     answer_settings: ClassVar[tuple[str, ...]] = ()
     """Settings of :meth:`answer`, which ``gatewise predict`` may change because no weight depends on them."""
 
+    evaluation_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that ``gatewise evaluate`` may change, because no weight depends on them."""
+    needs_parts: bool = False
+    """Whether a test reads ``parts``."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_constructor(cls)
@@ -71,6 +76,8 @@ class Task(pl.LightningModule):
             )
         self.facts: Any = facts
         self.monitor, self.mode = monitor, mode
+        self.parts: Mapping[str, Callable[[], Iterable[Any]]] = {}
+        """What gives the batches of the data's ``training`` and ``validation`` parts, set before a test."""
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
@@ -250,7 +257,7 @@ class Task(pl.LightningModule):
         mean = self._mean(*self._summed(loss, count))
         return {f"train/{name}": value for name, value in self.training_epoch.of_loss(mean).items()}
 
-    def _summed(self, loss: float, count: int) -> tuple[float, float]:
+    def _summed(self, loss: float, count: float) -> tuple[float, float]:
         """Both sums over all processes (an all-reduce)."""
         if self.trainer.world_size == 1:
             return loss, count
