@@ -58,12 +58,12 @@ class BesideTest:
         if self.tempered:
             self._temperature = best_temperature(self._scored_validation, self._task._summed)
 
-    def add(self, scores: Tensor, batch: TextBatch) -> None:
-        """Take up the scores [B · T, V] of a window; nothing outside of a test."""
+    def add(self, scores: Tensor, targets: Tensor) -> None:
+        """Take up the scores [B · T, V] and targets [B, T] of a window; nothing outside of a test."""
         if self._temperature is not None:
             tempered = scores / self._temperature
             self._losses.append(
-                F.cross_entropy(tempered, batch.targets.flatten(), ignore_index=IGNORED, reduction="sum")
+                F.cross_entropy(tempered, targets.flatten(), ignore_index=IGNORED, reduction="sum")
             )
 
     def add_window(self, batch: TextBatch) -> None:

@@ -15,6 +15,7 @@ from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
+from gatewise.nn.token_loss import token_loss
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, Line
@@ -256,11 +257,21 @@ class LanguageModelling(Task):
         if count == 0 and not self.training:  # read for its state alone
             return Score(outputs.new_zeros(()), 0)
         dropped = self._dropped(outputs)
-        scores, targets = self._scores(dropped).flatten(0, 1), batch.targets.flatten()
-        flat = F.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="sum")
-        self.beside_test.add(scores, batch)
+        loss = self._loss(dropped, batch.targets)
         penalty = self._penalty(outputs, dropped) if count else None
-        return Score(flat / max(count, 1), count, penalty=penalty)
+        return Score(loss, count, penalty=penalty)
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
+        if self.training:
+            *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+            for layer in before:
+                outputs = layer(outputs)
+            return token_loss(outputs, last, targets, IGNORED)
+        scores = self._scores(outputs).flatten(0, 1)
+        loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        self.beside_test.add(scores, targets)
+        return loss / max(int((targets != IGNORED).sum()), 1)
 
     def _carried(self) -> tuple[Tensor, ...] | None:
         """The state to start a window from, in training dropped for some rows [*, B, H]."""
