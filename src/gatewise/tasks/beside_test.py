@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,8 @@ from gatewise.tasks.dynamic_evaluation import LANES, DynamicEvaluation, Forward,
 from gatewise.tasks.task import Task
 from gatewise.tasks.temperature import best_temperature
 
+MOST_NATS = 80
+"""A mean loss of more is a perplexity that float32 hardly has: the weights have left all bounds."""
 _HOW = {
     "dynamic": "with weights that learn from the text as it is read",
     "tempered": "with scores divided by the temperature that fits the validation text best",
@@ -26,7 +27,7 @@ class BesideTest:
     """What is computed during a test of ``task`` beside its own scores.
 
     Args:
-        forward: the task's scores of every next token.
+        forward: the task's scores of every next token, divided by ``temperature``.
         tempered: whether a temperature is chosen on the validation part, to score the test with.
         dynamic: how weights learn from the test's text, if they do.
         statistics: segments of the training part that the sizes of gradients are computed from; None: all.
@@ -36,15 +37,16 @@ class BesideTest:
         self,
         task: Task,
         forward: Forward,
+        temperature: float,
         tempered: bool,
         dynamic: DynamicEvaluation | None,
         statistics: int | None,
     ) -> None:
-        self._task, self._forward = task, forward
+        self._task, self._forward, self._own_temperature = task, forward, temperature
         self.tempered, self.dynamic, self.statistics = tempered, dynamic, statistics
         self._windows: list[TextBatch] = []
         self._temperature: float | None = None
-        """During a test: the chosen one."""
+        """During a test: what divides the task's scores, chosen on the validation part."""
         self._losses: list[Tensor] = []
 
     @property
@@ -78,7 +80,7 @@ class BesideTest:
         if self._temperature is not None:
             loss = float(torch.stack(self._losses).double().sum()) if self._losses else 0.0
             found |= self._named("tempered", *task._summed(loss, task.scores.on_test.count))
-            found["test/temperature"] = self._temperature
+            found["test/temperature"] = self._own_temperature * self._temperature
             self._temperature, self._losses = None, []
         if self.dynamic is not None:
             found |= self._named("dynamic", *self._dynamic_loss(self.dynamic))
@@ -115,11 +117,13 @@ class BesideTest:
                 training = self._gathered(stream_of(task.parts["training"](), most))
                 scales = dynamic.gradient_scales(task, self._forward, training, self.statistics)
             loss = dynamic.loss(task, self._forward, text, scales)
-        if not math.isfinite(loss):
+        count = text.tokens.shape[1]
+        if not loss / count < MOST_NATS:  # NaN too
             raise ValueError(
-                f"dynamic evaluation has made the loss {loss}: set task.dynamic_rate below {dynamic.rate:g}"
+                f"dynamic evaluation has made the loss {loss / count:.3g}: set task.dynamic_rate below "
+                f"{dynamic.rate:g}"
             )
-        return loss, text.tokens.shape[1]
+        return loss, count
 
     def _gathered(self, text: TextBatch) -> TextBatch:
         """A text [1, N] of which every process has a part, in the order of their ranks."""

@@ -180,7 +180,9 @@ class LanguageModelling(Task):
         self.asked = Asked(top_k, length, samples, Drawing(temperature, draw_from, top_p), seed)
         self.surprise = surprise
         learning = dynamic and DynamicEvaluation(dynamic, dynamic_rate, dynamic_decay, dynamic_segment)
-        self.beside_test = BesideTest(self, self.forward, tempered, learning, dynamic_statistics)
+        self.beside_test = BesideTest(
+            self, self.forward, evaluation_temperature, tempered, learning, dynamic_statistics
+        )
         self.needs_parts = self.beside_test.needs_parts
         self.encoder = model(input_size=embedding_size, batch_first=True)
         check_direction(self.encoder.bidirectional)
