@@ -100,5 +100,6 @@ def _cell(value: Any) -> Any:
 
 def _record(cells: Sequence[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    # Python quotes the line ends that it writes itself, and no others.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n")
