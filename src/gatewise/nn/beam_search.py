@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,6 +42,26 @@ class Hypotheses:
     """[B, N]: of the whole sequence."""
     weights: Tensor | None
     """[B, N, T, S]: attention when each token was chosen, 0 behind the end; None without attention."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Hypotheses], end: int) -> Hypotheses:
+        """Those of several calls after each other, padded to the same T and S."""
+
+        def joined(name: str, value: float) -> Tensor | None:
+            tensors = [getattr(part, name) for part in parts]
+            if tensors[0] is None:
+                return None
+            shape = [max(sizes) for sizes in zip(*(tensor.shape[2:] for tensor in tensors), strict=True)]
+            padded = []
+            for tensor in tensors:
+                missing = [most - size for most, size in zip(shape, tensor.shape[2:], strict=True)]
+                sides = [side for count in reversed(missing) for side in (0, count)]
+                padded.append(F.pad(tensor, sides, value=value))
+            return torch.cat(padded)
+
+        fields: Any = {"tokens": end, "lengths": 0, "scores": 0, "log_probabilities": 0, "weights": 0}
+        found: Any = {name: joined(name, value) for name, value in fields.items()}
+        return cls(**found)
 
 
 @torch.no_grad()

@@ -60,7 +60,9 @@ def verses_of(version: str) -> dict[int, str]:
     Where a verse begins and ends stands in the file with the text. Raises ValueError if it is another one.
     """
     path, text, rest = _bible_file(version)
-    starts, ends = (dict(_NUMBERS.findall(part.split("}", 1)[0])) for part in rest.split("{")[1:3] or ("", ""))
+    starts, ends = (
+        dict(_NUMBERS.findall(part.split("}", 1)[0])) for part in rest.split("{")[1:3] or ("", "")
+    )
     if not starts or starts.keys() != ends.keys():
         raise ValueError(f"{path} does not say where verses begin: pip install pythonbible-{version}==0.0.2")
     verses = {int(number): text[int(start) : int(ends[number])] for number, start in starts.items()}
