@@ -116,12 +116,13 @@ def _of_chrf(text: str, references: Sequence[str]) -> list[int]:
 
 
 def _chrf(sums: list[int]) -> float:
-    pairs = [
+    shares = [
         (common / own, common / theirs)
         for own, theirs, common in zip(sums[::3], sums[1::3], sums[2::3], strict=True)
         if own and theirs
     ]
     if not any(common for common in sums[2::3]):
         return 0.0
-    precision, recall = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
-    return 100 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+    precision, recall = (sum(values) / len(shares) for values in zip(*shares, strict=True))
+    weight = float(BETA**2)
+    return 100 * (1 + weight) * precision * recall / (weight * precision + recall)

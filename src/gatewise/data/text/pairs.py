@@ -34,6 +34,11 @@ class Pairs:
         """The texts as translations of their translations, of which each has one."""
         return Pairs([reference for (reference,) in self.references], [(source,) for source in self.sources])
 
+    def filled(self) -> Pairs:
+        """The pairs that have text on both sides."""
+        pairs = enumerate(zip(self.sources, self.references, strict=True))
+        return self.select([i for i, (text, right) in pairs if text.strip() and all(map(str.strip, right))])
+
     def each_reference(self) -> Pairs:
         """A pair for every translation, so that all of them are learnt from."""
         return Pairs(

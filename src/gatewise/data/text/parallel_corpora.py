@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 TEST_BOOKS = {"Judges": 7, "1 Samuel": 9, "Philippians": 50, "Hebrews": 58}
 VALIDATION_BOOKS = {"1 Kings": 11, "Zephaniah": 36, "Mark": 41, "Colossians": 51}
-"""Whole books, with their numbers, that are held out as in K. Carlson, A. Riddell and D. Rockmore, "Evaluating
-prose style transfer with the Bible", Royal Society Open Science 5, 2018."""
+"""Whole books, with their numbers, held out as in K. Carlson, A. Riddell and D. Rockmore, "Evaluating prose
+style transfer with the Bible", Royal Society Open Science 5, 2018."""
 VERSES_SHA256 = "3f0375befd202fe8a3559b204e3479724fa4c536ce145e891699a212555ab959"
 WORDS_SHA256 = "cd8514207a6657435d8fedaedc1ade968368815be3c7685b82dd9e8504ad28a3"
 _TEST_SHARE, _VALIDATION_SHARE = 0.1, 0.02
