@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import torch
@@ -24,6 +24,7 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ScoredBy = Literal["bleu", "error_rates"]
 SHOWN = 8
 """Translations of the test that are shown."""
@@ -168,7 +169,8 @@ class Translation(Task):
         """What the metrics are computed from, for the translations of a batch."""
         assert batch.references is not None
         counted = error_rates if self.scored_by == "error_rates" else bleu
-        return counted.statistics(texts, batch.references).to(batch.source.device)
+        found: Tensor = counted.statistics(texts, batch.references).to(batch.source.device)
+        return found
 
     def baselines(self, batch: ParallelTextBatch) -> Mapping[str, Score]:
         targets, lengths = batch.target[:, 1:], batch.target_lengths - 1
@@ -355,13 +357,16 @@ def _parts(batch: ParallelTextBatch) -> list[ParallelTextBatch]:
                 batch.target[rows],
                 batch.target_lengths[rows],
                 batch.indices[rows],
-                *(
-                    None if texts is None else [texts[i] for i in numbers]
-                    for texts in (batch.source_tokens, batch.sources, batch.references)
-                ),
+                _some(batch.source_tokens, numbers),
+                _some(batch.sources, numbers),
+                _some(batch.references, numbers),
             )
         )
     return parts
+
+
+def _some(texts: Sequence[T] | None, numbers: Sequence[int]) -> list[T] | None:
+    return None if texts is None else [texts[number] for number in numbers]
 
 
 def _short(text: str) -> str:
