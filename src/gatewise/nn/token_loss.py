@@ -1,0 +1,75 @@
+"""The loss over a large vocabulary, without scores of all tokens in memory at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 2_000_000
+"""Scores that are computed at a time, so that they stay near the processor."""
+
+
+def token_loss(
+    vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of linear scores: (what training minimises, negative log-likelihood), both sums.
+
+    Takes vectors [N, D], weight [V, D], bias [V], targets [N] and the share ``smoothing`` of a target that is
+    spread over all tokens (Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR
+    2016), which the likelihood leaves out. The likelihood carries no gradient.
+    """
+    tensors = (vectors, weight, bias)
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    found: tuple[Tensor, Tensor] = _TokenLoss.apply(*tensors, targets, smoothing, wanted)
+    return found
+
+
+class _TokenLoss(torch.autograd.Function):
+    """Its forward pass computes the gradients too, some rows at a time; those of gradients are not there."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        smoothing: float,
+        wanted: bool,
+    ) -> tuple[Tensor, Tensor]:
+        words = len(weight)
+        kept = (torch.empty_like(vectors), torch.zeros_like(weight)) if wanted else None
+        of_bias = torch.zeros_like(bias) if wanted and bias is not None else None
+        of_logs = torch.promote_types(vectors.dtype, torch.float32)
+        minimised, likelihood = vectors.new_zeros(2, dtype=of_logs).unbind()
+        rows = max(CHUNK // words, 1)
+        for start in range(0, len(vectors), rows):
+            chunk, right = vectors[start : start + rows], targets[start : start + rows].unsqueeze(1)
+            logs = F.linear(chunk, weight, bias).log_softmax(-1, of_logs)
+            own = -logs.gather(1, right).sum()
+            likelihood = likelihood + own
+            spread = -logs.mean(1).sum() if smoothing else own
+            minimised = minimised + (1 - smoothing) * own + smoothing * spread
+            if kept is not None:
+                slope = logs.exp_()
+                if smoothing:
+                    slope.sub_(smoothing / words)
+                slope.scatter_add_(1, right, slope.new_full(right.shape, smoothing - 1))
+                slope = slope.to(vectors.dtype)
+                kept[0][start : start + rows] = slope @ weight
+                kept[1].addmm_(slope.t(), chunk)
+                if of_bias is not None:
+                    of_bias += slope.sum(0)
+        if kept is not None:
+            ctx.save_for_backward(*kept, *(() if of_bias is None else (of_bias,)))
+        ctx.mark_non_differentiable(likelihood)
+        return minimised, likelihood
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        of_vectors, of_weight, *of_bias = (kept * grad.to(kept.dtype) for kept in ctx.saved_tensors)
+        return of_vectors, of_weight, of_bias[0] if of_bias else None, None, None, None

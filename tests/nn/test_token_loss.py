@@ -1,0 +1,39 @@
+"""The loss by chunks against torch's cross-entropy."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import gatewise.nn.token_loss as module
+from gatewise.nn.token_loss import token_loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_loss_and_gradients_are_torchs(smoothing, with_bias, count, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 15)  # three rows at a time
+    torch.manual_seed(1)
+    vectors, weight, bias = (torch.randn(*s, dtype=torch.float64) for s in ((count, 4), (5, 4), (5,)))
+    inputs = [vectors, weight, bias] if with_bias else [vectors, weight]
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    targets = torch.randint(5, (count,))
+    scores = F.linear(vectors, weight, bias if with_bias else None)
+    expected = F.cross_entropy(scores, targets, reduction="sum", label_smoothing=smoothing)
+    found, likelihood = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(likelihood, F.cross_entropy(scores, targets, reduction="sum"))
+    assert not likelihood.requires_grad
+    own = torch.autograd.grad(3 * found, inputs)
+    for gradient, of_torch in zip(own, torch.autograd.grad(3 * expected, inputs), strict=True):
+        torch.testing.assert_close(gradient, of_torch)
+
+
+def test_without_gradients_none_are_computed(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "addmm_", None)
+    vectors, weight = torch.randn(3, 4), torch.randn(5, 4, requires_grad=True)
+    with torch.no_grad():
+        found, _ = token_loss(vectors, weight, None, torch.tensor([0, 1, 4]), 0.1)
+    assert found.isfinite()
