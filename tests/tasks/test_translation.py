@@ -165,7 +165,7 @@ def test_trivial_answers_are_the_source_itself_and_the_frequent_tokens():
     shares = torch.tensor([3, 1, 5, 2, 2, 2, 2, 2]) / 19  # add-one smoothing of the counts
     expected = -shares.log()[torch.tensor([3, END_ID, 4, 3, END_ID])].mean()
     torch.testing.assert_close(scores["unigram"].loss, expected)
-    assert scores["copy of the source"].loss is None
+    assert scores["copy"].loss is None
 
 
 def test_embeddings_are_shared_where_asked():
@@ -189,7 +189,7 @@ def test_a_validation_and_a_test_report_texts_and_baselines(trainer, loader, tra
     assert "train/bleu" not in metrics
     runner.test(task, loader([batch_of(pairs(6, seed=2))]), verbose=False)
     metrics = runner.callback_metrics
-    assert "baseline/copy of the source/bleu" in metrics
+    assert "baseline/copy/bleu" in metrics
     assert "baseline/unigram/perplexity" in metrics
     assert "baseline/unigram/bleu" not in metrics
     (first, *_) = task.report()["attention"]

@@ -136,6 +136,11 @@ class Translation(Task):
         self._width = validation_beam
         self._examples: dict[int, dict[str, Any]] = {}
 
+    @property
+    def encoder(self) -> Any:
+        """What reads the source."""
+        return self.net.encoder
+
     @classmethod
     def sizes(cls, facts: ParallelTextFacts) -> Mapping[str, tuple[str, int, int]]:
         return {
@@ -178,7 +183,7 @@ class Translation(Task):
         scores = {"unigram": Score(-self.unigram[known].mean(), len(known))}
         if batch.sources is not None and batch.references is not None:
             copied = self._counts(batch.sources, batch)
-            scores["copy of the source"] = Score(None, len(copied), copied, batch.indices)
+            scores["copy"] = Score(None, len(copied), copied, batch.indices)
         return scores
 
     # ---- translating
