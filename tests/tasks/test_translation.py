@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from sacrebleu.metrics import BLEU
 from torch.nn import functional as F
@@ -20,7 +21,8 @@ from gatewise.kinds.parallel_text import (
     ParallelTextFacts,
 )
 from gatewise.nn import Recurrent
-from gatewise.tasks.translation import Translation
+from gatewise.tasks.translation import Translation, check_layers, check_masks
+from gatewise.training.averaging import ExponentialAverage
 
 WORDS = ("eins", "zwei", "drei", "vier", "fünf")
 OTHERS = ("one", "two", "three", "four", "five")
@@ -196,3 +198,45 @@ def test_a_validation_and_a_test_report_texts_and_baselines(trainer, loader, tra
     assert len(first["weights"]) == len(first["written"])
     assert all(len(row) == len(first["read"]) for row in first["weights"])
     assert len(task.examples().table) == 6
+
+
+def test_a_line_in_is_a_line_out(trained, monkeypatch):
+    given = Input(batch_of(pairs(3, seed=8)), "input")
+    lines = trained.answer_lines(given)
+    assert [line.text for line in lines] == list(trained.answer(given).table["translation"])
+    monkeypatch.setattr(trained, "best", 2)
+    several = trained.answer_lines(given)
+    assert [line.text for line in several] == [line.text for line in lines]
+    assert all(len(line.values["translation"]) == 2 for line in several)
+
+
+def test_validation_translates_with_the_averaged_weights(trainer, loader, trained):
+    task = made(optimizer=partial(torch.optim.SGD, lr=20.0))
+    task.load_state_dict(trained.state_dict())
+    weights = {}
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, _trainer, pl_module, *_):
+            weights.update({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+    runner = trainer(callbacks=[Keep(), ExponentialAverage(0.9)])
+    validation = loader([batch_of(pairs(12, seed=2))])
+    runner.fit(task, loader([batch_of(pairs(4, seed=s), known=False) for s in range(4)]), validation)
+    of_average = {name: runner.callback_metrics[f"val/{name}"].item() for name in ("bleu", "loss")}
+    # Now the average is in the weights' place; after that, the weights of the last step.
+    assert runner.validate(task, validation, verbose=False)[0]["val/loss"] == pytest.approx(
+        of_average["loss"]
+    )
+    task.load_state_dict(weights)
+    of_weights = runner.validate(task, validation, verbose=False)[0]
+    for name, value in of_average.items():
+        assert of_weights[f"val/{name}"] != pytest.approx(value, rel=1e-3)
+
+
+def test_what_cannot_be_is_said_with_what_to_do():
+    with pytest.raises(ValueError, match="decoder_layers to 2"):
+        check_layers(context="layers", decoder_layers=1)
+    with pytest.raises(ValueError, match=r"model\.state_dropout has one mask for all steps"):
+        check_masks(context="input", input_dropout=0.0, state_dropout=0.3, weight_dropout=0.0)
+    with pytest.raises(ValueError, match="make the beam at least as wide"):
+        made(best=4)

@@ -18,7 +18,7 @@ from gatewise.nn.beam_search import Hypotheses
 from gatewise.nn.encoder_decoder import EncoderDecoder, TieName
 from gatewise.settings import NotNegative, Positive, Probability, Share, rule
 from gatewise.tasks import bleu, error_rates
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
@@ -43,11 +43,34 @@ def check_best(best: int, beam: int) -> None:
         raise ValueError(f"best={best} of beam={beam} hypotheses: make the beam at least as wide")
 
 
+@rule
+def check_layers(context: str, decoder_layers: int | None) -> None:
+    """Raise ValueError where no layer could read the contexts."""
+    if context == "layers" and decoder_layers == 1:
+        raise ValueError(
+            "context=layers needs a layer above the decoder's first: set decoder_layers to 2 or more, or "
+            "context=input or output"
+        )
+
+
+@rule
+def check_masks(context: str, input_dropout: float, state_dropout: float, weight_dropout: float) -> None:
+    """Raise ValueError for masks of a whole text where each of its steps would draw its own."""
+    masks = {"input": input_dropout, "state": state_dropout, "weight": weight_dropout}
+    wrong = [f"model.{name}_dropout" for name, share in masks.items() if share]
+    if context == "input" and wrong:
+        raise ValueError(
+            f"context=input runs the decoder step by step, and {wrong[0]} has one mask for all steps: set it "
+            f"to 0, or choose context=layers or output"
+        )
+
+
 class Translation(Task):
     """Reads a text token by token and writes another, attending to the first (:class:`EncoderDecoder`).
 
     ``model`` makes both the encoder, for which ``bidirectional`` helps, and the layers of the decoder, of
-    ``decoder_size`` and ``decoder_layers`` or else as the encoder's; ``context``, ``attention`` and
+    ``decoder_size`` and ``decoder_layers`` or else as the encoder's, but 2 for ``context=layers``;
+    ``context``, ``attention`` and
     ``coverage`` are those of :class:`gatewise.nn.attention_decoder.AttentionDecoder`. ``label_smoothing`` is
     the share of each target that training spreads over all tokens; the loss and the perplexity, both for a
     token of the target with the end counted, are reported without it.
@@ -328,6 +351,17 @@ class Translation(Task):
         title = f"translations of {given.name}" if several else "translation"
         formats = {"score": "{:.3f}", "log_probability": "{:.3f}"}
         return Answer(table.drop(columns=leave_out), title, formats, ("log_probability", "attention"))
+
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The best translation of each text; with ``best`` above 1 its values have lists of all of them."""
+        table = self.answer(given).table
+        lines = []
+        for _, of_line in table.groupby(table["line"] if "line" in table else [1] * len(table)):
+            values = {name: of_line[name].tolist() for name in ("translation", "score", "log_probability")}
+            first = {name: column[0] for name, column in values.items()}
+            shown = "\n".join(values["translation"])
+            lines.append(Line(first["translation"], values if self.best > 1 else first, shown))
+        return lines
 
     def _answer_row(
         self, batch: ParallelTextBatch, found: Hypotheses, row: int, rank: int, text: str
