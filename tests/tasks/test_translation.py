@@ -21,6 +21,7 @@ from gatewise.kinds.parallel_text import (
     ParallelTextFacts,
 )
 from gatewise.nn import Recurrent
+from gatewise.tasks.translated import Translated
 from gatewise.tasks.translation import Translation, check_layers, check_masks
 from gatewise.training.averaging import ExponentialAverage
 
@@ -149,15 +150,25 @@ def test_several_translations_of_a_text_are_ranked(trained, monkeypatch):
     assert answer.table["translation"].nunique() == 3
 
 
-def test_unknown_words_are_copied_from_where_the_attention_is(trained, monkeypatch):
+def test_unknown_words_are_copied_from_where_the_attention_is(trained):
     batch = batch_of([(["eins", "Xylofon"], ["one"])])
-    found = trained._searched(batch, 1, 1)
+    found = trained.translated(batch, 1, 1).found
     found.tokens[0, 0, :2] = torch.tensor([UNKNOWN_ID, 4])
-    found.lengths[0, 0] = 3 if found.tokens.shape[2] > 2 else 2
+    found.lengths[0, 0] = 2
     found.weights[0, 0, 0] = torch.tensor([0.1, 0.3, 0.6])  # the end has most, and is no word
-    assert trained.texts(batch, found)[0][0].startswith("Xylofon two")
-    monkeypatch.setattr(trained, "copy_unknown", False)
-    assert trained.texts(batch, found)[0][0].startswith("<unk> two")
+    assert Translated(trained.facts, batch, found, copy_unknown=True).best == ["Xylofon two"]
+    assert Translated(trained.facts, batch, found, copy_unknown=False).best == ["<unk> two"]
+
+
+def test_a_broken_model_is_scored_as_such_and_answers_nothing(trained):
+    task = made()
+    task.load_state_dict(trained.state_dict())
+    with torch.no_grad():
+        task.net.head.bias[3] = torch.nan
+    batch = batch_of(pairs(2))
+    assert task.eval().score(batch).predicted[:, :2].tolist()[0][0] == 0  # no word was written
+    with pytest.raises(ValueError, match="not numbers"):
+        task.answer(Input(batch, "text"))
 
 
 def test_trivial_answers_are_the_source_itself_and_the_frequent_tokens():
