@@ -15,7 +15,7 @@ from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
-from gatewise.nn.token_loss import token_loss
+from gatewise.nn.token_loss import LARGE, token_loss
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, Line
@@ -265,11 +265,14 @@ class LanguageModelling(Task):
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
-        if self.training:
-            *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+        *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+        if self.training and isinstance(last, nn.Linear) and last.out_features >= LARGE:
             for layer in before:
                 outputs = layer(outputs)
-            return token_loss(outputs, last, targets, IGNORED)
+            counted = targets != IGNORED
+            outputs, targets = outputs[counted], targets[counted]
+            loss, _ = token_loss(outputs, last.weight, last.bias, targets)
+            return loss / max(len(targets), 1)
         scores = self._scores(outputs).flatten(0, 1)
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)
