@@ -37,3 +37,23 @@ def test_without_gradients_none_are_computed(monkeypatch):
     with torch.no_grad():
         found, _ = token_loss(vectors, weight, None, torch.tensor([0, 1, 4]), 0.1)
     assert found.isfinite()
+
+
+def test_under_autocast_the_weights_gradient_stays_in_their_own_precision():
+    torch.manual_seed(1)
+    inputs = torch.randn(6, 4)
+    first, weight = torch.randn(4, 4).requires_grad_(), torch.randn(9, 4).requires_grad_()
+    targets = torch.randint(9, (6,))
+    gradients = []
+    for own in (True, False):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            vectors = F.linear(inputs, first)
+            assert vectors.dtype == torch.bfloat16
+            if own:
+                found, _ = token_loss(vectors, weight, None, targets)
+            else:
+                found = F.cross_entropy(F.linear(vectors, weight), targets, reduction="sum")
+        gradients.append(torch.autograd.grad(found, (first, weight)))
+    for one, other in zip(*gradients, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from sacrebleu.metrics import BLEU
 from torch.nn import functional as F
@@ -20,7 +21,9 @@ from gatewise.kinds.parallel_text import (
     ParallelTextFacts,
 )
 from gatewise.nn import Recurrent
-from gatewise.tasks.translation import Translation
+from gatewise.tasks.translated import Translated
+from gatewise.tasks.translation import Translation, check_layers, check_masks
+from gatewise.training.averaging import ExponentialAverage
 
 WORDS = ("eins", "zwei", "drei", "vier", "fünf")
 OTHERS = ("one", "two", "three", "four", "five")
@@ -147,15 +150,25 @@ def test_several_translations_of_a_text_are_ranked(trained, monkeypatch):
     assert answer.table["translation"].nunique() == 3
 
 
-def test_unknown_words_are_copied_from_where_the_attention_is(trained, monkeypatch):
+def test_unknown_words_are_copied_from_where_the_attention_is(trained):
     batch = batch_of([(["eins", "Xylofon"], ["one"])])
-    found = trained._searched(batch, 1, 1)
+    found = trained.translated(batch, 1, 1).found
     found.tokens[0, 0, :2] = torch.tensor([UNKNOWN_ID, 4])
-    found.lengths[0, 0] = 3 if found.tokens.shape[2] > 2 else 2
+    found.lengths[0, 0] = 2
     found.weights[0, 0, 0] = torch.tensor([0.1, 0.3, 0.6])  # the end has most, and is no word
-    assert trained.texts(batch, found)[0][0].startswith("Xylofon two")
-    monkeypatch.setattr(trained, "copy_unknown", False)
-    assert trained.texts(batch, found)[0][0].startswith("<unk> two")
+    assert Translated(trained.facts, batch, found, copy_unknown=True).best == ["Xylofon two"]
+    assert Translated(trained.facts, batch, found, copy_unknown=False).best == ["<unk> two"]
+
+
+def test_a_broken_model_is_scored_as_such_and_answers_nothing(trained):
+    task = made()
+    task.load_state_dict(trained.state_dict())
+    with torch.no_grad():
+        task.net.head.bias[3] = torch.nan
+    batch = batch_of(pairs(2))
+    assert task.eval().score(batch).predicted[:, :2].tolist()[0][0] == 0  # no word was written
+    with pytest.raises(ValueError, match="not numbers"):
+        task.answer(Input(batch, "text"))
 
 
 def test_trivial_answers_are_the_source_itself_and_the_frequent_tokens():
@@ -196,3 +209,45 @@ def test_a_validation_and_a_test_report_texts_and_baselines(trainer, loader, tra
     assert len(first["weights"]) == len(first["written"])
     assert all(len(row) == len(first["read"]) for row in first["weights"])
     assert len(task.examples().table) == 6
+
+
+def test_a_line_in_is_a_line_out(trained, monkeypatch):
+    given = Input(batch_of(pairs(3, seed=8)), "input")
+    lines = trained.answer_lines(given)
+    assert [line.text for line in lines] == list(trained.answer(given).table["translation"])
+    monkeypatch.setattr(trained, "best", 2)
+    several = trained.answer_lines(given)
+    assert [line.text for line in several] == [line.text for line in lines]
+    assert all(len(line.values["translation"]) == 2 for line in several)
+
+
+def test_validation_translates_with_the_averaged_weights(trainer, loader, trained):
+    task = made(optimizer=partial(torch.optim.SGD, lr=20.0))
+    task.load_state_dict(trained.state_dict())
+    weights = {}
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, _trainer, pl_module, *_):
+            weights.update({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+    runner = trainer(callbacks=[Keep(), ExponentialAverage(0.9)])
+    validation = loader([batch_of(pairs(12, seed=2))])
+    runner.fit(task, loader([batch_of(pairs(4, seed=s), known=False) for s in range(4)]), validation)
+    of_average = {name: runner.callback_metrics[f"val/{name}"].item() for name in ("bleu", "loss")}
+    # Now the average is in the weights' place; after that, the weights of the last step.
+    assert runner.validate(task, validation, verbose=False)[0]["val/loss"] == pytest.approx(
+        of_average["loss"]
+    )
+    task.load_state_dict(weights)
+    of_weights = runner.validate(task, validation, verbose=False)[0]
+    for name, value in of_average.items():
+        assert of_weights[f"val/{name}"] != pytest.approx(value, rel=1e-3)
+
+
+def test_what_cannot_be_is_said_with_what_to_do():
+    with pytest.raises(ValueError, match="decoder_layers to 2"):
+        check_layers(context="layers", decoder_layers=1)
+    with pytest.raises(ValueError, match=r"model\.state_dropout has one mask for all steps"):
+        check_masks(context="input", input_dropout=0.0, state_dropout=0.3, weight_dropout=0.0)
+    with pytest.raises(ValueError, match="make the beam at least as wide"):
+        made(best=4)

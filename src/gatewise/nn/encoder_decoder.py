@@ -29,7 +29,8 @@ class EncoderDecoder(nn.Module):
     """Reads B sequences of S tokens, and gives scores of the tokens of others, T long.
 
     ``model(input_size=…, batch_first=True)`` makes the encoder; with ``bidirectional=False``, and the layers
-    and size that are given, the decoder's recurrent layers (see :class:`AttentionDecoder`). The summary of a
+    and size that are given or else the encoder's, the decoder's recurrent layers, of which ``context=layers``
+    needs two (see :class:`AttentionDecoder`). The summary of a
     source is the mean of the encoder's outputs.
 
     ``tie`` is ``target`` where the output layer has the weights of the target's embeddings (Press & Wolf,
@@ -68,7 +69,8 @@ class EncoderDecoder(nn.Module):
         drop = LockedDropout if locked else nn.Dropout
         self.embedding_dropout, self.memory_dropout = drop(embedding_dropout), drop(hidden_dropout)
         self.encoder = model(input_size=embedding_size, batch_first=True)
-        layers = decoder_layers or _layers_of(self.encoder)
+        # There, a layer above the first reads the contexts.
+        layers = decoder_layers or max(_layers_of(self.encoder), 2 if context == "layers" else 1)
         size: dict[str, Any] = {} if decoder_size is None else {"hidden_size": decoder_size}
 
         def recurrent(input_size: int, num_layers: int) -> Any:

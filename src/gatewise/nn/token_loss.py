@@ -41,6 +41,9 @@ class _TokenLoss(torch.autograd.Function):
         wanted: bool,
     ) -> tuple[Tensor, Tensor]:
         words = len(weight)
+        # Under autocast the vectors may be of another dtype than the weights.
+        own_weight = weight.to(vectors.dtype)
+        own_bias = None if bias is None else bias.to(vectors.dtype)
         kept = (torch.empty_like(vectors), torch.zeros_like(weight)) if wanted else None
         of_bias = torch.zeros_like(bias) if wanted and bias is not None else None
         of_logs = torch.promote_types(vectors.dtype, torch.float32)
@@ -48,7 +51,7 @@ class _TokenLoss(torch.autograd.Function):
         rows = max(CHUNK // words, 1)
         for start in range(0, len(vectors), rows):
             chunk, right = vectors[start : start + rows], targets[start : start + rows].unsqueeze(1)
-            logs = F.linear(chunk, weight, bias).log_softmax(-1, of_logs)
+            logs = F.linear(chunk, own_weight, own_bias).log_softmax(-1, of_logs)
             own = -logs.gather(1, right).sum()
             likelihood = likelihood + own
             spread = -logs.mean(1).sum() if smoothing else own
@@ -59,8 +62,11 @@ class _TokenLoss(torch.autograd.Function):
                     slope.sub_(smoothing / words)
                 slope.scatter_add_(1, right, slope.new_full(right.shape, smoothing - 1))
                 slope = slope.to(vectors.dtype)
-                kept[0][start : start + rows] = slope @ weight
-                kept[1].addmm_(slope.t(), chunk)
+                kept[0][start : start + rows] = slope @ own_weight
+                if weight.dtype == vectors.dtype:
+                    kept[1].addmm_(slope.t(), chunk)
+                else:
+                    kept[1].add_(slope.t() @ chunk)
                 if of_bias is not None:
                     of_bias += slope.sum(0)
         if kept is not None:

@@ -45,6 +45,8 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
+    picture: tuple[str, Any] | None = None
+    """The name of a picture, as in a task's report, and what it is drawn from; None where there is none."""
     shaded: tuple[tuple[str, float], ...] = ()
     """A text in pieces, each with how strongly a terminal marks it, from 0 to 1."""
 

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from gatewise.kinds.kind import Input
-from gatewise.kinds.parallel_text import END_ID, START_ID, UNKNOWN_ID, ParallelTextBatch, ParallelTextFacts
+from gatewise.kinds.parallel_text import END_ID, START_ID, ParallelTextBatch, ParallelTextFacts
 from gatewise.nn.attention import AttentionName
 from gatewise.nn.attention_decoder import ContextName
-from gatewise.nn.beam_search import Hypotheses
 from gatewise.nn.encoder_decoder import EncoderDecoder, TieName
 from gatewise.settings import NotNegative, Positive, Probability, Share, rule
 from gatewise.tasks import bleu, error_rates
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
+from gatewise.tasks.translated import Translated, parts
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 ScoredBy = Literal["bleu", "error_rates"]
 SHOWN = 8
 """Translations of the test that are shown."""
@@ -43,11 +42,34 @@ def check_best(best: int, beam: int) -> None:
         raise ValueError(f"best={best} of beam={beam} hypotheses: make the beam at least as wide")
 
 
+@rule
+def check_layers(context: str, decoder_layers: int | None) -> None:
+    """Raise ValueError where no layer could read the contexts."""
+    if context == "layers" and decoder_layers == 1:
+        raise ValueError(
+            "context=layers needs a layer above the decoder's first: set decoder_layers to 2 or more, or "
+            "context=input or output"
+        )
+
+
+@rule
+def check_masks(context: str, input_dropout: float, state_dropout: float, weight_dropout: float) -> None:
+    """Raise ValueError for masks of a whole text where each of its steps would draw its own."""
+    masks = {"input": input_dropout, "state": state_dropout, "weight": weight_dropout}
+    wrong = [f"model.{name}_dropout" for name, share in masks.items() if share]
+    if context == "input" and wrong:
+        raise ValueError(
+            f"context=input runs the decoder step by step, and {wrong[0]} has one mask for all steps: set it "
+            f"to 0, or choose context=layers or output"
+        )
+
+
 class Translation(Task):
     """Reads a text token by token and writes another, attending to the first (:class:`EncoderDecoder`).
 
     ``model`` makes both the encoder, for which ``bidirectional`` helps, and the layers of the decoder, of
-    ``decoder_size`` and ``decoder_layers`` or else as the encoder's; ``context``, ``attention`` and
+    ``decoder_size`` and ``decoder_layers`` or else as the encoder's, but 2 for ``context=layers``;
+    ``context``, ``attention`` and
     ``coverage`` are those of :class:`gatewise.nn.attention_decoder.AttentionDecoder`. ``label_smoothing`` is
     the share of each target that training spreads over all tokens; the loss and the perplexity, both for a
     token of the target with the end counted, are reported without it.
@@ -165,10 +187,9 @@ class Translation(Task):
             return Score(likelihood / count, count, penalty=(minimised - likelihood) / count)
         if self.training or batch.references is None:
             return Score(minimised / count, count)
-        found = self._searched(batch, self._width, 1)
-        texts = [translations[0] for translations in self.texts(batch, found)]
-        self._keep_examples(batch, found, texts)
-        return Score(minimised / count, count, self._counts(texts, batch), batch.indices)
+        translated = self.translated(batch, self._width, 1)
+        self._examples |= translated.first(SHOWN)
+        return Score(minimised / count, count, self._counts(translated.best, batch), batch.indices)
 
     def _counts(self, texts: Sequence[str], batch: ParallelTextBatch) -> Tensor:
         """What the metrics are computed from, for the translations of a batch."""
@@ -188,11 +209,11 @@ class Translation(Task):
 
     # ---- translating
 
-    def _searched(self, batch: ParallelTextBatch, width: int, best: int) -> Hypotheses:
-        """The best translations of a batch's texts."""
+    def translated(self, batch: ParallelTextBatch, width: int, best: int) -> Translated:
+        """The ``best`` translations of a batch's texts."""
         lengths = batch.source_lengths
         limits = (self.length_ratio * lengths).ceil().long() + SPARE
-        return self.net.search(
+        found = self.net.search(
             batch.source,
             lengths,
             # A text without tokens, which has its end alone, gets an end alone.
@@ -205,41 +226,11 @@ class Translation(Task):
             self.coverage_penalty,
             keep_weights=True,
         )
-
-    def texts(self, batch: ParallelTextBatch, found: Hypotheses) -> list[list[str]]:
-        """The translations of each text as text, the best first."""
-        if not bool(torch.isfinite(found.scores[:, :1]).all()):
-            raise ValueError("the model's probabilities of the next token are not numbers: train it again")
-        words = self._copied(batch, found) if self.copy_unknown else None
-        rows = found.tokens.tolist()
-        lengths = found.lengths.tolist()
-        join = self.facts.target.joined
-        return [
-            [
-                join(tokens[:count], words[row][rank] if words is not None else None)
-                for rank, (tokens, count) in enumerate(zip(rows[row], lengths[row], strict=True))
-                if count
-            ]
-            for row in range(len(rows))
-        ]
-
-    def _copied(self, batch: ParallelTextBatch, found: Hypotheses) -> list[list[list[str]]] | None:
-        """The word of the source that each token attends to most; None where no token is unknown."""
-        if batch.source_tokens is None or not bool((found.tokens == UNKNOWN_ID).any()):
-            return None
-        assert found.weights is not None
-        # A word is copied, not the end of the text behind the last one.
-        last = (batch.source_lengths - 1).clamp(min=1)[:, None, None, None]
-        places = torch.arange(found.weights.shape[-1], device=last.device)
-        attended = found.weights.masked_fill(places >= last, -1).argmax(-1).tolist()
-        return [
-            [[words[place] if words else "" for place in each] for each in ranked]
-            for words, ranked in zip(batch.source_tokens, attended, strict=True)
-        ]
+        return Translated(self.facts, batch, found, self.copy_unknown)
 
     def predict_step(self, batch: ParallelTextBatch, batch_idx: int = 0) -> list[list[str]]:  # noqa: ARG002
         """The ``best`` translations of each text."""
-        return self.texts(batch, self._searched(batch, self.beam, self.best))
+        return self.translated(batch, self.beam, self.best).texts
 
     # ---- samples
 
@@ -268,34 +259,6 @@ class Translation(Task):
             torch.distributed.all_gather_object(gathered, self._examples)
             self._examples = {number: each for part in gathered for number, each in part.items()}
 
-    def _keep_examples(self, batch: ParallelTextBatch, found: Hypotheses, texts: Sequence[str]) -> None:
-        assert batch.references is not None
-        for row in (batch.indices < SHOWN).nonzero().flatten().tolist():
-            self._examples[int(batch.indices[row])] = {
-                "source": "" if batch.sources is None else batch.sources[row],
-                "translation": texts[row],
-                "reference": batch.references[row][0],
-                **self.attended(batch, found, row),
-            }
-
-    def attended(
-        self, batch: ParallelTextBatch, found: Hypotheses, row: int, rank: int = 0
-    ) -> dict[str, Any]:
-        """The tokens of a text and of its translation, and the weights [T][S] of attention between them."""
-        assert found.weights is not None
-        count, length = int(found.lengths[row, rank]), int(batch.source_lengths[row])
-        facts: ParallelTextFacts = self.facts
-        own = None if batch.source_tokens is None else batch.source_tokens[row]
-        read = own or [facts.source_vocabulary[i] for i in batch.source[row, : length - 1]]
-        return {
-            "read": [*read, facts.source_vocabulary[END_ID]],
-            "written": [facts.target_vocabulary[i] for i in found.tokens[row, rank, :count]],
-            "weights": [
-                [round(weight, 4) for weight in weights]
-                for weights in found.weights[row, rank, :count, :length].tolist()
-            ],
-        }
-
     def report(self) -> dict[str, Any]:
         """The first translations of the test, with the weights of attention, which are drawn."""
         examples = [self._examples[number] for number in sorted(self._examples)]
@@ -315,63 +278,32 @@ class Translation(Task):
     def answer(self, given: Input) -> Answer:
         """The translation of each text, with ``best`` above 1 several of each, ranked by score."""
         batch: ParallelTextBatch = given.batch
-        rows = []
-        for part in _parts(batch):
-            found = self._searched(part, self.beam, self.best)
-            for row, translations in enumerate(self.texts(part, found)):
-                rows += [
-                    self._answer_row(part, found, row, rank, text) for rank, text in enumerate(translations)
-                ]
+        rows: list[dict[str, Any]] = []
+        drawn: dict[int, dict[str, Any]] = {}
+        for part in parts(batch):
+            translated = self.translated(part, self.beam, self.best)
+            translated.check()
+            rows += translated.rows()
+            drawn |= translated.first(DRAWN)
         table = pd.DataFrame(rows).sort_values("line", kind="stable", ignore_index=True)
+        picture = ("attention", [drawn[number] for number in sorted(drawn)])
         several = len(batch.indices) > 1
         leave_out = [*([] if several else ["line"]), *([] if self.best > 1 else ["rank"])]
         title = f"translations of {given.name}" if several else "translation"
         formats = {"score": "{:.3f}", "log_probability": "{:.3f}"}
-        return Answer(table.drop(columns=leave_out), title, formats, ("log_probability", "attention"))
+        file_only = ("log_probability", "attention")
+        return Answer(table.drop(columns=leave_out), title, formats, file_only, picture=picture)
 
-    def _answer_row(
-        self, batch: ParallelTextBatch, found: Hypotheses, row: int, rank: int, text: str
-    ) -> dict[str, Any]:
-        attended = self.attended(batch, found, row, rank)
-        pairs = zip(attended["written"], attended["weights"], strict=True)
-        strongest = ((token, max(range(len(w)), key=w.__getitem__), max(w)) for token, w in pairs)
-        return {
-            "line": int(batch.indices[row]) + 1,
-            "rank": rank + 1,
-            "text": "" if batch.sources is None else batch.sources[row],
-            "translation": text,
-            "score": float(found.scores[row, rank]),
-            "log_probability": float(found.log_probabilities[row, rank]),
-            "attention": " ".join(
-                f"{token}←{attended['read'][place]} {w:.2f}" for token, place, w in strongest
-            ),
-        }
-
-
-def _parts(batch: ParallelTextBatch) -> list[ParallelTextBatch]:
-    """A batch in parts of similar lengths, from short to long, each without needless padding."""
-    size = 256
-    parts = []
-    for rows in batch.source_lengths.argsort(stable=True).split(size):
-        numbers = rows.tolist()
-        longest = int(batch.source_lengths[rows].max())
-        parts.append(
-            ParallelTextBatch(
-                batch.source[rows, :longest],
-                batch.source_lengths[rows],
-                batch.target[rows],
-                batch.target_lengths[rows],
-                batch.indices[rows],
-                _some(batch.source_tokens, numbers),
-                _some(batch.sources, numbers),
-                _some(batch.references, numbers),
-            )
-        )
-    return parts
-
-
-def _some(texts: Sequence[T] | None, numbers: Sequence[int]) -> list[T] | None:
-    return None if texts is None else [texts[number] for number in numbers]
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The best translation of each text; with ``best`` above 1 its values have lists of all of them."""
+        table = self.answer(given).table
+        lines = []
+        for _, of_line in table.groupby(table["line"] if "line" in table else [1] * len(table)):
+            values = {name: of_line[name].tolist() for name in ("translation", "score", "log_probability")}
+            first = {name: column[0] for name, column in values.items()}
+            shown = "\n".join(values["translation"])
+            lines.append(Line(first["translation"], values if self.best > 1 else first, shown))
+        return lines
 
 
 def _short(text: str) -> str:
