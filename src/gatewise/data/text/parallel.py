@@ -132,6 +132,7 @@ class ParallelText(SequenceDataModule):
 
     facts_type = ParallelTextFacts
     takes_words = True
+    lines_at_once = 32
     facts: ParallelTextFacts | None
     train_data: TextPairs
     validation_data: TextPairs
