@@ -54,7 +54,7 @@ def memory(
     for (layer, direction), half in _places(halves):
         where = place(layer, direction)
         lines.append(_lasting(half, name, where))
-        layers.append(Kept(where, kept.values[layer, direction], direction == 1))
+        layers.append(Kept(where, kept.values[layer][direction], direction == 1))
     names = inspected.names[0]
     if inspected.step == "token":
         stops = [step for step, token in enumerate(names) if token in ENDS]

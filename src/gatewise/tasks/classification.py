@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import pandas as pd
 from torch import Tensor
 
 from gatewise.kinds.kind import Input
@@ -13,7 +12,7 @@ from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Probability, Share
 from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, table_of
 from gatewise.tasks.classifier import Classifier, ClassWeights
 from gatewise.tasks.inspected import Choice, last_outputs
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
@@ -75,17 +74,18 @@ class SequenceClassification(Classifier):
         probabilities = self.predict_step(given.batch)
         best = probabilities.max(-1)
         classes = self.facts.classes
-        table = pd.DataFrame(
+        columns = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
+        table = table_of(
             {
                 "sequence": range(1, len(probabilities) + 1),
                 "class": [classes[i] for i in best.indices],
                 "probability": best.values.tolist(),
                 **given.columns,
+                **columns,
             }
         )
-        columns = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
         return Answer(
-            pd.concat([table, pd.DataFrame(columns)], axis=1),
+            table,
             f"sequences of {given.name}",
             {"probability": "{:.4f}"},
             tuple(columns),

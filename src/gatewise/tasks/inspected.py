@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 
 MOST_NAMED = 5
 """Answers that are named for each step."""
@@ -31,7 +31,7 @@ class Word(NamedTuple):
 class Inspected(ABC):
     """B sequences of T steps; what is about a truth or about words is about the first of them."""
 
-    encoder: Recurrent
+    encoder: Recurrent | Stacked
     """What reads the inputs, batch first."""
     inputs: Tensor
     """[B, T, F]: every step as :meth:`encoded` takes it."""
@@ -56,6 +56,17 @@ class Inspected(ABC):
     """Whether each step is answered from its own output alone, and the loss counts the answers of all."""
     by_difference: bool = False
     """Whether the encoder reads each value's difference from the last one of its sequence."""
+
+    @property
+    def stack(self) -> list[Recurrent]:
+        """What the encoder consists of: the Recurrents of a Stacked, else itself with all its layers."""
+        encoder = self.encoder
+        return [encoder] if isinstance(encoder, Recurrent) else cast(list[Recurrent], list(encoder.layers))
+
+    @property
+    def sizes(self) -> list[int]:
+        """The units of each layer, those of one direction."""
+        return [each.hidden_size for each in self.stack for _ in range(each.num_layers)]
 
     def encoded(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """What the encoder reads, [R, T, F], for rows in the form of ``inputs`` with lengths [R]."""

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +17,7 @@ from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
-from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks.answer import Answer, Line, table_of
 from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
@@ -227,7 +226,7 @@ class TextClassification(Classifier):
         """The most certain mistakes of the last test."""
         if not self._mistakes:
             return None
-        table = pd.DataFrame([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
+        table = table_of([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
         table["text"] = [_short(text) for text in table["text"]]
         return Answer(table, "most certain mistakes", {"probability": "{:.4f}"})
 
@@ -258,7 +257,7 @@ class TextClassification(Classifier):
             ]
         columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
-        return Answer(pd.DataFrame(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
+        return Answer(table_of(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
 
     def answer_lines(self, given: Input) -> Sequence[Line]:
         """The class of each text with its probability."""

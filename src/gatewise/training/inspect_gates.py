@@ -187,7 +187,7 @@ def _of_gradients(
 
     found = encoder.state_gradients(x, loss, lengths, state)
     last = [(ends - 1).numpy(), np.zeros(rows)][: encoder.num_directions]
-    arrays = {name: gradient.double().cpu().numpy() for name, gradient in found.items()}
+    arrays = {name: [layer.double().cpu().numpy() for layer in layers] for name, layers in found.items()}
     for one in reach(arrays, np.stack(last)):
         place = _place(one.layer, one.direction)
         for distance, value in zip(one.distance, one.median, strict=True):
