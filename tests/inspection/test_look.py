@@ -222,7 +222,9 @@ def test_states_over_the_runs_sequences():
         length = int(batch.lengths[0])
         assert found.lengths[place] == length
         trace = task.encoder.trace(batch.inputs)
-        torch.testing.assert_close(torch.from_numpy(np.stack(found.units[place])), trace["c"][:, :, 0, :length])
+        torch.testing.assert_close(
+            torch.from_numpy(np.stack(found.units[place])), trace["c"][:, :, 0, :length]
+        )
         label = found.feature_names.index(f"class {'ab'[length % 2]}")
         assert found.features[place][:, label].tolist() == [1.0] * length
         at = sum(found.lengths[:place])

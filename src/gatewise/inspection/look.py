@@ -49,6 +49,7 @@ class Look:
     is_whole: bool
     """Whether the page has every unit."""
     sentences: list[str] = field(default_factory=list)
+    """What was found, in words; the page has before them what a reader of its names has to know."""
 
 
 def check_memory(inspected: Inspected) -> None:
@@ -88,6 +89,7 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
         answer = inspected.answer(scores[0])
         loss = float(inspected.whole_loss(outputs, rows, lengths, answer))
         probability = inspected.probability(scores, answer)
+        weights = None if inspected.weights is None else inspected.weights(outputs, lengths)[0].numpy()
     arrays = named(traces, encoder.cell.innermost)
     computed = by_layer([trace.arrays for trace in traces])
     state = memory_state(traces[0].kept, encoder.cell.states)
@@ -140,12 +142,14 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
             "actual": [inspected.actual(step) for step in range(time)],
             "surprise": [_short(value) for value in predictions.surprise],
             "note": predictions.note,
+            "of_next": inspected.at_every_step,
         },
         "decided": {
             "answer": text,
             "title": inspected.title,
             "gradient": numbers(decided.gradient),
             "left_out": numbers(decided.left_out) if np.isfinite(decided.left_out).any() else None,
+            "attention": None if weights is None else numbers(weights),
             "agreement": _short(decided.agreement),
             "note": told.how_decided(inspected, decided),
         },
@@ -163,15 +167,15 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
     }
     sentences = [
         told.answer(inspected, text, p),
-        *inspected.remarks,
         *told.memory(arrays, state, halves, inspected),
         *told.saturation(saturated),
         *told.decided(decided, inspected, text),
+        *([] if weights is None else [told.weighed(weights, inspected)]),
         *told.clamped(clamped, loss, text, is_choice=p is not None),
         *told.decayed(decays),
         *told.followed(following, shown),
     ]
-    values["sentences"] = sentences
+    values["sentences"] = [*inspected.remarks, *sentences]
     kept = _whole({array.name.replace(" ", "."): array.values for array in arrays})
     kept |= _whole({f"contribution_{name}": layers for name, layers in of_units.items()})
     kept |= {"gradient_times_input": decided.gradient, "left_out": decided.left_out}
