@@ -156,8 +156,10 @@ MISTAKES = [
     (["run={speech}", "input=tones.ts", "run2=nosuch"], "run2=nosuch"),
     (["run={speech}", "input=tones.ts", "input2=none.ts"], "input2=none.ts: there is no such file"),
     (["run={speech}", "input=tones.ts", "output=x.pdf"], "is written as HTML"),
+    (["run={speech}", "input=tones.ts", "output=x.txt"], "is written as HTML: name it x.html"),
+    (["run={speech}", "input=tones.ts", "output=v1.2"], "is written as HTML: name it v1.2.html"),
     (["run={speech}", "input=tones.ts", "arrays=x.csv"], "is written as NPZ"),
-    (["run={speech}", "input=tones.ts", "output=tones.ts"], "is the input: name another file"),
+    (["run={text}", "input=text.html", "output=text.html"], "is the input: name another file"),
     (["run={speech}", "input=tones.ts", "checkpoint=first"], "checkpoint"),
     (["run={speech}", "inptu=tones.ts"], "did you mean input?"),
     (["run={speech}"], "input"),
@@ -170,6 +172,7 @@ def test_a_mistake_is_one_line(words, message, capsys):
         kind: run_of(f"{kind}/{name}")
         for kind, name in (("speech", "files"), ("series", "csv"), ("text", "files"))
     }
+    Path("text.html").write_text("the")
     assert main(["inspect", *(word.format(**runs) for word in words)]) != 0
     out, err = capsys.readouterr()
     (line,) = [each for each in err.splitlines() if each.startswith("gatewise: error: ")]

@@ -60,8 +60,8 @@ class Subject:
 
 def main(config: DictConfig) -> list[Look]:
     """Say in a few sentences what was found, and write the page; returns what was found of each model."""
-    output = find_output("output", config.output, PAGES)
-    arrays = find_output("arrays", config.arrays, ARRAYS)
+    output = find_output("output", config.output, PAGES, only=True)
+    arrays = find_output("arrays", config.arrays, ARRAYS, only=True)
     screen.quiet()
     with screen.warnings_on_screen(), _one_thread():
         subjects = [_subject(config, named) for named in looked_at(config)]
