@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +209,12 @@ def test_only_what_is_given_is_put_beside():
     assert len(check.looked_at(OmegaConf.create(config))) == 1
     _, second = check.looked_at(OmegaConf.create({**config, "input2": "y"}))
     assert second == ("a", "y", 1, ("run", "input2", "sequence"))
+
+
+def test_nothing_is_imported_for_a_table_that_no_page_has():
+    """pandas takes three tenths of a second, and an inspection of a few seconds has no use for it."""
+    code = (
+        "import sys, gatewise.cli.inspect, gatewise.tasks.language_modelling; print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
