@@ -189,7 +189,8 @@ def looked_at(config: DictConfig) -> list[LookedAt]:
 
 def check_inspection(config: DictConfig) -> None:
     """Raise ValueError for an input, output or run that there is not, or that does not fit the others."""
-    outputs = [find_output("output", config.output, PAGES), find_output("arrays", config.arrays, ARRAYS)]
+    wanted = {"output": PAGES, "arrays": ARRAYS}
+    outputs = [find_output(key, config[key], takes, only=True) for key, takes in wanted.items()]
     subjects = looked_at(config)
     runs = [_check_run(config, subject.keys[0]) for subject in subjects]
     kinds = [found.facts().summary for found in runs]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table_of(columns: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table of columns by name, or of rows; pandas is imported only where there is one."""
+    import pandas as pd
+
+    return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)
