@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,8 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
+    other_formats: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    """What makes the content of a file of a suffix that is not every table's."""
 
     def check_finite(self) -> None:
         """Raise ValueError, naming the column, where the model has predicted something that is no number."""

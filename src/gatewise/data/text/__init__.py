@@ -1,6 +1,7 @@
-"""Running text as tokens, and texts with a class each."""
+"""Running text as tokens, texts with a class each, and sentences with a tag for each word."""
 
 from gatewise.data.text.labelled import LabelledText
 from gatewise.data.text.module import LanguageText
+from gatewise.data.text.tagged import TaggedText
 
-__all__ = ["LabelledText", "LanguageText"]
+__all__ = ["LabelledText", "LanguageText", "TaggedText"]
