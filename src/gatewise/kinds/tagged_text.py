@@ -7,13 +7,21 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.kinds.kind import Facts
-from gatewise.kinds.tag_schemes import TAG_SCHEMES, SpanTags, has_prefix, span_tags
+from gatewise.kinds.tag_schemes import (
+    TAG_SCHEMES,
+    Allowed,
+    SpanTags,
+    TagScheme,
+    allowed,
+    has_prefix,
+    span_tags,
+)
 from gatewise.kinds.tokens import Vocabulary, WordTokenizer
 
 if TYPE_CHECKING:
@@ -78,7 +86,8 @@ class TaggedTextFacts(Facts):
                 raise self.wrong(name, f"must be one of {', '.join(known)}")
         if (self.scheme == "plain") != (self.tagged_as == "plain"):
             raise self.wrong("tagged_as", f"must fit to scheme={self.scheme}")
-        if self.spans is not None and not all(has_prefix(tag, self.tagged_as) for tag in self.tags):  # type: ignore[arg-type]
+        scheme = cast("TagScheme", self.tagged_as)
+        if scheme != "plain" and not all(has_prefix(tag, scheme) for tag in self.tags):
             raise self.wrong("tags", f"must be tags of the scheme {self.tagged_as}")
         if self.comment == "":
             raise self.wrong("comment", "must be null or what a line begins with")
@@ -87,6 +96,11 @@ class TaggedTextFacts(Facts):
     def spans(self) -> SpanTags | None:
         """What each tag says about a span; None where tags are plain."""
         return None if self.tagged_as == "plain" else span_tags(self.tags)
+
+    @property
+    def allowed(self) -> Allowed | None:
+        """Which tags may follow which; None where tags are plain."""
+        return None if self.spans is None else allowed(self.spans, cast("TagScheme", self.tagged_as))
 
     def looked_up(self, word: str) -> str:
         """A word as it is in the vocabulary."""
@@ -108,7 +122,7 @@ class TaggedTextFacts(Facts):
 
 
 def looked_up(word: str, lowercase: bool, zero_digits: bool) -> str:
-    """A word in composed Unicode characters, and with what else is the same for a vocabulary made the same."""
+    """A word as a vocabulary has it: in composed characters, and perhaps in lower case and with zeros."""
     word = unicodedata.normalize("NFC", word)
     word = word.lower() if lowercase else word
     return _DIGIT.sub("0", word) if zero_digits else word

@@ -50,4 +50,5 @@ class Spellings(nn.Module):
         real = (torch.arange(spellings.shape[1], device=lengths.device) < lengths[:, None]).unsqueeze(1)
         # Zeros, as beyond the end of the longest word.
         found = self.filters(vectors.transpose(1, 2) * real)
-        return found.masked_fill(~real, -torch.inf).amax(2)
+        read: Tensor = found.masked_fill(~real, -torch.inf).amax(2)
+        return read

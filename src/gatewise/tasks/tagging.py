@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from gatewise.kinds.kind import IGNORED, Input
-from gatewise.kinds.tag_schemes import all_tags, allowed, span_tags
+from gatewise.kinds.tag_schemes import TagScheme, all_tags, span_tags
 from gatewise.kinds.tagged_text import TaggedTextBatch, TaggedTextFacts
 from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.crf import CRF
@@ -27,11 +26,9 @@ from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.inspected import Choice
 from gatewise.tasks.scores import Measure, Score
-from gatewise.tasks.span_scores import SpanCounts, SpanScore, SurfaceScore, scores
+from gatewise.tasks.span_scores import SpanCounts, SpanScore, SurfaceScore, What, scores
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
-from gatewise.tasks.word_vectors import find_vectors, read_vectors
-
-log = logging.getLogger(__name__)
+from gatewise.tasks.word_vectors import check_frozen_vectors, start_from
 
 SURFACE = "surface_f1"
 _MEANINGS = {
@@ -47,8 +44,7 @@ CHUNK = 256
 @rule
 def check_frozen(vectors: str | None, freeze_embeddings: bool) -> None:
     """Raise ValueError for embeddings that nothing has trained and nothing trains."""
-    if freeze_embeddings and vectors is None:
-        raise ValueError("freeze_embeddings=true without vectors keeps random ones: give vectors=FILE")
+    check_frozen_vectors(vectors, freeze_embeddings)
 
 
 class Tagging(Task):
@@ -56,8 +52,8 @@ class Tagging(Task):
 
     The embedding of a word and, with ``characters``, a vector from its spelling (see
     :class:`gatewise.nn.spellings.Spellings`) go through the encoder, and a linear layer scores the tags.
-    With ``crf`` the best sequence of tags is predicted (see :class:`gatewise.nn.crf.CRF`), in which only those
-    follow each other that the tags' scheme allows; without it the best tag of each word.
+    With ``crf`` the best sequence of tags is predicted (see :class:`gatewise.nn.crf.CRF`), of those that the
+    tags' scheme allows; without it the best tag of each word.
 
     In training, a word that occurs once in the training text is read as ``<unk>`` with the probability
     ``singleton_dropout``, so that this has a meaning (Lample et al., "Neural Architectures for Named Entity
@@ -65,8 +61,8 @@ class Tagging(Task):
     ``embedding_dropout`` and ``dropout`` drop features of what goes into the encoder and comes out of it,
     each for all words of a sentence (locked dropout).
 
-    ``loss`` is per word, in nats: with ``crf`` that of the whole sequence, shared by its words. ``vectors`` is
-    a text file of GloVe's or word2vec's from which the embeddings start, and stay there with
+    ``loss`` is per word, in nats: with ``crf`` that of the whole sequence, shared by its words. ``vectors``
+    is a text file of GloVe's or word2vec's from which the embeddings start, and stay there with
     ``freeze_embeddings``; words it lacks start at random.
     """
 
@@ -101,7 +97,7 @@ class Tagging(Task):
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
-            self._start_from(vectors, folders)
+            start_from(vectors, self.embedding, facts.vocabulary, folders)
         self.embedding.weight.requires_grad_(not freeze_embeddings)
         self.spellings: Spellings | None = None
         if characters != "none":
@@ -112,8 +108,7 @@ class Tagging(Task):
         self.head = nn.Linear(self.encoder.output_size, len(facts.tags))
         self.crf: CRF | None = None
         if crf:
-            rules = () if facts.spans is None else allowed(facts.spans, facts.tagged_as)
-            self.crf = CRF(len(facts.tags), *map(torch.from_numpy, rules))
+            self.crf = CRF(len(facts.tags), *map(torch.from_numpy, facts.allowed or ()))
         self.scores_per_step = len(facts.tags)
         self.majority = max(range(len(facts.tags)), key=lambda tag: facts.tag_counts[tag])
         self.register_buffer("is_singleton", torch.tensor(facts.counts) == 1, persistent=False)
@@ -129,24 +124,14 @@ class Tagging(Task):
             "characters": ("spellings.embedding.weight", 0, len(facts.characters)),
         }
 
-    def _start_from(self, vectors: str, folders: Any) -> None:
-        path = find_vectors(vectors, folders)
-        weight = self.embedding.weight.data
-        values, is_found = read_vectors(path, self.facts.vocabulary, weight.shape[1])
-        found = torch.from_numpy(is_found)
-        known = torch.from_numpy(values)[found]
-        # Those of other words are drawn as far apart as the known ones are.
-        weight.mul_(float(known.std()) / 0.1)
-        weight[found] = known
-        log.info("%s has vectors of %d of the %d words", path, len(known), len(found))
-
     def metrics(self) -> Mapping[str, Measure]:
         n_tags, spans = len(self.facts.tags), self.facts.spans
         accuracy = MulticlassAccuracy(n_tags, average="micro", ignore_index=IGNORED, validate_args=False)
-        measures = {} if spans is None else {
-            name: Measure(_MEANINGS[name], SpanScore(spans, name)) for name in ("f1", "precision", "recall")
-        }  # fmt: skip
-        return {"accuracy": Measure("share of words tagged correctly; higher is better", accuracy), **measures}
+        measures = {"accuracy": Measure("share of words tagged correctly; higher is better", accuracy)}
+        if spans is not None:
+            names: tuple[What, ...] = ("f1", "precision", "recall")
+            measures |= {name: Measure(_MEANINGS[name], SpanScore(spans, name)) for name in names}
+        return measures
 
     def meanings(self) -> dict[str, str]:
         return {**super().meanings(), SURFACE: _MEANINGS[SURFACE]}
@@ -200,7 +185,9 @@ class Tagging(Task):
             )
         with torch.no_grad():
             predicted = self.decoded(emissions, batch.lengths)
-        return Score(total / count, count, _one_after_the_other(predicted), _one_after_the_other(batch.targets))
+        return Score(
+            total / count, count, _one_after_the_other(predicted), _one_after_the_other(batch.targets)
+        )
 
     def baselines(self, batch: TaggedTextBatch) -> Mapping[str, Score]:
         targets = _one_after_the_other(batch.targets)
@@ -231,7 +218,9 @@ class Tagging(Task):
         for name, each in {"test": score, **self._named_baselines(batch)}.items():
             assert each.predicted is not None
             assert each.targets is not None
-            self._surface.setdefault(name, SurfaceScore(self._by_class.tags)).update(each.predicted, each.targets, words)
+            self._surface.setdefault(name, SurfaceScore(self._by_class.tags)).update(
+                each.predicted, each.targets, words
+            )
 
     def _named_baselines(self, batch: TaggedTextBatch) -> dict[str, Score]:
         return {f"baseline/{name}": score for name, score in self.baselines(batch).items()}
@@ -315,8 +304,9 @@ class Tagging(Task):
         facts: TaggedTextFacts = self.facts
         names = facts.tags
         if facts.spans is not None and facts.scheme != facts.tagged_as:
-            names = all_tags(facts.spans.names, "iobes" if facts.scheme == "iobes" else "iob2")
-            tags = span_tags(names).written(facts.spans.spans(tags, begins), begins, facts.scheme)  # type: ignore[arg-type]
+            scheme = cast("TagScheme", facts.scheme)
+            names = all_tags(facts.spans.names, "iobes" if scheme == "iobes" else "iob2")
+            tags = span_tags(names).written(facts.spans.spans(tags, begins), begins, scheme)
         return [names[tag] for tag in tags]
 
     def inspected(self, given: Input) -> Choice:

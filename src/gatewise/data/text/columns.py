@@ -84,9 +84,7 @@ class Sentences:
     def texts(self) -> list[list[str]]:
         """The words of each sentence."""
         ends = self.lengths.cumsum().tolist()
-        return [
-            self.words[start:end] for start, end in zip([0, *ends][:-1], ends, strict=True)
-        ]
+        return [self.words[start:end] for start, end in zip([0, *ends][:-1], ends, strict=True)]
 
 
 def read_columns(paths: Sequence[Path], columns: Columns) -> Sentences:

@@ -205,8 +205,8 @@ class TaggedText(SequenceDataModule):
         tags = learnt_tags(train, self.scheme, self.tagged_as)
         if len(tags) < 2:
             raise ValueError(
-                f"data.{'corpus' if self.corpus else 'files'}: every word to train on has the tag {tags[0]!r}: "
-                f"a tagging needs two or more"
+                f"data.{'corpus' if self.corpus else 'files'}: every word to train on has the tag "
+                f"{tags[0]!r}: a tagging needs two or more"
             )
         tagged_as = "plain" if self.scheme == "plain" else self.tagged_as
         targets = targets_of(train, tags, self.scheme, tagged_as)

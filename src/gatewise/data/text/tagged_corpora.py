@@ -49,7 +49,8 @@ def greek_new_testament() -> Sentences:
         lines += range(1, len(rows) + 1)
     if digest.hexdigest() != GREEK_SHA256:
         log.warning(
-            "%s: the texts are not those of py-sblgnt 0.10: results will not be comparable", files[0][1].parent
+            "%s: the texts are not those of py-sblgnt 0.10: results will not be comparable",
+            files[0][1].parent,
         )
     places = np.array(verses)
     ends = np.append(np.flatnonzero(places[1:] != places[:-1]) + 1, len(words))
