@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 Separator = Literal["whitespace", "tab", "space"]
 """What is between the columns of a file: any run of white space, one tab, or one space."""
 _DIGIT = re.compile(r"\d")
-_WHOLE = re.compile(r"https?://\S+|www\.\S+|[@#]\w[\w-]*")
-_WORDS = WordTokenizer()
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,12 @@ def words_of(text: str) -> list[str]:
     Links, ``@names`` and ``#tags`` are one word each; the rest is split into words and signs as running text
     is (see :class:`gatewise.kinds.tokens.WordTokenizer`).
     """
-    return [
-        word
-        for piece in text.split()
-        for word in ([piece] if _WHOLE.fullmatch(piece) else _WORDS.pattern().findall(piece))
-    ]
+    return _word_pattern().findall(text)
+
+
+@functools.cache
+def _word_pattern() -> re.Pattern[str]:
+    return re.compile(rf"https?://\S+|www\.\S+|[@#]\w[\w-]*|{WordTokenizer().pattern().pattern}")
 
 
 def is_sign(word: str) -> bool:

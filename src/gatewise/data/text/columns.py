@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,11 @@ class Columns:
     comment: str | None
 
     def width(self) -> int:
-        """Columns that a line needs at least."""
-        return max(column + 1 if column >= 0 else -column for column in (self.word, self.tag))
+        """Columns that a line needs at least, so that the word and the tag are two of them."""
+        one, other = sorted((self.word, self.tag))
+        if one < 0 <= other:
+            return other - one + 1
+        return max(other + 1, -one)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def read_columns(paths: Sequence[Path], columns: Columns) -> Sentences:
     files: list[tuple[int, Path]] = []
     ends: list[int] = []
     for path in paths:
-        rows, numbers, gaps = _rows(path, columns)
+        rows, numbers, gaps = _rows(path, columns, columns.width())
         if not rows:
             raise ValueError(f"{path} holds no word: fill it, or leave it out")
         files.append((len(words), path))
@@ -114,45 +118,58 @@ def read_columns(paths: Sequence[Path], columns: Columns) -> Sentences:
 
 def read_words(path: Path, columns: Columns) -> Sentences:
     """The sentences of a column file to predict for, which may have the words alone: then all tags are ""."""
-    untagged = Columns(columns.word, columns.word, columns.separator, columns.comment)
-    rows, numbers, ends = _rows(path, untagged)
+    rows, numbers, ends = _rows(path, columns, columns.word + 1 if columns.word >= 0 else -columns.word)
     if not rows:
         raise ValueError(f"{path} holds no word: give at least one")
     words = [row[columns.word] for row in rows]
     tags = [""] * len(rows)
-    if min(map(len, rows)) >= max(columns.width(), 2):
+    if min(map(len, rows)) >= columns.width():
         tags = [row[columns.tag] for row in rows]
     found = Sentences(words, tags, np.diff(ends, prepend=0).astype(np.int64), [(0, path)], numbers)
     _check_cells(found, tagged=False)
     return found
 
 
-def _rows(path: Path, columns: Columns) -> tuple[list[list[str]], list[int], NDArray[np.int64]]:
-    """(The columns of each word, its line, how many words there are up to each sentence's end) of a file."""
-    separator, comment, width = _SEPARATORS[columns.separator], columns.comment, columns.width()
+def _rows(path: Path, columns: Columns, width: int) -> tuple[list[list[str]], list[int], NDArray[np.int64]]:
+    """(The columns of each word, its line, how many words there are up to each sentence's end) of a file.
+
+    Raises ValueError, with the line, for fewer than ``width`` columns, or fewer than the first line has; and
+    for more of them where columns are counted from the last.
+    """
+    comment = columns.comment
     content = read_text(path).split("\n")
     is_word = np.array([bool(line.strip()) and not line.startswith(DOCUMENT) for line in content])
     is_left_out = np.zeros(len(content), bool)
     if comment is not None:
         is_left_out[:] = [line.startswith(comment) for line in content]
     numbers = np.flatnonzero(is_word & ~is_left_out)
-    rows = [content[number].rstrip("\n").split(separator) for number in numbers.tolist()]
-    short = next((place for place, row in enumerate(rows) if len(row) < width), None)
-    if short is not None:
-        line = int(numbers[short])
-        raise ValueError(
-            f"{path}:{line + 1}: {len(rows[short])} column(s) in {shown(content[line])}, but "
-            f"data.word_column={columns.word} and data.tag_column={columns.tag} need {width}, separated by "
-            f"{_in_words(columns.separator)}: correct the line, or set data.separator"
-        )
+    rows = [content[number].split(_SEPARATORS[columns.separator]) for number in numbers.tolist()]
+    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+    wrong = sizes < max(width, sizes[0] if len(rows) else 0)
+    if min(columns.word, columns.tag) < 0:
+        wrong |= sizes != sizes[:1]
+    if wrong.any():
+        _refuse(path, content, numbers, sizes, int(np.flatnonzero(wrong)[0]), columns, width)
     up_to = (is_word & ~is_left_out).cumsum()
     # At every gap and at the end; of several gaps in a row the first.
     ends = np.unique(np.append(up_to[~is_word & ~is_left_out], up_to[-1]))
     return rows, (numbers + 1).tolist(), ends[ends > 0]
 
 
-def _in_words(separator: str) -> str:
-    return {"whitespace": "white space", "tab": "a tab", "space": "a space"}[separator]
+def _refuse(
+    path: Path, content: list[str], numbers: NDArray[np.int64], sizes: NDArray[np.int64], row: int,
+    columns: Columns, width: int,
+) -> NoReturn:  # fmt: skip
+    """Raise ValueError for a word's line that has too few columns, or too many."""
+    line = int(numbers[row])
+    why = f"data.word_column={columns.word} and data.tag_column={columns.tag} need {width}"
+    if sizes[row] >= width:
+        why = f"line {numbers[0] + 1} has {sizes[0]}"
+    between = {"whitespace": "white space", "tab": "a tab", "space": "a space"}[columns.separator]
+    raise ValueError(
+        f"{path}:{line + 1}: {sizes[row]} column(s) in {shown(content[line])}, but {why}, separated by "
+        f"{between}: correct the line, or set data.separator"
+    )
 
 
 def _check_cells(sentences: Sentences, tagged: bool = True) -> None:

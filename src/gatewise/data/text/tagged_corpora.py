@@ -18,7 +18,7 @@ _BOOKS = (
     *("72-Col", "73-1Th", "74-2Th", "75-1Ti", "76-2Ti", "77-Tit", "78-Phm", "79-Heb", "80-Jas", "81-1Pe"),
     *("82-2Pe", "83-1Jn", "84-2Jn", "85-3Jn", "86-Jud", "87-Re"),
 )
-_VERSE, _PART, _WORD = 0, 1, 4
+_VERSE, _PART, _WORD = 0, 1, 5
 """Columns of a file of MorphGNT."""
 
 
