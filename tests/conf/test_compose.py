@@ -18,7 +18,7 @@ CONF = conf_folder()
 PRIMARY = {
     "train": [],
     "evaluate": [],
-    "predict": ["input=mine.csv"],
+    "predict": [],
     "inspect": ["input=mine.csv"],
     "compare": [],
     "sync": [],

@@ -310,40 +310,10 @@ def test_dropout_stands_on_embeddings_and_outputs():
             assert abs(share - (0.5 if training else 0)) < 0.12, (name, training)
 
 
-DRAWS = 4000
-
-
-@pytest.mark.parametrize(
-    ("temperature", "draw_from"), [(0.5, None), (1.0, None), (2.0, 3), (1.0, 1), (1e-300, None)]
-)
-def test_tokens_are_drawn_as_the_temperature_says(temperature, draw_from):
-    task = make_task(temperature=temperature, draw_from=draw_from)
-    probabilities = torch.tensor([[0.1, 0.4, 0.05, 0.25, 0.2]])
-    generator = torch.Generator().manual_seed(0)
-    drawn = [int(task.chosen(probabilities, generator)) for _ in range(DRAWS)]
-    # By numpy, in logarithms: p to the power of 1 / temperature, of the largest alone, made to add up to 1.
-    values = probabilities[0].double().numpy()
-    kept = np.argsort(-values)[: draw_from or 5]
-    powers = np.zeros(5)
-    powers[kept] = np.exp(np.log(values[kept] / values.max()) / temperature)
-    expected = powers / powers.sum()
-    shares = np.bincount(drawn, minlength=5) / DRAWS
-    # Five standard deviations.
-    assert (np.abs(shares - expected) <= 5 * np.sqrt(expected * (1 - expected) / DRAWS)).all()
-    again = torch.Generator().manual_seed(0)
-    assert [int(task.chosen(probabilities, again)) for _ in range(50)] == drawn[:50]
-
-
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf"), "warm", True])
 def test_temperatures_that_are_none(temperature):
     with pytest.raises(ValueError, match="temperature"):
         make_task(temperature=temperature)
-
-
-def test_nothing_is_drawn_from_what_is_no_probability():
-    task = make_task(temperature=1.0)
-    with pytest.raises(ValueError, match="not numbers"):
-        task.chosen(torch.tensor([[0.5, float("nan")]]), torch.Generator())
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word"])

@@ -15,7 +15,7 @@ from gatewise.config.outputs import find_output
 from gatewise.runs.files import json_text
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
-from gatewise.training.parts import load_task, make_data, stored_config
+from gatewise.training.parts import load_task, make_data, parts_for_test, stored_config
 from gatewise.views import screen
 from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
@@ -31,6 +31,7 @@ def main(config: DictConfig) -> dict[str, float]:
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):
+        trained.task = OmegaConf.merge(trained.task, config.task)
         trained.data = OmegaConf.merge(trained.data, config.data)
         if config.data:
             # Files named now are looked for from where the user is now.
@@ -38,7 +39,8 @@ def main(config: DictConfig) -> dict[str, float]:
     screen.quiet()
     task = load_task(run, config.checkpoint, trained)
     with screen.warnings_on_screen():
-        data = make_data(trained, run.facts(), "test" if config.split == "test" else None)
+        test_only = config.split == "test" and not task.needs_parts
+        data = make_data(trained, run.facts(), "test" if test_only else None)
     trainer = build(
         OmegaConf.create({"_target_": "pytorch_lightning.Trainer"}),
         "accelerator",
@@ -52,6 +54,7 @@ def main(config: DictConfig) -> dict[str, float]:
         enable_progress_bar=False,
     )
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
+    task.parts = parts_for_test(data)
     trainer.test(task, dataloaders=loader, verbose=False)
     metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
     for name, value in metrics.items():

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.options import options_help
-from gatewise.config.check import settings_of_answer
+from gatewise.config.check import changeable_settings
 from gatewise.config.explain import Composition, all_groups
 from gatewise.config.written import comments, used_files, with_comments
 from gatewise.settings import SettingError, lines, one_line
@@ -27,8 +27,9 @@ def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], res
     groups = sorted({group.partition("@")[0] for group in config.hydra.runtime.choices})
     choices = {group: composition.choices(group) for group in groups if not group.startswith("hydra/")}
     settings = _without_hydra(config)
-    if config_name == "predict" and not settings.task:
-        settings.task = settings_of_answer(str(settings.run), Path(settings.paths.runs_dir))
+    what = {"predict": "a prediction", "evaluate": "an evaluation"}.get(config_name)
+    if what is not None and not settings.task:
+        settings.task = changeable_settings(str(settings.run), Path(settings.paths.runs_dir), what)
     text = OmegaConf.to_yaml(settings, resolve=resolve)
     text = with_comments(text, comments(used_files(loader, config_name, overrides)))
     _print_text(_filled(config.hydra.help.template, APP_CONFIG_GROUPS=_lines(choices), CONFIG=text))

@@ -64,7 +64,7 @@ VERBS: dict[str, Verb] = {
         "measure a finished run on its test data",
         "check_evaluation",
         as_typed=("run", "output"),
-        open_sections=("data",),
+        open_sections=("data", "task"),
     ),
     "predict": Verb(
         "gatewise.cli.predict",

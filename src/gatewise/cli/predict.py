@@ -2,60 +2,113 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gatewise.cli.lines import Ask, answer_lines, talk
 from gatewise.config.build import class_of
-from gatewise.config.check import PREDICTIONS, input_file, takes_words
-from gatewise.config.outputs import Output, find_output
+from gatewise.config.check import PREDICTIONS, format_of, input_file, takes_lines, takes_words
+from gatewise.config.outputs import SCREEN, Output, find_output
 from gatewise.data.module import SequenceDataModule
-from gatewise.runs.files import json_text
+from gatewise.kinds.kind import Input
+from gatewise.launch.streams import stdout_error
 from gatewise.runs.run import Run
+from gatewise.tasks import Task
+from gatewise.tasks.answer import Line
 from gatewise.training.parts import load_task, stored_config
 from gatewise.views import screen
+from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
 from gatewise.views.tables import print_answer
+from gatewise.views.written_answers import LineWriter, as_lines, written
 
 
-def main(config: DictConfig) -> pd.DataFrame:
-    """Show, and with ``output`` write as CSV or JSON, what a run predicts; returns the table."""
+def main(config: DictConfig) -> pd.DataFrame | None:
+    """Show, or write as text, CSV or JSON, what a run predicts; returns the table, None for lines."""
     output = find_output("output", config.output, PREDICTIONS)
+    form: Any = format_of(output, config.format, takes_lines(config.input))
+    if form is not None and output is None:
+        output = find_output("output", SCREEN, PREDICTIONS)
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):
         trained.task = OmegaConf.merge(trained.task, config.task)
     screen.quiet()
-    task = load_task(run, config.checkpoint, trained)
-    with torch.inference_mode(), screen.warnings_on_screen():
-        given = input_file(str(config.input), takes_words(trained)) or str(config.input)
-        data = class_of(trained.data, "data")
-        assert issubclass(data, SequenceDataModule)
-        answer = task.answer(data.read_input(given, run.facts()))
-    answer.check_finite()
-    if output is not None and output.is_standard():  # whoever reads it wants that alone
-        _write(output, answer.table)
-        return answer.table
-    print_answer(answer)
-    if output is not None:
-        _write(output, answer.table)
-        plain_console(soft_wrap=True).print(cell(f"written to {config.output}"))
-    return answer.table
+    task, facts = load_task(run, config.checkpoint, trained), run.facts()
+    data = class_of(trained.data, "data")
+    assert issubclass(data, SequenceDataModule)
+    with torch.inference_mode():
+        if not takes_lines(config.input):
+            path = input_file(str(config.input), takes_words(trained))
+            is_shown = output is None or not output.is_standard()  # else whoever reads it wants that alone
+            with screen.warnings_on_screen(sys.stdout if is_shown else sys.stderr):
+                given = data.read_input(path or str(config.input), facts)
+                return _answer(task, given, form, output, is_shown)
+
+        def ask(texts: Sequence[str]) -> Sequence[Line]:
+            return task.answer_lines(data.read_lines(texts, facts))
+
+        if config.input is None and output is None and sys.stdin.isatty() and sys.stdout.isatty():
+            with screen.warnings_on_screen():
+                talk(ask, f"{short(run.folder)}: write a text; an empty line ends")
+        else:
+            _answer_lines(ask, data.lines_at_once, form or "text", output)
+    return None
 
 
-def _write(output: Output, table: pd.DataFrame) -> None:
-    if output.suffix == ".json":
-        rows = table.astype(object).to_dict("records")
-        output.write(json_text([{str(name): _plain(value) for name, value in row.items()} for row in rows]))
+def _answer(
+    task: Task, given: Input, form: Any, output: Output | None, is_shown: bool
+) -> pd.DataFrame | None:
+    table: pd.DataFrame | None = None
+    if form == "text":
+        content = as_lines(task.answer_lines(given))
     else:
-        output.write(table.to_csv(index=False, lineterminator="\n"))
+        answer = task.answer(given)
+        answer.check_finite()
+        table = answer.table
+        if is_shown:
+            print_answer(answer)
+        content = "" if form is None else written(answer, form)
+    if output is not None:
+        output.write(content)
+        if is_shown:
+            plain_console(soft_wrap=True).print(cell(f"written to {output.path}"))
+    return table
 
 
-def _plain(value: Any) -> Any:
-    """A cell as JSON has it: what is no number, text or truth value (a time) as CSV has it."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+def _answer_lines(ask: Ask, most: int, form: Any, output: Output | None) -> None:
+    """Answer every line of the standard input; ValueError, after the last, where some could not be."""
+    # What the vocabulary lacks is a column of the answer; a warning about every line would be too many.
+    logging.disable(logging.WARNING)
+    try:
+        with _line_writer(form, output) as writer:
+            failed = answer_lines(sys.stdin.buffer, ask, most, writer)
+            writer.close()
+    finally:
+        logging.disable(logging.NOTSET)
+    if failed:
+        raise ValueError(f"{failed} line(s) could not be answered; their place is left empty")
+
+
+@contextlib.contextmanager
+def _line_writer(form: Any, output: Output | None) -> Iterator[LineWriter]:
+    if output is not None and not output.is_standard():
+        with output.pieces() as write:
+            yield LineWriter(form, write, lambda: True)
+        return
+    stdout = sys.stdout.buffer
+
+    def flush() -> bool:
+        stdout.flush()
+        return stdout_error() is None
+
+    yield LineWriter(form, stdout.write, flush)
+    flush()

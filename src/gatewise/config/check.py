@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from gatewise.config.build import check_node, given, target_of
 from gatewise.config.monitors import check_monitors
 from gatewise.config.origins import check_origins, check_servers
-from gatewise.config.outputs import find_output
+from gatewise.config.outputs import Output, find_output
 from gatewise.config.resume import check_resumable, resumed_config
 from gatewise.config.sections import check_kind, parts_of
 from gatewise.config.sizes import check_sizes
@@ -37,8 +37,12 @@ from gatewise.settings.syntax import Definition
 
 SPLITS = ("test", "validation")
 CHECKPOINTS = ("best", "last")
-SCORES, PREDICTIONS = (".json",), (".csv", ".json")
-"""Suffixes of the outputs of an evaluation and of a prediction."""
+SCORES = (".json",)
+"""Suffix of the output of an evaluation."""
+PREDICTIONS = {
+    ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".conll": "conll",
+}  # fmt: skip
+"""Suffixes of the output of a prediction, and the format of each."""
 PAGES, ARRAYS = (".html",), (".npz",)
 """Suffixes of what an inspection writes."""
 SECTIONS = (
@@ -46,10 +50,13 @@ SECTIONS = (
     *("callbacks", "logger", "paths", "wandb"),
 )
 """Sections that a training reads; others may stand beside them, unless they look like one of these."""
+STANDARD_INPUT = "-"
+"""As the input of a prediction: the lines of the standard input."""
 LEFT_OUT = ("callbacks", "logger", "scheduler")
 """Sections that a training does without."""
 _LIKE_A_FILE = re.compile(
-    r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|ts|npz|npy|gz|zip)", re.IGNORECASE
+    r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|conll|iob2?|bio|ts|npz|npy|gz|zip)",
+    re.IGNORECASE,
 )
 
 
@@ -103,7 +110,9 @@ def check_evaluation(config: DictConfig) -> None:
     """Raise ValueError for a split, checkpoint, output or run directory that there is not."""
     choice("split", config.split, SPLITS)
     find_output("output", config.output, SCORES)
-    data = _check_run(config).config().data
+    trained = _check_run(config).config()
+    _check_changed(config.task, target_of(trained.task), "an evaluation")
+    data = trained.data
     declaration = declared(target_of(data))
     if declaration is not None and config.data:
         _check_given(config.data, target_of(data), "data")
@@ -117,11 +126,47 @@ def check_evaluation(config: DictConfig) -> None:
 def check_prediction(config: DictConfig) -> None:
     """Raise ValueError for an input, output or run directory that there is not, or a wrong setting."""
     output = find_output("output", config.output, PREDICTIONS)
+    lines = takes_lines(config.input)
+    form = format_of(output, config.format, lines)
     trained = _check_run(config).config()
-    _check_answer(given(config.task), target_of(trained.task))
+    task = declared(target_of(trained.task))
+    if form == "conll" and task is not None and not task.attribute("tags_words"):
+        raise ValueError("format=conll is for the tags of words: this run's answers have none")
+    _check_changed(config.task, target_of(trained.task), "a prediction")
+    if lines and not takes_words(trained):
+        if config.input is None:
+            raise SettingError("input: a value is required, e.g. input=...")
+        raise ValueError(f"input={STANDARD_INPUT}: this run predicts from files alone: name one")
+    if lines:
+        return
     file = input_file(str(config.input), takes_words(trained))
     if file is not None and output is not None and output.path.exists() and output.path.samefile(file):
         raise ValueError(f"{output.setting}: is the input: name another file")
+
+
+def takes_lines(given: object) -> bool:
+    """Whether what is given as the input of a prediction is the lines of the standard input, or a talk."""
+    return given is None or given == STANDARD_INPUT
+
+
+def format_of(output: Output | None, wanted: Any, lines: bool) -> str | None:
+    """The format in which an output is written, or else the answer printed; None: as a table on the screen.
+
+    Raises ValueError for a format that there is not, or that the output's name or an answer in ``lines``
+    contradicts.
+    """
+    named = None if output is None else PREDICTIONS.get(output.suffix)
+    if wanted is not None:
+        choice("format", wanted, dict.fromkeys(PREDICTIONS.values()))
+        if named not in (None, wanted):
+            assert output is not None
+            raise ValueError(f"format={wanted}: {output.setting} is the name of {named}: change one")
+    form: str | None = wanted or named or (None if output is None else "csv")
+    if lines and form == "json":
+        raise ValueError("a JSON file is one list, which cannot grow line by line: write JSONL or CSV")
+    if lines and form == "conll":
+        raise ValueError("format=conll has several lines for a sentence: write text, JSONL or CSV")
+    return form
 
 
 class LookedAt(NamedTuple):
@@ -164,27 +209,31 @@ def check_inspection(config: DictConfig) -> None:
                 raise ValueError(f"{output.setting}: is the input: name another file")
 
 
-def _check_answer(settings: Mapping[str, Any], target: str) -> None:
-    """Raise SettingError for a setting that is none of the task's answer, or that it cannot take."""
-    allowed = _answer_settings(target)
-    for name in settings:
+CHANGEABLE = {"a prediction": "answer_settings", "an evaluation": "evaluation_settings"}
+"""Where a task names the settings that may be changed for what a verb does."""
+
+
+def _check_changed(settings: Any, target: str, what: str) -> None:
+    """Raise SettingError for a setting of the task that may not be changed, or for a wrong value."""
+    allowed = _changeable(target, what)
+    for name in given(settings):
         if name not in allowed:
             near = suggestion(closest(name, allowed))
             listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
-            raise SettingError(f"task.{name}: no such setting of a prediction{near or '.'}{listed}")
-    _check_given(settings, target, "task")
+            raise SettingError(f"task.{name}: no such setting of {what}{near or '.'}{listed}")
+    _check_given(given(settings), target, "task")
 
 
-def _answer_settings(target: str) -> tuple[str, ...]:
+def _changeable(target: str, what: str) -> tuple[str, ...]:
     task = declared(target)
-    return () if task is None else task.attribute("answer_settings") or ()
+    return () if task is None else task.attribute(CHANGEABLE[what]) or ()
 
 
-def settings_of_answer(run: str, runs_dir: Path) -> dict[str, Any]:
-    """The settings of a run's task that change its answers, as trained; none where there is no such run."""
+def changeable_settings(run: str, runs_dir: Path, what: str) -> dict[str, Any]:
+    """The settings of a run's task that may be changed, as trained; none where there is no such run."""
     with contextlib.suppress(ValueError, OSError):
         task = Run.open(run, runs_dir).config().task
-        return {name: task[name] for name in _answer_settings(target_of(task)) if name in task}
+        return {name: task[name] for name in _changeable(target_of(task), what) if name in task}
     return {}
 
 

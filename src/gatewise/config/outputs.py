@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import re
 import stat
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,16 +80,38 @@ class Output:
         except OSError as error:
             raise self._failed(error) from error
 
+    @contextlib.contextmanager
+    def pieces(self) -> Iterator[Callable[[bytes], None]]:
+        """Give what writes one piece after the other; else as :meth:`write`, but to no standard stream."""
+
+        def add(content: bytes) -> None:
+            try:
+                write(content)
+            except OSError as error:
+                raise self._failed(error) from error
+
+        with contextlib.ExitStack() as stack:
+            try:
+                write = stack.enter_context(self._destination())
+            except OSError as error:
+                raise self._failed(error) from error
+            yield add
+
     def _write(self, content: bytes) -> None:
+        with self._destination() as write:
+            write(content)
+
+    @contextlib.contextmanager
+    def _destination(self) -> Iterator[Callable[[bytes], object]]:
         found = self.path.stat() if self.path.exists() else None
         target = Path(os.path.realpath(self.path))
         if found is None or _can_be_replaced(target, found):
             with replacing(target, found) as file:
-                file.write(content)
+                yield file.write
         else:
             handle = self._opened()
             try:
-                _write_all(handle, content)
+                yield functools.partial(_write_all, handle)
             finally:
                 os.close(handle)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -45,6 +45,8 @@ class SequenceDataModule(pl.LightningDataModule):
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
+    lines_at_once: ClassVar[int] = 1
+    """Most texts that :meth:`read_lines` takes; the task answers them together."""
     load_draws: ClassVar[bool] = True
     """Whether :meth:`load` draws from the seed; if not, trainings with several seeds share what it loads."""
 
@@ -102,6 +104,16 @@ class SequenceDataModule(pl.LightningDataModule):
         Raises ValueError if it cannot be used.
         """
         raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: Any) -> Input:
+        """Read texts to predict from, up to ``lines_at_once`` of them, each one line and not blank.
+
+        They are answered by :meth:`gatewise.tasks.task.Task.answer_lines`. Raises ValueError if one of them
+        cannot be used; which one is then found by reading each by itself.
+        """
+        (line,) = lines
+        return cls.read_input(line, facts)
 
     def describe(self) -> dict[str, str | int]:
         """A few numbers about the data, for a table on the screen; call it after ``setup()``."""

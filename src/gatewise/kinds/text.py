@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.kinds.kind import Facts
-from gatewise.kinds.tokens import TOKENIZERS, Normalization, Tokenizer, Vocabulary, make_tokenizer
+from gatewise.kinds.tokens import (
+    END_OF_LINE,
+    TOKENIZERS,
+    Normalization,
+    Tokenizer,
+    Vocabulary,
+    make_tokenizer,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +66,11 @@ class TextFacts(Facts):
     def tokenized(self, text: str) -> list[str]:
         """The tokens of a text, split in the same way as the training text."""
         return self.make_tokenizer().tokenize(text)
+
+    def unknown(self, text: str) -> list[str]:
+        """The tokens of a text that are not in the vocabulary, each once, in the text's order."""
+        known = {*self.vocabulary, END_OF_LINE}
+        return [token for token in dict.fromkeys(self.tokenized(text)) if token not in known]
 
     def decoded(self, ids: Sequence[int]) -> str:
         """Readable text of token ids."""

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+@dataclass(frozen=True)
+class Line:
+    """The answer to one text of several: for a line in, a line out."""
+
+    text: str
+    """As one line of text; a line break in it is written out as ``\\n``, and tabs may part it."""
+    values: Mapping[str, Any]
+    """Plain values, or lists of them, by column: the same columns for every text."""
+    shown: str = ""
+    """For a person, in one line or several; else ``text`` is shown."""
+
+    def check_finite(self) -> None:
+        """Raise ValueError, naming the column, where the model has predicted something that is no number."""
+        for name, value in self.values.items():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            wrong = [v for v in values if isinstance(v, float) and not np.isfinite(v)]
+            if wrong:
+                raise ValueError(
+                    f"the model's {name} is {wrong[0]}: its weights are of no use, or the input is far from "
+                    f"the training data"
+                )
 
 
 @dataclass(frozen=True)
@@ -21,8 +45,10 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
-    other_formats: Mapping[str, Callable[[], str]] = field(default_factory=dict)
-    """What makes the content of a file of a suffix that is not every table's."""
+    shaded: tuple[tuple[str, float], ...] = ()
+    """A text in pieces, each with how strongly a terminal marks it, from 0 to 1."""
+    sentence_ends: tuple[int, ...] | None = None
+    """Where rows are words with the columns ``word`` and ``tag``: how many of them precede each end."""
 
     def check_finite(self) -> None:
         """Raise ValueError, naming the column, where the model has predicted something that is no number."""
@@ -34,3 +60,22 @@ class Answer:
                     f"{self.title}: the model's {name} of row {row + 1} is {values[row]}: its weights are of "
                     f"no use, or the input is far from the training data"
                 )
+
+    def as_line(self) -> Line:
+        """The whole table as the answer to one text: its only row, or a list for each column."""
+        values = {str(name): plain_values(self.table[name]) for name in self.table.columns}
+        parts = []
+        for name, column in values.items():
+            if name not in self.file_only:
+                style = self.formats.get(name, "{}")
+                parts.append(" ".join("" if value is None else style.format(value) for value in column))
+        if len(self.table) == 1:
+            return Line("\t".join(parts), {name: column[0] for name, column in values.items()})
+        return Line("\t".join(parts), values)
+
+
+def plain_values(column: pd.Series[Any]) -> list[Any]:
+    """The cells of a column as JSON has them; what is no number, text or truth value as CSV has it."""
+    values = column.astype(object).where(column.notna(), None).to_list()
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return [v if isinstance(v, (str, int, float, bool, type(None))) else str(v) for v in values]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,10 +15,15 @@ from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
+from gatewise.nn.token_loss import token_loss
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks.beside_test import BesideTest
+from gatewise.tasks.continuation import Drawing
+from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
 from gatewise.tasks.inspected import Choice, characters_begin, joined
+from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
@@ -27,8 +31,10 @@ LONGEST_ANSWER = 100_000
 """Most tokens of a continuation; they are computed one after the other."""
 MOST_UNKNOWN = 20
 """Unknown tokens that an inspection names."""
-LONGEST_REMARK = 2000
-"""Most characters of a continuation to show on the screen."""
+MOST_SAMPLES = 1000
+"""Most continuations of a text."""
+CHUNK = 1000
+"""Tokens of a text whose scores are computed at once."""
 
 
 @rule
@@ -69,6 +75,23 @@ def check_temperature(temperature: float) -> None:
         raise ValueError("temperature=inf: give a finite number; 1 draws as often as the model says")
 
 
+@rule
+def check_top_p(top_p: float) -> None:
+    """Raise ValueError for a share of the probability that is none."""
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p={top_p}: give a share above 0 and up to 1; 1 draws among all tokens")
+
+
+@rule
+def check_samples(samples: int, temperature: float) -> None:
+    """Raise ValueError where all continuations would be the same."""
+    if samples > 1 and temperature == 0:
+        raise ValueError(
+            f"samples={samples} with temperature=0 would be the same text {samples} times: set "
+            f"temperature=1, or less to draw more carefully"
+        )
+
+
 class LanguageModelling(Task):
     """Predicts each next token from all tokens before it, with truncated backpropagation through time.
 
@@ -88,14 +111,32 @@ class LanguageModelling(Task):
     probability that a row of a training window starts from zeros instead of the state that it carries. In
     evaluation and prediction scores are divided by ``evaluation_temperature``.
 
-    Its answer to a user's input is the ``top_k`` most probable next tokens and a continuation by ``length``
-    tokens: the most probable ones, or with a ``temperature`` above 0 drawn with ``seed`` from the softmax of
-    (scores / temperature), among the ``draw_from`` most probable ones.
+    Its answer to a user's input is the ``top_k`` most probable next tokens and ``samples`` continuations by
+    ``length`` tokens, drawn with ``seed`` as ``temperature``, ``draw_from`` and ``top_p`` say (see
+    :class:`gatewise.tasks.continuation.Drawing`); with ``surprise``, instead, how improbable each token was.
     """
 
     facts_type = TextFacts
     measured = ("perplexity", "bits_per_character")
-    answer_settings = ("top_k", "length", "temperature", "draw_from", "seed")
+    evaluation_settings = (
+        "evaluation_temperature",
+        "tempered",
+        "dynamic",
+        "dynamic_rate",
+        "dynamic_decay",
+        "dynamic_segment",
+        "dynamic_statistics",
+    )
+    answer_settings = (
+        "top_k",
+        "length",
+        "samples",
+        "temperature",
+        "draw_from",
+        "top_p",
+        "seed",
+        "surprise",
+    )
     unigram: Tensor
     """[V] log-probability of each token by its training frequency, with add-one smoothing."""
 
@@ -125,10 +166,24 @@ class LanguageModelling(Task):
         temperature: NotNegative = 0.0,
         draw_from: Positive | None = None,
         seed: Count = 0,
+        samples: Annotated[int, AtLeast(1, MOST_SAMPLES)] = 1,
+        top_p: float = 1.0,
+        surprise: bool = False,
+        tempered: bool = False,
+        dynamic: Method | None = None,
+        dynamic_rate: NotNegative | None = None,
+        dynamic_decay: NotNegative = 0.002,
+        dynamic_segment: Positive = 5,
+        dynamic_statistics: Positive | None = 1000,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        self.top_k, self.length = top_k, length
-        self.temperature, self.draw_from, self.seed = temperature, draw_from, seed
+        self.asked = Asked(top_k, length, samples, Drawing(temperature, draw_from, top_p), seed)
+        self.surprise = surprise
+        learning = dynamic and DynamicEvaluation(dynamic, dynamic_rate, dynamic_decay, dynamic_segment)
+        self.beside_test = BesideTest(
+            self, self.forward, evaluation_temperature, tempered, learning, dynamic_statistics
+        )
+        self.needs_parts = self.beside_test.needs_parts
         self.encoder = model(input_size=embedding_size, batch_first=True)
         check_direction(self.encoder.bidirectional)
         check_tied(tie_weights, project_outputs, embedding_size, self.encoder.output_size)
@@ -204,14 +259,21 @@ class LanguageModelling(Task):
         if count == 0 and not self.training:  # read for its state alone
             return Score(outputs.new_zeros(()), 0)
         dropped = self._dropped(outputs)
-        flat = F.cross_entropy(
-            self._scores(dropped).flatten(0, 1),
-            batch.targets.flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+        loss = self._loss(dropped, batch.targets)
         penalty = self._penalty(outputs, dropped) if count else None
-        return Score(flat / max(count, 1), count, penalty=penalty)
+        return Score(loss, count, penalty=penalty)
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
+        if self.training:
+            *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+            for layer in before:
+                outputs = layer(outputs)
+            return token_loss(outputs, last, targets, IGNORED)
+        scores = self._scores(outputs).flatten(0, 1)
+        loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        self.beside_test.add(scores, targets)
+        return loss / max(int((targets != IGNORED).sum()), 1)
 
     def _carried(self) -> tuple[Tensor, ...] | None:
         """The state to start a window from, in training dropped for some rows [*, B, H]."""
@@ -284,42 +346,66 @@ class LanguageModelling(Task):
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
         self._state = None
+        self.beside_test.begin()
+
+    def test_step(self, batch: TextBatch, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        self.beside_test.add_window(batch)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log_dict(self.beside_test.finish())
+
+    def meanings(self) -> dict[str, str]:
+        meanings = super().meanings()
+        return {**meanings, **self.beside_test.meanings(meanings)}
 
     def next_probabilities(
-        self, tokens: Tensor, state: tuple[Tensor, ...] | None = None
+        self, tokens: Tensor, state: tuple[Tensor, ...] | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(Probabilities of the token after ``tokens`` [B, V], final state) for tokens [B, T]."""
-        outputs, state = self.encoder(self._embedded(tokens), state)
-        return torch.softmax(self._scores(self._dropped(outputs[:, -1:])[:, 0]), -1), state
+        """(Probabilities of the token after ``tokens`` [B, V], final state) for tokens [B, T].
+
+        With ``lengths`` [B] a row has so many tokens, and padding after them.
+        """
+        outputs, state = self.encoder(self._embedded(tokens), state, lengths=lengths)
+        if lengths is None:
+            last = outputs[:, -1]
+        else:
+            last = outputs[torch.arange(len(outputs), device=lengths.device), lengths - 1]
+        return torch.softmax(self._scores(self._dropped(last[:, None])[:, 0]), -1), state
 
     def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """Probabilities [B, V] of the token after the last one: the softmax over H_t."""
         return self.next_probabilities(batch.tokens)[0]
 
     def answer(self, given: Input) -> Answer:
-        """The most probable next tokens, and a continuation, which a file has beside each of them."""
-        tokens: Tensor = given.batch.tokens
-        probabilities, state = self.next_probabilities(tokens)
-        best = probabilities[0].topk(min(self.top_k, len(self.facts.vocabulary)))
-        words = [self.facts.vocabulary[i] for i in best.indices]
-        generator = torch.Generator(probabilities.device).manual_seed(self.seed)
-        ids = tokens[0].tolist()
-        for _ in range(self.length):
-            following = self.chosen(probabilities, generator)
-            ids.append(int(following))
-            probabilities, state = self.next_probabilities(following, state)
-        text = self.facts.decoded(ids)
-        how = "always the most probable"
-        if self.temperature:
-            how = f"drawn with temperature {self.temperature:g} and seed {self.seed}"
-        table = pd.DataFrame({"token": words, "probability": best.values.tolist()})
-        return Answer(
-            table.assign(continuation=text) if self.length else table,
-            "next token, by the softmax over H_t",
-            {"probability": "{:.4f}"},
-            file_only=("continuation",) if self.length else (),
-            remark=f"{how}: {text[-LONGEST_REMARK:]}" if self.length else "",
-        )
+        """The most probable next tokens and continuations, or the surprise of each token."""
+        (found,) = self._answers(given)
+        return found.as_answer()
+
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The same for each text, in a line."""
+        return [found.as_line() for found in self._answers(given)]
+
+    def _answers(self, given: Input) -> Sequence[Next] | Sequence[Surprise]:
+        if self.surprise:
+            return surprises_of(given, self.facts, self.surprises(given.batch))
+        return self.asked.answers(given, self.facts, self.next_probabilities)
+
+    def surprises(self, batch: TextBatch) -> list[list[float]]:
+        """Minus the log-probability (nats) of every token but the first, for each row of a batch [B, T].
+
+        A row ends before its first IGNORED target.
+        """
+        state: tuple[Tensor, ...] | None = None
+        found = []
+        for tokens, targets in zip(batch.tokens.split(CHUNK, 1), batch.targets.split(CHUNK, 1), strict=True):
+            outputs, state = self.encoder(self._embedded(tokens), state)
+            scores = self._scores(self._dropped(outputs)).transpose(1, 2)
+            found.append(F.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="none").double())
+        losses = torch.cat(found, 1)
+        counts = (batch.targets != IGNORED).sum(1).tolist()
+        return [row[:count].tolist() for row, count in zip(losses, counts, strict=True)]
 
     def inspected(self, given: Input) -> Choice:
         """The next token after every token, each named as it was typed."""
@@ -346,17 +432,3 @@ class LanguageModelling(Task):
             * bool(unknown),
             at_every_step=True,
         )
-
-    def chosen(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:
-        """The token [1, 1] to go on with, for the probabilities [1, V] of the next one."""
-        if not bool(torch.isfinite(probabilities).all()):
-            raise ValueError("the model's probabilities of the next token are not numbers: train it again")
-        if not self.temperature:
-            return probabilities.argmax(-1, keepdim=True)
-        scores = probabilities.double().log()
-        if self.draw_from is not None and self.draw_from < scores.shape[1]:
-            least = scores.topk(self.draw_from).values[:, -1:]
-            scores = scores.masked_fill(scores < least, -torch.inf)
-        # Less the largest, or a temperature near 0 would leave none that is finite.
-        weights = torch.softmax((scores - scores.max()) / self.temperature, -1)
-        return torch.multinomial(weights, 1, generator=generator)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from gatewise.nn.locked import LockedDropout
 from gatewise.nn.spellings import Spellings
 from gatewise.settings import Folders, Positive, Probability, rule
 from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.inspected import Choice
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.span_scores import SpanCounts, SpanScore, SurfaceScore, What, scores
@@ -67,6 +68,7 @@ class Tagging(Task):
     """
 
     facts_type = TaggedTextFacts
+    tags_words = True
     measured = ("accuracy", "f1", "precision", "recall", SURFACE)
     is_singleton: Tensor
     """[V]: whether a word occurs once in training."""
@@ -296,8 +298,22 @@ class Tagging(Task):
             table.drop(columns="sentence") if one else table,
             title,
             {"probability": "{:.4f}"},
-            other_formats={".conll": lambda: conll(table, begins)},
+            sentence_ends=tuple(batch.lengths.cumsum(0).tolist()),
         )
+
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The words of each sentence, each with its tag behind a slash, and in lists."""
+        answer = self.answer(given if "unknown" not in given.columns else replace(given, columns={}))
+        assert answer.sentence_ends is not None
+        columns = {f"{name}s": answer.table[name].tolist() for name in ("word", "tag")}
+        columns["probability"] = answer.table["probability"].tolist()
+        lines = []
+        for number, (start, end) in enumerate(itertools.pairwise((0, *answer.sentence_ends))):
+            values = {name: column[start:end] for name, column in columns.items()}
+            pairs = zip(values["words"], values["tags"], strict=True)
+            own = {name: column[number] for name, column in given.columns.items() if name == "unknown"}
+            lines.append(Line(" ".join(f"{word}/{tag}" for word, tag in pairs), {**values, **own}))
+        return lines
 
     def _as_in_files(self, tags: NDArray[np.int64], begins: NDArray[np.bool_]) -> list[str]:
         """Tags [N] as the files of the training write them."""
@@ -355,9 +371,3 @@ def _selected(batch: TaggedTextBatch, rows: Tensor) -> TaggedTextBatch:
         targets=batch.targets[rows, :longest],
         texts=None,
     )
-
-
-def conll(table: pd.DataFrame, begins: NDArray[np.bool_]) -> str:
-    """Words and tags as a column file: a word a line, its tag behind a tab, a blank line after a sentence."""
-    gaps = np.where(np.append(begins[1:], True), "\n", "")
-    return "".join(table["word"] + "\t" + table["tag"] + "\n" + gaps)

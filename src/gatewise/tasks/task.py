@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from gatewise.kinds.kind import Facts, Input
 from gatewise.nn import Recurrent, Stacked
 from gatewise.settings import check_constructor, checked
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.inspected import Inspected
 from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 
@@ -48,8 +48,15 @@ class Task(pl.LightningModule):
     """Every name that :meth:`metrics` may give, beside the loss, where that is known without data."""
     scores_per_step: int = 0
     """Numbers that it computes for each step of a sequence, beside what the encoder gives."""
+    tags_words: ClassVar[bool] = False
+    """Whether the rows of its answers are words with a tag each, which a column file can hold."""
     answer_settings: ClassVar[tuple[str, ...]] = ()
     """Settings of :meth:`answer`, which ``gatewise predict`` may change because no weight depends on them."""
+
+    evaluation_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that ``gatewise evaluate`` may change, because no weight depends on them."""
+    needs_parts: bool = False
+    """Whether a test reads ``parts``."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -71,6 +78,8 @@ class Task(pl.LightningModule):
             )
         self.facts: Any = facts
         self.monitor, self.mode = monitor, mode
+        self.parts: Mapping[str, Callable[[], Iterable[Any]]] = {}
+        """What gives the batches of the data's ``training`` and ``validation`` parts, set before a test."""
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
@@ -99,6 +108,15 @@ class Task(pl.LightningModule):
     def answer(self, given: Input) -> Answer:  # noqa: ARG002
         """The prediction for a user's input, as a table; ValueError if the task has none."""
         raise ValueError(f"{type(self).__name__} cannot predict: it only trains and scores")
+
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The answer to each text that ``DataModule.read_lines`` has read at once, in their order.
+
+        Without a method of its own a task answers one text at a time, with the table of :meth:`answer`.
+        """
+        answer = self.answer(given)
+        answer.check_finite()
+        return [answer.as_line()]
 
     def inspected(self, given: Input) -> Inspected:  # noqa: ARG002
         """What ``gatewise inspect`` looks at in some sequences; ValueError if the task does not say."""
@@ -241,7 +259,7 @@ class Task(pl.LightningModule):
         mean = self._mean(*self._summed(loss, count))
         return {f"train/{name}": value for name, value in self.training_epoch.of_loss(mean).items()}
 
-    def _summed(self, loss: float, count: int) -> tuple[float, float]:
+    def _summed(self, loss: float, count: float) -> tuple[float, float]:
         """Both sums over all processes (an all-reduce)."""
         if self.trainer.world_size == 1:
             return loss, count

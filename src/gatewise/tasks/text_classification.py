@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -17,7 +17,7 @@ from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
@@ -244,6 +244,16 @@ class TextClassification(Classifier):
         columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
         return Answer(pd.DataFrame(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
+
+    def answer_lines(self, given: Input) -> Sequence[Line]:
+        """The class of each text with its probability."""
+        rows = self.answer(given).table.to_dict("records")
+        return [
+            Line(
+                f"{row['class']}\t{row['probability']:.4f}", {str(name): value for name, value in row.items()}
+            )
+            for row in rows
+        ]
 
     def _attention(self, weights: Tensor, tokens: Tensor, length: Tensor) -> str:
         """The weight of every token, in the text's order, as in ``good 0.81 film 0.19``."""

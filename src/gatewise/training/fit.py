@@ -30,6 +30,7 @@ from gatewise.training.lightning_internals import logged_steps, set_logged_steps
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
 from gatewise.training.opened import load_weights
+from gatewise.training.parts import parts_for_test
 from gatewise.training.resumable import check_optimizer_finite
 from gatewise.training.trainer import make_trainer
 from gatewise.views import screen
@@ -69,6 +70,7 @@ def fit_and_test(
                 _log.info(line)
         if config.test and (pruning is None or pruning.reason is None):
             ResultTable.name_weights(trainer, best.words)
+            task.parts = parts_for_test(data)
             _stoppable(
                 trainer,
                 lambda: trainer.test(

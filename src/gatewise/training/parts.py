@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -114,6 +115,11 @@ def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None 
             f"{'not set' if data.facts is None else type(data.facts).__name__}"
         )
     return data
+
+
+def parts_for_test(data: SequenceDataModule) -> dict[str, Callable[[], Iterable[Any]]]:
+    """What gives the batches of the data's other parts, for a test that reads them."""
+    return {"training": data.train_dataloader, "validation": data.val_dataloader}
 
 
 def stored_config(run: Run) -> DictConfig:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from omegaconf import DictConfig
 from rich.console import RenderableType
@@ -71,11 +72,15 @@ class _AsText(logging.Formatter):
 
 
 class _Screen(logging.StreamHandler):
-    """Writes to the current standard output, which a progress bar may have replaced."""
+    """Writes to the current standard output, which a progress bar may have replaced, or to ``stream``."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self._given = stream
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "on_screen", False):
-            self.stream = sys.stdout
+            self.stream = self._given or sys.stdout
             super().emit(record)
 
 
@@ -164,9 +169,9 @@ def logged_to(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def warnings_on_screen() -> Iterator[None]:
-    """Show Gatewise's warnings on the screen during a prediction or an evaluation."""
-    screen = _Screen()
+def warnings_on_screen(stream: TextIO | None = None) -> Iterator[None]:
+    """Show Gatewise's warnings during a prediction or an evaluation, on ``stream`` or else on stdout."""
+    screen = _Screen(stream)
     screen.setFormatter(_AsText())
     screen.setLevel(logging.WARNING)
     logger = logging.getLogger("gatewise")

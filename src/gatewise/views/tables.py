@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from gatewise.runs.summary import split_metrics
+from gatewise.settings import lines
 from gatewise.views.plain import cell, plain_console
 from gatewise.views.screen import show
 
@@ -58,6 +60,8 @@ def print_answer(answer: Answer) -> None:
     console.print(_table(answer))
     if len(answer.table) > MAX_ROWS:
         console.print(f"… and {len(answer.table) - MAX_ROWS} more; output=FILE.csv writes them all")
+    if answer.shaded and console.is_terminal:
+        console.print(Text.assemble(*((lines(text), _marked(strength)) for text, strength in answer.shaded)))
     if answer.remark:
         console.print(answer.remark)
 
@@ -77,6 +81,12 @@ def _table(answer: Answer) -> Table:
     return table
 
 
+def _marked(strength: float) -> str:
+    """The style of a text that is marked so strongly, in steps of a seventh; none for the weakest."""
+    step = round(7 * strength)
+    return f"white on rgb({60 + 25 * step},20,20)" if step else ""
+
+
 def _score(value: float) -> str:
     """Four decimals; four digits of a value below a hundredth."""
     return f"{value:.4g}" if 0 < abs(value) < 0.01 else f"{value:.4f}"
@@ -84,6 +94,8 @@ def _score(value: float) -> str:
 
 def _cell(value: Any, style: str | None) -> str:
     """A value in the column's style; without one, text, quoted if it is white space or not printable."""
+    if value is None or value != value:  # there is none, as for the surprise of a first token
+        return ""
     if style is not None:
         return style.format(value)
     text = str(value)

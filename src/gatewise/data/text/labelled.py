@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -107,6 +108,7 @@ class LabelledText(SequenceDataModule):
 
     facts_type = LabelledTextFacts
     takes_words = True
+    lines_at_once = 64
     facts: LabelledTextFacts | None
     train_data: TextsOfClasses
     validation_data: TextsOfClasses
@@ -330,6 +332,18 @@ class LabelledText(SequenceDataModule):
             if any("\ud800" <= character <= "\udfff" for character in given):
                 raise ValueError(f"input={given!a} has bytes that are not UTF-8: set the terminal to UTF-8")
             found = Documents([given], None, [Path()], [0])
+        name = given.name if isinstance(given, Path) else "input"
+        return cls._read_texts(found, facts, name)
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: LabelledTextFacts) -> Input:
+        """Texts, with the tokens of each that are not in the vocabulary as the column ``unknown``."""
+        texts = list(lines)
+        given = cls._read_texts(Documents(texts, None, [], []), facts, "input")
+        return replace(given, columns={"unknown": list(map(facts.text.unknown, texts))})
+
+    @staticmethod
+    def _read_texts(found: Documents, facts: LabelledTextFacts, name: str) -> Input:
         split = tokenized(found.texts, facts.text.make_tokenizer())
         index = {label: i for i, label in enumerate(facts.classes)}
         labels = found.labels or [""] * len(split)
@@ -343,7 +357,6 @@ class LabelledText(SequenceDataModule):
             log.warning(
                 "%d of %d tokens are not in the vocabulary, read as %s", unknown, len(data.tokens), UNKNOWN
             )
-        name = given.name if isinstance(given, Path) else "input"
         columns = {"label": labels} if found.labels is not None else {}
         return Input(data[list(range(len(split)))], name, columns)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from gatewise.data.files import read_text
@@ -95,6 +96,7 @@ class LanguageText(SequenceDataModule):
     facts_type = TextFacts
     load_draws = False
     takes_words = True
+    lines_at_once = 16
     facts: TextFacts | None
 
     def __init__(
@@ -213,6 +215,28 @@ class LanguageText(SequenceDataModule):
         The last target is IGNORED. The last line is left open for the model to continue, unless the text ends
         with a line end. Raises ValueError if the text has no token; words outside the vocabulary are logged.
         """
+        ids, tokens = cls._read_text(given, facts)
+        known = set(facts.vocabulary)
+        unknown = [token for token in dict.fromkeys(tokens) if token not in known]
+        if unknown:
+            more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+            log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
+        targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
+        return Input(TextBatch(ids[None], targets[None]), str(given), steps=tokens)
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: TextFacts) -> Input:
+        """Texts as rows of tokens [B, T], padded with 0 and IGNORED targets; what was typed is a column."""
+        read = [cls._read_text(line, facts) for line in lines]
+        padded = pad_sequence([ids for ids, _ in read], batch_first=True)
+        targets = torch.full_like(padded, IGNORED)
+        for row, (ids, _) in zip(targets, read, strict=True):
+            row[: len(ids) - 1] = ids[1:]
+        return Input(TextBatch(padded, targets), "input", {"token": [tokens for _, tokens in read]})
+
+    @staticmethod
+    def _read_text(given: Path | str, facts: TextFacts) -> tuple[Tensor, list[str]]:
+        """The ids [T] of a text and its tokens as they were typed."""
         text = read_text(given) if isinstance(given, Path) else given
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise ValueError(f"input={text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
@@ -222,14 +246,7 @@ class LanguageText(SequenceDataModule):
         if not tokens:
             source = given if isinstance(given, Path) else f"the text {text[:60]!r}"
             raise ValueError(f"{source} holds no token: give at least one {facts.tokenizer}")
-        ids = torch.from_numpy(facts.encoded(tokens))
-        vocabulary = set(facts.vocabulary)
-        unknown = list(dict.fromkeys(token for token in tokens if token not in vocabulary))
-        if unknown:
-            more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-            log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
-        targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
-        return Input(TextBatch(ids[None], targets[None]), str(given), steps=tokens)
+        return torch.from_numpy(facts.encoded(tokens)), tokens
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"

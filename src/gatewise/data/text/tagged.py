@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -91,6 +91,7 @@ class TaggedText(SequenceDataModule):
 
     facts_type = TaggedTextFacts
     takes_words = True
+    lines_at_once = 64
     facts: TaggedTextFacts | None
     train_data: TaggedSentences
     validation_data: TaggedSentences
@@ -250,11 +251,12 @@ class TaggedText(SequenceDataModule):
         Raises ValueError if the file cannot be used.
         """
         columns = Columns(facts.word_column, facts.tag_column, facts.separator, facts.comment)
-        if isinstance(given, Path) and given.suffix.lower() in COLUMN_FILES:
-            found = read_words(given, columns)
+        path = given if isinstance(given, Path) else Path("input")
+        if path.suffix.lower() in COLUMN_FILES:
+            found = read_words(path, columns)
         else:
-            found = _typed(given, facts)
-        tags = found.tags if any(found.tags) else []
+            texts = read_text(path).split("\n") if isinstance(given, Path) else [given]
+            found = _typed(texts, facts, path)
         data = TaggedSentences(found, np.full(len(found.words), IGNORED), facts, with_texts=True)
         unknown = (data.words == 0).sum()
         if unknown:
@@ -262,9 +264,23 @@ class TaggedText(SequenceDataModule):
                 "%d of %d words are not in the vocabulary, read as %s beside their characters",
                 unknown, len(data.words), UNKNOWN,
             )  # fmt: skip
-        name = given.name if isinstance(given, Path) else "input"
+        tags = {"tag in the file": found.tags} if any(found.tags) else {}
         steps = found.words if len(found.lengths) == 1 else ()
-        return Input(data[list(range(len(data)))], name, {"tag in the file": tags} if tags else {}, steps)
+        return Input(data[list(range(len(data)))], path.name, tags, steps)
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: TaggedTextFacts) -> Input:
+        """A sentence a line, with the words of each that are not in the vocabulary as ``unknown``."""
+        found = _typed(lines, facts, Path("input"))
+        if len(found.lengths) < len(lines):
+            raise ValueError("a line has no word: give at least one")
+        data = TaggedSentences(found, np.full(len(found.words), IGNORED), facts, with_texts=True)
+        known = set(facts.vocabulary)
+        unknown = [
+            [word for word in dict.fromkeys(text) if facts.looked_up(word) not in known]
+            for text in found.texts()
+        ]
+        return Input(data[list(range(len(data)))], "input", {"unknown": unknown})
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
@@ -319,27 +335,23 @@ def _targets(sentences: Sentences, facts: TaggedTextFacts) -> NDArray[np.int64]:
     return targets_of(sentences, facts.tags, cast("TagScheme", facts.scheme), facts.tagged_as)
 
 
-def _typed(given: Path | str, facts: TaggedTextFacts) -> Sentences:
-    """A sentence, or those of a file with one a line, split into words; a blank line of a file is none.
+def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentences:
+    """Sentences split into words; a text without a word is none.
 
-    Signs that are words of their own are left out where the training text has none.
+    Signs that are words of their own are left out where the training text has none. Raises ValueError for
+    what is no text, or where there is no word at all.
     """
-    if isinstance(given, Path):
-        texts = read_text(given).split("\n")
-    else:
-        if any("\ud800" <= character <= "\udfff" for character in given):
-            raise ValueError(f"input={given!a} has bytes that are not UTF-8: set the terminal to UTF-8")
-        texts = [given]
     has_signs = any(is_sign(word) for word in facts.vocabulary)
     rows, lines = [], []
     for number, text in enumerate(texts, start=1):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"{path}: {text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
         words = [word for word in words_of(text) if has_signs or not is_sign(word)]
         if words:
             rows.append(words)
             lines += [number] * len(words)
     if not rows:
-        raise ValueError(f"input={given}: has no word: give at least one")
+        raise ValueError(f"{path}: has no word: give at least one")
     lengths = np.array([len(row) for row in rows])
     flat = [word for row in rows for word in row]
-    path = given if isinstance(given, Path) else Path("input")
     return Sentences(flat, [""] * len(flat), lengths, [(0, path)], lines)
