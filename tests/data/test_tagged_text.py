@@ -236,7 +236,7 @@ def test_a_sentence_that_was_typed(tmp_path):
 GOOD = columns_of(SENTENCES)
 BAD = {
     "missing column": (GOOD + "alone\n", {}, r":90: 1 column\(s\) in 'alone', but .* need 2, sep"),
-    "other separator": (GOOD.replace("\t", " "), {"separator": "tab"}, r"mine.conll:1: 1 column\(s\) in 'Ann B"),
+    "other separator": (GOOD.replace("\t", " "), {"separator": "tab"}, r":1: 1 column\(s\) in 'Ann B"),
     "a column less": (
         GOOD.replace("\t", " NN I-NP ") + "Ann NN I-NP\n", {}, r":90: 3 column\(s\) .* line 1 has 4",
     ),
