@@ -28,7 +28,23 @@ class Short(NamedTuple):
     inputs: dict[str, int]
 
 
+<<<<<<< HEAD
 NAMES = ("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation")
+=======
+NAMES = (
+    "token",
+    "class",
+    "label",
+    "date",
+    "month",
+    "continuation",
+    "text",
+    "attention",
+    "word",
+    "tag",
+    "tag in the file",
+)
+>>>>>>> tagging
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
 TEXTS = {
@@ -65,6 +81,11 @@ EXPERIMENTS = {
         ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
         {"and it was": 1, "{work}/prompt.txt": 2},
     ),
+    # Of tags, a row for every word.
+    "text/conll": Short(
+        ["data.files=[mine.iob1]", "model.hidden_size=8", "model.num_layers=1", "task.embedding_size=8"],
+        {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
+    ),
 }
 PAIRS = ("pairs", "kjv_bbe", "cmudict", "multi30k", "multi30k_quick")
 OWN_PAIRS = ["data.source_files=[mine.txt]", "data.target_files=[mine.txt]", "data.vocabulary_size=300"]
@@ -88,6 +109,7 @@ RECIPES = {
         f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
         for size in ("small", "large")
     },
+<<<<<<< HEAD
     **{
         f"text/{name}": Short(
             ["trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
@@ -109,6 +131,16 @@ RECIPES = {
         )
         for size in ("", "_quick")
     },
+=======
+    "text/wnut17": Short(
+        [
+            *(f"data.{part}files=[mine.conll]" for part in ("", "validation_", "test_")),
+            *("data.separator=space", "model.hidden_size=8", "task.embedding_size=8"),
+        ],
+        {"Ann left New York": 4},
+    ),
+    "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
+>>>>>>> tagging
 }
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
@@ -116,7 +148,11 @@ EXPERIMENTS |= RECIPES
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
+<<<<<<< HEAD
 ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/pairs"}
+=======
+ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/conll"}
+>>>>>>> tagging
 one_of_each_kind = pytest.mark.parametrize(
     "trained",
     [
@@ -144,7 +180,7 @@ class Trained:
     @property
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
-        more = "+1" if self.experiment == "text/mr" else ""
+        more = {"text/mr": "+1", "text/wnut17": "+2"}.get(self.experiment, "")
         own = any("mine." in setting for setting in EXPERIMENTS[self.experiment].overrides)
         return f"{self.experiment}/mine{more}" if own else self.experiment
 
@@ -184,7 +220,11 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
+<<<<<<< HEAD
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
+=======
+    "text/conll": ["span_scores.png"],
+>>>>>>> tagging
 }  # fmt: skip
 
 

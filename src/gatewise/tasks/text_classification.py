@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -24,9 +23,7 @@ from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
 from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
-from gatewise.tasks.word_vectors import find_vectors, read_vectors
-
-log = logging.getLogger(__name__)
+from gatewise.tasks.word_vectors import check_frozen_vectors, start_from
 
 NormName = Literal["l2", "max"]
 
@@ -49,8 +46,7 @@ def check_perturbation(adversarial: float, freeze_embeddings: bool) -> None:
 @rule
 def check_frozen(vectors: str | None, freeze_embeddings: bool) -> None:
     """Raise ValueError for embeddings that nothing has trained and nothing trains."""
-    if freeze_embeddings and vectors is None:
-        raise ValueError("freeze_embeddings=true without vectors keeps random ones: give vectors=FILE")
+    check_frozen_vectors(vectors, freeze_embeddings)
 
 
 class TextClassification(Classifier):
@@ -116,7 +112,7 @@ class TextClassification(Classifier):
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
-            self._start_from(vectors, folders, facts)
+            start_from(vectors, self.embedding, facts.vocabulary, folders)
         self.embedding.weight.requires_grad_(not freeze_embeddings)
         frequencies = None
         if adversarial:
@@ -131,17 +127,6 @@ class TextClassification(Classifier):
             "classes": ("head.weight", 0, len(facts.classes)),
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),
         }
-
-    def _start_from(self, vectors: str, folders: Any, facts: LabelledTextFacts) -> None:
-        path = find_vectors(vectors, folders)
-        weight = self.embedding.weight.data
-        values, is_found = read_vectors(path, facts.vocabulary, weight.shape[1])
-        found = torch.from_numpy(is_found)
-        known = torch.from_numpy(values)[found]
-        # Those of other words are drawn as far apart as the known ones are.
-        weight.mul_(float(known.std()) / 0.1)
-        weight[found] = known
-        log.info("%s has vectors of %d of the %d words", path, len(known), len(found))
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B]."""
