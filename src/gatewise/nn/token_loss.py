@@ -18,9 +18,9 @@ ROWS = 256
 def token_loss(outputs: Tensor, layer: nn.Linear, targets: Tensor, ignored: int) -> Tensor:
     """Mean cross-entropy of ``layer(outputs)`` by the targets, over those that are not ``ignored``.
 
-    ``outputs`` [..., F], ``targets`` [...]. Equal to ``torch.nn.functional.cross_entropy`` within rounding, and 0
-    where all targets are ignored. On a CPU in float32, the gradients of a large layer are computed while the
-    scores of some rows are at hand: these [N, V] are written once instead of six times, and never all kept.
+    ``outputs`` [..., F], ``targets`` [...]. Equal to ``torch.nn.functional.cross_entropy`` within rounding,
+    and 0 where all targets are ignored. On a CPU in float32, the gradients of a large layer are computed with
+    the loss, some rows at a time: the scores [N, V] are never all kept, nor read again from memory.
     """
     flat = targets.flatten()
     count = int((flat != ignored).sum())
@@ -71,7 +71,7 @@ class _TokenLoss(torch.autograd.Function):
         return loss / count
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("token_loss: a second backward pass: its gradients are not kept")
