@@ -56,7 +56,8 @@ class PlainLanguageModel(nn.Module):
 
     def __init__(self, task: LanguageModelling) -> None:
         super().__init__()
-        self.settings = task
+        # In a function, so that the task's weights are none of this module's.
+        self.settings = lambda: task
         encoder = task.encoder
         self.is_stacked = isinstance(encoder, Stacked)
         recurrents = encoder.layers if self.is_stacked else [encoder]
@@ -85,7 +86,7 @@ class PlainLanguageModel(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """What training minimises on a window; the state is carried."""
-        task, training = self.settings, self.training
+        task, training = self.settings(), self.training
         words = self.embedding.weight
         if training and task.embedding_dropout.p:
             kept = words.new_empty(len(words), 1).bernoulli_(1 - task.embedding_dropout.p)
@@ -121,7 +122,7 @@ class PlainTextClassifier(nn.Module):
         super().__init__()
         if task.pooling != "mean_max" or task.adversarial:
             raise SystemExit("the plain classifier pools by mean_max and has no adversarial training")
-        self.settings = task
+        self.settings = lambda: task
         self.lstm = lstm_of(task.encoder)
         self.embedding = copy.deepcopy(task.embedding)
         self.head = copy.deepcopy(task.head)
@@ -131,7 +132,7 @@ class PlainTextClassifier(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """What training minimises on a batch of padded texts."""
-        task, tokens = self.settings, batch.tokens
+        task, tokens = self.settings(), batch.tokens
         if self.training and task.word_dropout:
             tokens = tokens.masked_fill(torch.rand(tokens.shape) < task.word_dropout, 0)
         x = locked(self.embedding(tokens), task.embedding_dropout.p, self.training)

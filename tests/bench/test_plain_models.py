@@ -40,6 +40,8 @@ def test_a_language_model_has_the_same_losses_and_gradients(name):
     torch.manual_seed(0)
     task = language_model(model, **settings)
     plain = plain_models.PlainLanguageModel(task)
+    weights = {id(parameter) for parameter in task.parameters()}
+    assert not weights & {id(parameter) for parameter in plain.parameters()}
     task.train()
     plain.train()
     for module in (*task.modules(), *plain.modules()):
