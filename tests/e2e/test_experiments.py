@@ -28,23 +28,10 @@ class Short(NamedTuple):
     inputs: dict[str, int]
 
 
-<<<<<<< HEAD
-NAMES = ("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation")
-=======
 NAMES = (
-    "token",
-    "class",
-    "label",
-    "date",
-    "month",
-    "continuation",
-    "text",
-    "attention",
-    "word",
-    "tag",
-    "tag in the file",
+    *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("tag", "tag in the file"),
 )
->>>>>>> tagging
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
 TEXTS = {
@@ -109,7 +96,6 @@ RECIPES = {
         f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
         for size in ("small", "large")
     },
-<<<<<<< HEAD
     **{
         f"text/{name}": Short(
             ["trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
@@ -131,7 +117,6 @@ RECIPES = {
         )
         for size in ("", "_quick")
     },
-=======
     "text/wnut17": Short(
         [
             *(f"data.{part}files=[mine.conll]" for part in ("", "validation_", "test_")),
@@ -140,7 +125,6 @@ RECIPES = {
         {"Ann left New York": 4},
     ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
->>>>>>> tagging
 }
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
@@ -148,11 +132,11 @@ EXPERIMENTS |= RECIPES
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
-<<<<<<< HEAD
-ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/pairs"}
-=======
-ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/conll"}
->>>>>>> tagging
+ONE_OF_EACH_KIND = {
+    "speech/files",
+    "series/csv",
+    *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
+}
 one_of_each_kind = pytest.mark.parametrize(
     "trained",
     [
@@ -220,11 +204,8 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
-<<<<<<< HEAD
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
-=======
     "text/conll": ["span_scores.png"],
->>>>>>> tagging
 }  # fmt: skip
 
 
