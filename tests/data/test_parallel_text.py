@@ -172,7 +172,7 @@ def test_a_file_to_translate_gives_a_row_for_each_line(tmp_path):
     given = ParallelText.read_input(place, facts)
     assert given.batch.sources == ["ein Mann", "", "  ", "ein Hund"]
     assert given.batch.references is None
-    assert given.batch.source_lengths[1] == 1
+    assert given.batch.source_lengths[1:3].tolist() == [1, 1]
     assert ParallelText.read_input("ein\nMann", facts).batch.sources == ["ein Mann"]
     table = tmp_path / "mine.tsv"
     table.write_text("source\ttarget\nein Mann\ta man\n")
