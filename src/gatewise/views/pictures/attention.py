@@ -60,7 +60,8 @@ class _Map:
             height / whole,
         )
         axes = figure.add_axes(place)
-        axes.imshow(self.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        if self.weights.size:
+            axes.imshow(self.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(self.columns)), self.columns, rotation=90, fontsize=8)
         axes.set_yticks(range(len(self.rows)), self.rows, fontsize=8)
         axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=2)
