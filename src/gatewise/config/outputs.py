@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatewise.launch.streams import note_lost
 from gatewise.runs.around import run_around
 from gatewise.runs.files import replacing
 from gatewise.runs.left_behind import FILES, FILES_OF_A_SWEEP
@@ -71,7 +72,8 @@ class Output:
                     stream.flush()
                     _write_all(number, content)
                     return
-        except BrokenPipeError:
+        except BrokenPipeError as error:
+            note_lost(number, error)
             raise  # as for anything else that is printed
         except OSError as error:
             raise self._failed(error) from error
