@@ -28,7 +28,7 @@ class Short(NamedTuple):
     inputs: dict[str, int]
 
 
-NAMES = ("token", "class", "label", "date", "month", "continuation", "text", "attention")
+NAMES = ("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation")
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
 TEXTS = {
@@ -66,6 +66,12 @@ EXPERIMENTS = {
         {"and it was": 1, "{work}/prompt.txt": 2},
     ),
 }
+PAIRS = ("pairs", "kjv_bbe", "cmudict", "multi30k", "multi30k_quick")
+OWN_PAIRS = ["data.source_files=[mine.txt]", "data.target_files=[mine.txt]", "data.vocabulary_size=300"]
+OWN_PAIRS += ["model.hidden_size=16", "task.embedding_size=16"]
+EXPERIMENTS["text/pairs"] = Short(
+    [*OWN_PAIRS, "data.lowercase=true"], {"and it was": 1, "{work}/prompt.txt": 2, "{work}/mine.calm": 30}
+)
 THREE_FILES = [f"data.{part}_files=[mine.txt]" for part in ("train", "validation", "test")]
 SMALL = ["model.hidden_size=16", "task.embedding_size=16"]
 ONE_INPUT = {"and it was": 10}
@@ -82,6 +88,27 @@ RECIPES = {
         f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
         for size in ("small", "large")
     },
+    **{
+        f"text/{name}": Short(
+            ["trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
+            {"and it was": 1},
+        )
+        for name in ("kjv_bbe", "cmudict")
+    },
+    **{
+        f"text/multi30k{size}": Short(
+            [
+                *OWN_PAIRS,
+                *(
+                    f"data.{part}_{side}_files=null"
+                    for part in ("validation", "test")
+                    for side in ("source", "target")
+                ),
+            ],
+            {"and it was": 1},
+        )
+        for size in ("", "_quick")
+    },
 }
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
@@ -89,7 +116,7 @@ EXPERIMENTS |= RECIPES
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
-ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels"}
+ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/pairs"}
 one_of_each_kind = pytest.mark.parametrize(
     "trained",
     [
@@ -157,6 +184,7 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
+    **{f"text/{name}": ["attention.png"] for name in PAIRS},
 }  # fmt: skip
 
 
@@ -288,6 +316,7 @@ OTHER_FILES = {
     "speech/files": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
+    "text/pairs": "+data={test_source_files: [mine.txt], test_target_files: [mine.txt]}",
     "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
 }
 

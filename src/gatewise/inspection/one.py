@@ -19,7 +19,7 @@ def one_of(given: Input, number: int, key: str = "sequence") -> tuple[Input, str
         count = "1 sequence: leave it out" if rows == 1 else f"{rows:,} sequences: give 1 to {rows:,}"
         raise ValueError(f"{key}={number}: {given.name[:60]!r} has {count}")
     row = slice(number - 1, number)
-    parts = [part[row] if isinstance(part, Tensor) else part for part in given.batch]
+    parts = [part[row] if isinstance(part, (Tensor, list, tuple)) else part for part in given.batch]
     columns = {name: values[row] for name, values in given.columns.items()} if rows > 1 else given.columns
     return replace(given, batch=type(given.batch)(*parts), columns=columns), (
         f", sequence {number} of {rows:,}" if rows > 1 else ""

@@ -12,25 +12,22 @@ from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
-from gatewise.nn.token_loss import token_loss
+from gatewise.nn.token_loss import LARGE, token_loss
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.beside_test import BesideTest
 from gatewise.tasks.continuation import Drawing
 from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
-from gatewise.tasks.inspected import Choice, characters_begin, joined
+from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
 from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 LONGEST_ANSWER = 100_000
 """Most tokens of a continuation; they are computed one after the other."""
-MOST_UNKNOWN = 20
-"""Unknown tokens that an inspection names."""
 MOST_SAMPLES = 1000
 """Most continuations of a text."""
 CHUNK = 1000
@@ -265,11 +262,14 @@ class LanguageModelling(Task):
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
-        if self.training:
-            *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+        *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+        if self.training and isinstance(last, nn.Linear) and last.out_features >= LARGE:
             for layer in before:
                 outputs = layer(outputs)
-            return token_loss(outputs, last, targets, IGNORED)
+            counted = targets != IGNORED
+            outputs, targets = outputs[counted], targets[counted]
+            loss, _ = token_loss(outputs, last.weight, last.bias, targets)
+            return loss / max(len(targets), 1)
         scores = self._scores(outputs).flatten(0, 1)
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)
@@ -414,7 +414,6 @@ class LanguageModelling(Task):
         typed = [given.steps] if given.steps else [[vocabulary[i] for i in row] for row in tokens.tolist()]
         characters = self.facts.tokenizer == "char"
         known = set(vocabulary)
-        unknown = list(dict.fromkeys(token for token in typed[0] if token not in known))[:MOST_UNKNOWN]
         return Choice(
             encoder=self.encoder,
             inputs=self.embedding(tokens),
@@ -428,7 +427,6 @@ class LanguageModelling(Task):
             words=joined(typed[0], characters_begin) if characters else None,
             choices=vocabulary,
             truth=given.batch.targets[0],
-            remarks=[f"Not in the vocabulary, and so read as {UNKNOWN}: {', '.join(unknown)}."]
-            * bool(unknown),
+            remarks=remarks_of(token for token in typed[0] if token not in known),
             at_every_step=True,
         )

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,8 +17,10 @@ from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
-from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks import followed
+from gatewise.tasks.answer import Answer, Line, table_of
 from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
+from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 from gatewise.tasks.word_vectors import find_vectors, read_vectors
@@ -227,7 +228,7 @@ class TextClassification(Classifier):
         """The most certain mistakes of the last test."""
         if not self._mistakes:
             return None
-        table = pd.DataFrame([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
+        table = table_of([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
         table["text"] = [_short(text) for text in table["text"]]
         return Answer(table, "most certain mistakes", {"probability": "{:.4f}"})
 
@@ -258,7 +259,7 @@ class TextClassification(Classifier):
             ]
         columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
-        return Answer(pd.DataFrame(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
+        return Answer(table_of(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
 
     def answer_lines(self, given: Input) -> Sequence[Line]:
         """The class of each text with its probability."""
@@ -269,6 +270,32 @@ class TextClassification(Classifier):
             )
             for row in rows
         ]
+
+    def inspected(self, given: Input) -> Choice:
+        """The class, if the text ended with each token; the tokens are named as they were typed."""
+        batch: LabelledTextBatch = given.batch
+        lengths, vocabulary = batch.lengths, self.facts.vocabulary
+        tokens = batch.tokens[:, : int(lengths.max())]
+        names = [
+            [vocabulary[token] for token in row[:length]]
+            for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)
+        ]
+        if given.steps:
+            names = [list(given.steps)]
+        known = set(vocabulary)
+        unknown = [token for token in names[0] if token not in known]
+        counts = dict(zip(vocabulary, self.facts.counts, strict=True))
+        return self.as_choice(
+            self.embedded(tokens),
+            lengths,
+            batch.targets,
+            step="token",
+            names=names,
+            title="class, if the text ended here",
+            features=followed.of_labelled_text(names, counts, batch.targets.numpy(), self.facts.classes),
+            words=joined(names[0], characters_begin) if self.facts.tokenizer == "char" else None,
+            remarks=remarks_of(unknown),
+        )
 
     def _attention(self, weights: Tensor, tokens: Tensor, length: Tensor) -> str:
         """The weight of every token, in the text's order, as in ``good 0.81 film 0.19``."""

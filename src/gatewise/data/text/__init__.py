@@ -1,6 +1,7 @@
-"""Running text as tokens, and texts with a class each."""
+"""Running text as tokens, texts with a class each, and texts with their translations."""
 
 from gatewise.data.text.labelled import LabelledText
 from gatewise.data.text.module import LanguageText
+from gatewise.data.text.parallel import ParallelText
 
-__all__ = ["LabelledText", "LanguageText"]
+__all__ = ["LabelledText", "LanguageText", "ParallelText"]

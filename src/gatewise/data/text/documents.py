@@ -160,10 +160,19 @@ def class_names(paths: Sequence[Path]) -> list[str]:
 
 def _rows(path: Path, text_column: str, label_column: str | None) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, values by column) of every row; ``label_column`` None: it may be missing."""
-    content = read_text(path)
     needed = {"text_column": text_column}
     if label_column is not None:
         needed["label_column"] = label_column
+    return rows_of(path, needed)
+
+
+def rows_of(path: Path, needed: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, values by column) of every row of a table.
+
+    ``needed`` has the columns that must be there, by the settings that name them. Raises ValueError, with
+    file and line, where one is missing or the table does not follow its format.
+    """
+    content = read_text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return _objects(path, content, needed)
     return _records(path, content, needed, "\t" if path.suffix.lower() == ".tsv" else ",")
@@ -222,8 +231,8 @@ def _objects(path: Path, content: str, needed: dict[str, str]) -> Iterator[tuple
                 values[name] = str(value).lower() if isinstance(value, bool) else str(value)
             elif name in needed.values():
                 raise ValueError(f"{path}:{number}: {name} must be text, got {shown(value)}")
-        text = values[needed["text_column"]]
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        texts = "".join(values[name] for name in needed.values())
+        if any("\ud800" <= character <= "\udfff" for character in texts):
             raise ValueError(f"{path}:{number}: half a surrogate pair, which no text has: correct the escape")
         yield number, values
 

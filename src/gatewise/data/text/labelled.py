@@ -358,7 +358,8 @@ class LabelledText(SequenceDataModule):
                 "%d of %d tokens are not in the vocabulary, read as %s", unknown, len(data.tokens), UNKNOWN
             )
         columns = {"label": labels} if found.labels is not None else {}
-        return Input(data[list(range(len(split)))], name, columns)
+        typed = [split.types[token] for token in split.ids[: facts.max_length]] if len(split) == 1 else []
+        return Input(data[list(range(len(split)))], name, columns, typed)
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
