@@ -28,7 +28,10 @@ class Short(NamedTuple):
     inputs: dict[str, int]
 
 
-NAMES = ("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation")
+NAMES = (
+    *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("tag", "tag in the file"),
+)
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
 TEXTS = {
@@ -64,6 +67,11 @@ EXPERIMENTS = {
     "text/verses": Short(
         ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
         {"and it was": 1, "{work}/prompt.txt": 2},
+    ),
+    # Of tags, a row for every word.
+    "text/conll": Short(
+        ["data.files=[mine.iob1]", "model.hidden_size=8", "model.num_layers=1", "task.embedding_size=8"],
+        {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
     ),
 }
 PAIRS = ("pairs", "kjv_bbe", "cmudict", "multi30k", "multi30k_quick")
@@ -109,6 +117,14 @@ RECIPES = {
         )
         for size in ("", "_quick")
     },
+    "text/wnut17": Short(
+        [
+            *(f"data.{part}files=[mine.conll]" for part in ("", "validation_", "test_")),
+            *("data.separator=space", "model.hidden_size=8", "task.embedding_size=8"),
+        ],
+        {"Ann left New York": 4},
+    ),
+    "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
 }
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
@@ -116,7 +132,11 @@ EXPERIMENTS |= RECIPES
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
-ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/pairs"}
+ONE_OF_EACH_KIND = {
+    "speech/files",
+    "series/csv",
+    *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
+}
 one_of_each_kind = pytest.mark.parametrize(
     "trained",
     [
@@ -144,7 +164,7 @@ class Trained:
     @property
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
-        more = "+1" if self.experiment == "text/mr" else ""
+        more = {"text/mr": "+1", "text/wnut17": "+2"}.get(self.experiment, "")
         own = any("mine." in setting for setting in EXPERIMENTS[self.experiment].overrides)
         return f"{self.experiment}/mine{more}" if own else self.experiment
 
@@ -185,6 +205,7 @@ PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
+    "text/conll": ["span_scores.png"],
 }  # fmt: skip
 
 

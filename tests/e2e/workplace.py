@@ -204,8 +204,26 @@ def write_labelled_texts(folder: Path) -> None:
     (folder / "mine.jsonl").write_text("\n".join(rows) + "\n")
 
 
+def write_tagged_text(folder: Path) -> None:
+    """``mine.conll``: 60 sentences with names of people and places; ``mine.iob1`` the same in that scheme."""
+    people, places = [["Ann"], ["Bob", "Ray"], ["Eve"]], [["Rome"], ["New", "York"], ["Oslo"]]
+    for name, first in (("mine.conll", "B"), ("mine.iob1", "I")):
+        lines: list[str] = []
+        for i in range(60):
+            person, place = people[i % 3], places[i // 3 % 3]
+            lines += [f"{word} {'I' if n else first}-per" for n, word in enumerate(person)]
+            lines += [
+                "left O",
+                *(f"{word} {'I' if n else first}-loc" for n, word in enumerate(place)),
+                ". O",
+                "",
+            ]
+        (folder / name).write_text("\n".join(lines) + "\n")
+
+
 def write_user_files(folder: Path) -> None:
     write_labelled_texts(folder)
+    write_tagged_text(folder)
     write_sequences(folder)
     write_series(folder)
     write_text(folder)

@@ -42,7 +42,7 @@ SCORES = (".json",)
 PICTURE = "picture"
 PREDICTIONS = {
     **{".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"},
-    ".png": PICTURE,
+    **{".conll": "conll", ".png": PICTURE},
 }
 """Suffixes of the output of a prediction, and the format of each."""
 PAGES, ARRAYS = (".html",), (".npz",)
@@ -57,7 +57,8 @@ STANDARD_INPUT = "-"
 LEFT_OUT = ("callbacks", "logger", "scheduler")
 """Sections that a training does without."""
 _LIKE_A_FILE = re.compile(
-    r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|ts|npz|npy|gz|zip)", re.IGNORECASE
+    r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|conll|iob2?|bio|ts|npz|npy|gz|zip)",
+    re.IGNORECASE,
 )
 
 
@@ -128,8 +129,11 @@ def check_prediction(config: DictConfig) -> None:
     """Raise ValueError for an input, output or run directory that there is not, or a wrong setting."""
     output = find_output("output", config.output, PREDICTIONS)
     lines = takes_lines(config.input)
-    format_of(output, config.format, lines)
+    form = format_of(output, config.format, lines)
     trained = _check_run(config).config()
+    task = declared(target_of(trained.task))
+    if form == "conll" and task is not None and not task.attribute("tags_words"):
+        raise ValueError("format=conll is for the tags of words: this run's answers have none")
     _check_changed(config.task, target_of(trained.task), "a prediction")
     if lines and not takes_words(trained):
         if config.input is None:
@@ -164,6 +168,8 @@ def format_of(output: Output | None, wanted: Any, lines: bool) -> str | None:
         raise ValueError("a JSON file is one list, which cannot grow line by line: write JSONL or CSV")
     if form == PICTURE and (lines or named is None):
         raise ValueError("a picture is drawn of words or a file, as in output=picture.png")
+    if lines and form == "conll":
+        raise ValueError("format=conll has several lines for a sentence: write text, JSONL or CSV")
     return form
 
 

@@ -242,6 +242,7 @@ def is_whole(target: str, names: set[str]) -> bool:
 _IN_CONF = {
     "torch.optim.Adam": ("lr", "betas", "weight_decay"),
     "torch.optim.AdamW": ("lr", "betas", "weight_decay"),
+    "torch.optim.NAdam": ("lr", "betas", "weight_decay"),
     "torch.optim.SGD": ("lr", "momentum", "weight_decay"),
     "torch.optim.lr_scheduler.ConstantLR": ("factor", "total_iters"),
     "torch.optim.lr_scheduler.CosineAnnealingLR": ("T_max", "eta_min"),

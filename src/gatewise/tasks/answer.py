@@ -58,6 +58,8 @@ class Answer:
     """The name of a picture, as in a task's report, and what it is drawn from; None where there is none."""
     shaded: tuple[tuple[str, float], ...] = ()
     """A text in pieces, each with how strongly a terminal marks it, from 0 to 1."""
+    sentence_ends: tuple[int, ...] | None = None
+    """Where rows are words with the columns ``word`` and ``tag``: how many of them precede each end."""
 
     def check_finite(self) -> None:
         """Raise ValueError, naming the column, where the model has predicted something that is no number."""

@@ -114,10 +114,10 @@ class Classifier(Task):
     def score(self, batch: Any) -> Score:
         return self.scored(self.logits(batch), batch.targets)
 
-    def scored(self, logits: Tensor, targets: Tensor, loss: Tensor | None = None) -> ClassScore:
-        """The score of logits [B, classes], with a ``loss`` of its own where there is one."""
+    def scored(self, logits: Tensor, targets: Tensor) -> ClassScore:
+        """The score of logits [B, classes]."""
         count = int((targets != IGNORED).sum())
-        loss = self.loss(logits, targets) if loss is None else loss
+        loss = self.loss(logits, targets)
         if self.training:
             return ClassScore(loss, count, logits.argmax(-1), targets)
         best = torch.softmax(logits, -1).max(-1)

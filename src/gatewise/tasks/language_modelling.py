@@ -98,15 +98,15 @@ class LanguageModelling(Task):
     ``project_outputs`` brings the outputs before. Raises ValueError for a bidirectional encoder.
 
     Dropouts: ``dropout`` of the embeddings and before the output layer, anew at each step; ``input_dropout``
-    of the embeddings and ``output_dropout`` of the outputs, with one mask for all steps of a window;
-    ``embedding_dropout`` of whole words. ``activation_penalty`` times the mean square of the outputs, after
-    dropout, and ``temporal_penalty`` times the mean square of their differences from step to step, before
-    dropout, are added to what training minimises and to no metric. With ``rate_window`` the learning rate is
-    that of a window of so many steps, and for a window of n steps n / ``rate_window`` of it (all of this:
-    Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018). ``init_range``
-    starts all weights and biases uniformly between plus and minus this number. ``drop_state`` is the
-    probability that a row of a training window starts from zeros instead of the state that it carries. In
-    evaluation and prediction scores are divided by ``evaluation_temperature``.
+    of the embeddings and ``output_dropout`` of the outputs, with one mask for all steps of a window, or a new
+    one for each with ``masks_per_step``; ``embedding_dropout`` of whole words. ``activation_penalty`` times
+    the mean square of the outputs, after dropout, and ``temporal_penalty`` times the mean square of their
+    differences from step to step, before dropout, are added to what training minimises and to no metric. With
+    ``rate_window`` the learning rate is that of a window of so many steps, and for a window of n steps n /
+    ``rate_window`` of it (all of this: Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
+    Models", ICLR 2018). ``init_range`` starts all weights and biases uniformly between plus and minus this
+    number. ``drop_state`` is the probability that a row of a training window starts from zeros instead of the
+    state that it carries. In evaluation and prediction scores are divided by ``evaluation_temperature``.
 
     Its answer to a user's input is the ``top_k`` most probable next tokens and ``samples`` continuations by
     ``length`` tokens, drawn with ``seed`` as ``temperature``, ``draw_from`` and ``top_p`` say (see
@@ -149,6 +149,7 @@ class LanguageModelling(Task):
         dropout: Probability = 0.0,
         input_dropout: Probability = 0.0,
         output_dropout: Probability = 0.0,
+        masks_per_step: bool = False,
         embedding_dropout: Probability = 0.0,
         activation_penalty: NotNegative = 0.0,
         temporal_penalty: NotNegative = 0.0,
@@ -189,7 +190,8 @@ class LanguageModelling(Task):
         self.embedding = nn.Embedding(n_tokens, embedding_size)
         self.dropout = nn.Dropout(dropout)
         self.embedding_dropout = WordDropout(embedding_dropout)
-        self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
+        dropped = nn.Dropout if masks_per_step else LockedDropout
+        self.input_dropout, self.output_dropout = dropped(input_dropout), dropped(output_dropout)
         self.activation_penalty, self.temporal_penalty = activation_penalty, temporal_penalty
         self.rate_window, self.evaluation_temperature = rate_window, evaluation_temperature
         self.drop_state = drop_state

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -23,9 +23,9 @@ from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
 from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
-from gatewise.tasks.word_vectors import find_vectors, read_vectors
+from gatewise.tasks.word_vectors import check_frozen_vectors, start_from
 
-log = logging.getLogger(__name__)
+NormName = Literal["l2", "max"]
 
 MISTAKES = 50
 """The most certain mistakes of a test that the report lists."""
@@ -46,8 +46,7 @@ def check_perturbation(adversarial: float, freeze_embeddings: bool) -> None:
 @rule
 def check_frozen(vectors: str | None, freeze_embeddings: bool) -> None:
     """Raise ValueError for embeddings that nothing has trained and nothing trains."""
-    if freeze_embeddings and vectors is None:
-        raise ValueError("freeze_embeddings=true without vectors keeps random ones: give vectors=FILE")
+    check_frozen_vectors(vectors, freeze_embeddings)
 
 
 class TextClassification(Classifier):
@@ -61,10 +60,11 @@ class TextClassification(Classifier):
     features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from which the
     embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
 
-    ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by that length in the
-    direction in which each text's loss grows most; embeddings are then normalised to mean 0 and variance 1
-    over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for Semi-Supervised Text
-    Classification", ICLR 2017). ``train/loss`` is then the sum of both.
+    ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by so much, in the
+    direction in which each text's loss grows most: with ``adversarial_norm=l2`` all vectors of a text together
+    by that length, with ``max`` each of their numbers by that much. Embeddings are then normalised to mean 0
+    and variance 1 over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for
+    Semi-Supervised Text Classification", ICLR 2017). ``train/loss`` is that of the embeddings as they are.
     """
 
     facts_type = LabelledTextFacts
@@ -88,6 +88,7 @@ class TextClassification(Classifier):
         label_smoothing: Share = 0.0,
         class_weights: ClassWeights = "equal",
         adversarial: NotNegative = 0.0,
+        adversarial_norm: NormName = "l2",
         vectors: str | None = None,
         freeze_embeddings: bool = False,
         folders: Folders = (),
@@ -106,12 +107,12 @@ class TextClassification(Classifier):
             class_weights,
         )
         self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
-        self.adversarial = adversarial
+        self.adversarial, self.adversarial_norm = adversarial, adversarial_norm
         self.scores_per_step = embedding_size
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
-            self._start_from(vectors, folders, facts)
+            start_from(vectors, self.embedding, facts.vocabulary, folders)
         self.embedding.weight.requires_grad_(not freeze_embeddings)
         frequencies = None
         if adversarial:
@@ -126,17 +127,6 @@ class TextClassification(Classifier):
             "classes": ("head.weight", 0, len(facts.classes)),
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),
         }
-
-    def _start_from(self, vectors: str, folders: Any, facts: LabelledTextFacts) -> None:
-        path = find_vectors(vectors, folders)
-        weight = self.embedding.weight.data
-        values, is_found = read_vectors(path, facts.vocabulary, weight.shape[1])
-        found = torch.from_numpy(is_found)
-        known = torch.from_numpy(values)[found]
-        # Those of other words are drawn as far apart as the known ones are.
-        weight.mul_(float(known.std()) / 0.1)
-        weight[found] = known
-        log.info("%s has vectors of %d of the %d words", path, len(known), len(found))
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B]."""
@@ -168,16 +158,18 @@ class TextClassification(Classifier):
             return super().score(batch)
         vectors = self.embedded(batch.tokens)
         logits = self.read(vectors, batch.lengths)
-        loss = self.loss(logits, batch.targets)
-        (slope,) = torch.autograd.grad(loss, vectors, retain_graph=True)
+        score = self.scored(logits, batch.targets)
+        assert score.loss is not None
+        (slope,) = torch.autograd.grad(score.loss, vectors, retain_graph=True)
         moved = self.read(vectors + self.perturbation(slope), batch.lengths)
-        return self.scored(logits, batch.targets, loss + self.loss(moved, batch.targets))
+        return replace(score, penalty=self.loss(moved, batch.targets))
 
     def perturbation(self, slope: Tensor) -> Tensor:
         """How each text's embeddings are moved, for the gradient [B, T, E] of the loss by them."""
+        if self.adversarial_norm == "max":
+            return self.adversarial * slope.sign()
         length = slope.flatten(1).norm(dim=1)[:, None, None]
-        moved: Tensor = self.adversarial * slope / length.clamp(min=1e-30)
-        return moved
+        return self.adversarial * slope / length.clamp(min=1e-30)
 
     def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
         answers = dict(super().baselines(batch))

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
+
+log = logging.getLogger(__name__)
+
+
+def check_frozen_vectors(vectors: str | None, freeze_embeddings: bool) -> None:
+    """Raise ValueError for embeddings that nothing has trained and nothing trains."""
+    if freeze_embeddings and vectors is None:
+        raise ValueError("freeze_embeddings=true without vectors keeps random ones: give vectors=FILE")
+
+
+def start_from(
+    vectors: str, embedding: nn.Embedding, vocabulary: Sequence[str], folders: Sequence[str | Path]
+) -> None:
+    """Set the embeddings [V, E] of the V words of a vocabulary to the vectors of a file, where it has them.
+
+    Those of other words stay random, and get as far apart as the known ones are. Raises ValueError as
+    :func:`find_vectors` and :func:`read_vectors` do.
+    """
+    path = find_vectors(vectors, folders)
+    weight = embedding.weight.data
+    values, is_found = read_vectors(path, vocabulary, weight.shape[1])
+    found = torch.from_numpy(is_found)
+    known = torch.from_numpy(values)[found]
+    weight.mul_(float(known.std()) / float(weight.std()))
+    weight[found] = known
+    log.info("%s has vectors of %d of the %d words", path, len(known), len(found))
 
 
 def find_vectors(name: str, folders: Sequence[str | Path]) -> Path:

@@ -13,7 +13,7 @@ from gatewise.runs.files import json_text
 from gatewise.settings import one_line
 from gatewise.tasks.answer import Answer, Line, plain_values
 
-Format = Literal["text", "csv", "jsonl", "json"]
+Format = Literal["text", "csv", "jsonl", "json", "conll"]
 _BREAKS_OR_MOVES = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 """What would end a line, or what a terminal obeys; other characters belong to texts of some script."""
 
@@ -23,13 +23,25 @@ def as_lines(answers: Sequence[Line]) -> str:
     return "".join(f"{as_text(answer.text)}\n" for answer in answers)
 
 
-def written(answer: Answer, form: Literal["csv", "json", "jsonl"]) -> str:
+def written(answer: Answer, form: Literal["csv", "json", "jsonl", "conll"]) -> str:
     """The table of an answer."""
+    if form == "conll":
+        return _columns(answer)
     if form == "csv":
         return answer.table.to_csv(index=False, lineterminator="\n")
     columns = {str(name): plain_values(answer.table[name]) for name in answer.table.columns}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return json_text(rows) if form == "json" else "".join(f"{_object(row)}\n" for row in rows)
+
+
+def _columns(answer: Answer) -> str:
+    """A word a line, its tag behind a tab, and a blank line after each sentence."""
+    assert answer.sentence_ends is not None, "an answer of words and tags"
+    ends = set(answer.sentence_ends)
+    pairs = zip(answer.table["word"], answer.table["tag"], strict=True)
+    return "".join(
+        f"{word}\t{tag}\n" + "\n" * (number in ends) for number, (word, tag) in enumerate(pairs, start=1)
+    )
 
 
 def as_text(text: str) -> str:
@@ -49,7 +61,9 @@ class LineWriter:
     """
 
     def __init__(self, form: Format, write: Callable[[bytes], object], flush: Callable[[], bool]) -> None:
-        assert form != "json", "a JSON file is one list"
+        assert form not in ("json", "conll"), (
+            "a JSON file is one list, and a column file has no lines of texts"
+        )
         self.form, self._write, self.flush = form, write, flush
         self._columns: list[str] | None = None
         self._waiting: list[tuple[int, str]] = []

@@ -88,7 +88,7 @@ class LabelledText(SequenceDataModule):
 
     Args:
         corpus: one of ``LABELLED``. Give this, ``files`` or ``folder``.
-        files: tables (``.csv``, ``.tsv``, ``.jsonl``), or a file for each class with a text a line.
+        files: tables (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``), or a file for each class with a text a line.
         folder: or a folder that holds a folder for each class, with a file for each text.
         validation_files, validation_folder, test_files, test_folder: parts of their own; without one,
             a part is held out.

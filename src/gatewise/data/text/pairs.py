@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatewise.data.files import read_text
-from gatewise.data.text.documents import LONGEST_TEXT, TABLES, rows_of
+from gatewise.data.text.documents import LONGEST_TEXT
+from gatewise.data.text.tables import TABLES, table_rows
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def read_lines(path: Path) -> list[str]:
 
 def read_tables(paths: Sequence[Path], source_column: str, target_column: str) -> Pairs:
     """The pairs of tables, one a row; ValueError, with file and line, where one cannot be read."""
-    needed = {"source_column": source_column, "target_column": target_column}
+    needed = {source_column: "source_column", target_column: "target_column"}
     pairs = Pairs([], [])
     for path in paths:
         if path.suffix.lower() not in TABLES:
@@ -93,8 +94,8 @@ def read_tables(paths: Sequence[Path], source_column: str, target_column: str) -
                 f"target_files"
             )
         before = len(pairs)
-        for line, row in rows_of(path, needed):
-            for column in needed.values():
+        for line, row in table_rows(path, needed):
+            for column in needed:
                 check_length(row[column], path, line)
             pairs.sources.append(_as_line(row[source_column]))
             pairs.references.append((_as_line(row[target_column]),))

@@ -1,0 +1,357 @@
+"""Sentences with a tag for each word as batches of ids."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from gatewise.data.classes import held_out
+from gatewise.data.files import read_text
+from gatewise.data.module import SequenceDataModule
+from gatewise.data.text.buckets import LengthBuckets
+from gatewise.data.text.columns import Columns, Sentences, read_columns, read_words
+from gatewise.data.text.sentences import TaggedSentences, learnt_tags, targets_of, usual_tags
+from gatewise.data.text.tagged_corpora import TAGGED
+from gatewise.kinds.kind import IGNORED, Input
+from gatewise.kinds.tag_schemes import SpanScheme, TagScheme
+from gatewise.kinds.tagged_text import Separator, TaggedTextFacts, is_sign, looked_up, words_of
+from gatewise.kinds.tokens import UNKNOWN, Vocabulary
+from gatewise.settings import (
+    AtLeast,
+    Count,
+    DataFiles,
+    Folders,
+    Fraction,
+    Positive,
+    Word,
+    rule,
+    split_fractions,
+)
+
+log = logging.getLogger(__name__)
+
+Corpus = Literal["greek_new_testament"]
+COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col", ".tsv", ".annotated")
+"""Suffixes of files to predict for that have a word a line; any other has a sentence a line."""
+MOST_LISTED = 20
+"""Tags or classes in a description."""
+
+
+@rule
+def check_source(corpus: Any, files: Any) -> None:
+    """Raise ValueError if there is no text to train on, or two sources of it."""
+    if (corpus is None) == (files is None):
+        got = "both" if files is not None else "neither"
+        raise ValueError(f"give one of corpus ({', '.join(get_args(Corpus))}) and files; got {got}")
+
+
+@rule
+def check_split(validation_fraction: float, test_fraction: float) -> None:
+    """Raise ValueError if no sentence is left to train on."""
+    split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
+
+
+@rule
+def check_columns(word_column: int, tag_column: int) -> None:
+    """Raise ValueError for words and tags in one column."""
+    if word_column == tag_column:
+        raise ValueError(f"word_column={word_column} and tag_column={tag_column} are one column: name two")
+
+
+class TaggedText(SequenceDataModule):
+    """Sentences with a tag for each word, split into training, validation and test parts.
+
+    Args:
+        corpus: one of ``TAGGED``. Give this or ``files``.
+        files: column files, a word a line and a blank line between sentences.
+        validation_files, test_files: parts of their own; without one, sentences are held out.
+        word_column, tag_column: the columns of words and tags, from 0; -1 is the last.
+        separator: what is between the columns.
+        comment: what lines that are left out begin with; None: every line is read.
+        scheme: how the files say spans, see :mod:`gatewise.kinds.tag_schemes`; a corpus has plain tags.
+        tagged_as: how the model says them.
+        validation_fraction, test_fraction: shares of all sentences to hold out, drawn with the seed.
+        lowercase, zero_digits: whether words are looked up in lower case, and with every digit as 0; their
+            spelling is read as it is.
+        min_count: words that occur less often in training become ``<unk>``.
+        max_vocabulary: largest size of the vocabulary, with ``<unk>``; None means no limit.
+        longest_word: characters that are read of a word, from its start.
+        batch_size: sentences of a step at most, over all processes.
+        batch_tokens: words of a step at most, padding included, over all processes; None means no limit.
+    """
+
+    facts_type = TaggedTextFacts
+    takes_words = True
+    lines_at_once = 64
+    facts: TaggedTextFacts | None
+    train_data: TaggedSentences
+    validation_data: TaggedSentences
+    test_data: TaggedSentences
+
+    def __init__(
+        self,
+        corpus: Corpus | None = None,
+        files: DataFiles | None = None,
+        validation_files: DataFiles | None = None,
+        test_files: DataFiles | None = None,
+        word_column: int = 0,
+        tag_column: int = -1,
+        separator: Separator = "whitespace",
+        comment: Word | None = None,
+        scheme: TagScheme = "iob2",
+        tagged_as: SpanScheme = "iobes",
+        validation_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
+        lowercase: bool = True,
+        zero_digits: bool = True,
+        min_count: Positive = 1,
+        max_vocabulary: Annotated[int, AtLeast(2)] | None = None,
+        longest_word: Positive = 30,
+        batch_tokens: Positive | None = None,
+        folders: Folders = (),
+        batch_size: Positive = 32,
+        seed: Count = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, folders)
+        self.corpus = corpus
+        self.files = {"train": files, "validation": validation_files, "test": test_files}
+        self.columns = Columns(word_column, tag_column, separator, comment)
+        self.scheme: TagScheme = scheme if corpus is None else "plain"
+        self.tagged_as: SpanScheme = tagged_as
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.lowercase, self.zero_digits = lowercase, zero_digits
+        self.min_count, self.max_vocabulary, self.longest_word = min_count, max_vocabulary, longest_word
+        self.batch_tokens = batch_tokens
+
+    def load(self, test_only: bool) -> None:
+        if test_only and self.files["test"] is not None:
+            try:
+                self._load_all()
+            except ValueError as error:
+                log.info("no baseline of usual tags, as the training files cannot be read: %s", error)
+            else:
+                return
+            assert self.facts is not None
+            test = self._read("test")
+            self.test_data = TaggedSentences(test, _targets(test, self.facts), self.facts, with_texts=True)
+            return
+        self._load_all()
+
+    def _load_all(self) -> None:
+        parts = self._parts()
+        facts = self.facts
+        if facts is None:
+            facts = self.facts = self._make_facts(parts["train"])
+        targets = {part: _targets(sentences, facts) for part, sentences in parts.items()}
+        usual = usual_tags(parts["train"], targets["train"])
+        other = int(np.argmax(facts.tag_counts))
+        self.train_data, self.validation_data = (
+            TaggedSentences(parts[part], targets[part], facts) for part in ("train", "validation")
+        )
+        self.test_data = TaggedSentences(parts["test"], targets["test"], facts, usual, other, with_texts=True)
+        trained_on = set(map(tuple, parts["train"].texts()))
+        self.repeated = sum(tuple(text) in trained_on for text in parts["test"].texts())
+        words = set(parts["train"].words)
+        self.unseen = {
+            part: sum(word not in words for word in parts[part].words) / len(parts[part].words)
+            for part in ("validation", "test")
+        }
+
+    def _read(self, part: str) -> Sentences:
+        if part == "train" and self.corpus is not None:
+            return TAGGED[self.corpus]()
+        setting = "files" if part == "train" else f"{part}_files"
+        paths = [self.find(file, setting) for file in self.files[part] or ()]
+        return read_columns(paths, self.columns)
+
+    def _parts(self) -> dict[str, Sentences]:
+        """The sentences of each part."""
+        given = {part: self._read(part) for part in self.files if part == "train" or self.files[part]}
+        whole = given["train"]
+        count = len(whole.lengths)
+        parts = dict(given)
+        is_left = np.ones(count, bool)
+        # Each part has its own generator, so that giving one file more changes no other draw.
+        for index, (part, share) in enumerate(
+            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
+        ):
+            if part in given:
+                continue
+            left = np.flatnonzero(is_left)
+            generator = np.random.default_rng([self.seed, 2 + index])
+            chosen = held_out(np.zeros(len(left), np.int64), round(share * count), generator, stratify=False)
+            if not chosen.any():
+                raise ValueError(
+                    f"data.{part}_fraction={share} of {count} sentence(s) leaves none for {part}: give more "
+                    f"sentences (a blank line ends one), a larger share, or data.{part}_files"
+                )
+            is_left[left[chosen]] = False
+            parts[part] = whole.selected(left[chosen])
+        if not is_left.any():
+            raise ValueError(f"no sentence of {count} is left to train on: give more, or smaller shares")
+        if not is_left.all():
+            parts["train"] = whole.selected(np.flatnonzero(is_left))
+        return parts
+
+    def _make_facts(self, train: Sentences) -> TaggedTextFacts:
+        tags = learnt_tags(train, self.scheme, self.tagged_as)
+        if len(tags) < 2:
+            raise ValueError(
+                f"data.{'corpus' if self.corpus else 'files'}: every word to train on has the tag "
+                f"{tags[0]!r}: a tagging needs two or more"
+            )
+        tagged_as = "plain" if self.scheme == "plain" else self.tagged_as
+        targets = targets_of(train, tags, self.scheme, tagged_as)
+        seen = Counter(looked_up(word, self.lowercase, self.zero_digits) for word in train.words)
+        vocabulary = Vocabulary.build(seen, (UNKNOWN,), self.min_count, self.max_vocabulary)
+        if len(vocabulary.tokens) == 1:
+            raise ValueError(
+                f"none of the {len(train.words)} training words comes {self.min_count} times or more, so "
+                f"that all would be {UNKNOWN}: give more text or make data.min_count smaller"
+            )
+        characters = Counter(unicodedata.normalize("NFC", "".join(train.words)))
+        return TaggedTextFacts(
+            vocabulary.tokens,
+            vocabulary.counts,
+            self.lowercase,
+            self.zero_digits,
+            (UNKNOWN, *sorted(characters)),
+            self.longest_word,
+            tags,
+            tuple(np.bincount(targets, minlength=len(tags)).tolist()),
+            self.scheme,
+            tagged_as,
+            self.columns.word,
+            self.columns.tag,
+            self.columns.separator,
+            self.columns.comment,
+        )
+
+    def sampler(
+        self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]
+    ) -> Sampler[list[int]]:
+        lengths = dataset.lengths.numpy()
+        size, tokens = self.batch_size, self.batch_tokens
+        return LengthBuckets(lengths, size, tokens, shuffle, self.seed, rank, world_size, epoch)
+
+    @classmethod
+    def read_input(cls, given: Path | str, facts: TaggedTextFacts) -> Input:
+        """A sentence in words, or the sentences of a file: a word a line, or with other suffixes one a line.
+
+        Where a column file has tags, a target is the tag's id, or IGNORED if it is none of the training's.
+        Raises ValueError if the file cannot be used.
+        """
+        columns = Columns(facts.word_column, facts.tag_column, facts.separator, facts.comment)
+        path = given if isinstance(given, Path) else Path("input")
+        if path.suffix.lower() in COLUMN_FILES:
+            found = read_words(path, columns)
+        else:
+            texts = read_text(path).split("\n") if isinstance(given, Path) else [given]
+            found = _typed(texts, facts, path)
+        data = TaggedSentences(found, np.full(len(found.words), IGNORED), facts, with_texts=True)
+        unknown = (data.words == 0).sum()
+        if unknown:
+            log.warning(
+                "%d of %d words are not in the vocabulary, read as %s beside their characters",
+                unknown, len(data.words), UNKNOWN,
+            )  # fmt: skip
+        tags = {"tag in the file": found.tags} if any(found.tags) else {}
+        steps = found.words if len(found.lengths) == 1 else ()
+        return Input(data[list(range(len(data)))], path.name, tags, steps)
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: TaggedTextFacts) -> Input:
+        """A sentence a line, with the words of each that are not in the vocabulary as ``unknown``."""
+        found = _typed(lines, facts, Path("input"))
+        if len(found.lengths) < len(lines):
+            raise ValueError("a line has no word: give at least one")
+        data = TaggedSentences(found, np.full(len(found.words), IGNORED), facts, with_texts=True)
+        known = set(facts.vocabulary)
+        unknown = [
+            [word for word in dict.fromkeys(text) if facts.looked_up(word) not in known]
+            for text in found.texts()
+        ]
+        return Input(data[list(range(len(data)))], "input", {"unknown": unknown})
+
+    def describe(self) -> dict[str, str | int]:
+        assert self.facts is not None, "describe() before setup()"
+        facts = self.facts
+        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        rows: dict[str, str | int] = {
+            name: f"{len(part):,} sentences, {len(part.words):,} words" for name, part in parts.items()
+        }
+        lengths = torch.cat([part.lengths for part in parts.values()]).float()
+        counts = dict(zip(facts.tags, facts.tag_counts, strict=True))
+        what = "tags"
+        if facts.spans is not None:
+            what, counts = "spans to train on", self._span_counts(facts)
+        rows |= {
+            what: ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:MOST_LISTED])
+            + (f" and {len(counts) - MOST_LISTED} more" if len(counts) > MOST_LISTED else ""),
+            "words per sentence": f"{int(lengths.min())} to {int(lengths.max())}, half of them up to "
+            f"{int(lengths.median())}",
+            "scheme": facts.scheme
+            if facts.scheme in ("plain", facts.tagged_as)
+            else f"{facts.scheme}, learnt as {facts.tagged_as}",
+            "vocabulary": len(facts.vocabulary),
+            "characters": len(facts.characters),
+            "words not in training": ", ".join(f"{s:.2%} of {part}" for part, s in self.unseen.items()),
+        }
+        if self.repeated:
+            rows["also in training"] = f"{self.repeated} of the test sentences, word for word"
+        return rows
+
+    def _span_counts(self, facts: TaggedTextFacts) -> dict[str, int]:
+        """How many spans of each class there are to train on: those of B and S."""
+        counts: dict[str, int] = {}
+        for tag, count in zip(facts.tags, facts.tag_counts, strict=True):
+            if tag[:2] in ("B-", "S-"):
+                counts[tag[2:]] = counts.get(tag[2:], 0) + count
+        return counts
+
+    def largest_batch(self) -> int:
+        longest = int(self.train_data.lengths.max())
+        largest = min(self.batch_size, len(self.train_data)) * longest
+        return largest if self.batch_tokens is None else min(largest, max(self.batch_tokens, longest))
+
+    def save_example(self, folder: Path) -> str:
+        del folder  # a few words do not need a file
+        assert self.test_data.texts is not None
+        # Punctuation is dropped, which a shell would need quoted.
+        words = [word for word in self.test_data.texts[0] if word.isalnum()]
+        return '"' + " ".join(words[:8] or ["..."]) + '"'
+
+
+def _targets(sentences: Sentences, facts: TaggedTextFacts) -> NDArray[np.int64]:
+    return targets_of(sentences, facts.tags, cast("TagScheme", facts.scheme), facts.tagged_as)
+
+
+def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentences:
+    """Sentences split into words; a text without a word is none.
+
+    Signs that are words of their own are left out where the training text has none. Raises ValueError for
+    what is no text, or where there is no word at all.
+    """
+    has_signs = any(is_sign(word) for word in facts.vocabulary)
+    rows, lines = [], []
+    for number, text in enumerate(texts, start=1):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError(f"{path}: {text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
+        words = [word for word in words_of(text) if has_signs or not is_sign(word)]
+        if words:
+            rows.append(words)
+            lines += [number] * len(words)
+    if not rows:
+        raise ValueError(f"{path}: has no word: give at least one")
+    lengths = np.array([len(row) for row in rows])
+    flat = [word for row in rows for word in row]
+    return Sentences(flat, [""] * len(flat), lengths, [(0, path)], lines)
