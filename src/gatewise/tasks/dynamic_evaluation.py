@@ -58,10 +58,12 @@ class DynamicEvaluation:
         """
         weights = _trained(network)
         trained = [weight.detach().clone() for weight in weights]
+        rates = [torch.full_like(weight, self.rate) for weight in weights]
         decays: Sequence[Tensor | float] = [self.decay] * len(weights)
         if scales is not None:
             # Each tensor counts once in the mean, however many weights it has, as in the published program.
             mean = torch.stack([scale.mean() for scale in scales]).mean()
+            rates = [self.rate / (scale + EPSILON) for scale in scales]
             decays = [(self.decay * scale / mean).clamp(max=1) for scale in scales]
         total = 0.0
         try:
@@ -69,11 +71,11 @@ class DynamicEvaluation:
                 total += float(loss.detach()) * count
                 gradients = torch.autograd.grad(loss, weights, allow_unused=True)
                 with torch.no_grad():
-                    for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+                    for weight, start, gradient, rate, decay in zip(
+                        weights, trained, gradients, rates, decays, strict=True
+                    ):
                         if gradient is not None:
-                            if scales is not None:
-                                gradient = gradient / (scales[i] + EPSILON)
-                            weight.add_((trained[i] - weight).mul_(decays[i]).sub_(gradient, alpha=self.rate))
+                            weight.lerp_(start, decay).addcmul_(gradient, rate, value=-1)
         finally:
             with torch.no_grad():
                 for weight, value in zip(weights, trained, strict=True):
