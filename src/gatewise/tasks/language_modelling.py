@@ -108,6 +108,9 @@ class LanguageModelling(Task):
     number. ``drop_state`` is the probability that a row of a training window starts from zeros instead of the
     state that it carries. In evaluation and prediction scores are divided by ``evaluation_temperature``.
 
+    A test also scores the text with ``tempered`` scores, and with weights that ``dynamic`` evaluation moves
+    (see :class:`gatewise.tasks.beside_test.BesideTest`).
+
     Its answer to a user's input is the ``top_k`` most probable next tokens and ``samples`` continuations by
     ``length`` tokens, drawn with ``seed`` as ``temperature``, ``draw_from`` and ``top_p`` say (see
     :class:`gatewise.tasks.continuation.Drawing`); with ``surprise``, instead, how improbable each token was.
