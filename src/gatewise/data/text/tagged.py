@@ -345,13 +345,14 @@ def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentence
     rows, lines = [], []
     for number, text in enumerate(texts, start=1):
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{path}: {text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
+            raise ValueError(f"{path}={text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
         words = [word for word in words_of(text) if has_signs or not is_sign(word)]
         if words:
             rows.append(words)
             lines += [number] * len(words)
     if not rows:
-        raise ValueError(f"{path}: has no word: give at least one")
+        shown = f"input={texts[0]!r}" if path == Path("input") else path
+        raise ValueError(f"{shown} has no word: give at least one")
     lengths = np.array([len(row) for row in rows])
     flat = [word for row in rows for word in row]
     return Sentences(flat, [""] * len(flat), lengths, [(0, path)], lines)
