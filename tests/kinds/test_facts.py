@@ -28,8 +28,20 @@ FACTS = {
         ("<unk>", "a", "b"), (0, 2, 3), "word", True, None, 5, "text", "label", ("neg", "pos"), (3, 0)
     ),
     "tagged_text": TaggedTextFacts(
-        ("<unk>", "a", "b"), (0, 2, 3), True, False, ("<unk>", "a"), 30, ("O", "B-x", "I-x"), (3, 1, 0),
-        "iob1", "iob2", 0, -1, "tab", None,
+        ("<unk>", "a", "b"),
+        (0, 2, 3),
+        True,
+        False,
+        ("<unk>", "a"),
+        30,
+        ("O", "B-x", "I-x"),
+        (3, 1, 0),
+        "iob1",
+        "iob2",
+        0,
+        -1,
+        "tab",
+        None,
     ),
     "series": SeriesFacts("t", ("x", "y"), ("y",), "D", 5, 2, 1, (0.0, 1.0), (1.0, 3.0)),
 }

@@ -261,7 +261,7 @@ class TaggedText(SequenceDataModule):
         unknown = (data.words == 0).sum()
         if unknown:
             log.warning(
-                "%d of %d words are not in the vocabulary, read as %s beside their characters",
+                "%d of %d words are not in the vocabulary, read as %s",
                 unknown, len(data.words), UNKNOWN,
             )  # fmt: skip
         tags = {"tag in the file": found.tags} if any(found.tags) else {}
