@@ -59,6 +59,7 @@ def test_what_is_named(tmp_path):
         (["run"], "run: there is no such folder; did you mean runs?"),
         (["runs", "output=x.txt/y.html"], "there is no folder x.txt"),
         (["runs", "output=x.pdf"], "is written as HTML"),
+        (["runs", "output=x"], "is written as HTML: name it x.html"),
         (["port=x"], "port"),
         (["outptu=x.html"], "did you mean output?"),
         (["--wach"], "no such option"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +158,10 @@ MISTAKES = [
     (["run={speech}", "input=tones.ts", "run2=nosuch"], "run2=nosuch"),
     (["run={speech}", "input=tones.ts", "input2=none.ts"], "input2=none.ts: there is no such file"),
     (["run={speech}", "input=tones.ts", "output=x.pdf"], "is written as HTML"),
+    (["run={speech}", "input=tones.ts", "output=x.txt"], "is written as HTML: name it x.html"),
+    (["run={speech}", "input=tones.ts", "output=v1.2"], "is written as HTML: name it v1.2.html"),
     (["run={speech}", "input=tones.ts", "arrays=x.csv"], "is written as NPZ"),
-    (["run={speech}", "input=tones.ts", "output=tones.ts"], "is the input: name another file"),
+    (["run={text}", "input=text.html", "output=text.html"], "is the input: name another file"),
     (["run={speech}", "input=tones.ts", "checkpoint=first"], "checkpoint"),
     (["run={speech}", "inptu=tones.ts"], "did you mean input?"),
     (["run={speech}"], "input"),
@@ -170,6 +174,7 @@ def test_a_mistake_is_one_line(words, message, capsys):
         kind: run_of(f"{kind}/{name}")
         for kind, name in (("speech", "files"), ("series", "csv"), ("text", "files"))
     }
+    Path("text.html").write_text("the")
     assert main(["inspect", *(word.format(**runs) for word in words)]) != 0
     out, err = capsys.readouterr()
     (line,) = [each for each in err.splitlines() if each.startswith("gatewise: error: ")]
@@ -204,3 +209,12 @@ def test_only_what_is_given_is_put_beside():
     assert len(check.looked_at(OmegaConf.create(config))) == 1
     _, second = check.looked_at(OmegaConf.create({**config, "input2": "y"}))
     assert second == ("a", "y", 1, ("run", "input2", "sequence"))
+
+
+def test_nothing_is_imported_for_a_table_that_no_page_has():
+    """pandas takes three tenths of a second, and an inspection of a few seconds has no use for it."""
+    code = (
+        "import sys, gatewise.cli.inspect, gatewise.tasks.language_modelling; print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

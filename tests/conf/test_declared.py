@@ -19,6 +19,8 @@ from gatewise.data.series.module import DATASETS, Dataset
 from gatewise.data.text.corpora import CORPORA, LABELLED
 from gatewise.data.text.labelled import Corpus as LabelledCorpus
 from gatewise.data.text.module import Corpus
+from gatewise.data.text.parallel import Corpus as ParallelCorpus
+from gatewise.data.text.parallel_corpora import PARALLEL
 from gatewise.engine import ENGINES
 from gatewise.kinds.tokens import TOKENIZERS, TokenizerName
 from gatewise.settings.declared import check_settings, declared
@@ -187,6 +189,7 @@ def test_what_the_source_says_is_what_runs(target: str) -> None:
         (get_args(Dataset), DATASETS),
         (get_args(Corpus), CORPORA),
         (get_args(LabelledCorpus), LABELLED),
+        (get_args(ParallelCorpus), PARALLEL),
         (get_args(TokenizerName), TOKENIZERS),
         (declared("gatewise.tasks.forecasting.Forecasting").checks["loss"].keywords["known"], LOSSES),  # type: ignore[union-attr]
         (declared("gatewise.nn.Recurrent").checks["engine"].keywords["known"], dict.fromkeys(ENGINES)),  # type: ignore[union-attr]

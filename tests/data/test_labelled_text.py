@@ -3,10 +3,13 @@
 import codecs
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from gatewise.data.text import LabelledText
@@ -90,6 +93,14 @@ def jsonl(folder, pairs):
     lines = [json.dumps({"id": [i], "label": label, "text": text}) for i, (text, label) in enumerate(pairs)]
     (folder / "mine.jsonl").write_text("\n".join(lines) + "\n\n")
     return {"files": ["mine.jsonl"]}
+
+
+@form
+def parquet(folder, pairs):
+    texts, labels = zip(*pairs, strict=True)
+    columns = {"id": range(len(pairs)), "text": texts, "label": pyarrow.array(labels).dictionary_encode()}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "mine.parquet", row_group_size=7)
+    return {"files": ["mine.parquet"]}
 
 
 @form
@@ -268,6 +279,8 @@ OBJECTS = {
     "a list": ("[1]", "mine.jsonl:2: not an object such as"),
     "no label": ('{"text": "good"}', "mine.jsonl:2: no column 'label'"),
     "no text": ('{"text": ["good"], "label": 1}', "mine.jsonl:2: text must be text, got"),
+    "half a pair in a label": ('{"text": "a", "label": "\\ud800"}', "mine.jsonl:2: half a surrogate pair"),
+    "NUL": ('{"text": "a\\u0000b", "label": 1}', "mine.jsonl:2: the text has a NUL"),
     "half a pair": ('{"text": "\\ud800", "label": 1}', "mine.jsonl:2: half a surrogate pair"),
 }
 
@@ -277,6 +290,46 @@ def test_a_wrong_object_is_named_in_one_line(line, message, tmp_path):
     (tmp_path / "mine.jsonl").write_text('{"text": "bad", "label": 0}\n' + line + "\n")
     with pytest.raises(ValueError, match=message):
         make(tmp_path, files=["mine.jsonl"])
+
+
+PARQUET = {
+    "no label column": ({"text": ["a"], "labels": ["b"]}, r"mine.parquet: no column 'label' \(did you mean"),
+    "absent text": ({"text": ["a", None], "label": ["b", "c"]}, "mine.parquet:2: the text is empty"),
+    "absent label": ({"text": ["a", "b"], "label": ["b", None]}, "mine.parquet:2: the label is empty"),
+    "NUL": ({"text": ["a\0b"], "label": ["b"]}, "mine.parquet:1: the text has a NUL"),
+    "numbers": ({"text": ["a"], "label": [0.5]}, "mine.parquet: column 'label' holds double: give text, or"),
+    "lists": ({"text": [["a"]], "label": [1]}, "mine.parquet: column 'text' holds list"),
+    "nothing": ({"text": pyarrow.array([], "string"), "label": pyarrow.array([], "string")}, "holds no text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "message"), PARQUET.values(), ids=PARQUET)
+def test_a_wrong_parquet_file_is_named_in_one_line(columns, message, tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "mine.parquet")
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path, files=["mine.parquet"])
+
+
+@pytest.mark.parametrize("kept", [7, 20, -3])
+def test_a_damaged_parquet_file_is_named_in_one_line(kept, tmp_path):
+    path = tmp_path / "mine.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": ["c", "d"]}), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept] + b"\xff" * 3 + whole[kept:][3:])
+    with pytest.raises(
+        ValueError, match=r"mine.parquet cannot be read as Parquet \(.*\): write it anew"
+    ) as caught:
+        make(tmp_path, files=["mine.parquet"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_without_pyarrow(tmp_path, monkeypatch):
+    (tmp_path / "mine.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        ValueError, match=r"mine.parquet is a Parquet file.*pip install 'gatewise\[parquet\]'"
+    ):
+        make(tmp_path, files=["mine.parquet"])
 
 
 def test_labels_of_other_parts(tmp_path):

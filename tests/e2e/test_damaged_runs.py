@@ -16,7 +16,8 @@ DAMAGED = {
     "overrides.yaml": (b"- 1\n", "overrides.yaml: must hold settings"),
     "checkpoints/best.ckpt": (
         b"PK\x03\x04",
-        "best.ckpt: damaged or no checkpoint; train again, or evaluate and predict with checkpoint=last",
+        "best.ckpt: damaged or no checkpoint; train again, or evaluate, predict and inspect with "
+        "checkpoint=last",
     ),
 }
 
@@ -73,7 +74,7 @@ def test_a_checkpoint_with_code_is_refused(copied: Place) -> None:
     result = copied("evaluate", "run=last")
     assert (result.code, list(copied.folder.glob("**/ran"))) == (1, [])
     assert (
-        "best.ckpt: holds code, refused; train again, or evaluate and predict with checkpoint=last"
+        "best.ckpt: holds code, refused; train again, or evaluate, predict and inspect with checkpoint=last"
         in result.line()
     )
     copied.ok("evaluate", "run=last", "checkpoint=last")

@@ -29,17 +29,8 @@ class Short(NamedTuple):
 
 
 NAMES = (
-    "token",
-    "class",
-    "label",
-    "date",
-    "month",
-    "continuation",
-    "text",
-    "attention",
-    "word",
-    "tag",
-    "tag in the file",
+    *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("tag", "tag in the file"),
 )
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
@@ -83,6 +74,12 @@ EXPERIMENTS = {
         {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
     ),
 }
+PAIRS = ("pairs", "kjv_bbe", "cmudict", "multi30k", "multi30k_quick")
+OWN_PAIRS = ["data.source_files=[mine.txt]", "data.target_files=[mine.txt]", "data.vocabulary_size=300"]
+OWN_PAIRS += ["model.hidden_size=16", "task.embedding_size=16"]
+EXPERIMENTS["text/pairs"] = Short(
+    [*OWN_PAIRS, "data.lowercase=true"], {"and it was": 1, "{work}/prompt.txt": 2, "{work}/mine.calm": 30}
+)
 THREE_FILES = [f"data.{part}_files=[mine.txt]" for part in ("train", "validation", "test")]
 SMALL = ["model.hidden_size=16", "task.embedding_size=16"]
 ONE_INPUT = {"and it was": 10}
@@ -99,6 +96,27 @@ RECIPES = {
         f"text/char_{size}": Short(["data.files=[mine.txt]", "model.hidden_size=16"], ONE_INPUT)
         for size in ("small", "large")
     },
+    **{
+        f"text/{name}": Short(
+            ["trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"],
+            {"and it was": 1},
+        )
+        for name in ("kjv_bbe", "cmudict")
+    },
+    **{
+        f"text/multi30k{size}": Short(
+            [
+                *OWN_PAIRS,
+                *(
+                    f"data.{part}_{side}_files=null"
+                    for part in ("validation", "test")
+                    for side in ("source", "target")
+                ),
+            ],
+            {"and it was": 1},
+        )
+        for size in ("", "_quick")
+    },
     "text/wnut17": Short(
         [
             *(f"data.{part}files=[mine.conll]" for part in ("", "validation_", "test_")),
@@ -114,7 +132,11 @@ EXPERIMENTS |= RECIPES
 
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
-ONE_OF_EACH_KIND = {"speech/files", "series/csv", "text/files", "text/labels", "text/conll"}
+ONE_OF_EACH_KIND = {
+    "speech/files",
+    "series/csv",
+    *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
+}
 one_of_each_kind = pytest.mark.parametrize(
     "trained",
     [
@@ -182,6 +204,7 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
+    **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"],
 }  # fmt: skip
 
@@ -314,6 +337,7 @@ OTHER_FILES = {
     "speech/files": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
+    "text/pairs": "+data={test_source_files: [mine.txt], test_target_files: [mine.txt]}",
     "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
 }
 

@@ -7,16 +7,22 @@ from functools import partial
 import torch
 
 from gatewise.cells import LSTM
+from gatewise.data.text.labelled import LabelledText
 from gatewise.data.text.module import LanguageText
 from gatewise.kinds.kind import Input
+from gatewise.kinds.labelled_text import LabelledTextFacts
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.kinds.text import TextFacts
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.language_modelling import LanguageModelling
+from gatewise.tasks.text_classification import TextClassification
 
 TEXT = TextFacts(
     ("<unk>", "<eos>", "the", "cat", "sat", ".", "dog", "ran"), (1, 3, 5, 2, 2, 3, 2, 2), "word", True
+)
+REVIEWS = LabelledTextFacts(
+    TEXT.vocabulary, TEXT.counts, "word", True, None, None, "text", "label", ("bad", "good"), (2, 2)
 )
 FRAMES = FeatureFacts(
     feature_size=3, classes=("a", "b"), class_counts=(2, 2), mean=(0.0,) * 3, std=(1.0,) * 3
@@ -24,13 +30,16 @@ FRAMES = FeatureFacts(
 SENTENCE = "The cat sat. The dog ran."
 
 
-def made(task, facts, cell=None, bidirectional=False, num_layers=1, **options):
-    """A task of 5 units with large weights, in which something happens at every step."""
+def made(task, facts, cell=None, bidirectional=False, num_layers=1, sizes=None, **options):
+    """A task of 5 units with large weights, in which something happens at every step.
+
+    With ``sizes`` it has layers of these sizes.
+    """
     torch.manual_seed(0)
     model = partial(
-        Recurrent,
-        hidden_size=5,
-        num_layers=num_layers,
+        Recurrent if sizes is None else Stacked,
+        hidden_size=sizes or 5,
+        num_layers=len(sizes or [0] * num_layers),
         bidirectional=bidirectional,
         cell=cell or LSTM(),
         engine="function",
@@ -54,3 +63,9 @@ def frames(steps=7, target=1, **options):
     inputs = torch.randn(1, steps, 3, generator=torch.Generator().manual_seed(1))
     batch = SequenceBatch(inputs, torch.tensor([steps]), torch.tensor([target]))
     return task, task.inspected(Input(batch, "x"))
+
+
+def review(text=SENTENCE, **options):
+    """(task, what is inspected of a text that has a class)."""
+    task = made(TextClassification, REVIEWS, embedding_size=4, **options)
+    return task, task.inspected(LabelledText.read_input(text, REVIEWS))

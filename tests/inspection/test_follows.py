@@ -145,6 +145,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = follow(units, features, lengths)
     np.testing.assert_allclose(blocks.r, whole.r, atol=1e-12)
     np.testing.assert_array_equal(blocks.p, whole.p)
+    monkeypatch.setattr("gatewise.inspection.follows._ORDERS_AT_ONCE", 7)
+    np.testing.assert_array_equal(follow(units, features, lengths).p, whole.p)
 
 
 @pytest.mark.parametrize(("features", "lengths"), [(9, [10]), (10, [4, 4]), (10, [10, 0]), (10, [])])

@@ -13,9 +13,11 @@ from small_nets import frames, language
 
 from gatewise.cells import GRU
 from gatewise.inspection import contributions, predictions
-from gatewise.inspection.clamps import clamp, most_important, settable, state_contributions
+from gatewise.inspection.clamps import clamp, most_important, settable
+from gatewise.inspection.clamps import contributions as contributions_of_units
 from gatewise.inspection.contributions import contribute, without
-from gatewise.inspection.decay import decay
+from gatewise.inspection.decay import decay, lengths_of_losses
+from gatewise.inspection.passes import state_gradients
 from gatewise.inspection.predictions import predict, spread
 
 
@@ -28,6 +30,13 @@ def answered(inspected):
 
 def traced(inspected):
     return inspected.encoder.trace(inspected.inputs, lengths=inspected.lengths)
+
+
+def decayed(inspected, answer):
+    """(gradient norms by distance, number of losses)."""
+    lengths = lengths_of_losses(inspected)
+    gradients = state_gradients(inspected, answer, lengths).losses
+    return decay(gradients, lengths, inspected.encoder.num_directions), len(lengths)
 
 
 def sigmoid(x):
@@ -175,13 +184,14 @@ def test_a_units_contribution_is_gradient_times_state():
     task, inspected = language()
     _, scores, answer = answered(inspected)
     trace = traced(inspected)
-    (found,) = state_contributions(inspected, {"h": trace.arrays["h"]}, answer).values()
+    gradients = state_gradients(inspected, answer).score
+    found = contributions_of_units(gradients, {"h": list(trace.arrays["h"])})["h"]
     # After the last step, by the derivative of the log-softmax.
     p = torch.softmax(scores[0], -1)
     slope = task.head.weight[answer] - p @ task.head.weight
-    np.testing.assert_allclose(found[0, 0, -1], (slope * trace.arrays["h"][0, 0, 0, -1]).numpy(), atol=1e-6)
+    np.testing.assert_allclose(found[0][0, -1], (slope * trace.arrays["h"][0, 0, 0, -1]).numpy(), atol=1e-6)
     layer, direction, unit = most_important(found)[0]
-    assert unit == np.abs(found[layer, direction]).sum(0).argmax()
+    assert unit == np.abs(found[layer][direction]).sum(0).argmax()
     assert sorted(most_important(found)) == [(0, 0, unit) for unit in range(5)]
 
 
@@ -191,7 +201,7 @@ def test_a_units_contribution_is_gradient_times_state():
 def test_the_gradient_at_the_step_of_the_loss():
     task, inspected = language()
     outputs, _, answer = answered(inspected)
-    found, losses = decay(inspected, answer)
+    found, losses = decayed(inspected, answer)
     known = int((inspected.truth >= 0).sum())
     assert losses == known
     (of_h,) = [each for each in found if each.state == "h"]
@@ -206,7 +216,7 @@ def test_the_gradient_at_the_step_of_the_loss():
 def test_the_reverse_direction_counts_from_the_first_step():
     task, inspected = frames(bidirectional=True)
     _, scores, answer = answered(inspected)
-    found, losses = decay(inspected, answer)
+    found, losses = decayed(inspected, answer)
     assert losses == 7
     places = {(each.state, each.layer, each.direction) for each in found}
     assert places == {(state, 0, d) for state in "hc" for d in (0, 1)}
@@ -230,7 +240,7 @@ def test_the_reverse_direction_counts_from_the_first_step():
 def test_without_any_truth_the_answer_has_the_loss():
     _, inspected = language("cat")
     _, _, answer = answered(inspected)
-    found, losses = decay(inspected, answer)
+    found, losses = decayed(inspected, answer)
     assert losses == 1
     assert all(each.distance == [0] for each in found)
 

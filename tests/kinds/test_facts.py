@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from gatewise.data.series.module import SeriesWindows
 from gatewise.kinds.kind import Facts
 from gatewise.kinds.labelled_text import LabelledTextFacts
+from gatewise.kinds.parallel_text import SPECIALS, ParallelTextFacts
 from gatewise.kinds.reading import facts_from_dict
 from gatewise.kinds.sequences import FeatureFacts
 from gatewise.kinds.series import WRITTEN, SeriesFacts
+from gatewise.kinds.subwords import Subwords
 from gatewise.kinds.tagged_text import TaggedTextFacts
 from gatewise.kinds.text import TextFacts
 from gatewise.runs.run import Run
 
 NAN, INF = math.nan, math.inf
+SUBWORDS = Subwords.train(["a a a a"], 260, SPECIALS)
 FACTS = {
     "features": FeatureFacts(2, ("a", "b"), (3, 0), (0.1, -2e17), (1.0, 1e-30)),
     "text": TextFacts(("<unk>", "a", "b"), (0, 2, 3), "char", True),
@@ -42,6 +45,24 @@ FACTS = {
         -1,
         "tab",
         None,
+    ),
+    "parallel_text": ParallelTextFacts(
+        "de",
+        "en",
+        (*SPECIALS, "ein"),
+        SUBWORDS.pieces,
+        (0, 0, 2, 5),
+        (0, 0, 2, *[1] * 257),
+        "word",
+        "subword",
+        False,
+        True,
+        None,
+        7,
+        None,
+        SUBWORDS.stored(),
+        "de",
+        "en",
     ),
     "series": SeriesFacts("t", ("x", "y"), ("y",), "D", 5, 2, 1, (0.0, 1.0), (1.0, 3.0)),
 }
@@ -89,6 +110,22 @@ WRONG = {
         "tag_column": [None, 1.5, "0"],
         "separator": ["nope", "", None],
         "comment": ["", 5],
+    },
+    "parallel_text": {
+        "source_language": [5, None],
+        "source_vocabulary": [[], ["<unk>", "a"], [*SPECIALS, "a", "a"], ["a", *SPECIALS], None],
+        "target_vocabulary": [[*SPECIALS, "a"], [*SPECIALS[::-1], *SUBWORDS.pieces[3:]]],
+        "source_counts": [[], [1, 2], [0, 0, 0, 0], [1, 1, 1, -1]],
+        "source_units": ["nope", "subword", "", 5, None],
+        "target_units": ["word", "nope"],
+        "joint": [True, 5, None],
+        "lowercase": [5, None],
+        "normalize": ["NFD", "", 5],
+        "longest_target": [0, -1, 1.5, "5", 10**30],
+        "source_subwords": ["", "{}", SUBWORDS.stored(), 5],
+        "target_subwords": [None, "", "{}", SUBWORDS.stored()[:-3], 5],
+        "source_column": ["", 5, None],
+        "target_column": ["", None],
     },
     "series": {
         "time_column": [5, None, []],

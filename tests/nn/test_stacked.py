@@ -127,3 +127,53 @@ def test_dropout_of_each_step_is_drawn_anew():
 def test_sizes_that_cannot_be(settings, match):
     with pytest.raises(ValueError, match=match):
         Stacked(F, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"bidirectional": True}, {"batch_first": False}])
+def test_the_trace_is_that_of_each_layer(settings):
+    stacked = make(**settings).eval()
+    x, lengths = torch.randn(B, T, F), torch.tensor([5, 2, 4])
+    given = x if stacked.batch_first else x.transpose(0, 1)
+    trace = stacked.trace(given, lengths)
+    outputs, final, gates = stacked(given, lengths=lengths, return_gates=True)
+    assert torch.equal(trace.outputs, outputs)
+    assert all(map(torch.equal, trace.state, final))
+    inputs, directions = x, stacked.num_directions
+    for layer, each, returned in zip(stacked.layers, trace.layers, gates, strict=True):
+        alone = layer.trace(inputs, lengths)
+        for name in ("i", "f", "n", "o", "h", "c"):
+            assert torch.equal(each[name].nan_to_num(), alone[name].nan_to_num())
+            of_batch = returned[name] if stacked.batch_first else returned[name].transpose(1, 2)
+            torch.testing.assert_close(of_batch, alone[name][0].nan_to_num())
+        assert each["c"].shape == (1, directions, B, T, layer.hidden_size)
+        inputs = alone.outputs
+
+
+@pytest.mark.parametrize("skip_connections", [False, True])
+def test_state_gradients_are_slopes(skip_connections):
+    """Against the change of the loss as a state is moved by hand in what is left of the network."""
+    stacked = make(6, GRU(), skip_connections=skip_connections).double()
+    x = torch.randn(B, T, F, dtype=torch.float64)
+    weight = torch.randn(B, T, 6, dtype=torch.float64)
+    gradients = stacked.state_gradients(x, lambda outputs, _: (outputs * weight).sum())
+    assert [of_layer["h"].shape for of_layer in gradients] == [(1, 1, B, T, 6)] * 3
+    for number, step in ((0, 4), (1, 2), (2, 0)):
+        moved = []
+        for size in (1e-5, -1e-5):
+            wanted = torch.full((1, 1, B, T, 6), torch.nan, dtype=torch.float64)
+            wanted[..., 1, step, 3] = stacked.trace(x).layers[number]["h"][0, 0, 1, step, 3] + size
+            held = [{} for _ in range(3)]
+            held[number] = {"h": wanted}
+            moved.append(float((stacked(x, intervene=held)[0] * weight).detach().sum()))
+        slope = (moved[0] - moved[1]) / 2e-5
+        assert float(gradients[number]["h"][0, 0, 1, step, 3]) == pytest.approx(slope, abs=1e-6)
+
+
+def test_interventions_are_one_for_each_layer():
+    stacked = make()
+    x = torch.randn(B, T, F)
+    held, _ = stacked(x, intervene=[{}, {"o": 0.0}, {}])
+    expected, _ = stacked.layers[2](torch.zeros(B, T, 6))
+    torch.testing.assert_close(held, expected)
+    with pytest.raises(ValueError, match="intervene has 1 dicts for 3 layers"):
+        stacked(x, intervene=[{}])

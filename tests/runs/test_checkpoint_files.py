@@ -100,7 +100,7 @@ def test_the_other_checkpoint_is_offered(name, other, tmp_path):
     path.touch()
     check(path, "; train again$")
     (tmp_path / f"{other}.ckpt").touch()
-    check(path, f"; train again, or evaluate and predict with checkpoint={other}$")
+    check(path, f"; train again, or evaluate, predict and inspect with checkpoint={other}$")
 
 
 def test_a_whole_checkpoint_is_read(tmp_path):

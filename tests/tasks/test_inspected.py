@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from gatewise.cells import GRU, LSTM
 from gatewise.data.series.module import SeriesWindows
+from gatewise.data.text.labelled import LabelledText
 from gatewise.data.text.module import LanguageText
+from gatewise.inspection.one import one_of
 from gatewise.kinds.kind import IGNORED, Facts, Input
+from gatewise.kinds.labelled_text import LabelledTextFacts
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.kinds.text import TextFacts
@@ -22,8 +25,9 @@ from gatewise.tasks import Task
 from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.followed import of_frames, of_text
 from gatewise.tasks.forecasting import Forecasting
-from gatewise.tasks.inspected import Word, characters_begin, joined, last_outputs
+from gatewise.tasks.inspected import Word, characters_begin, joined, last_outputs, remarks_of
 from gatewise.tasks.language_modelling import LanguageModelling
+from gatewise.tasks.text_classification import TextClassification
 
 TEXT = TextFacts(("<unk>", "<eos>", "the", "cat", "sat", "."), (1, 3, 5, 2, 2, 3), "word", True)
 FRAMES = FeatureFacts(
@@ -260,3 +264,43 @@ def test_padding_follows_nothing():
         assert not np.isnan(values[0]).any(), name
     assert features["class b"][:2, 0].tolist() == [1, 0]
     assert features["share of the sequence"][1, 3] == 1
+
+
+REVIEWS = LabelledTextFacts(
+    TEXT.vocabulary, TEXT.counts, "word", True, None, 6, "text", "label", ("bad", "good"), (2, 2)
+)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean_max", "attention"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_text_with_a_class_answers_if_it_ended_at_each_token(pooling, bidirectional, tmp_path):
+    task = make(TextClassification, REVIEWS, bidirectional, embedding_size=5, pooling=pooling)
+    (tmp_path / "x.csv").write_text("text,label\nThe cat sat. Dog sat again,good\ncat,none\n")
+    given = LabelledText.read_input(tmp_path / "x.csv", REVIEWS)
+    inspected = task.inspected(given)
+    scores = inspected.scores(inspected.inputs, inspected.lengths)
+    torch.testing.assert_close(torch.softmax(scores, -1), task.predict_step(given.batch))
+    assert inspected.names == [["the", "cat", "sat", ".", "<unk>", "sat"], ["cat"]]  # six tokens are read
+    for place, length in enumerate([1, 3, 6]):
+        alone = task(given.batch.tokens[:1, :length], torch.tensor([length]))
+        rows = inspected.prefixes(torch.tensor([1, 3, 6]))
+        torch.testing.assert_close(inspected.scores(rows, torch.tensor([1, 3, 6]))[place], alone[0])
+    assert (inspected.read_all is None) == (bidirectional or pooling == "attention")
+    if inspected.read_all is not None:
+        torch.testing.assert_close(at_once(inspected), after_every_step(inspected))
+    assert (inspected.actual(0), inspected.has_truth(6)) == ("good", True)
+    padding = inspected.features["class good"][1]
+    assert (padding[0], np.isnan(padding[1:]).all()) == (0.0, True)
+    assert inspected.features["letters"][0].tolist() == [3, 3, 3, 1, 5, 3]
+    (sequence, _) = one_of(given, 2)
+    assert task.inspected(sequence).names == [["cat"]]
+    assert sequence.batch.texts == ["cat"]
+
+
+def test_a_text_with_a_class_is_named_as_it_was_typed():
+    given = LabelledText.read_input("The zebra sat", REVIEWS)
+    inspected = make(TextClassification, REVIEWS, embedding_size=5).inspected(given)
+    assert inspected.names == [["the", "zebra", "sat"]]
+    assert inspected.remarks == ["Not in the vocabulary, and so read as <unk>: zebra."]
+    many = remarks_of(map(str, range(25)))
+    assert many[0].endswith("18, 19 and 5 more.")

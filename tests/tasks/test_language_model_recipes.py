@@ -85,6 +85,18 @@ def test_the_two_locked_dropouts_have_probabilities_of_their_own():
         assert float((values == 0).float().mean()) == pytest.approx(p, abs=0.05)
 
 
+def test_masks_per_step_differ_from_step_to_step():
+    task = make_task(input_dropout=0.5, output_dropout=0.25, masks_per_step=True).train()
+    inputs, outputs = seen_by(task, "encoder"), seen_by(task, "head")
+    task(some_batch(rows=200).tokens)
+    for values, p in ((inputs[0], 0.5), (outputs[0], 0.25)):
+        dropped = values == 0
+        assert float(dropped.float().mean()) == pytest.approx(p, abs=0.05)
+        # Neighbouring steps are dropped together as often as by chance.
+        both = float((dropped[:, 1:] & dropped[:, :-1]).float().mean())
+        assert both == pytest.approx(p * p, abs=0.05)
+
+
 def test_embedding_dropout_drops_a_word_wherever_it_stands():
     task = make_task(embedding_dropout=0.4).train()
     seen = seen_by(task, "encoder")

@@ -113,8 +113,10 @@ def test_class_weights_give_every_class_the_same_share(smoothing):
     assert float((weights * torch.tensor(FACTS.class_counts)).sum()) == pytest.approx(10)
 
 
-def test_adversarial_training_adds_the_loss_on_moved_embeddings():
-    task, batch = make_task(training=True, adversarial=0.7), make_batch()
+@pytest.mark.parametrize("norm", ["l2", "max"])
+def test_adversarial_training_adds_the_loss_on_moved_embeddings(norm):
+    batch = make_batch()
+    task = make_task(training=True, adversarial=0.7, adversarial_norm=norm)
     score = task.score(batch)
     # Miyato et al., equations 5 and 6: normalised embeddings, and r = ε g / |g| of each text.
     w, share = task.embedding.weight.detach(), torch.tensor(FACTS.counts) / sum(FACTS.counts)
@@ -123,16 +125,27 @@ def test_adversarial_training_adds_the_loss_on_moved_embeddings():
     vectors = normal[batch.tokens].requires_grad_()
     loss = F.cross_entropy(task.classified(vectors, batch.lengths), batch.targets)
     (g,) = torch.autograd.grad(loss, vectors)
-    r = torch.stack([0.7 * own / own.norm() for own in g])
     assert bool((g[1, 1:] == 0).all()), "padding is not moved"
+    r = torch.stack([0.7 * (own / own.norm() if norm == "l2" else own.sign()) for own in g])
     moved = F.cross_entropy(task.classified(vectors + r, batch.lengths), batch.targets)
     assert moved.item() > loss.item()
-    assert score.loss.item() == pytest.approx(loss.item() + moved.item(), rel=1e-5)
-    score.loss.backward()
-    assert all(bool(p.grad.isfinite().all()) for p in task.parameters())
+    assert score.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert score.penalty.item() == pytest.approx(moved.item(), rel=1e-5)
+    # No gradient goes through the direction itself.
+    (score.loss + score.penalty).backward()
+    found = task.embedding.weight.grad.clone()
+    task.zero_grad()
+    w = task.embedding.weight
+    mean = share @ w
+    normal = (w - mean) / (share @ (w - mean) ** 2).add(1e-6).sqrt()
+    both = [task.classified(normal[batch.tokens] + move, batch.lengths) for move in (0, r)]
+    sum(F.cross_entropy(logits, batch.targets) for logits in both).backward()
+    torch.testing.assert_close(found, w.grad, rtol=1e-4, atol=1e-6)
     # In validation it is the loss alone.
     with torch.no_grad():
-        assert float(task.eval().score(batch).loss) == pytest.approx(loss.item(), rel=1e-5)
+        alone = task.eval().score(batch)
+    assert float(alone.loss) == pytest.approx(loss.item(), rel=1e-5)
+    assert alone.penalty is None
 
 
 def test_the_test_shows_baselines_confusion_and_the_most_certain_mistakes(trainer, loader):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from gatewise.launch.own_code import python
 from gatewise.launch.ranks import all_ranks, number_of_processes
+from gatewise.training import fit
 from gatewise.training.epochs import ReproducibleEpochs
 
 
@@ -250,3 +251,26 @@ def test_nothing_is_started_for_one_process_or_by_a_second_launcher(
         assert dict(os.environ) == before
     assert dict(os.environ) == before
     assert not list(run.folder.glob("log_rank*"))
+
+
+class TooFast(Draws):
+    """Adam's first step is ten times the rate, which is no float32."""
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e38)
+
+
+def test_a_step_that_overflows_is_the_users_to_mend(tmp_path):
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    with pytest.raises(
+        ValueError, match=r"a step of epoch 1 is too large .* smaller optimizer.lr \(it was 1e\+38"
+    ):
+        fit._stoppable(trainer, lambda: trainer.fit(TooFast(), DataLoader(torch.zeros(4))))

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from gatewise.cells import GRU, LSTM, RNN
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
 from gatewise.tasks.classification import SequenceClassification
@@ -91,6 +91,24 @@ def test_padding_and_the_reverse_direction() -> None:
     # With a sequence alone, distance 2 of the reverse direction is its third step from the left.
     alone = statistics(task, batch, 1)
     assert alone["inspect/gradient/h/layer0_reverse/4"] > 0
+
+
+def test_layers_of_any_size_are_those_of_a_recurrent() -> None:
+    facts = FeatureFacts(3, ("a", "b"), (1, 1), (0.0,) * 3, (1.0,) * 3)
+    batch = SequenceBatch(torch.randn(2, 5, 3), torch.tensor([5, 3]), torch.tensor([0, 1]))
+    one = SequenceClassification(partial(Recurrent, hidden_size=4, num_layers=2, cell=LSTM()), facts).eval()
+    two = SequenceClassification(
+        partial(Stacked, hidden_size=[4, 4], num_layers=2, cell=LSTM()), facts
+    ).eval()
+    for number, layer in enumerate(two.encoder.layers):
+        layer.layers[0].load_state_dict(one.encoder.layers[number].state_dict())
+    two.head.load_state_dict(one.head.state_dict())
+    assert statistics(two, batch, 8) == pytest.approx(statistics(one, batch, 8), rel=1e-5)
+    unlike = SequenceClassification(partial(Stacked, hidden_size=[4, 3], num_layers=2), facts).eval()
+    found = statistics(unlike, batch, 8)
+    assert found["inspect/mean/f/layer1"] == pytest.approx(
+        float(unlike.encoder.trace(batch.inputs, batch.lengths).layers[1]["f"].nanmean())
+    )
 
 
 def test_neither_task_nor_generators_change() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from gatewise.cells import CappedLSTM
@@ -188,6 +189,9 @@ def test_the_lstm_of_melis(data, treebank):
     assert isinstance(task.encoder.cell, CappedLSTM)
     assert task.encoder.skip_connections
     assert sum(p.numel() for p in task.parameters()) == pytest.approx(24e6, rel=0.01)
+    # As their published code has it for this cell: only the state's mask is one for all steps.
+    assert [type(task.input_dropout), type(task.output_dropout)] == [nn.Dropout, nn.Dropout]
+    assert (task.encoder.dropout, task.encoder.between.p, task.drop_state) == (0.307, 0, 0.01)
     optimizer = task.configure_optimizers()
     assert optimizer.param_groups[0]["betas"] == (0.0, 0.999)
 

@@ -31,16 +31,13 @@ def bench_training(config: DictConfig) -> float:
     callbacks and logging of a real training besides. Prints the medians; returns their ratio.
     """
     choices = group_choices()
-    with open_dict(config):
-        config.logger, config.callbacks.progress, config.callbacks.model_table = {}, None, None
-        config.callbacks.epoch_lines = None
-        config.trainer.max_epochs = 2
+    without_output(config)
     bare, lightning = [], []
     for _ in range(ROUNDS):
         data, task = prepare(config, choices)
-        bare.append(_bare_epoch(config, data, task))
+        bare.append(bare_epoch(config, data, task))
         data, task = prepare(config, choices)
-        lightning.append(_lightning_epoch(config, data, task))
+        lightning.append(lightning_epoch(config, data, task))
     steps = len(data.train_dataloader())
     ratios = [ours / theirs for ours, theirs in zip(lightning, bare, strict=True)]
     title = cell(f"{config.name}: {steps} training steps, {ROUNDS} rounds")
@@ -59,7 +56,15 @@ def bench_training(config: DictConfig) -> float:
     return ratio
 
 
-def _bare_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
+def without_output(config: DictConfig) -> None:
+    """Change a config to two epochs of training that write nothing on the screen or to a logger."""
+    with open_dict(config):
+        config.logger, config.callbacks.progress, config.callbacks.model_table = {}, None, None
+        config.callbacks.epoch_lines = None
+        config.trainer.max_epochs = 2
+
+
+def bare_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
     """Seconds of the second epoch of a plain loop over the task's loss."""
     optimizer = task.configure_optimizers()
     task.train()
@@ -89,7 +94,7 @@ class _Stopwatch(pl.Callback):
         self.seconds = time.perf_counter() - self.started
 
 
-def _lightning_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
+def lightning_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
     """Seconds of the second epoch's steps in a real Trainer, in a run directory that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "bench", config, [], {})

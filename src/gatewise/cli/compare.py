@@ -30,7 +30,7 @@ def main(config: DictConfig) -> int:
     Raises ValueError where there is none.
     """
     watch, port = flag("watch", config.watch), whole_number("port", config.port)
-    output = find_output("output", config.output, PAGES)
+    output = find_output("output", config.output, PAGES, only=True)
     found = _found(config)
     if watch:
         serve(Watched(lambda: _found(config), _title(config)), port)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.text import Text
+from threadpoolctl import threadpool_limits
 
 from gatewise import __version__
 from gatewise.config.build import class_of
@@ -25,7 +26,7 @@ from gatewise.inspection.look import Look, check_memory, contributions_of, look
 from gatewise.inspection.matching import match
 from gatewise.inspection.one import one_of
 from gatewise.inspection.own_data import OwnSteps, sample
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked
 from gatewise.runs.run import Run
 from gatewise.settings import first_line, one_line
 from gatewise.tasks import Task
@@ -59,8 +60,8 @@ class Subject:
 
 def main(config: DictConfig) -> list[Look]:
     """Say in a few sentences what was found, and write the page; returns what was found of each model."""
-    output = find_output("output", config.output, PAGES)
-    arrays = find_output("arrays", config.arrays, ARRAYS)
+    output = find_output("output", config.output, PAGES, only=True)
+    arrays = find_output("arrays", config.arrays, ARRAYS, only=True)
     screen.quiet()
     with screen.warnings_on_screen(), _one_thread():
         subjects = [_subject(config, named) for named in looked_at(config)]
@@ -96,7 +97,8 @@ def _one_thread() -> Iterator[None]:
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, "blas"):  # that of numpy
+            yield
     finally:
         torch.set_num_threads(count)
 
@@ -112,13 +114,13 @@ def _subject(config: DictConfig, named: LookedAt) -> Subject:
 
 def _choose_engine(inspected: Inspected) -> None:
     """Run a small network on torch operations: compiling it for each question would take longer."""
-    encoder = inspected.encoder
-    weights = sum(parameter.numel() for parameter in encoder.parameters())
+    weights = sum(parameter.numel() for parameter in inspected.encoder.parameters())
     if int(inspected.lengths[0]) * weights > SMALL:
         return
-    with contextlib.suppress(ValueError):  # a cell that only the loop runs right
-        check_cell("function", encoder.cell, encoder.hidden_size)
-        encoder.engine = "function"
+    for encoder in inspected.stack:
+        with contextlib.suppress(ValueError):  # a cell that only the loop runs right
+            check_cell("function", encoder.cell, encoder.hidden_size)
+            encoder.engine = "function"
 
 
 def _inspected(run: Run, task: Task, trained: DictConfig, named: LookedAt) -> tuple[Inspected, str]:
@@ -135,9 +137,11 @@ def _inspected(run: Run, task: Task, trained: DictConfig, named: LookedAt) -> tu
         raise ValueError(f"{key}: {error}") from None
     chosen, of = one_of(given, named.sequence, sequence)
     inspected = task.inspected(chosen)
-    if not isinstance(inspected.encoder, Recurrent):
+    if not isinstance(inspected.encoder, (Recurrent, Stacked)):
         kind = type(inspected.encoder).__name__
-        raise ValueError(f"{short(run.folder)}: its model is {kind}, and only a Recurrent can be inspected")
+        raise ValueError(
+            f"{short(run.folder)}: its model is {kind}, and only a Recurrent or a Stacked can be inspected"
+        )
     try:
         check_memory(inspected)
     except ValueError as error:
@@ -184,9 +188,10 @@ def _matching(config: DictConfig, subjects: Sequence[Subject], looks: Sequence[L
         except ValueError as error:
             problems.append(f"No unit can be matched: the second run cannot read the first input ({error})")
             return None
-    if ours.shape[2] != theirs.shape[2]:
+    steps = ours[0].shape[1], theirs[0].shape[1]
+    if steps[0] != steps[1]:
         problems.append(
-            f"No unit can be matched: the runs cut the input into {ours.shape[2]} and {theirs.shape[2]} steps"
+            f"No unit can be matched: the runs cut the input into {steps[0]} and {steps[1]} steps"
         )
         return None
     return [
@@ -195,11 +200,11 @@ def _matching(config: DictConfig, subjects: Sequence[Subject], looks: Sequence[L
             "direction": [direction, direction],
             "pairs": [
                 [pair.first, pair.second, float(f"{pair.r:.3g}")]
-                for pair in match(ours[layer, direction], theirs[layer, direction])
+                for pair in match(ours[layer][direction], theirs[layer][direction])
             ],
         }
         for layer in range(min(len(ours), len(theirs)))
-        for direction in range(min(ours.shape[1], theirs.shape[1]))
+        for direction in range(min(len(ours[layer]), len(theirs[layer])))
     ]
 
 

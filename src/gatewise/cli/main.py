@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import sys
 from functools import partial
@@ -130,7 +131,13 @@ def main(argv: list[str] | None = None) -> int:
     show_warnings_as_text()
     words = sys.argv[1:] if argv is None else argv
     leave_out_runs(words)
-    return guarded(lambda: _dispatch(words))
+    gc.disable()  # until the work begins nearly all that is made stays
+    try:
+        return guarded(lambda: _dispatch(words))
+    finally:
+        gc.enable()
+        if argv is None:
+            gc.freeze()  # the process ends, and need not look through a hundred thousand objects once more
 
 
 def _dispatch(words: list[str]) -> int:
@@ -151,6 +158,7 @@ def _dispatch(words: list[str]) -> int:
     for line in settle_surroundings():
         say(f"gatewise: {line}")
     if verb.config is None:
+        gc.enable()
         return int(import_module(verb.module).main(rest))
     from gatewise.cli.verb import run_verb
 
@@ -206,7 +214,9 @@ def _run(verb: Verb, config: DictConfig) -> Any:
     logging.raiseExceptions = False
     end_before_limit()
     # Imported here, after the config was composed and checked: a wrong setting must not wait for torch.
-    return _imported(verb.module).main(config)
+    module = _imported(verb.module)
+    gc.enable()
+    return module.main(config)
 
 
 def _imported(name: str) -> ModuleType:

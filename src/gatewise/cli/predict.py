@@ -15,16 +15,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.lines import Ask, answer_lines, talk
 from gatewise.config.build import class_of
-from gatewise.config.check import PREDICTIONS, format_of, input_file, takes_lines, takes_words
+from gatewise.config.check import PICTURE, PREDICTIONS, format_of, input_file, takes_lines, takes_words
 from gatewise.config.outputs import SCREEN, Output, find_output
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Input
 from gatewise.launch.streams import stdout_error
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
-from gatewise.tasks.answer import Line
+from gatewise.tasks.answer import Answer, Line
 from gatewise.training.parts import load_task, stored_config
 from gatewise.views import screen
+from gatewise.views.pictures.report import drawn
 from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
 from gatewise.views.tables import print_answer
@@ -51,7 +52,7 @@ def main(config: DictConfig) -> pd.DataFrame | None:
             is_shown = output is None or not output.is_standard()  # else whoever reads it wants that alone
             with screen.warnings_on_screen(sys.stdout if is_shown else sys.stderr):
                 given = data.read_input(path or str(config.input), facts)
-                return _answer(task, given, form, output, is_shown)
+                return _answer(task, given, form, output, is_shown, run.title)
 
         def ask(texts: Sequence[str]) -> Sequence[Line]:
             return task.answer_lines(data.read_lines(texts, facts))
@@ -65,9 +66,10 @@ def main(config: DictConfig) -> pd.DataFrame | None:
 
 
 def _answer(
-    task: Task, given: Input, form: Any, output: Output | None, is_shown: bool
+    task: Task, given: Input, form: Any, output: Output | None, is_shown: bool, title: str
 ) -> pd.DataFrame | None:
     table: pd.DataFrame | None = None
+    content: str | bytes = ""
     if form == "text":
         content = as_lines(task.answer_lines(given))
     else:
@@ -76,12 +78,22 @@ def _answer(
         table = answer.table
         if is_shown:
             print_answer(answer)
-        content = "" if form is None else written(answer, form)
+        if form == PICTURE:
+            content = _picture(answer, output, title)
+        elif form is not None:
+            content = written(answer, form)
     if output is not None:
         output.write(content)
         if is_shown:
             plain_console(soft_wrap=True).print(cell(f"written to {output.path}"))
     return table
+
+
+def _picture(answer: Answer, output: Output | None, title: str) -> bytes:
+    if answer.picture is None:
+        assert output is not None
+        raise ValueError(f"{output.setting}: this run's answers are no picture: name a table, as in .csv")
+    return drawn(*answer.picture, title)
 
 
 def _answer_lines(ask: Ask, most: int, form: Any, output: Output | None) -> None:

@@ -39,9 +39,11 @@ SPLITS = ("test", "validation")
 CHECKPOINTS = ("best", "last")
 SCORES = (".json",)
 """Suffix of the output of an evaluation."""
+PICTURE = "picture"
 PREDICTIONS = {
-    ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".conll": "conll",
-}  # fmt: skip
+    **{".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"},
+    **{".conll": "conll", ".png": PICTURE},
+}
 """Suffixes of the output of a prediction, and the format of each."""
 PAGES, ARRAYS = (".html",), (".npz",)
 """Suffixes of what an inspection writes."""
@@ -164,6 +166,8 @@ def format_of(output: Output | None, wanted: Any, lines: bool) -> str | None:
     form: str | None = wanted or named or (None if output is None else "csv")
     if lines and form == "json":
         raise ValueError("a JSON file is one list, which cannot grow line by line: write JSONL or CSV")
+    if form == PICTURE and (lines or named is None):
+        raise ValueError("a picture is drawn of words or a file, as in output=picture.png")
     if lines and form == "conll":
         raise ValueError("format=conll has several lines for a sentence: write text, JSONL or CSV")
     return form
@@ -191,7 +195,8 @@ def looked_at(config: DictConfig) -> list[LookedAt]:
 
 def check_inspection(config: DictConfig) -> None:
     """Raise ValueError for an input, output or run that there is not, or that does not fit the others."""
-    outputs = [find_output("output", config.output, PAGES), find_output("arrays", config.arrays, ARRAYS)]
+    wanted = {"output": PAGES, "arrays": ARRAYS}
+    outputs = [find_output(key, config[key], takes, only=True) for key, takes in wanted.items()]
     subjects = looked_at(config)
     runs = [_check_run(config, subject.keys[0]) for subject in subjects]
     kinds = [found.facts().summary for found in runs]

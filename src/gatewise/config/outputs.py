@@ -134,9 +134,10 @@ class Output:
         return ValueError(f"{self.setting}: could not be written ({error.strerror})")
 
 
-def find_output(key: str, given: object, takes: Collection[str]) -> Output | None:
+def find_output(key: str, given: object, takes: Collection[str], only: bool = False) -> Output | None:
     """The output that the setting ``key`` names, or None for none; ``takes`` are the suffixes it may have.
 
+    With ``only``, a file has to have one of these; else any suffix that promises no other format will do.
     Raises ValueError where it is known that it cannot be written there.
     """
     if given is None:
@@ -165,9 +166,10 @@ def find_output(key: str, given: object, takes: Collection[str]) -> Output | Non
         raise ValueError(f"{setting}: may not be written: name another file")
     if _is_of_a_run(path, found):
         raise ValueError(f"{setting}: is a file of a run directory's own: name another")
-    if output.suffix in FORMATS and output.suffix not in takes:
+    is_file = (found is None or stat.S_ISREG(found.st_mode)) and not output.is_standard()
+    if output.suffix not in takes and (output.suffix in FORMATS or (only and is_file)):
         formats = " or ".join(suffix[1:].upper() for suffix in takes if suffix != ".yml")
-        while path.suffix.lower() in FORMATS:
+        while path.suffix.lower() in FORMATS | {".txt", ".htm"}:
             path = path.with_suffix("")
         raise ValueError(
             f"{setting}: is written as {formats}: name it {_short(path.name)}{next(iter(takes))}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import importlib.util
 import os
 import stat
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from gatewise.data.known.finding import PREFIX, data_folder, find_known, named
 from gatewise.settings import nearest
 from gatewise.settings.checks import no_path, short
 from gatewise.settings.memory import in_words, memory
+
+_BLOCK = 2**20
+"""Bytes that are unpacked at a time."""
 
 
 def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package: str | None = None) -> Path:
@@ -170,13 +175,13 @@ def check_size(path: Path, unpacked: int | None = None) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with ``\\n`` line ends and without a byte-order mark.
+    """The text of a UTF-8 file, with ``\\n`` line ends and without a byte-order mark; of ``.gz`` unpacked.
 
     Raises ValueError naming the file, line and byte offset of bytes that are not UTF-8, or of a NUL.
     """
     check_size(path)
     try:
-        data = path.read_bytes()
+        data = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     try:
@@ -194,6 +199,21 @@ def read_text(path: Path) -> str:
             f"{path}:{line}: a NUL byte at offset {nul}, which no text has: save the file as UTF-8 text"
         )
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _unpacked(path: Path) -> bytes:
+    """The content of a gzip file, which is no more than memory holds."""
+    blocks: list[bytes] = []
+    size = 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(_BLOCK):
+                blocks.append(block)
+                size += len(block)
+                check_size(path, size)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is no whole gzip file ({error}): get it again, or unpack it") from error
+    return b"".join(blocks)
 
 
 def _files_in(folder: Path) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gatewise.inspection.limits import rows_within
+from gatewise.inspection.passes import ByLayer, set_by_layer
 from gatewise.tasks.inspected import Inspected
 
 VALUES = ("0", "1", "mean")
@@ -41,18 +41,19 @@ Clamps = tuple[int, int, int | None, str, str]
 """Layer, direction, unit, gate and value."""
 
 
+@torch.no_grad()
 def clamp(
-    inspected: Inspected, gates: Mapping[str, Tensor], answer: Any, units: Sequence[tuple[int, int, int]]
+    inspected: Inspected, gates: ByLayer, answer: Any, units: Sequence[tuple[int, int, int]]
 ) -> tuple[list[Clamped], int]:
     """The results of every clamp of whole gates, then of those of single units, and how many units had room.
 
     Args:
-        gates: every gate with the range (0, 1), [L, D, 1, T, H] as computed.
+        gates: every gate with the range (0, 1), [D, 1, T, H] of each layer as computed.
         answer: that of the whole sequence without a clamp.
         units: layer, direction and number of units, the most important first.
     """
     time = int(inspected.lengths[0])
-    layers, directions = next(iter(gates.values())).shape[:2] if gates else (0, 0)
+    layers, directions = len(inspected.sizes), inspected.encoder.num_directions
     places = [(layer, direction, None) for layer, direction in np.ndindex(layers, directions)]
     whole = list(_each(places, gates))
     answers = len(inspected.scores(inspected.inputs[:1, :time], inspected.lengths[:1])[0])
@@ -60,7 +61,7 @@ def clamp(
     room = min(MOST_ROWS, rows_within(inspected, time, scored)) - len(whole)
     count = max(0, min(len(units), room // max(1, len(gates) * len(VALUES))))
     experiments = whole + list(_each(units[:count], gates))
-    each_step = inspected.encoder.hidden_size * (8 + 2 * len(gates))
+    each_step = max(inspected.sizes) * (8 + 2 * len(gates))
     at_once = max(1, NUMBERS_AT_ONCE // (time * max(scored, each_step)))
     results: list[Clamped] = []
     for first in range(0, len(experiments), at_once):
@@ -68,18 +69,26 @@ def clamp(
     return results, count
 
 
-def settable(inspected: Inspected, gates: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+@torch.no_grad()
+def settable(inspected: Inspected, gates: ByLayer) -> tuple[ByLayer, list[str]]:
     """Those of the gates that can be held, and a line for each of the others that says why not."""
-    found, problems = {}, []
+    if not gates or _problem(inspected, gates) is None:  # all of them, which are one kernel to compile
+        return gates, []
+    problems = {name: _problem(inspected, {name: values}) for name, values in gates.items()}
+    return {name: values for name, values in gates.items() if problems[name] is None}, [
+        f"{name} was not held at a value: {problem}" for name, problem in problems.items() if problem
+    ]
+
+
+def _problem(inspected: Inspected, gates: ByLayer) -> str | None:
+    """Why gates cannot be held at the values of the first step."""
     rows, lengths = inspected.inputs[:1, :1], inspected.lengths[:1].clamp(max=1)
-    for name, values in gates.items():
-        try:
-            inspected.outputs(rows, lengths, intervene={name: values[:, :, :1, :1]})
-        except ValueError as error:
-            problems.append(f"{name} was not held at a value: {error}")
-        else:
-            found[name] = values
-    return found, problems
+    first = {name: [layer[:, :1, :1] for layer in layers] for name, layers in gates.items()}
+    try:
+        inspected.outputs(rows, lengths, intervene=set_by_layer(inspected, first))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _each(places: Iterable[tuple[int, int, int | None]], gates: Iterable[str]) -> Iterator[Clamps]:
@@ -90,24 +99,24 @@ def _each(places: Iterable[tuple[int, int, int | None]], gates: Iterable[str]) -
                 yield (*place, name, value)
 
 
-def _run(
-    inspected: Inspected, gates: Mapping[str, Tensor], answer: Any, experiments: Sequence[Clamps]
-) -> list[Clamped]:
+def _run(inspected: Inspected, gates: ByLayer, answer: Any, experiments: Sequence[Clamps]) -> list[Clamped]:
     """Each clamp on a row of one batch."""
     time, count = int(inspected.lengths[0]), len(experiments)
-    masks: dict[str, Tensor] = {}
+    held_gates = {name for *_, name, _ in experiments}
+    # The value of a clamp is the same at every step. In the order of the gates: each order is a kernel.
+    masks = {
+        name: [layer.new_full((len(layer), count, 1, layer.shape[-1]), torch.nan) for layer in layers]
+        for name, layers in gates.items()
+        if name in held_gates
+    }
     for row, (layer, direction, unit, name, value) in enumerate(experiments):
-        computed = gates[name][layer, direction, 0, :time]
-        if name not in masks:
-            layers, directions, _, _, hidden = gates[name].shape
-            # The value of a clamp is the same at every step.
-            masks[name] = computed.new_full((layers, directions, count, 1, hidden), torch.nan)
+        computed = gates[name][layer][direction, 0, :time]
         held = computed.mean(0) if value == "mean" else torch.full_like(computed[0], float(value))
         chosen = slice(None) if unit is None else unit
-        masks[name][layer, direction, row, 0, chosen] = held[chosen]
+        masks[name][layer][direction, row, 0, chosen] = held[chosen]
     rows = inspected.inputs[:1, :time].expand(count, -1, -1)
     lengths = torch.full((count,), time)
-    outputs = inspected.outputs(rows, lengths, intervene=masks)
+    outputs = inspected.outputs(rows, lengths, intervene=set_by_layer(inspected, masks))
     losses = inspected.whole_loss(outputs, rows, lengths, answer).double().tolist()
     scores = inspected.read(outputs, rows, lengths)
     answers = [inspected.in_words(inspected.answer(each)) for each in scores]
@@ -119,23 +128,24 @@ def _run(
     ]
 
 
-def state_contributions(
-    inspected: Inspected, states: Mapping[str, Tensor], answer: Any
-) -> dict[str, NDArray[np.float64]]:
-    """Gradient of the answer's score with respect to each state, times the state: [L, D, T, H] by state."""
-    time = int(inspected.lengths[0])
-    rows, lengths = inspected.inputs[:1, :time], inspected.lengths[:1]
-
-    def score(outputs: Tensor, state: Any) -> Tensor:  # noqa: ARG001
-        return inspected.score(inspected.read(outputs, rows, lengths), answer).sum()
-
-    gradients = inspected.encoder.state_gradients(inspected.encoded(rows, lengths), score, lengths=lengths)
-    return {name: (gradients[name] * values)[:, :, 0].double().numpy() for name, values in states.items()}
+def contributions(gradients: ByLayer, states: ByLayer) -> dict[str, list[NDArray[np.float64]]]:
+    """Gradient of the answer's score by each state [D, T, H] times the state [D, 1, T, H], by layer."""
+    return {
+        name: [
+            (gradient * values[:, 0]).double().numpy()
+            for gradient, values in zip(gradients[name], layers, strict=True)
+        ]
+        for name, layers in states.items()
+    }
 
 
-def most_important(contributions: NDArray[np.float64]) -> list[tuple[int, int, int]]:
-    """Layer, direction and number of every unit, by the sum of |contributions| [L, D, T, H]."""
-    sums = np.abs(np.nan_to_num(contributions)).sum(2)
-    order = np.argsort(-sums.ravel(), kind="stable")
-    layers, directions, units = np.unravel_index(order, sums.shape)
-    return list(zip(layers.tolist(), directions.tolist(), units.tolist(), strict=True))
+def most_important(contributed: Sequence[NDArray[np.float64]]) -> list[tuple[int, int, int]]:
+    """Layer, direction and number of every unit, by the sum of |contributions| [D, T, H] of each layer."""
+    sums = [np.abs(np.nan_to_num(layer)).sum(1) for layer in contributed]
+    places = [
+        (layer, direction, unit)
+        for layer, each in enumerate(sums)
+        for direction, unit in np.ndindex(each.shape)
+    ]
+    order = np.argsort(-np.concatenate([each.ravel() for each in sums]), kind="stable")
+    return [places[index] for index in order.tolist()]

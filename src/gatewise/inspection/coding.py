@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -69,14 +70,13 @@ def restored(codes: NDArray[np.uint8], scale: Scale) -> Floats:
 
 def packed(values: Floats, scale: Scale) -> str:
     """Base64 of the deflated codes, step after step: of [T, U] the T·U bytes row by row."""
-    return base64.b64encode(zlib.compress(quantised(values, scale).tobytes(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(quantised(values, scale).tobytes())).decode("ascii")
 
 
 def numbers(values: Floats, digits: int = 4) -> list[float | None]:
     """[U] for JSON: to so many significant digits, and None for what is not finite."""
-    return [
-        float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in np.asarray(values).tolist()
-    ]
+    form = f"%.{digits}g"
+    return [float(form % value) if math.isfinite(value) else None for value in np.asarray(values).tolist()]
 
 
 def units_that_fit(

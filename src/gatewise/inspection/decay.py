@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewise.inspection.gradients import Reach, reach
 from gatewise.inspection.limits import BACKWARD, rows_within
+from gatewise.inspection.passes import ByLayer
 from gatewise.inspection.predictions import spread
 from gatewise.tasks.inspected import Inspected
 
@@ -20,27 +21,21 @@ MOST_DISTANCES = 200
 CURVE = ("distance", "median", "low", "high")
 
 
-def decay(inspected: Inspected, answer: Any) -> tuple[list[Reach], int]:
-    """Gradient norms of every state, layer and direction, and the number of losses.
-
-    The losses are those of predictions whose truth is known, each of a run of the steps up to it; where none
-    is, that of ``answer`` after the last step.
-    """
+def lengths_of_losses(inspected: Inspected) -> Tensor:
+    """After how many steps a loss is taken: where its truth is known, else after the last step alone."""
     time = int(inspected.lengths[0])
     known = [length for length in range(1, time + 1) if inspected.has_truth(length)] or [time]
     most = max(1, min(MOST_POSITIONS, rows_within(inspected, time, factor=BACKWARD)))
-    lengths = torch.tensor([known[place] for place in spread(len(known), most)])
-    rows = inspected.prefixes(lengths)
+    return torch.tensor([known[place] for place in spread(len(known), most)])
 
-    def loss(outputs: Tensor, state: Any) -> Tensor:  # noqa: ARG001
-        return inspected.loss(inspected.read(outputs, rows, lengths), lengths, answer).sum()
 
-    gradients = inspected.encoder.state_gradients(inspected.encoded(rows, lengths), loss, lengths=lengths)
+def decay(gradients: ByLayer, lengths: Tensor, directions: int) -> list[Reach]:
+    """Gradient norms of every state, layer and direction by distance, of the losses after these steps."""
     ends = (lengths - 1).numpy()
     # The reverse direction ends with the first step.
-    positions = np.stack([ends, np.zeros_like(ends)][: inspected.encoder.num_directions])
-    found = reach({name: values.numpy() for name, values in gradients.items()}, positions)
-    return [_thinned(each) for each in found], len(lengths)
+    positions = np.stack([ends, np.zeros_like(ends)][:directions])
+    arrays = {name: [layer.numpy() for layer in layers] for name, layers in gradients.items()}
+    return [_thinned(each) for each in reach(arrays, positions)]
 
 
 def _thinned(found: Reach) -> Reach:

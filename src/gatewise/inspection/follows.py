@@ -20,6 +20,8 @@ _TIES = 2e-6
 _BLOCK = 1 << 21
 """Values that one thread transforms at once."""
 _MOST_THREADS = 8
+_ORDERS_AT_ONCE = 255
+"""Orders of the sequences that are tried in one product: it stays in the cache, and a byte counts them."""
 
 
 class Followed(NamedTuple):
@@ -188,16 +190,23 @@ class _Orders:
             # Lengths differ, so another order has another mean and another spread over the steps.
             mean = orders @ lengths / lengths.sum()
             spread = np.sqrt(np.maximum(np.square(orders) @ lengths - lengths.sum() * mean**2, 0.0))
-            comparable = orders / np.where(spread > 0, spread, np.inf)[:, None]
-            self.drawn.append(comparable.astype(np.float32))  # there may be many sequences and labels
+            orders /= np.where(spread > 0, spread, np.inf)[:, None]
+            self.drawn.append(orders.astype(np.float32))  # there may be many sequences and labels
 
     def p(self, units: Floats, observed: Floats) -> Floats:
         """[N, U] and r [U, F] -> [U, F]."""
         result = np.empty(observed.shape)
         # [S, U]; the mean of a unit is 0, so that of a feature is no matter.
         sums = np.add.reduceat(units, self.starts).astype(np.float32)
+        products = np.empty((_ORDERS_AT_ONCE, len(observed)), dtype=np.float32)
+        reached = np.empty(products.shape, dtype=bool)
         for feature, orders in enumerate(self.drawn):
-            bound = np.abs(observed[:, feature]) - _TIES
-            reached = np.count_nonzero(np.abs(orders @ sums) >= bound, axis=0)
-            result[:, feature] = (1 + reached) / (1 + len(orders))
+            bound = (np.abs(observed[:, feature]) - _TIES).astype(np.float32)
+            total = np.zeros(len(observed), dtype=np.int64)
+            for first in range(0, len(orders), _ORDERS_AT_ONCE):
+                some = orders[first : first + _ORDERS_AT_ONCE]
+                found = np.matmul(some, sums, out=products[: len(some)])
+                np.greater_equal(np.abs(found, out=found), bound, out=reached[: len(some)])
+                total += reached[: len(some)].view(np.uint8).sum(0, dtype=np.uint8)
+            result[:, feature] = (1 + total) / (1 + len(orders))
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +26,12 @@ class Reach(NamedTuple):
     """The upper quartile."""
 
 
-def reach(gradients: Mapping[str, Floats], positions: Floats) -> list[Reach]:
+def reach(gradients: Mapping[str, Sequence[Floats]], positions: Floats) -> list[Reach]:
     """‖∂loss/∂state‖ by distance, its median and quartiles over the rows of the batch.
 
     Args:
-        gradients: of each state [L, D, B, T, H], the gradient of each row's own loss; NaN is padding.
+        gradients: of each state, [D, B, T, H] of each layer, the gradient of each row's own loss; NaN is
+            padding.
         positions: the step whose output each row's loss is of, [B], or [D, B] where the directions differ.
             The distance counts from it to the left in the forward direction, and to the right in the reverse
             one, whose steps to the right come first; steps on the other side are left out.
@@ -38,16 +39,15 @@ def reach(gradients: Mapping[str, Floats], positions: Floats) -> list[Reach]:
     Raises ValueError for a position that is none of the steps.
     """
     results = []
-    for state, gradient in gradients.items():
-        array = np.asarray(gradient, dtype=np.float64)
-        layers, directions, rows, steps, _ = array.shape
+    for state, by_layer in gradients.items():
+        norms = np.stack([_norms(np.asarray(layer, dtype=np.float64)) for layer in by_layer])
+        layers, directions, rows, steps = norms.shape
         losses = np.broadcast_to(np.asarray(positions, dtype=np.int64), (directions, rows))
         if losses.size and not (losses.min() >= 0 and losses.max() < steps):
             wrong = losses.min() if losses.min() < 0 else losses.max()
             raise ValueError(
                 f"position {wrong} of a loss is none of the {steps} steps: choose 0 to {steps - 1}"
             )
-        norms = _norms(array)
         distance = np.arange(steps)
         for direction in range(directions):
             away = losses[direction, :, None] + (distance if direction else -distance)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gatewise.inspection import told
 from gatewise.inspection.arrays import Array, equations, named, same_gate
-from gatewise.inspection.clamps import clamp, most_important, settable, state_contributions
+from gatewise.inspection.clamps import clamp, contributions, most_important, settable
 from gatewise.inspection.coding import most_varied, numbers, packed, scale_of, units_that_fit
 from gatewise.inspection.contributions import contribute
-from gatewise.inspection.decay import decay
+from gatewise.inspection.decay import decay, lengths_of_losses
 from gatewise.inspection.memory import HalfLife, half_life
 from gatewise.inspection.own_data import OwnSteps
-from gatewise.inspection.own_units import follows
+from gatewise.inspection.own_units import Correlated, correlated, follows
+from gatewise.inspection.passes import by_layer, first_row, state_gradients, traced
 from gatewise.inspection.predictions import predict
 from gatewise.inspection.saturation import saturation
 from gatewise.inspection.similarity import similar_order
@@ -39,27 +40,34 @@ class Look:
     values: dict[str, Any]
     """What the page has of a model, by the names of its parts."""
     arrays: dict[str, NDArray[Any]]
-    """Every array of the trace whole, [L, D, T, H] by name, and what the page tells of each step."""
-    contributions: NDArray[np.float64]
-    """[L, D, T, H]: of each unit of the memory to the answer."""
+    """Every array of the trace whole, [L, D, T, H], and what the page tells of each step.
+
+    Where the sizes of layers differ there is one [D, T, H] for each, as in ``f.layer0``.
+    """
+    contributions: list[NDArray[np.float64]]
+    """Of each unit of the memory to the answer, [D, T, H] of each layer."""
     is_whole: bool
     """Whether the page has every unit."""
     sentences: list[str] = field(default_factory=list)
+    """What was found, in words; the page has before them what a reader of its names has to know."""
 
 
 def check_memory(inspected: Inspected) -> None:
     """Raise ValueError, with the number of steps that fit, for an input that takes more than the memory."""
-    encoder = inspected.encoder
-    cell = encoder.cell
+    cell, sizes = inspected.encoder.cell, inspected.sizes
     arrays = len(cell.gates) + 3 * len(cell.states)
-    blocks = encoder.num_layers * encoder.num_directions
-    each = encoder.hidden_size * blocks * arrays * BYTES_OF_A_VALUE
+    directions = inspected.encoder.num_directions
+    each = sum(sizes) * directions * arrays * BYTES_OF_A_VALUE
     time, there = int(inspected.lengths[0]), memory()
     if time * each > there:
+        units = (
+            f"{sizes[0]} units × {arrays} arrays × {len(sizes) * directions} layers and directions"
+            if len(set(sizes)) == 1
+            else f"{sum(sizes) * directions} units of all layers and directions × {arrays} arrays"
+        )
         raise ValueError(
-            f"{time:,} steps × {encoder.hidden_size} units × {arrays} arrays × {blocks} layers and "
-            f"directions take {in_words(time * each)}, but there are {in_words(there)}: give at most "
-            f"{there // each:,} steps"
+            f"{time:,} steps × {units} take {in_words(time * each)}, but there are {in_words(there)}: give "
+            f"at most {there // each:,} steps"
         )
 
 
@@ -74,61 +82,58 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
     Raises ValueError where the cell's steps cannot be traced.
     """
     encoder, time = inspected.encoder, int(inspected.lengths[0])
-    rows, lengths = inspected.inputs[:1, :time].detach(), inspected.lengths[:1]
+    rows, lengths = first_row(inspected)
     with torch.no_grad():
-        trace = encoder.trace(inspected.encoded(rows, lengths), lengths=lengths)
-        outputs = trace.outputs
-        assert isinstance(outputs, Tensor)
+        traces, outputs = traced(inspected)
         scores = inspected.read(outputs, rows, lengths)
         answer = inspected.answer(scores[0])
-        predictions = predict(inspected, outputs)
-    arrays = named(trace, encoder.cell.innermost)
-    shown = _shown(arrays)
-    state = memory_state(trace.kept, encoder.cell.states)
-    of_units = state_contributions(
-        inspected, {name: trace.arrays[name] for name in encoder.cell.states}, answer
-    )
-    important = most_important(of_units[state])
-    decided = contribute(inspected, answer)
-    with torch.no_grad():
-        gates, unsettable = settable(
-            inspected, {a.name: trace.arrays[a.name] for a in arrays if a.kind == "gate"}
-        )
-        clamped, units = clamp(inspected, gates, answer, important[:MOST_UNITS_CLAMPED])
         loss = float(inspected.whole_loss(outputs, rows, lengths, answer))
         probability = inspected.probability(scores, answer)
-    decays, losses = decay(inspected, answer)
-    halves = _half_lives(arrays, state) if state in trace.kept else []
-    saturated = {a.name: _by_place(a.values, saturation) for a in arrays if a.kind == "gate"}
+        weights = None if inspected.weights is None else inspected.weights(outputs, lengths)[0].numpy()
+    arrays = named(traces, encoder.cell.innermost)
+    computed = by_layer([trace.arrays for trace in traces])
+    state = memory_state(traces[0].kept, encoder.cell.states)
+    shown = _shown(arrays, inspected.sizes)
+    with ThreadPoolExecutor(1) as pool:  # half of the work, for a second core: most of it needs no Python
+        correlating = None if own is None else pool.submit(_correlated, own, state)
+        deciding = pool.submit(contribute, inspected, answer)
+        predicting = pool.submit(predict, inspected, outputs)
+        coding = pool.submit(lambda: [_coded(array, arrays, shown) for array in arrays])
+        losses = lengths_of_losses(inspected)
+        gradients = state_gradients(inspected, answer, losses)
+        decays = decay(gradients.losses, losses, encoder.num_directions)
+        of_units = contributions(gradients.score, {name: computed[name] for name in encoder.cell.states})
+        important = most_important(of_units[state])
+        gates, unsettable = settable(
+            inspected, {array.name: computed[array.name] for array in arrays if array.kind == "gate"}
+        )
+        clamped, units = clamp(inspected, gates, answer, important[:MOST_UNITS_CLAMPED])
+        halves = _half_lives(arrays, state) if state in traces[0].kept else []
+        saturated = {a.name: _by_place(a.values, saturation) for a in arrays if a.kind == "gate"}
+        ordered = _units(arrays, shown, inspected.sizes)
+    decided, predictions, coded = deciding.result(), predicting.result(), coding.result()
     following: dict[str, Any] = {"problem": "The run's own data are not there."}
-    if own is not None:
+    if correlating is not None:
         try:
-            with torch.no_grad():
-                following = follows(own(state), state, shown, important)
+            following = follows(correlating.result(), state, shown, important)
         except ValueError as error:
             following = {"problem": f"What the units follow is not shown: {error}"}
-    count = min(map(len, shown.values()))
-    too_many = []
-    if count < encoder.hidden_size:
-        too_many.append(
-            f"Of {time:,} steps the page has room for {count} of {encoder.hidden_size} units of each layer "
-            f"and direction: those that vary most. The .npz file has all."
-        )
+    too_many = _left_out(time, shown, inspected.sizes)
     text = inspected.in_words(answer)
     p = None if probability is None else float(probability)
     values = {
-        "cell": encoder.cell_name,
+        "cell": inspected.stack[0].cell_name,
         "equations": equations(encoder.cell.innermost),
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-        "layers": encoder.num_layers,
+        "layers": len(inspected.sizes),
         "directions": encoder.num_directions,
-        "hidden": encoder.hidden_size,
+        "hidden": inspected.sizes[0] if len(set(inspected.sizes)) == 1 else inspected.sizes,
         "steps": time,
         "step": inspected.step,
         "names": list(inspected.names[0][:time]),
         "words": None if inspected.words is None else [list(word) for word in inspected.words],
-        "arrays": [_coded(array, arrays, shown) for array in arrays],
-        "units": _units(arrays, shown, encoder.hidden_size),
+        "arrays": coded,
+        "units": ordered,
         "memory": _memory(state, halves, shown),
         "saturation": [_saturated(name, places, shown) for name, places in saturated.items()],
         "predictions": {
@@ -137,12 +142,14 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
             "actual": [inspected.actual(step) for step in range(time)],
             "surprise": [_short(value) for value in predictions.surprise],
             "note": predictions.note,
+            "of_next": inspected.at_every_step,
         },
         "decided": {
             "answer": text,
             "title": inspected.title,
             "gradient": numbers(decided.gradient),
             "left_out": numbers(decided.left_out) if np.isfinite(decided.left_out).any() else None,
+            "attention": None if weights is None else numbers(weights),
             "agreement": _short(decided.agreement),
             "note": told.how_decided(inspected, decided),
         },
@@ -155,36 +162,40 @@ def look(inspected: Inspected, own: Callable[[str], OwnSteps] | None, problems: 
         },
         "follows": following,
         "gradients": [_curve(each) for each in decays],
-        "gradient_note": told.how_decayed(losses, inspected),
+        "gradient_note": told.how_decayed(len(losses), inspected),
         "problems": [*problems, *unsettable, *too_many],
     }
     sentences = [
         told.answer(inspected, text, p),
-        *inspected.remarks,
         *told.memory(arrays, state, halves, inspected),
         *told.saturation(saturated),
         *told.decided(decided, inspected, text),
+        *([] if weights is None else [told.weighed(weights, inspected)]),
         *told.clamped(clamped, loss, text, is_choice=p is not None),
         *told.decayed(decays),
         *told.followed(following, shown),
     ]
-    values["sentences"] = sentences
-    kept = {array.name.replace(" ", "."): array.values for array in arrays}
-    kept |= {f"contribution_{name}": each for name, each in of_units.items()}
+    values["sentences"] = [*inspected.remarks, *sentences]
+    kept = _whole({array.name.replace(" ", "."): array.values for array in arrays})
+    kept |= _whole({f"contribution_{name}": layers for name, layers in of_units.items()})
     kept |= {"gradient_times_input": decided.gradient, "left_out": decided.left_out}
     return Look(values, kept, of_units[state], not too_many, sentences)
 
 
-def contributions_of(inspected: Inspected) -> NDArray[np.float64]:
-    """What the units of the memory contribute to the answer after every step, [L, D, T, H]."""
-    time = int(inspected.lengths[0])
-    rows, lengths = inspected.inputs[:1, :time].detach(), inspected.lengths[:1]
+@torch.no_grad()
+def _correlated(own: Callable[[str], OwnSteps], state: str) -> Correlated:
+    return correlated(own(state))
+
+
+def contributions_of(inspected: Inspected) -> list[NDArray[np.float64]]:
+    """What the units of the memory contribute to the answer after every step, [D, T, H] of each layer."""
+    rows, lengths = first_row(inspected)
     with torch.no_grad():
-        trace = inspected.encoder.trace(inspected.encoded(rows, lengths), lengths=lengths)
-        assert isinstance(trace.outputs, Tensor)
-        answer = inspected.answer(inspected.read(trace.outputs, rows, lengths)[0])
-    state = memory_state(trace.kept, inspected.encoder.cell.states)
-    return state_contributions(inspected, {state: trace.arrays[state]}, answer)[state]
+        traces, outputs = traced(inspected)
+        answer = inspected.answer(inspected.read(outputs, rows, lengths)[0])
+    state = memory_state(traces[0].kept, inspected.encoder.cell.states)
+    values = by_layer([trace.arrays for trace in traces])
+    return contributions(state_gradients(inspected, answer).score, {state: values[state]})[state]
 
 
 def memory_state(kept: Mapping[str, Any], states: Sequence[str]) -> str:
@@ -193,26 +204,53 @@ def memory_state(kept: Mapping[str, Any], states: Sequence[str]) -> str:
     return carried[-1] if carried else states[0]
 
 
-def _shown(arrays: Sequence[Array]) -> dict[tuple[int, int], list[int]]:
+def _shown(arrays: Sequence[Array], sizes: Sequence[int]) -> dict[tuple[int, int], list[int]]:
     """The units of each layer and direction that the page has room for."""
     states = [array for array in arrays if array.kind == "state"]
-    layers, directions, time, hidden = states[-1].values.shape
-    count = units_that_fit(hidden, time, len(arrays), layers, directions)
-    if count == hidden:
-        return {place: list(range(hidden)) for place in np.ndindex(layers, directions)}
-    return {
-        place: most_varied(
-            [array.values[place] for array in states if array.values.shape[-1] == hidden], count
-        ).tolist()
-        for place in np.ndindex(layers, directions)
-    }
+    chosen = {}
+    for layer, size in enumerate(sizes):
+        directions, time, _ = states[-1].values[layer].shape
+        count = units_that_fit(size, time, len(arrays), len(sizes), directions)
+        for direction in range(directions):
+            values = [state.values[layer][direction] for state in states]
+            chosen[layer, direction] = (
+                list(range(size))
+                if count == size
+                else most_varied([each for each in values if each.shape[-1] == size], count).tolist()
+            )
+    return chosen
+
+
+def _left_out(time: int, shown: Mapping[tuple[int, int], list[int]], sizes: Sequence[int]) -> list[str]:
+    """A line where the page has not all units."""
+    lacking = {(len(units), sizes[layer]) for (layer, _), units in shown.items() if len(units) < sizes[layer]}
+    if not lacking:
+        return []
+    if len(set(sizes)) > 1:
+        counts = " and ".join(f"{count} of {size}" for count, size in sorted(lacking))
+        which = f"{counts} units of a layer and direction"
+    else:
+        ((count, size),) = lacking
+        which = f"{count} of {size} units of each layer and direction"
+    return [f"Of {time:,} steps the page has room for {which}: those that vary most. The .npz file has all."]
+
+
+def _whole(arrays: Mapping[str, list[NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Arrays of layers as one by name, [L, D, T, H]; where sizes differ, one for each layer."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, layers in arrays.items():
+        if len({layer.shape for layer in layers}) == 1:
+            found[name] = np.stack(layers)
+        else:
+            found |= {f"{name}.layer{number}": layer for number, layer in enumerate(layers)}
+    return found
 
 
 def _coded(
     array: Array, arrays: Sequence[Array], shown: Mapping[tuple[int, int], list[int]]
 ) -> dict[str, Any]:
     """An array for the page; what is kept, where a gate says it, has that gate's values."""
-    scale = scale_of([array.values], array.bounds)
+    scale = scale_of(array.values, array.bounds)
     found = {"name": array.name, "meaning": array.meaning, "kind": array.kind, "scale": list(scale)}
     gate = same_gate(array, arrays)
     if gate is not None:
@@ -231,21 +269,16 @@ def _columns(values: NDArray[Any], units: list[int]) -> NDArray[Any]:
 
 
 def _units(
-    arrays: Sequence[Array], shown: Mapping[tuple[int, int], list[int]], hidden: int
+    arrays: Sequence[Array], shown: Mapping[tuple[int, int], list[int]], sizes: Sequence[int]
 ) -> list[list[dict[str, Any]]]:
-    state = [array for array in arrays if array.kind == "state" and array.values.shape[-1] == hidden][-1]
-    layers, directions = state.values.shape[:2]
-    return [
-        [
-            {
-                "numbers": shown[layer, direction],
-                "order": similar_order(state.values[layer, direction][:, shown[layer, direction]]).tolist(),
-                "of": hidden,
-            }
-            for direction in range(directions)
-        ]
-        for layer in range(layers)
-    ]
+    found: list[list[dict[str, Any]]] = [[] for _ in sizes]
+    states = [array.values for array in arrays if array.kind == "state"]
+    for (layer, direction), units in shown.items():
+        size = sizes[layer]
+        values = [state[layer][direction] for state in states if state[layer].shape[-1] == size][-1]
+        order = similar_order(values[:, units]).tolist()
+        found[layer].append({"numbers": units, "order": order, "of": size})
+    return found
 
 
 def _half_lives(arrays: Sequence[Array], state: str) -> list[list[HalfLife]]:
@@ -256,7 +289,7 @@ def _half_lives(arrays: Sequence[Array], state: str) -> list[list[HalfLife]]:
     ]
 
 
-def _by_place(values: NDArray[Any], of: Callable[[NDArray[Any]], Any]) -> list[list[Any]]:
+def _by_place(values: Sequence[NDArray[Any]], of: Callable[[NDArray[Any]], Any]) -> list[list[Any]]:
     """What a function gives of each layer and direction."""
     return [[of(direction) for direction in layer] for layer in values]
 

@@ -24,7 +24,7 @@ def one_of(given: Input, number: int, key: str = "sequence") -> tuple[Input, str
     if isinstance(given.batch, TaggedTextBatch):  # some of its tensors have a row for each spelling
         batch: Any = given.batch.selected([number - 1])
     else:
-        parts = [part[row] if isinstance(part, Tensor) else part for part in given.batch]
+        parts = [part[row] if isinstance(part, (Tensor, list, tuple)) else part for part in given.batch]
         batch = type(given.batch)(*parts)
     columns = {name: values[row] for name, values in given.columns.items()} if rows > 1 else given.columns
     return replace(given, batch=batch, columns=columns), (

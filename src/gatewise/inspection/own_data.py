@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.inspection.limits import rows_within
+from gatewise.inspection.passes import gates_and_states
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.series import WindowBatch
 from gatewise.kinds.text import TextBatch
@@ -33,8 +34,8 @@ class OwnSteps:
     step: str = "token"
     lengths: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    units: list[NDArray[Any]] = field(default_factory=list)
-    """A state, [L, D, n, H] by sequence."""
+    units: list[list[NDArray[Any]]] = field(default_factory=list)
+    """A state, [D, n, H] of each layer, by sequence."""
     features: list[NDArray[Any]] = field(default_factory=list)
     """[n, F] by sequence."""
     feature_names: list[str] = field(default_factory=list)
@@ -98,23 +99,22 @@ def _lanes(batches: Sequence[Any]) -> Sequence[Any]:
 def _most_steps(inspected: Inspected) -> int:
     encoder = inspected.encoder
     arrays = len(encoder.cell.gates) + 3 * len(encoder.cell.states)
-    numbers = encoder.num_layers * encoder.num_directions * encoder.hidden_size * arrays
+    numbers = sum(inspected.sizes) * encoder.num_directions * arrays
     return max(1, min(MOST_NUMBERS // numbers, rows_within(inspected, 1)))
 
 
 def _add(found: OwnSteps, inspected: Inspected, state: str, room: int, numbers: Sequence[int]) -> None:
     """Add whole sequences of a batch while there is room; running text is cut, each lane alike."""
     lengths = inspected.lengths
-    if inspected.step == "token":
+    if inspected.at_every_step:
         lengths = lengths.clamp(max=max(1, room // len(lengths)))
     count = max(1, int((lengths.cumsum(0) <= room).sum()))
     lengths = lengths[:count].clamp(max=room)
     rows: Tensor = inspected.inputs[:count, : int(lengths.max())]
-    trace = inspected.encoder.trace(inspected.encoded(rows, lengths), lengths=lengths)
-    values = trace.arrays[state].float().numpy()
+    layers = [layer.float().numpy() for layer in gates_and_states(inspected, rows, lengths)[state]]
     for row, length in enumerate(lengths.tolist()):
         found.lengths.append(length)
-        found.units.append(values[:, :, row, :length])
+        found.units.append([layer[:, row, :length] for layer in layers])
         found.features.append(
             np.stack([feature[row, :length] for feature in inspected.features.values()], axis=1)
         )

@@ -6,6 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,58 +27,78 @@ MOST_CORRELATIONS = 400_000_000
 """Steps times units times features that are shifted against each other."""
 
 
+@dataclass(frozen=True)
+class Correlated:
+    """How all units go with all features over the steps of a run's own data."""
+
+    steps: OwnSteps
+    count: int
+    """The first steps, which were shifted against each other."""
+    least: NDArray[Any]
+    """[F] as in :class:`gatewise.inspection.follows.Followed`."""
+    tables: dict[str, NDArray[Any]]
+    """[U, F] each, the units of all layers and directions one after the other."""
+
+
+def correlated(steps: OwnSteps) -> Correlated:
+    """Correlations of every unit with every feature, and their significance."""
+    columns = [
+        np.concatenate([units[layer][direction] for units in steps.units])
+        for layer, direction in _places(steps)
+    ]
+    values, features = np.concatenate(columns, axis=1), np.concatenate(steps.features)
+    most = MOST_CORRELATIONS // max(1, values.shape[1] * features.shape[1])
+    tested = _first_steps(steps.lengths, max(most, 500))
+    count = sum(tested)
+    found = follow(values[:count], features[:count], tested)
+    tables = {"r": found.r, "p": found.p, "holm": holm(found.p), "rank": ranks(found.r)}
+    return Correlated(steps, count, found.least, tables)
+
+
 def follows(
-    steps: OwnSteps, state: str, shown: dict[tuple[int, int], list[int]], important: Iterable[Any]
+    found: Correlated, state: str, shown: dict[tuple[int, int], list[int]], important: Iterable[Any]
 ) -> dict[str, Any]:
-    """Correlations of every unit with every feature, their significance, and the strongest contexts.
+    """What the page says of the units and features, and the strongest contexts of units.
 
     Args:
         state: the state that the steps have.
         shown: the units that the page shows, by layer and direction.
         important: layer, direction and number of units, those first whose contexts are wanted first.
     """
-    units = np.concatenate(steps.units, axis=2)
-    features = np.concatenate(steps.features)
-    lengths = list(steps.lengths)
-    layers, directions, _, hidden = units.shape
-    values = units.transpose(2, 0, 1, 3).reshape(len(features), -1)
-    most = MOST_CORRELATIONS // max(1, values.shape[1] * features.shape[1])
-    tested = _first_steps(lengths, max(most, 500))
-    found = follow(values[: sum(tested)], features[: sum(tested)], tested)
-    corrected, rank = holm(found.p), ranks(found.r)
-    varying = [place for place in range(features.shape[1]) if np.isfinite(found.r[:, place]).any()]
-    table = {"r": found.r, "p": found.p, "holm": corrected, "rank": rank}
-    by_place = {
-        name: each[:, varying].reshape(layers, directions, hidden, len(varying))
-        for name, each in table.items()
-    }
+    steps, r = found.steps, found.tables["r"]
+    varying = [place for place in range(r.shape[1]) if np.isfinite(r[:, place]).any()]
     wanted = _by_place(important)
-    contexts = [
-        [
-            _contexts(steps, units[layer, direction], wanted.get((layer, direction), []))
-            for direction in range(directions)
-        ]
-        for layer in range(layers)
-    ]
+    units: list[list[dict[str, Any]]] = []
+    contexts: list[list[dict[str, Any]]] = []
+    first = 0
+    for layer, direction in _places(steps):
+        values = np.concatenate([each[layer][direction] for each in steps.units])
+        chosen = np.array(shown[layer, direction]) + first
+        first += values.shape[1]
+        told = {
+            name: [numbers(column, 3) for column in table[chosen][:, varying].T]
+            for name, table in found.tables.items()
+        }
+        strong = _contexts(steps, values, wanted.get((layer, direction), []))
+        for of_layers, each in ((units, told), (contexts, strong)):
+            if not direction:
+                of_layers.append([])
+            of_layers[layer].append(each)
     return {
         "array": state,
         "features": [steps.feature_names[place] for place in varying],
-        "steps": sum(tested),
-        "shifts": sum(tested),
-        "too_few": _too_few(found.least, values.shape[1]),
-        "note": _note(steps, state, sum(tested), values.shape[1], found.least),
-        "units": [
-            [
-                {
-                    name: [numbers(column, 3) for column in each[layer, direction, shown[layer, direction]].T]
-                    for name, each in by_place.items()
-                }
-                for direction in range(directions)
-            ]
-            for layer in range(layers)
-        ],
+        "steps": found.count,
+        "shifts": found.count,
+        "too_few": _too_few(found.least, len(r)),
+        "note": _note(steps, state, found.count, len(r), found.least),
+        "units": units,
         "contexts": _deflated(contexts),
     }
+
+
+def _places(steps: OwnSteps) -> list[tuple[int, int]]:
+    """Every layer and direction."""
+    return [(layer, d) for layer, values in enumerate(steps.units[0]) for d in range(len(values))]
 
 
 def _deflated(values: Any) -> str:

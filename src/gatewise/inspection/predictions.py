@@ -28,6 +28,7 @@ class Predictions:
     note: str = ""
 
 
+@torch.no_grad()
 def predict(inspected: Inspected, outputs: Tensor) -> Predictions:
     """The answers after every step, from the outputs [1, T, K] of the whole sequence where that can be.
 

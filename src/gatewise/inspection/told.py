@@ -15,6 +15,7 @@ from gatewise.inspection.gradients import Reach
 from gatewise.inspection.memory import HalfLife
 from gatewise.inspection.own_units import LEVEL
 from gatewise.inspection.saturation import EDGE
+from gatewise.inspection.standardised import Floats
 from gatewise.inspection.words import FULL_STOPS, Kept, Marks, sentences
 from gatewise.settings import one_line
 from gatewise.tasks.followed import ENDS
@@ -54,7 +55,7 @@ def memory(
     for (layer, direction), half in _places(halves):
         where = place(layer, direction)
         lines.append(_lasting(half, name, where))
-        layers.append(Kept(where, kept.values[layer, direction], direction == 1))
+        layers.append(Kept(where, kept.values[layer][direction], direction == 1))
     names = inspected.names[0]
     if inspected.step == "token":
         stops = [step for step, token in enumerate(names) if token in ENDS]
@@ -116,6 +117,17 @@ def decided(found: Contributions, inspected: Inspected, text: str) -> list[str]:
             f"{number(found.agreement)}."
         )
     return [line]
+
+
+def weighed(weights: Floats, inspected: Inspected) -> str:
+    """Which steps the pooling looks at most."""
+    order = np.argsort(-weights, kind="stable")[:_MOST_NAMED]
+    told = [f"{_named(inspected, step)} ({percent(float(weights[step]))})" for step in order]
+    even = percent(1 / len(weights))
+    return (
+        f"The attention of the pooling is most on {listed(told)}; {even} each would be even. What a step "
+        f"adds to the answer is another thing: see what leaving it out changes."
+    )
 
 
 def clamped(rows: Sequence[Clamped], loss: float, text: str, is_choice: bool) -> list[str]:

@@ -102,17 +102,21 @@ class Interventions:
         Raises ValueError for a step and a shape that the batch does not have.
         """
         names: list[str] = []
-        blocks = [] if request.noise is None else [request.noise]
+        blocks: list[Tensor] = []
         for name, value in self._values.items():
             wanted = self._wanted(name, value, packing, *divmod(index, self._directions)).to(request.x)
             left = wanted.isnan()
             if not bool(left.all()):
                 names.append(name)
-                blocks += [_packed((~left).to(wanted.dtype), packing), _packed(wanted.nan_to_num(), packing)]
+                blocks += [(~left).to(wanted.dtype), wanted.nan_to_num()]
         if not names:
             return request
         cell = self._cells.cell(self._cell, request.cell, tuple(names), self._hidden_size)
-        return replace(request, cell=cell, noise=torch.cat(blocks, dim=1))
+        # Put side by side while B and T may still be 1, and spread over all steps once.
+        noise = _packed(torch.cat(_alike(blocks), dim=2), packing)
+        if request.noise is not None:
+            noise = torch.cat([request.noise, noise], dim=1)
+        return replace(request, cell=cell, noise=noise)
 
     def _wanted(
         self, name: str, value: list[Clamp] | Tensor, packing: Packing, layer: int, direction: int
@@ -194,6 +198,12 @@ def _places(what: str, given: Places, size: int) -> Any:
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < size:
             raise ValueError(f"intervene: {what} must lie in 0 … {size - 1}, got {number!r}")
     return numbers
+
+
+def _alike(blocks: Sequence[Tensor]) -> list[Tensor]:
+    """Blocks [B, T, H], of whose B and T each may be 1, with the same B and T."""
+    batch, time = (max(block.shape[axis] for block in blocks) for axis in (0, 1))
+    return [block.expand(batch, time, -1) for block in blocks]
 
 
 def _packed(values: Tensor, packing: Packing) -> Tensor:

@@ -23,7 +23,7 @@ from gatewise.nn import dropouts, forms, keras, prepared, torch_modules
 from gatewise.nn.arguments import check_state
 from gatewise.nn.interventions import Change, IntervenedCells, Intervention, Interventions
 from gatewise.nn.layer import Layer
-from gatewise.nn.state_gradients import StateGradients, differentiable
+from gatewise.nn.state_gradients import StateGradients, differentiable, gradients_of
 from gatewise.nn.trace import Trace, Tracing
 from gatewise.nn.without_effect import lines_without_effect
 from gatewise.settings import AtLeast, Positive, Probability, ProbabilityOfEach, checked
@@ -166,7 +166,7 @@ class Recurrent(nn.Module):
                 return found
         if intervene:
             return self._forward_intervened(x, state, lengths, return_gates, intervene)
-        return self._forward(x, state, lengths, return_gates)
+        return self.run_layers(x, state, lengths, return_gates)
 
     @engines.outside_compiled_code
     def _forward_intervened(
@@ -177,7 +177,7 @@ class Recurrent(nn.Module):
         def run(packing: Packing, index: int, request: Request) -> Result:
             return engines.run(self.engine, change(packing, index, request))
 
-        return self._forward(x, state, lengths, return_gates, run)
+        return self.run_layers(x, state, lengths, return_gates, run)
 
     def _interventions(self, intervene: Mapping[str, Intervention] | None) -> Change:
         """What interventions make of the request of each layer and direction."""
@@ -186,7 +186,7 @@ class Recurrent(nn.Module):
         sizes = (self.num_layers, self.num_directions, self.hidden_size)
         return Interventions(intervene, self._intervened_cells, self.cell, *sizes).request
 
-    def _forward(
+    def run_layers(
         self,
         x: Tensor | PackedSequence,
         state: State | Tensor | None,
@@ -202,7 +202,7 @@ class Recurrent(nn.Module):
             return forms.of_packed_sequence(run_packed, x, return_gates)
         if x.dim() == 3:
             return forms.of_batch(run_packed, x, lengths, self.batch_first, return_gates)
-        call = self if run is None else partial(self._forward, run=run)
+        call = self if run is None else partial(self.run_layers, run=run)
         return forms.of_one_sequence(call, self.cell, x, state, lengths, self.batch_first, return_gates)
 
     def trace(
@@ -218,7 +218,7 @@ class Recurrent(nn.Module):
         """
         tracing = Tracing(self.engine, self._interventions(intervene), self.num_layers, self.num_directions)
         with torch.no_grad():
-            outputs, final, _ = self._forward(x, state, lengths, True, tracing.run)
+            outputs, final, _ = self.run_layers(x, state, lengths, True, tracing.run)
         return tracing.trace(outputs, final)
 
     def state_gradients(
@@ -236,8 +236,8 @@ class Recurrent(nn.Module):
         """
         gradients = StateGradients(self._interventions(intervene), self.num_layers, self.num_directions)
         with torch.inference_mode(False), torch.enable_grad():
-            outputs = self._forward(differentiable(x), state, lengths, False, gradients.run)
-            return gradients.of(loss(*outputs))
+            outputs = self.run_layers(differentiable(x), state, lengths, False, gradients.run)
+            return gradients_of([gradients], loss(*outputs))[0]
 
     @engines.outside_compiled_code
     def _forward_prepared(self, x: Any, state: Any) -> Any:

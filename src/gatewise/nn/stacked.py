@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gatewise.cells import LSTM, Cell
 from gatewise.engine import EngineName
+from gatewise.nn.interventions import Intervention
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.recurrent import Recurrent
+from gatewise.nn.state_gradients import StateGradients, differentiable, gradients_of
+from gatewise.nn.trace import Trace
 from gatewise.settings import Positive, Probability, ProbabilityOfEach, Sizes, checked, rule
 
 
@@ -32,6 +37,18 @@ def check_skips(hidden_size: int | Sequence[int], skip_connections: bool) -> Non
             f"skip_connections adds up the outputs of all layers, whose sizes {list(hidden_size)} differ: "
             f"give one size"
         )
+
+
+@dataclass(frozen=True)
+class StackedTrace:
+    """What happened inside of a :class:`Stacked` on some sequences, layer by layer."""
+
+    layers: tuple[Trace, ...]
+    """Of each layer, as if it were alone: the L of its arrays is 1, and H is its own."""
+    outputs: Tensor
+    """As ``forward`` returns them."""
+    state: tuple[Tensor, ...]
+    """The final state, as ``forward`` returns it."""
 
 
 class Stacked(nn.Module):
@@ -105,13 +122,76 @@ class Stacked(nn.Module):
         x: Tensor,
         state: Sequence[Tensor] | None = None,
         lengths: Tensor | Sequence[int] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return_gates: bool = False,
+        intervene: Sequence[Mapping[str, Intervention]] | None = None,
+    ) -> Any:
         """(Outputs, final state) of sequences ``x`` [T, B, F], or with ``batch_first`` [B, T, F].
 
         A state is one tuple of [D, B, H] tensors, H being the layer's: those of the first layer in the order
         of ``cell.states``, then those of the next. ``lengths`` [B] are as in :class:`Recurrent`, and so are
-        the errors; ValueError also for a state of another number of tensors.
+        the errors; ValueError also for a state of another number of tensors. With ``return_gates`` there is a
+        third value, a tuple of the gates and states of each layer as its Recurrent returns them.
+        ``intervene`` has what is set in each layer, a dict for every one of them.
         """
+        if intervene is not None and len(intervene) != len(self.layers):
+            raise ValueError(f"intervene has {len(intervene)} dicts for {len(self.layers)} layers")
+        gates: list[dict[str, Tensor]] = []
+
+        def run(index: int, layer: Recurrent, x: Tensor, own: Any) -> tuple[Tensor, Any]:
+            change = None if intervene is None else intervene[index]
+            x, final, *more = layer(x, own, lengths, return_gates, change)
+            gates.extend(
+                {name: values if self.batch_first else values.transpose(1, 2) for name, values in one.items()}
+                for one in more
+            )
+            return x, final
+
+        outputs, finals = self._through(x, state, run)
+        return (outputs, finals, tuple(gates)) if return_gates else (outputs, finals)
+
+    def trace(
+        self,
+        x: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        state: Sequence[Tensor] | None = None,
+    ) -> StackedTrace:
+        """The trace of each layer, as of :meth:`Recurrent.trace`; arguments are those of ``forward``."""
+        traces: list[Trace] = []
+
+        def run(index: int, layer: Recurrent, x: Tensor, own: Any) -> tuple[Tensor, Any]:  # noqa: ARG001
+            traces.append(layer.trace(x, lengths, own))
+            return cast(Tensor, traces[-1].outputs), traces[-1].state
+
+        with torch.no_grad():
+            outputs, finals = self._through(x, state, run)
+        return StackedTrace(tuple(traces), outputs, finals)
+
+    def state_gradients(
+        self,
+        x: Tensor,
+        loss: Callable[[Any, Any], Tensor],
+        lengths: Tensor | Sequence[int] | None = None,
+        state: Sequence[Tensor] | None = None,
+    ) -> tuple[dict[str, Tensor], ...]:
+        """The gradient of ``loss(outputs, state)`` by the states of each layer after each step.
+
+        One dict for each layer, as :meth:`Recurrent.state_gradients` returns it; so are the errors.
+        """
+        calls: list[StateGradients] = []
+
+        def run(index: int, layer: Recurrent, x: Tensor, own: Any) -> tuple[Tensor, Any]:  # noqa: ARG001
+            calls.append(StateGradients(lambda _packing, _index, request: request, 1, self.num_directions))
+            result: tuple[Tensor, Any] = layer.run_layers(x, own, lengths, False, calls[-1].run)
+            return result
+
+        with torch.inference_mode(False), torch.enable_grad():
+            found = loss(*self._through(differentiable(x), state, run))
+            return tuple(gradients_of(calls, found))
+
+    def _through(
+        self, x: Tensor, state: Sequence[Tensor] | None, run: Callable[..., tuple[Tensor, Any]]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Outputs and final state, each layer run by ``run(number, layer, inputs, state)``."""
         count = len(self.cell.states)
         if state is not None and len(state) != count * len(self.layers):
             raise ValueError(
@@ -125,7 +205,7 @@ class Stacked(nn.Module):
             if index > 0:
                 x = self.between(F.dropout(x, self.dropout, self.training))
             own = None if state is None else tuple(state[index * count : (index + 1) * count])
-            x, final = layer(x, own, lengths)
+            x, final = run(index, layer, x, own)
             finals += final
             total = total + x if self.skip_connections else x
         return total if self.batch_first else total.transpose(0, 1), tuple(finals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,23 +41,15 @@ class StateGradients:
         self._steps.append(steps[::-1] if request.reverse else steps)
         return result
 
-    def of(self, loss: Tensor) -> dict[str, Tensor]:
-        """The gradients, [L, D, B, T, H] by state, with NaN as padding.
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Every state that was kept."""
+        return [tensor for steps in self._steps for step in steps for tensor in step]
 
-        Raises ValueError for a loss that is no scalar, or does not depend on what the call has returned.
-        """
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"a tensor of {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(
-                f"loss(outputs, state) must return a scalar tensor, got {got}: sum over the rows"
-            )
-        if not loss.requires_grad:
-            raise ValueError("loss(outputs, state) depends on neither of the two: does it detach them?")
-        packing = self._packing
+    def stacked(self, grads: Iterator[Tensor]) -> dict[str, Tensor]:
+        """The next gradients, those of ``tensors``, as [L, D, B, T, H] by state, with NaN as padding."""
+        packing, count = self._packing, len(self._states)
         assert packing is not None  # it has run
-        tensors = [tensor for steps in self._steps for step in steps for tensor in step]
-        found = torch.autograd.grad(loss, tensors, allow_unused=True, materialize_grads=True)
-        grads, count = iter(found), len(self._states)
         by_layer = [
             [packing.spread(torch.cat(of_state)) for of_state in _of_states(grads, len(steps), count)]
             for steps in self._steps
@@ -66,6 +58,21 @@ class StateGradients:
             name: torch.stack([of_states[k] for of_states in by_layer]).unflatten(0, self._shape)
             for k, name in enumerate(self._states)
         }
+
+
+def gradients_of(calls: Sequence[StateGradients], loss: Tensor) -> list[dict[str, Tensor]]:
+    """The gradients of a loss by the states of each of several calls, one after the other.
+
+    Raises ValueError for a loss that is no scalar, or does not depend on what the calls have returned.
+    """
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        got = f"a tensor of {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"loss(outputs, state) must return a scalar tensor, got {got}: sum over the rows")
+    if not loss.requires_grad:
+        raise ValueError("loss(outputs, state) depends on neither of the two: does it detach them?")
+    tensors = [tensor for call in calls for tensor in call.tensors]
+    grads = iter(torch.autograd.grad(loss, tensors, allow_unused=True, materialize_grads=True))
+    return [call.stacked(grads) for call in calls]
 
 
 def _of_states(grads: Any, steps: int, count: int) -> list[list[Tensor]]:

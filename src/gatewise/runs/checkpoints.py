@@ -150,5 +150,5 @@ def unusable(path: Path, what: str) -> ValueError:
     """A ValueError for a checkpoint that is ``what``, saying what to use instead."""
     other = "last" if path.stem == "best" else "best"
     has_other = path.with_name(f"{other}.ckpt").is_file()
-    instead = f", or evaluate and predict with checkpoint={other}" if has_other else ""
+    instead = f", or evaluate, predict and inspect with checkpoint={other}" if has_other else ""
     return ValueError(f"{path}: {what}; train again{instead}")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table_of(columns: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table of columns by name, or of rows; pandas is imported only where there is one."""
+    import pandas as pd
+
+    return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
+    picture: tuple[str, Any] | None = None
+    """The name of a picture, as in a task's report, and what it is drawn from; None where there is none."""
     shaded: tuple[tuple[str, float], ...] = ()
     """A text in pieces, each with how strongly a terminal marks it, from 0 to 1."""
     sentence_ends: tuple[int, ...] | None = None

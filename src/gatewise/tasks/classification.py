@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import pandas as pd
 from torch import Tensor
 
 from gatewise.kinds.kind import Input
@@ -13,9 +12,9 @@ from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Probability, Share
 from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, table_of
 from gatewise.tasks.classifier import Classifier, ClassWeights
-from gatewise.tasks.inspected import Choice, last_outputs
+from gatewise.tasks.inspected import Choice
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
 
@@ -75,17 +74,18 @@ class SequenceClassification(Classifier):
         probabilities = self.predict_step(given.batch)
         best = probabilities.max(-1)
         classes = self.facts.classes
-        table = pd.DataFrame(
+        columns = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
+        table = table_of(
             {
                 "sequence": range(1, len(probabilities) + 1),
                 "class": [classes[i] for i in best.indices],
                 "probability": best.values.tolist(),
                 **given.columns,
+                **columns,
             }
         )
-        columns = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
         return Answer(
-            pd.concat([table, pd.DataFrame(columns)], axis=1),
+            table,
             f"sequences of {given.name}",
             {"probability": "{:.4f}"},
             tuple(columns),
@@ -96,24 +96,14 @@ class SequenceClassification(Classifier):
         batch: SequenceBatch = given.batch
         longest = int(batch.lengths.max())
         inputs = batch.inputs[:, :longest]
-        names = [list(map(str, range(length))) for length in batch.lengths.tolist()]
-        classes = self.facts.classes
-        directions = self.encoder.num_directions
-        forward = self.pool.so_far if directions == 1 and self.pooling != "attention" else None
-        return Choice(
-            encoder=self.encoder,
-            inputs=inputs,
-            lengths=batch.lengths,
+        return self.as_choice(
+            inputs,
+            batch.lengths,
+            batch.targets,
             step="frame",
-            names=names,
+            names=[list(map(str, range(length))) for length in batch.lengths.tolist()],
             title="class, if the sequence ended here",
-            read=lambda outputs, _, lengths: self.head(
-                self.pool(outputs, last_outputs(outputs, lengths, directions), lengths)
-            ),
-            read_all=None if forward is None else lambda outputs: self.head(forward(outputs)),
             features=followed.of_frames(
-                inputs.numpy(), batch.lengths.numpy(), batch.targets.numpy(), classes
+                inputs.numpy(), batch.lengths.numpy(), batch.targets.numpy(), self.facts.classes
             ),
-            choices=classes,
-            truth=batch.targets[:1].expand(longest),
         )

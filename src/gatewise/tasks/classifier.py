@@ -14,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from gatewise.kinds.kind import IGNORED
 from gatewise.nn.pooling import Pooling, PoolingName
 from gatewise.settings import Probability, Share
+from gatewise.tasks.inspected import Choice, last_outputs
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
@@ -113,10 +114,10 @@ class Classifier(Task):
     def score(self, batch: Any) -> Score:
         return self.scored(self.logits(batch), batch.targets)
 
-    def scored(self, logits: Tensor, targets: Tensor, loss: Tensor | None = None) -> ClassScore:
-        """The score of logits [B, classes], with a ``loss`` of its own where there is one."""
+    def scored(self, logits: Tensor, targets: Tensor) -> ClassScore:
+        """The score of logits [B, classes]."""
         count = int((targets != IGNORED).sum())
-        loss = self.loss(logits, targets) if loss is None else loss
+        loss = self.loss(logits, targets)
         if self.training:
             return ClassScore(loss, count, logits.argmax(-1), targets)
         best = torch.softmax(logits, -1).max(-1)
@@ -125,6 +126,28 @@ class Classifier(Task):
     def baselines(self, batch: Any) -> Mapping[str, Score]:
         guess = torch.full_like(batch.targets, self.majority)
         return {"majority class": Score(None, len(guess), guess, batch.targets)}
+
+    def as_choice(self, inputs: Tensor, lengths: Tensor, targets: Tensor, **told: Any) -> Choice:
+        """What an inspection looks at: the class, if the sequence ended with each step.
+
+        ``inputs`` [B, T, F] are what the encoder reads; ``told`` are the other fields of a Choice.
+        """
+        directions = self.encoder.num_directions
+        weighs = self.pooling == "attention"
+        forward = self.pool.so_far if directions == 1 and not weighs else None
+        return Choice(
+            encoder=self.encoder,
+            inputs=inputs,
+            lengths=lengths,
+            read=lambda outputs, _, lengths: self.head(
+                self.pool(outputs, last_outputs(outputs, lengths, directions), lengths)
+            ),
+            read_all=None if forward is None else lambda outputs: self.head(forward(outputs)),
+            weights=self.pool.weights if weighs else None,
+            choices=self.facts.classes,
+            truth=targets[:1].expand(inputs.shape[1]),
+            **told,
+        )
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()

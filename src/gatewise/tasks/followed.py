@@ -20,7 +20,7 @@ Features = dict[str, NDArray[np.float64]]
 
 
 def of_text(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Features:
-    """Features of tokens by their text; ``counts`` is how often each occurs in training."""
+    """Features [B, T] of tokens by their text; ``counts`` is how often each occurs in training."""
     total = sum(counts.values())
     by_token = {
         "punctuation": lambda token: not _is_line_end(token) and all(_is_sign(c) for c in token),
@@ -36,11 +36,28 @@ def of_text(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Feature
     features = {}
     for name, of in by_token.items():
         values = {token: float(of(token)) for token in known}
-        features[name] = np.array([[values[token] for token in row] for row in rows])
-    features["position in the line"] = np.array([_since(row, _is_line_end) for row in rows])
-    features["position in the sentence"] = np.array([_since(row, ENDS.__contains__) for row in rows])
-    features["inside quotes or brackets"] = np.array([_inside(row) for row in rows])
+        features[name] = _padded([[values[token] for token in row] for row in rows])
+    features["position in the line"] = _padded([_since(row, _is_line_end) for row in rows])
+    features["position in the sentence"] = _padded([_since(row, ENDS.__contains__) for row in rows])
+    features["inside quotes or brackets"] = _padded([_inside(row) for row in rows])
     return features
+
+
+def of_labelled_text(
+    rows: Sequence[Sequence[str]],
+    counts: Mapping[str, int],
+    targets: NDArray[np.int64],
+    classes: Sequence[str],
+) -> Features:
+    """Features of the tokens of texts with a class each."""
+    features = of_text(rows, counts)
+    lengths = np.array([[len(row)] for row in rows])
+    steps = np.arange(lengths.max(), dtype=float)
+    share = {"share of the text": (steps + 1) / lengths, **_of_classes(targets, classes, len(steps))}
+    return {
+        **features,
+        **{name: np.where(steps >= lengths, np.nan, values) for name, values in share.items()},
+    }
 
 
 def of_frames(
@@ -57,8 +74,7 @@ def of_frames(
     }
     for number in range(min(size, MOST_COLUMNS)):
         features[f"feature {number + 1}"] = inputs[..., number].astype(float)
-    for index, name in enumerate(classes[:MOST_COLUMNS]):
-        features[f"class {name}"] = np.tile((targets == index)[:, None].astype(float), (1, time))
+    features |= _of_classes(targets, classes, time)
     padding = steps >= lengths[:, None]
     return {name: np.where(padding, np.nan, values) for name, values in features.items()}
 
@@ -75,6 +91,21 @@ def of_series(inputs: NDArray[Any], columns: Sequence[str], season: int) -> Feat
             before = np.concatenate([values[:, :1].repeat(season, 1), values[:, :-season]], 1)
             features[f"{name} a season before"] = before
     return features
+
+
+def _of_classes(targets: NDArray[np.int64], classes: Sequence[str], time: int) -> Features:
+    return {
+        f"class {name}": np.tile((targets == index)[:, None].astype(float), (1, time))
+        for index, name in enumerate(classes[:MOST_COLUMNS])
+    }
+
+
+def _padded(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Rows of any lengths as [B, T], NaN where one has ended."""
+    values = np.full((len(rows), max(map(len, rows))), np.nan)
+    for place, row in zip(values, rows, strict=True):
+        place[: len(row)] = row
+    return values
 
 
 def _changes(inputs: NDArray[Any]) -> NDArray[np.float64]:

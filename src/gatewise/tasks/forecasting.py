@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.settings import Names, Probability, did_you_mean
 from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer
+from gatewise.tasks.answer import Answer, table_of
 from gatewise.tasks.inspected import Numbers, last_outputs
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
@@ -217,7 +216,7 @@ class Forecasting(Task):
         forecast = self.facts.unscaled(self.predict_step(given.batch)[0].cpu().double())
         targets = self.facts.targets
         return Answer(
-            pd.DataFrame({**given.columns, **dict(zip(targets, forecast.T, strict=True))}),
+            table_of({**given.columns, **dict(zip(targets, forecast.T, strict=True))}),
             f"the {self.facts.horizon} steps after {given.name}",
             {
                 target: number_format(values, std)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED
-from gatewise.nn import Recurrent
+from gatewise.kinds.tokens import UNKNOWN
+from gatewise.nn import Recurrent, Stacked
 
 MOST_NAMED = 5
 """Answers that are named for each step."""
+MOST_UNKNOWN = 20
+"""Tokens without a place in the vocabulary that are named."""
 
 
 class Word(NamedTuple):
@@ -31,7 +34,7 @@ class Word(NamedTuple):
 class Inspected(ABC):
     """B sequences of T steps; what is about a truth or about words is about the first of them."""
 
-    encoder: Recurrent
+    encoder: Recurrent | Stacked
     """What reads the inputs, batch first."""
     inputs: Tensor
     """[B, T, F]: every step as :meth:`encoded` takes it."""
@@ -52,10 +55,23 @@ class Inspected(ABC):
     """Words that have several steps; None where a step is a word, or none."""
     remarks: Sequence[str] = ()
     """What a reader of the names has to know, in sentences."""
+    weights: Callable[[Tensor, Tensor], Tensor] | None = None
+    """How much a pooling counts each step, [B, T] of outputs and lengths; None where it weighs none."""
     at_every_step: bool = False
     """Whether each step is answered from its own output alone, and the loss counts the answers of all."""
     by_difference: bool = False
     """Whether the encoder reads each value's difference from the last one of its sequence."""
+
+    @property
+    def stack(self) -> list[Recurrent]:
+        """What the encoder consists of: the Recurrents of a Stacked, else itself with all its layers."""
+        encoder = self.encoder
+        return [encoder] if isinstance(encoder, Recurrent) else cast(list[Recurrent], list(encoder.layers))
+
+    @property
+    def sizes(self) -> list[int]:
+        """The units of each layer, those of one direction."""
+        return [each.hidden_size for each in self.stack for _ in range(each.num_layers)]
 
     def encoded(self, rows: Tensor, lengths: Tensor) -> Tensor:
         """What the encoder reads, [R, T, F], for rows in the form of ``inputs`` with lengths [R]."""
@@ -220,6 +236,14 @@ def last_outputs(outputs: Tensor, lengths: Tensor, directions: int) -> Tensor:
         return forward
     size = outputs.shape[-1] // 2
     return torch.cat([forward[:, :size], outputs[:, 0, size:]], -1)
+
+
+def remarks_of(unknown: Iterable[str]) -> list[str]:
+    """What a reader has to know of tokens that are not in the vocabulary."""
+    named = list(dict.fromkeys(unknown))
+    more = f" and {len(named) - MOST_UNKNOWN} more" if len(named) > MOST_UNKNOWN else ""
+    said = f"Not in the vocabulary, and so read as {UNKNOWN}: {', '.join(named[:MOST_UNKNOWN])}{more}."
+    return [said] if named else []
 
 
 def joined(names: Sequence[str], begins: Callable[[str, str], bool]) -> list[Word]:

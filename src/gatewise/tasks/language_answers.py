@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextFacts
 from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN
-from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks.answer import Answer, Line, table_of
 from gatewise.tasks.continuation import Drawing, Following, continued
 
 LONGEST_REMARK = 2000
@@ -35,7 +34,7 @@ class Next:
 
     def as_answer(self) -> Answer:
         """The next tokens as a table, and the continuations, which a file has beside each of them."""
-        table = pd.DataFrame({"token": self.tokens, "probability": self.probabilities})
+        table = table_of({"token": self.tokens, "probability": self.probabilities})
         count = len(self.continuations)
         names = ["continuation"] if count == 1 else [f"continuation {i + 1}" for i in range(count)]
         for name, text in zip(names, self.continuations, strict=True):
@@ -113,7 +112,9 @@ class Surprise:
 
     def as_answer(self) -> Answer:
         """Every token with its surprise as a table, and the text with what surprises marked in it."""
-        table = pd.DataFrame(
+        import pandas as pd  # as for table_of
+
+        table = table_of(
             {
                 "token": pd.Series(list(self.tokens), dtype=object),
                 "read as": pd.Series(list(self.read), dtype=object),

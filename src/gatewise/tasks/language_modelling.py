@@ -12,25 +12,22 @@ from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
-from gatewise.nn.token_loss import token_loss
+from gatewise.nn.token_loss import LARGE, token_loss
 from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.beside_test import BesideTest
 from gatewise.tasks.continuation import Drawing
 from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
-from gatewise.tasks.inspected import Choice, characters_begin, joined
+from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
 from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 LONGEST_ANSWER = 100_000
 """Most tokens of a continuation; they are computed one after the other."""
-MOST_UNKNOWN = 20
-"""Unknown tokens that an inspection names."""
 MOST_SAMPLES = 1000
 """Most continuations of a text."""
 CHUNK = 1000
@@ -101,15 +98,15 @@ class LanguageModelling(Task):
     ``project_outputs`` brings the outputs before. Raises ValueError for a bidirectional encoder.
 
     Dropouts: ``dropout`` of the embeddings and before the output layer, anew at each step; ``input_dropout``
-    of the embeddings and ``output_dropout`` of the outputs, with one mask for all steps of a window;
-    ``embedding_dropout`` of whole words. ``activation_penalty`` times the mean square of the outputs, after
-    dropout, and ``temporal_penalty`` times the mean square of their differences from step to step, before
-    dropout, are added to what training minimises and to no metric. With ``rate_window`` the learning rate is
-    that of a window of so many steps, and for a window of n steps n / ``rate_window`` of it (all of this:
-    Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018). ``init_range``
-    starts all weights and biases uniformly between plus and minus this number. ``drop_state`` is the
-    probability that a row of a training window starts from zeros instead of the state that it carries. In
-    evaluation and prediction scores are divided by ``evaluation_temperature``.
+    of the embeddings and ``output_dropout`` of the outputs, with one mask for all steps of a window, or a new
+    one for each with ``masks_per_step``; ``embedding_dropout`` of whole words. ``activation_penalty`` times
+    the mean square of the outputs, after dropout, and ``temporal_penalty`` times the mean square of their
+    differences from step to step, before dropout, are added to what training minimises and to no metric. With
+    ``rate_window`` the learning rate is that of a window of so many steps, and for a window of n steps n /
+    ``rate_window`` of it (all of this: Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
+    Models", ICLR 2018). ``init_range`` starts all weights and biases uniformly between plus and minus this
+    number. ``drop_state`` is the probability that a row of a training window starts from zeros instead of the
+    state that it carries. In evaluation and prediction scores are divided by ``evaluation_temperature``.
 
     Its answer to a user's input is the ``top_k`` most probable next tokens and ``samples`` continuations by
     ``length`` tokens, drawn with ``seed`` as ``temperature``, ``draw_from`` and ``top_p`` say (see
@@ -152,6 +149,7 @@ class LanguageModelling(Task):
         dropout: Probability = 0.0,
         input_dropout: Probability = 0.0,
         output_dropout: Probability = 0.0,
+        masks_per_step: bool = False,
         embedding_dropout: Probability = 0.0,
         activation_penalty: NotNegative = 0.0,
         temporal_penalty: NotNegative = 0.0,
@@ -192,7 +190,8 @@ class LanguageModelling(Task):
         self.embedding = nn.Embedding(n_tokens, embedding_size)
         self.dropout = nn.Dropout(dropout)
         self.embedding_dropout = WordDropout(embedding_dropout)
-        self.input_dropout, self.output_dropout = LockedDropout(input_dropout), LockedDropout(output_dropout)
+        dropped = nn.Dropout if masks_per_step else LockedDropout
+        self.input_dropout, self.output_dropout = dropped(input_dropout), dropped(output_dropout)
         self.activation_penalty, self.temporal_penalty = activation_penalty, temporal_penalty
         self.rate_window, self.evaluation_temperature = rate_window, evaluation_temperature
         self.drop_state = drop_state
@@ -265,11 +264,14 @@ class LanguageModelling(Task):
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
-        if self.training:
-            *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+        *before, last = self.head if isinstance(self.head, nn.Sequential) else [self.head]
+        if self.training and isinstance(last, nn.Linear) and last.out_features >= LARGE:
             for layer in before:
                 outputs = layer(outputs)
-            return token_loss(outputs, last, targets, IGNORED)
+            counted = targets != IGNORED
+            outputs, targets = outputs[counted], targets[counted]
+            loss, _ = token_loss(outputs, last.weight, last.bias, targets)
+            return loss / max(len(targets), 1)
         scores = self._scores(outputs).flatten(0, 1)
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)
@@ -414,7 +416,6 @@ class LanguageModelling(Task):
         typed = [given.steps] if given.steps else [[vocabulary[i] for i in row] for row in tokens.tolist()]
         characters = self.facts.tokenizer == "char"
         known = set(vocabulary)
-        unknown = list(dict.fromkeys(token for token in typed[0] if token not in known))[:MOST_UNKNOWN]
         return Choice(
             encoder=self.encoder,
             inputs=self.embedding(tokens),
@@ -428,7 +429,6 @@ class LanguageModelling(Task):
             words=joined(typed[0], characters_begin) if characters else None,
             choices=vocabulary,
             truth=given.batch.targets[0],
-            remarks=[f"Not in the vocabulary, and so read as {UNKNOWN}: {', '.join(unknown)}."]
-            * bool(unknown),
+            remarks=remarks_of(token for token in typed[0] if token not in known),
             at_every_step=True,
         )

@@ -90,9 +90,14 @@ class EpochScores(nn.Module):
         self._losses, self._counts, self._predictions = [], [], []
 
     def compared(self) -> dict[str, Tensor]:
-        """The metrics that compare predictions, reduced over all processes; each of them must call this."""
+        """The metrics that compare predictions, reduced over all processes; each of them must call this.
+
+        Without any predictions, as in the training of a task that searches for them, there are none.
+        """
         self.gather()
-        return {} if self.metrics is None else dict(self.metrics.compute())
+        if self.metrics is None or not any(metric.update_count for metric in self.metrics.values()):
+            return {}
+        return dict(self.metrics.compute())
 
     def of_loss(self, mean: Tensor) -> dict[str, Tensor]:
         """The mean loss, and the metrics computed from it."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,11 +17,15 @@ from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
-from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks import followed
+from gatewise.tasks.answer import Answer, Line, table_of
 from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
+from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 from gatewise.tasks.word_vectors import check_frozen_vectors, start_from
+
+NormName = Literal["l2", "max"]
 
 MISTAKES = 50
 """The most certain mistakes of a test that the report lists."""
@@ -56,10 +60,11 @@ class TextClassification(Classifier):
     features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from which the
     embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
 
-    ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by that length in the
-    direction in which each text's loss grows most; embeddings are then normalised to mean 0 and variance 1
-    over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for Semi-Supervised Text
-    Classification", ICLR 2017). ``train/loss`` is then the sum of both.
+    ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by so much, in the
+    direction in which each text's loss grows most: with ``adversarial_norm=l2`` all vectors of a text together
+    by that length, with ``max`` each of their numbers by that much. Embeddings are then normalised to mean 0
+    and variance 1 over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for
+    Semi-Supervised Text Classification", ICLR 2017). ``train/loss`` is that of the embeddings as they are.
     """
 
     facts_type = LabelledTextFacts
@@ -83,6 +88,7 @@ class TextClassification(Classifier):
         label_smoothing: Share = 0.0,
         class_weights: ClassWeights = "equal",
         adversarial: NotNegative = 0.0,
+        adversarial_norm: NormName = "l2",
         vectors: str | None = None,
         freeze_embeddings: bool = False,
         folders: Folders = (),
@@ -101,7 +107,7 @@ class TextClassification(Classifier):
             class_weights,
         )
         self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
-        self.adversarial = adversarial
+        self.adversarial, self.adversarial_norm = adversarial, adversarial_norm
         self.scores_per_step = embedding_size
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
@@ -152,16 +158,18 @@ class TextClassification(Classifier):
             return super().score(batch)
         vectors = self.embedded(batch.tokens)
         logits = self.read(vectors, batch.lengths)
-        loss = self.loss(logits, batch.targets)
-        (slope,) = torch.autograd.grad(loss, vectors, retain_graph=True)
+        score = self.scored(logits, batch.targets)
+        assert score.loss is not None
+        (slope,) = torch.autograd.grad(score.loss, vectors, retain_graph=True)
         moved = self.read(vectors + self.perturbation(slope), batch.lengths)
-        return self.scored(logits, batch.targets, loss + self.loss(moved, batch.targets))
+        return replace(score, penalty=self.loss(moved, batch.targets))
 
     def perturbation(self, slope: Tensor) -> Tensor:
         """How each text's embeddings are moved, for the gradient [B, T, E] of the loss by them."""
+        if self.adversarial_norm == "max":
+            return self.adversarial * slope.sign()
         length = slope.flatten(1).norm(dim=1)[:, None, None]
-        moved: Tensor = self.adversarial * slope / length.clamp(min=1e-30)
-        return moved
+        return self.adversarial * slope / length.clamp(min=1e-30)
 
     def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
         answers = dict(super().baselines(batch))
@@ -212,7 +220,7 @@ class TextClassification(Classifier):
         """The most certain mistakes of the last test."""
         if not self._mistakes:
             return None
-        table = pd.DataFrame([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
+        table = table_of([mistake for _, _, mistake in self._mistakes[:SHOWN_MISTAKES]])
         table["text"] = [_short(text) for text in table["text"]]
         return Answer(table, "most certain mistakes", {"probability": "{:.4f}"})
 
@@ -243,7 +251,7 @@ class TextClassification(Classifier):
             ]
         columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
-        return Answer(pd.DataFrame(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
+        return Answer(table_of(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
 
     def answer_lines(self, given: Input) -> Sequence[Line]:
         """The class of each text with its probability."""
@@ -254,6 +262,32 @@ class TextClassification(Classifier):
             )
             for row in rows
         ]
+
+    def inspected(self, given: Input) -> Choice:
+        """The class, if the text ended with each token; the tokens are named as they were typed."""
+        batch: LabelledTextBatch = given.batch
+        lengths, vocabulary = batch.lengths, self.facts.vocabulary
+        tokens = batch.tokens[:, : int(lengths.max())]
+        names = [
+            [vocabulary[token] for token in row[:length]]
+            for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)
+        ]
+        if given.steps:
+            names = [list(given.steps)]
+        known = set(vocabulary)
+        unknown = [token for token in names[0] if token not in known]
+        counts = dict(zip(vocabulary, self.facts.counts, strict=True))
+        return self.as_choice(
+            self.embedded(tokens),
+            lengths,
+            batch.targets,
+            step="token",
+            names=names,
+            title="class, if the text ended here",
+            features=followed.of_labelled_text(names, counts, batch.targets.numpy(), self.facts.classes),
+            words=joined(names[0], characters_begin) if self.facts.tokenizer == "char" else None,
+            remarks=remarks_of(unknown),
+        )
 
     def _attention(self, weights: Tensor, tokens: Tensor, length: Tensor) -> str:
         """The weight of every token, in the text's order, as in ``good 0.81 film 0.19``."""

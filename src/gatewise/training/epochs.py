@@ -101,8 +101,15 @@ class StopAtNaN(pl.Callback):
             self._stop(trainer, self.monitor, float(value), where)
 
     def _stop(self, trainer: pl.Trainer, what: str, value: float, where: str) -> None:
-        rates = ", ".join(f"{group['lr']:g}" for o in trainer.optimizers for group in o.param_groups)
         raise ValueError(
-            f"{what} is {value} at {where} {trainer.current_epoch + 1}: try a smaller optimizer.lr (it was "
-            f"{rates}) or trainer.gradient_clip_val; checkpoints of the epochs before are kept"
+            f"{what} is {value} at {where} {trainer.current_epoch + 1}: {smaller_steps(trainer)}"
         )
+
+
+def smaller_steps(trainer: pl.Trainer) -> str:
+    """What to do about steps that are too large."""
+    rates = ", ".join(f"{group['lr']:g}" for o in trainer.optimizers for group in o.param_groups)
+    return (
+        f"try a smaller optimizer.lr (it was {rates}) or trainer.gradient_clip_val; checkpoints of the "
+        f"epochs before are kept"
+    )

@@ -25,7 +25,7 @@ from gatewise.tasks import Task
 from gatewise.training import logged, wandb
 from gatewise.training.checkpoints import Chosen, chosen
 from gatewise.training.display import ResultTable, forget_test, how_it_ended, where_it_goes_on
-from gatewise.training.epochs import StopTogether
+from gatewise.training.epochs import StopTogether, smaller_steps
 from gatewise.training.lightning_internals import logged_steps, set_logged_steps
 from gatewise.training.loggers import MetricsFile
 from gatewise.training.mid_epoch import MidEpochCheckpoint, epochs_in, is_mid_epoch
@@ -158,6 +158,11 @@ def _stoppable(trainer: pl.Trainer, work: Any) -> None:
     except RuntimeError as error:
         if "conditioned on metric" in str(error):
             raise ValueError(f"callbacks.early_stopping.monitor: {error}") from error
+        if "without overflow" in str(error):  # a number that torch gives an operation is no float32
+            epoch = trainer.current_epoch + 1
+            raise ValueError(
+                f"a step of epoch {epoch} is too large for the weights: {smaller_steps(trainer)}"
+            ) from error
         raise
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,16 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from gatewise.inspection.gradients import reach
+from gatewise.inspection.passes import by_layer
 from gatewise.inspection.saturation import saturation
-from gatewise.nn import Recurrent
+from gatewise.nn import Recurrent, Stacked, StackedTrace
 from gatewise.runs.metrics import INSPECT, read_metrics
 from gatewise.runs.run import Run
 from gatewise.settings import Positive, checked, first_line
 from gatewise.tasks import Task
 from gatewise.views.pictures.inspected import gate_means, gradients
+
+Encoder = Recurrent | Stacked
 
 _log = logging.getLogger(__name__)
 
@@ -93,10 +96,11 @@ class InspectGates(pl.Callback):
 def statistics(task: pl.LightningModule, batch: Any, sequences: int) -> dict[str, float]:
     """The metrics of the first sequences of a batch, by name; the task and its generators stay as they are.
 
-    Raises ValueError for a task without a Recurrent as its ``encoder``, or one that does not use it.
+    Raises ValueError for a task without a Recurrent or a Stacked as its ``encoder``, or one that does not use
+    it.
     """
     encoder = getattr(task, "encoder", None)
-    if not isinstance(task, Task) or not isinstance(encoder, Recurrent):
+    if not isinstance(task, Task) or not isinstance(encoder, (Recurrent, Stacked)):
         raise ValueError(f"{type(task).__name__} has no Recurrent as its encoder")
     device = task.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode(False):
@@ -132,7 +136,7 @@ def _alone(task: Task) -> Task:
     return copy.copy(task)
 
 
-def _given(task: Task, encoder: Recurrent, batch: Any) -> tuple[Tensor, Any, Tensor | None]:
+def _given(task: Task, encoder: Encoder, batch: Any) -> tuple[Tensor, Any, Tensor | None]:
     """What a task gives its encoder for a batch: inputs, initial state, lengths."""
     calls: list[dict[str, Any]] = []
 
@@ -151,25 +155,25 @@ def _given(task: Task, encoder: Recurrent, batch: Any) -> tuple[Tensor, Any, Ten
     return first["x"].detach(), first.get("state"), first.get("lengths")
 
 
-def _of_gates(
-    encoder: Recurrent, x: Tensor, state: Any, lengths: Tensor | None
-) -> Iterator[tuple[str, float]]:
-    trace = encoder.trace(x, lengths, state)
-    for name, values in trace.arrays.items():
-        if trace.ranges[name] != _SIGMOID or name in encoder.cell.states:
+def _of_gates(encoder: Encoder, x: Tensor, state: Any, lengths: Tensor | None) -> Iterator[tuple[str, float]]:
+    found = encoder.trace(x, lengths, state)
+    traces = found.layers if isinstance(found, StackedTrace) else (found,)
+    ranges = traces[0].ranges
+    for name, values in by_layer([trace.arrays for trace in traces]).items():
+        if ranges[name] != _SIGMOID or name in encoder.cell.states:
             continue
         for place, array in _by_place(values):
             ends = saturation(array)
             yield f"{INSPECT}mean/{name}/{place}", float(np.nanmean(array))
             yield f"{INSPECT}below/{name}/{place}", float(ends.below.mean())
             yield f"{INSPECT}above/{name}/{place}", float(ends.above.mean())
-    for name, values in trace.kept.items():
+    for name, values in by_layer([trace.kept for trace in traces]).items():
         for place, array in _by_place(values):
             yield f"{INSPECT}kept/{name}/{place}", float(np.nanmean(array))
 
 
 def _of_gradients(
-    task: Task, encoder: Recurrent, batch: Any, x: Tensor, state: Any, lengths: Tensor | None
+    task: Task, encoder: Encoder, batch: Any, x: Tensor, state: Any, lengths: Tensor | None
 ) -> Iterator[tuple[str, float]]:
     steps, rows = x.shape[1 if encoder.batch_first else 0], x.shape[0 if encoder.batch_first else 1]
     ends = torch.full((rows,), steps) if lengths is None else torch.as_tensor(lengths).cpu()
@@ -185,9 +189,11 @@ def _of_gradients(
         assert score.loss is not None
         return score.loss * score.count  # of each sequence its own loss, and not its part of a mean
 
-    found = encoder.state_gradients(x, loss, lengths, state)
+    run: Callable[..., Any] = encoder.state_gradients
+    parts = run(x, loss, lengths, state)
+    found = by_layer(list(parts) if isinstance(parts, tuple) else [parts])
     last = [(ends - 1).numpy(), np.zeros(rows)][: encoder.num_directions]
-    arrays = {name: gradient.double().cpu().numpy() for name, gradient in found.items()}
+    arrays = {name: [layer.double().cpu().numpy() for layer in layers] for name, layers in found.items()}
     for one in reach(arrays, np.stack(last)):
         place = _place(one.layer, one.direction)
         for distance, value in zip(one.distance, one.median, strict=True):
@@ -196,7 +202,7 @@ def _of_gradients(
                 yield f"{INSPECT}gradient/{one.state}/{place}/{distance}", value
 
 
-def _last_alone(encoder: Recurrent, outputs: Tensor, lengths: Tensor) -> Tensor:
+def _last_alone(encoder: Encoder, outputs: Tensor, lengths: Tensor) -> Tensor:
     """Outputs through which gradients reach the last step of each direction, and no other step."""
     padded = outputs if encoder.batch_first else outputs.transpose(0, 1)
     steps = torch.arange(padded.shape[1], device=outputs.device)
@@ -207,11 +213,10 @@ def _last_alone(encoder: Recurrent, outputs: Tensor, lengths: Tensor) -> Tensor:
     return kept if encoder.batch_first else kept.transpose(0, 1)
 
 
-def _by_place(values: Tensor) -> Iterator[tuple[str, Any]]:
-    """(layer and direction, its array [B, T, H]) of [L, D, B, T, H]."""
-    arrays = values.float().cpu().numpy()
-    for layer, of_layer in enumerate(arrays):
-        for direction, array in enumerate(of_layer):
+def _by_place(layers: Sequence[Tensor]) -> Iterator[tuple[str, Any]]:
+    """(layer and direction, its array [B, T, H]) of [D, B, T, H] of each layer."""
+    for layer, values in enumerate(layers):
+        for direction, array in enumerate(values.float().cpu().numpy()):
             yield _place(layer, direction), array
 
 

@@ -29,8 +29,7 @@ from gatewise.tasks import Task
 FREE_NUMBERS = 2**28
 """How many numbers a part may allocate at once, whatever the checkpoint holds: 1 GiB of float32."""
 
-_ENCODER = "encoder"
-_LAYER = re.compile(rf"{_ENCODER}\.layers\.(\d+)\.weight_ih")
+_LAYER = re.compile(r"(?:net\.)?encoder\.layers\.(\d+)\.weight_ih")
 _FACTORIES: set[Callable[..., Any]] = {
     *(torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint),
     *(torch.arange, torch.linspace, torch.eye, torch.randperm, torch.tril_indices, torch.triu_indices),

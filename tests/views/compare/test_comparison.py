@@ -10,6 +10,7 @@ import math
 import re
 import zlib
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,32 @@ def test_a_narrow_screen_shows_settings_first(tmp_path, capsys, monkeypatch):
     wide = capsys.readouterr().out
     assert names[1] in wide
     assert "seconds" in wide
+
+
+def test_what_differs_is_kept_on_a_narrow_screen_and_cut_if_need_be(tmp_path, capsys, monkeypatch):
+    runs = read(
+        *(
+            made_run(tmp_path / f"r{i}", {"model.kind": name, "data.folder": f"{name}/files", "seed": i})
+            for i, name in enumerate(("lstm", "layer_normalised_lstm", "gru"))
+        )
+    )
+    columns = differing([record for _, record in runs])
+    columns = [replace(column, says_nothing_new=False) for column in columns]
+    for width, wanted in (
+        (120, ["kind", "folder", "seed", "epoch", "status"]),
+        (70, ["kind", "folder", "seed"]),
+    ):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_runs(runs, columns)
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= width
+        assert [name for name in wanted if f" {name} " not in text] == []
+    assert "layer_no" in text
+    assert "…" in text
+    assert "epoch" not in text
+    monkeypatch.setenv("COLUMNS", "20")
+    print_runs(runs, columns)
+    assert "r1" in capsys.readouterr().out
 
 
 HOSTILE = [

@@ -1,7 +1,8 @@
-"""Running text as tokens, texts with a class each, and sentences with a tag for each word."""
+"""Running text as tokens, texts with a class each, words with a tag each, and texts with translations."""
 
 from gatewise.data.text.labelled import LabelledText
 from gatewise.data.text.module import LanguageText
+from gatewise.data.text.parallel import ParallelText
 from gatewise.data.text.tagged import TaggedText
 
-__all__ = ["LabelledText", "LanguageText", "TaggedText"]
+__all__ = ["LabelledText", "LanguageText", "ParallelText", "TaggedText"]

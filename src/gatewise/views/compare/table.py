@@ -19,6 +19,8 @@ from gatewise.views.plain import cell, plain_console
 
 MOST_ROWS, MOST_SETTINGS = 40, 8
 """Rows and settings that the screen shows; the file and the page have all."""
+NARROWEST = 11
+"""Characters of a column on the screen that words are cut to, with what stands between columns."""
 FAILURES = ("failed", BROKEN)
 
 Runs = Sequence[tuple[Place, Record]]
@@ -94,7 +96,8 @@ def _for_csv(value: Any) -> str:
 def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
     """Print the runs, the best of each task and monitored metric first, with as much as there is room for.
 
-    Where there is little, settings come before the test and the seconds, and ids are cut to their last part.
+    Where there is little, settings come before the test and the seconds, then before the epoch and a status
+    that all runs share; ids are cut to their last part, and then words of settings.
     """
     kinds = list(dict.fromkeys(_kind(record) for _, record in runs))
     monitors = [monitor for _, monitor, _ in kinds]
@@ -123,16 +126,27 @@ def print_runs(runs: Runs, columns: Sequence[Column]) -> None:
     ]
     last = [numbers(name.replace(".", " ", 1), name) for name in (*_usual_test(runs), "seconds")]
     console = plain_console()
-    room = console.width - 1 - sum(column.width for column in (first, short_ids, *results))
+    least = [first, short_ids, *results]
+    alike = len(set(first.values)) == 1 and first.values[0] not in FAILURES
+    for spare in (results[-1], *([first] if alike else [])):
+        if _width((*least, *settings)) >= console.width:
+            least.remove(spare)
+    settings = _narrowed(settings, console.width - 1 - _width(least))
+    room = console.width - 1 - _width((*least, *settings))
     there: list[_Shown] = []
-    for column in (*settings, *last):
+    for column in last:
         if column.width <= room:
             there.append(column)
             room -= column.width
     if len(set(short_ids.values)) < len(set(ids.values)) or ids.width - short_ids.width <= room:
         short_ids = ids
-    before, after = ([column for column in part if column in there] for part in (settings, last))
-    shown_columns = [first, short_ids, *before, *results, *after]
+    shown_columns = [
+        *([first] if first in least else []),
+        short_ids,
+        *settings,
+        *(column for column in results if column in least),
+        *there,
+    ]
     table = Table(title=f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}", title_justify="left")
     for shown in shown_columns:
         table.add_column(cell(shown.title), justify="right" if shown.is_number else "left")
@@ -159,6 +173,32 @@ class _Shown(NamedTuple):
     def width(self) -> int:
         """Characters that it takes, with what stands between columns."""
         return max(map(len, (self.title, *self.values))) + 3
+
+    def cut(self, width: int) -> _Shown:
+        """The same with no more than this width."""
+        title, *values = (_cut(text, width - 3) for text in (self.title, *self.values))
+        return _Shown(title, values, self.is_number)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _width(columns: Sequence[_Shown]) -> int:
+    return sum(column.width for column in columns)
+
+
+def _narrowed(columns: Sequence[_Shown], room: int) -> list[_Shown]:
+    """As many of the first columns as there is room for, the widest ones of words cut as far as need be."""
+    kept = list(columns)
+    while kept and _width(kept) > room:
+        words = [place for place, column in enumerate(kept) if not column.is_number]
+        widest = max(words, key=lambda place: kept[place].width, default=None)
+        if widest is None or kept[widest].width <= NARROWEST:
+            kept.pop()
+        else:
+            kept[widest] = kept[widest].cut(kept[widest].width - 1)
+    return kept
 
 
 def _usual_test(runs: Runs) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,9 +18,20 @@ def draw_report(report: Mapping[str, Any], folder: Path, title: str) -> list[Pat
     """
     paths = []
     for name, data in report.items():
-        beside = f"{__package__}.{name}"
-        is_own = "." not in name and find_spec(beside) is not None
-        module = import_module(beside if is_own else name)
         paths.append(folder / f"{name}.png")
-        module.draw(data, paths[-1], title)
+        _draw(name, data, paths[-1], title)
     return paths
+
+
+def drawn(name: str, data: Any, title: str) -> bytes:
+    """One such entry as the content of a PNG file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        _draw(name, data, path, title)
+        return path.read_bytes()
+
+
+def _draw(name: str, data: Any, path: Path, title: str) -> None:
+    beside = f"{__package__}.{name}"
+    is_own = "." not in name and find_spec(beside) is not None
+    import_module(beside if is_own else name).draw(data, path, title)

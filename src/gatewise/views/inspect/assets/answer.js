@@ -7,20 +7,21 @@ class DecidedView extends View {
   column(m) {
     const { decided } = MODELS[m];
     if (!decided) return [note("What decided the answer was not worked out for this input; the overview says why.")];
-    const { gradient, left_out: leftOut, agreement } = decided;
+    const { gradient, left_out: leftOut, agreement, attention } = decided;
     const agrees = agreement === null || agreement === undefined ? "" : `The two ways agree with a correlation of ${shownNumber(Number(agreement.toPrecision(3)))}${agreement < 0.5 ? ": little, so that the gradient alone should not be believed here" : ""}.`;
     const ways = [["by the gradient", gradient], ["by leaving out", leftOut]].filter(([, values]) => values);
     return [
       element("p", {}, decided.title ? quoted(decided.title, 300) : "answer", ": ", element("b", {}, quoted(String(decided.answer), 200))),
       note(`${agrees} ${leftOut ? "" : "Leaving out was not tried."}`),
       ...ways.map(([title, values]) => ribbon(this, m, { values, scale: symmetric(values), title })),
+      ...(attention ? [ribbon(this, m, { values: attention, scale: [0, Math.max(...attention), "share"], title: "attention: the weight that the pooling gives to each step" })] : []),
       decided.note ? note(quoted(decided.note, 600)) : "",
       this.table(m, decided),
     ];
   }
 
-  table(m, { gradient, left_out: leftOut }) {
-    const rows = MODELS[m].names.map((name, step) => ({ step, name, gradient: gradient?.[step] ?? null, left: leftOut?.[step] ?? null }));
+  table(m, { gradient, left_out: leftOut, attention }) {
+    const rows = MODELS[m].names.map((name, step) => ({ step, name, gradient: gradient?.[step] ?? null, left: leftOut?.[step] ?? null, attention: attention?.[step] ?? null }));
     const way = (name, key, values) => {
       const most = symmetric(values)[1];
       return { name, value: (row) => row[key], show: (row) => signedBar(row[key], most) };
@@ -30,6 +31,7 @@ class DecidedView extends View {
       { name: MODELS[m].step, value: (row) => row.name, show: (row) => quoted(row.name, 24) },
       ...(gradient ? [way("gradient", "gradient", gradient)] : []),
       ...(leftOut ? [way("left out", "left", leftOut)] : []),
+      ...(attention ? [{ name: "attention", value: (row) => row.attention, show: (row) => shareBar(row.attention, shownNumber(Number(row.attention.toPrecision(3)))) }] : []),
     ];
     return sortedTable(this, `decided${m}`, columns, rows, { order: ["step", "up"], chosen: (row) => row.step === state.step, label: "contribution of each step" });
   }
@@ -86,13 +88,13 @@ class PredictionsView extends View {
   column(m) {
     const { predictions, steps } = MODELS[m];
     if (!predictions?.steps?.length) return [note("There is no prediction at every step for this task; the overview says why.")];
-    const { surprise } = predictions;
+    const { surprise, of_next: ofNext = true } = predictions;
     const hasSurprise = surprise?.some((v) => v !== null);
-    const plot = hasSurprise ? [this.plots(() => [stepPlot(m, `surprise at what came next · ${MODELS[m].name}`, [{ x: stepsOf(m), y: Float64Array.from(surprise, (v) => v ?? NaN), color: PALETTE[0], label: "surprise" }], [], { height: 160 })], true)] : [];
+    const plot = hasSurprise ? [this.plots(() => [stepPlot(m, `surprise at ${ofNext ? "what came next" : "the right class"} · ${MODELS[m].name}`, [{ x: stepsOf(m), y: Float64Array.from(surprise, (v) => v ?? NaN), color: PALETTE[0], label: "surprise" }], [], { height: 160 })], true)] : [];
     const most = (surprise ?? []).reduce((a, b) => Math.max(a, b ?? 0), 0);
     return [
       element("h4", {}, quoted(predictions.title ?? "prediction", 200)),
-      ...(hasSurprise && MODELS[m].step === "token" ? [ribbon(this, m, { values: [null, ...surprise.slice(0, -1)], scale: [0, most || 1, "share"], title: "surprise at each token, given those before it" })] : []),
+      ...(hasSurprise && ofNext && MODELS[m].step === "token" ? [ribbon(this, m, { values: [null, ...surprise.slice(0, -1)], scale: [0, most || 1, "share"], title: "surprise at each token, given those before it" })] : []),
       ...plot,
       ...(this.areShares(m) ? [] : [this.plots(() => [this.forecast(m, predictions)], true)]),
       predictions.note ? note(quoted(predictions.note, 600)) : "",
@@ -123,14 +125,14 @@ class PredictionsView extends View {
     return element("div", { class: "controls" }, button("← earlier", () => change({ from: Math.max(0, from - STEPS_AT_ONCE) }), { disabled: from === 0 }), `steps ${from} to ${to - 1} of ${steps}`, button("later →", () => change({ from: to }), { disabled: to >= steps }));
   }
 
-  table(m, { steps: predicted, actual }, hasSurprise) {
+  table(m, { steps: predicted, actual, of_next: ofNext = true }, hasSurprise) {
     const { steps, names } = MODELS[m];
     const from = inside(state.from, steps);
     const shown = [...Array(Math.min(STEPS_AT_ONCE, steps - from)).keys()].map((i) => from + i);
     const isShare = this.areShares(m);
     const width = predicted.reduce((most, choices) => Math.max(most, choices?.length ?? 0), 0);
     const hasActual = actual?.some((name) => name !== null);
-    const heads = ["step", "after", ...Array.from({ length: width }, (_, i) => (i ? `${i + 1}.` : isShare ? "first choice" : "forecast")), ...(hasActual ? ["what came"] : []), ...(hasSurprise ? ["surprise"] : [])];
+    const heads = ["step", "after", ...Array.from({ length: width }, (_, i) => (i ? `${i + 1}.` : isShare ? "first choice" : "forecast")), ...(hasActual ? [ofNext || !isShare ? "what came" : "right"] : []), ...(hasSurprise ? ["surprise"] : [])];
     const guess = (t, i) => {
       const [name, p] = predicted[t]?.[i] ?? [null, null];
       if (name === null) return element("td");

@@ -9,7 +9,7 @@ class Overview extends View {
     const facts = [
       ["model", model.name], ["run", model.run], ["task", model.task], ["cell", model.cell],
       ["parameters", typeof model.parameters === "number" ? model.parameters.toLocaleString("en") : model.parameters],
-      ["size", `${count(model.layers, "layer")} × ${count(model.directions, "direction")} × ${count(model.hidden, "unit")}`],
+      ["size", `${count(model.layers, "layer")} × ${count(model.directions, "direction")} × ${typeof model.hidden === "number" ? count(model.hidden, "unit") : `${model.hidden.join(", ")} units`}`],
       ["input", count(model.steps, { token: "token", frame: "frame", time: "time step" }[model.step] ?? "step")],
       ["shown", unitsShown(m)],
       ["answer", model.decided?.answer ?? model.clamps?.answer],

@@ -1,0 +1,394 @@
+"""Texts and their translations as batches of token ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from gatewise.data.module import SequenceDataModule
+from gatewise.data.text.buckets import LengthBuckets
+from gatewise.data.text.documents import LONGEST_TEXT, read_unlabelled
+from gatewise.data.text.pairs import Pairs, read_files, read_tables
+from gatewise.data.text.parallel_corpora import PARALLEL
+from gatewise.data.text.parallel_set import Numbers, TextPairs, numbered
+from gatewise.data.text.vocabularies import languages
+from gatewise.kinds.kind import Input
+from gatewise.kinds.parallel_text import UNKNOWN_ID, Language, ParallelTextFacts, Units
+from gatewise.kinds.tokens import Normalization
+from gatewise.settings import (
+    AtLeast,
+    Count,
+    DataFiles,
+    Folders,
+    Fraction,
+    Positive,
+    Word,
+    rule,
+    split_fractions,
+)
+
+log = logging.getLogger(__name__)
+
+Corpus = Literal["kjv_bbe", "cmudict"]
+PARTS = ("train", "validation", "test")
+
+
+@rule
+def check_source(corpus: Any, files: Any, source_files: Any, target_files: Any) -> None:
+    """Raise ValueError if there is no text to train on, or more than one source of it."""
+    if (source_files is None) != (target_files is None):
+        missing = "source_files" if source_files is None else "target_files"
+        raise ValueError(f"source_files and target_files belong together: give {missing} too")
+    given = {"corpus": corpus, "files": files, "source_files and target_files": source_files}
+    chosen = [name for name, value in given.items() if value is not None]
+    if len(chosen) != 1:
+        raise ValueError(
+            f"give one of corpus ({', '.join(get_args(Corpus))}), files (tables with a column for each "
+            f"language), or source_files and target_files (line n of one is line n of the other); got "
+            f"{' and '.join(chosen) or 'none of them'}"
+        )
+
+
+@rule
+def check_parts(
+    corpus: Any,
+    validation_files: Any, validation_source_files: Any, validation_target_files: Any,
+    test_files: Any, test_source_files: Any, test_target_files: Any,
+) -> None:  # fmt: skip
+    """Raise ValueError for a part that has one side only, or two sources."""
+    parts = {
+        "validation": (validation_files, validation_source_files, validation_target_files),
+        "test": (test_files, test_source_files, test_target_files),
+    }
+    for part, (tables, sources, targets) in parts.items():
+        if (sources is None) != (targets is None):
+            missing = f"{part}_{'source' if sources is None else 'target'}_files"
+            raise ValueError(
+                f"{part}_source_files and {part}_target_files belong together: give {missing} too"
+            )
+        if tables is not None and sources is not None:
+            raise ValueError(
+                f"{part}_files and {part}_source_files are two sources of one part: give one of them"
+            )
+        if corpus is not None and (tables is not None or sources is not None):
+            raise ValueError(f"corpus={corpus} has a {part} part of its own: set {part} files to null")
+
+
+@rule
+def check_split(validation_fraction: float, test_fraction: float) -> None:
+    """Raise ValueError if no text is left to train on."""
+    split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
+
+
+@rule
+def check_units(source_units: str, target_units: str, joint: bool, vocabulary_size: int | None) -> None:
+    """Raise ValueError for subwords without a size, and for a vocabulary of two kinds of units."""
+    if joint and source_units != target_units:
+        raise ValueError(
+            f"joint=true makes one vocabulary of both languages, but source_units={source_units} and "
+            f"target_units={target_units}: set joint=false or the same units"
+        )
+    if vocabulary_size is None and "subword" in (source_units, target_units):
+        raise ValueError("subwords need a vocabulary_size, such as 8000: it says how long they become")
+
+
+@rule
+def check_direction(corpus: Any, reverse: bool) -> None:
+    """Raise ValueError for the direction in which a text has no answer of its own."""
+    if corpus == "cmudict" and reverse:
+        raise ValueError("corpus=cmudict goes from letters to sounds, of which a word may have several: set "
+                         "reverse=false")  # fmt: skip
+
+
+class ParallelText(SequenceDataModule):
+    """Texts and their translations, split into training, validation and test parts.
+
+    Args:
+        corpus: one of ``PARALLEL``, with a split of its own. Give this, ``files``, or the next two.
+        source_files, target_files: plain text, ``.gz`` or not; line n of one is line n of the other.
+        files: or tables (``.csv``, ``.tsv``, ``.jsonl``) with a column for each language.
+        validation_source_files, validation_target_files, validation_files, test_source_files,
+            test_target_files, test_files: parts of their own; without one, a share is held out.
+        source_column, target_column: the columns of tables.
+        source_language, target_language: names to show.
+        reverse: whether to read the targets and write the sources.
+        validation_fraction, test_fraction: shares of all pairs to hold out, drawn with the seed.
+        source_units, target_units: ``subword``, ``word``, ``whitespace`` (for text that is split already) or
+            ``char``. Subwords are trained on the training part only.
+        joint: whether both languages have one vocabulary.
+        vocabulary_size: largest size of each vocabulary, or of the joint one, special tokens counted.
+        min_count: words or characters that occur less often in training become ``<unk>``.
+        lowercase, normalize: the case and the Unicode normal form in which texts are read and written.
+        max_length: pairs of which one side has more tokens are not trained on; others are never left out.
+        batch_size: pairs of a step at most, over all processes.
+        batch_tokens: tokens of the longer side of a step at most, padding included, over all processes.
+    """
+
+    facts_type = ParallelTextFacts
+    takes_words = True
+    lines_at_once = 32
+    facts: ParallelTextFacts | None
+    train_data: TextPairs
+    validation_data: TextPairs
+    test_data: TextPairs
+
+    def __init__(
+        self,
+        corpus: Corpus | None = None,
+        source_files: DataFiles | None = None,
+        target_files: DataFiles | None = None,
+        files: DataFiles | None = None,
+        validation_source_files: DataFiles | None = None,
+        validation_target_files: DataFiles | None = None,
+        validation_files: DataFiles | None = None,
+        test_source_files: DataFiles | None = None,
+        test_target_files: DataFiles | None = None,
+        test_files: DataFiles | None = None,
+        source_column: Word = "source",
+        target_column: Word = "target",
+        source_language: Word = "source",
+        target_language: Word = "target",
+        reverse: bool = False,
+        validation_fraction: Fraction = 0.05,
+        test_fraction: Fraction = 0.05,
+        source_units: Units = "subword",
+        target_units: Units = "subword",
+        joint: bool = True,
+        vocabulary_size: Annotated[int, AtLeast(4)] | None = 8000,
+        min_count: Positive = 1,
+        lowercase: bool = False,
+        normalize: Normalization | None = "NFC",
+        max_length: Positive | None = None,
+        batch_tokens: Positive | None = None,
+        folders: Folders = (),
+        batch_size: Positive = 64,
+        seed: Count = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, folders)
+        self.corpus = corpus
+        self.sources = {
+            "train": (files, source_files, target_files),
+            "validation": (validation_files, validation_source_files, validation_target_files),
+            "test": (test_files, test_source_files, test_target_files),
+        }
+        self.columns = (source_column, target_column)
+        self.names = (source_language, target_language)
+        self.reverse = reverse
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.units: tuple[Units, Units] = (source_units, target_units)
+        self.joint, self.vocabulary_size, self.min_count = joint, vocabulary_size, min_count
+        self.lowercase, self.normalize = lowercase, normalize
+        self.max_length, self.batch_tokens = max_length, batch_tokens
+
+    def load(self, test_only: bool) -> None:
+        if test_only and any(self.sources["test"]):
+            assert self.facts is not None
+            self.test_data = self._set(self._read("test"), self.facts)
+            return
+        parts = self._parts()
+        every = parts["train"].each_reference()
+        learnt = every.filled()
+        self.unpaired = len(every) - len(learnt)
+        if not len(learnt):
+            raise ValueError(f"data.{self._setting('train')}: no training pair has text on both sides")
+        targets = [target for (target,) in learnt.references]
+        source_language, target_language = self._languages(learnt.sources, targets)
+        source, target = numbered(learnt.sources, source_language), numbered(targets, target_language)
+        is_short = np.ones(len(learnt), bool)
+        if self.max_length is not None:
+            is_short = np.maximum(source.lengths, target.lengths) - 1 <= self.max_length
+        self.too_long = int((~is_short).sum())
+        if not is_short.any():
+            raise ValueError(
+                f"data.max_length={self.max_length}: every training pair has a side with more tokens: the "
+                f"shortest pair has {int(np.maximum(source.lengths, target.lengths).min()) - 1}"
+            )
+        kept = np.flatnonzero(is_short)
+        source, target = source.select(kept), target.select(kept)
+        if self.facts is None:
+            self.facts = self._make_facts(source, target, source_language, target_language)
+        self.train_data = TextPairs(source, target, self.facts)
+        self.validation_data, self.test_data = (self._set(parts[part], self.facts) for part in PARTS[1:])
+        seen = set(zip(learnt.sources, targets, strict=True))
+        test = parts["test"]
+        self.repeated = sum(
+            any((text, each) in seen for each in right)
+            for text, right in zip(test.sources, test.references, strict=True)
+        )
+
+    def _languages(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Language, Language]:
+        if self.facts is not None:
+            return self.facts.source, self.facts.target
+        names = self.names[::-1] if self.reverse else self.names
+        units = self.units[::-1] if self.reverse else self.units
+        return languages(
+            (sources, targets), names, units, self.joint, self.vocabulary_size, self.min_count,
+            self.lowercase, self.normalize,
+        )  # fmt: skip
+
+    def _make_facts(
+        self, source: Numbers, target: Numbers, source_language: Language, target_language: Language
+    ) -> ParallelTextFacts:
+        columns = self.columns[::-1] if self.reverse else self.columns
+        return ParallelTextFacts(
+            source_language=source_language.name,
+            target_language=target_language.name,
+            source_vocabulary=source_language.vocabulary,
+            target_vocabulary=target_language.vocabulary,
+            source_counts=source.counts(len(source_language.vocabulary)),
+            target_counts=target.counts(len(target_language.vocabulary)),
+            source_units=source_language.units,
+            target_units=target_language.units,
+            joint=self.joint,
+            lowercase=self.lowercase,
+            normalize=self.normalize,
+            longest_target=int(target.lengths.max()),
+            source_subwords=source_language.stored_subwords,
+            target_subwords=target_language.stored_subwords,
+            source_column=columns[0],
+            target_column=columns[1],
+        )
+
+    def _set(self, pairs: Pairs, facts: ParallelTextFacts) -> TextPairs:
+        """A part that is scored: every pair of it, with its texts."""
+        source = numbered(pairs.sources, facts.source)
+        target = numbered([right[0] for right in pairs.references], facts.target)
+        return TextPairs(source, target, facts, pairs)
+
+    def _read(self, part: str) -> Pairs:
+        tables, sources, targets = self.sources[part]
+        if tables is not None:
+            setting = self._setting(part)
+            pairs = read_tables([self.find(file, setting) for file in tables], *self.columns)
+        else:
+            prefix = "" if part == "train" else f"{part}_"
+            own, theirs = (
+                [self.find(file, f"{prefix}{side}_files") for file in files or ()]
+                for side, files in (("source", sources), ("target", targets))
+            )
+            pairs = read_files(own, theirs)
+        return pairs.reversed() if self.reverse else pairs
+
+    def _setting(self, part: str) -> str:
+        tables, _, _ = self.sources[part]
+        name = "files" if tables is not None else "source_files"
+        if part == "train":
+            return "corpus" if self.corpus else name
+        return f"{part}_{name}"
+
+    def _parts(self) -> dict[str, Pairs]:
+        if self.corpus is not None:
+            parts = PARALLEL[self.corpus]()
+            return {name: pairs.reversed() for name, pairs in parts.items()} if self.reverse else parts
+        parts = {part: self._read(part) for part in PARTS if part == "train" or any(self.sources[part])}
+        left = np.arange(len(parts["train"]))
+        whole = parts["train"]
+        # Each part has its own generator, so that giving one file more changes no other draw.
+        for index, (part, share) in enumerate(
+            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
+        ):
+            if part in parts:
+                continue
+            count = round(share * len(whole))
+            if not 0 < count < len(left):
+                raise ValueError(
+                    f"data.{part}_fraction={share} of {len(whole)} pairs leaves none for {part} or to train "
+                    f"on: give more pairs, or another share"
+                )
+            order = np.random.default_rng([self.seed, 2 + index]).permutation(len(left))
+            parts[part] = whole.select(np.sort(left[order[:count]]).tolist())
+            left = np.sort(left[order[count:]])
+        parts["train"] = whole.select(left.tolist())
+        return parts
+
+    def sampler(
+        self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]
+    ) -> Sampler[list[int]]:
+        lengths: NDArray[np.int64] = dataset.lengths
+        size, tokens = self.batch_size, self.batch_tokens
+        return LengthBuckets(lengths, size, tokens, shuffle, self.seed, rank, world_size, epoch)
+
+    def largest_batch(self) -> int:
+        longest = int(self.train_data.lengths.max())
+        largest = min(self.batch_size, len(self.train_data)) * longest
+        return largest if self.batch_tokens is None else min(largest, max(self.batch_tokens, longest))
+
+    @classmethod
+    def read_input(cls, given: Path | str, facts: ParallelTextFacts) -> Input:
+        """One text in words, or the lines of a file or rows of a table, blank ones too.
+
+        Where a table has a column of targets, they are the references. Raises ValueError if the file cannot
+        be used; words outside the vocabulary are logged.
+        """
+        if isinstance(given, Path):
+            found = read_unlabelled(given, facts.source_column, facts.target_column)
+            return _input(found.texts, facts, given.name, found.labels)
+        return cls.read_lines([given], facts)
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: ParallelTextFacts) -> Input:
+        """Texts to translate together. Raises ValueError for one that is no text."""
+        for line in lines:
+            if any("\ud800" <= character <= "\udfff" for character in line):
+                raise ValueError(
+                    f"input={line[:60]!a} has bytes that are not UTF-8: set the terminal to UTF-8"
+                )
+            if len(line) > LONGEST_TEXT:
+                raise ValueError(f"a text of {len(line):,} characters: split it into sentences")
+        return _input([" ".join(line.splitlines()) for line in lines], facts, "input")
+
+    def describe(self) -> dict[str, str | int]:
+        assert self.facts is not None, "describe() before setup()"
+        facts = self.facts
+        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        rows: dict[str, str | int] = {f"{name} pairs": len(part) for name, part in parts.items()}
+        for side in ("source", "target"):
+            language: Language = getattr(facts, side)
+            numbers: Numbers = getattr(self.train_data, side)
+            how = [language.units, "lower case" if facts.lowercase else "", facts.normalize]
+            rows[f"{side}"] = (
+                f"{language.name}: {', '.join(word for word in how if word)}; half of the texts have up to "
+                f"{int(np.median(numbers.lengths)) - 1} tokens, all up to {int(numbers.lengths.max()) - 1}"
+            )
+        sizes = [len(facts.source_vocabulary), len(facts.target_vocabulary)]
+        rows["vocabulary"] = f"{sizes[0]}, joint" if facts.joint else f"{sizes[0]} and {sizes[1]}"
+        for name, part in list(parts.items())[1:]:
+            unknown = [float((numbers.ids == UNKNOWN_ID).mean()) for numbers in (part.source, part.target)]
+            if any(unknown):
+                shares = f"{unknown[0]:.2%} of the source, {unknown[1]:.2%} of the target"
+                rows[f"unknown in {name}"] = shares
+        if self.unpaired:
+            rows["not trained on"] = f"{self.unpaired} pair(s) with an empty side"
+        if self.too_long:
+            rows["left out"] = f"{self.too_long} training pair(s) of more than {self.max_length} tokens"
+        if self.repeated:
+            rows["also in training"] = f"{self.repeated} of the test pairs, word for word"
+        return rows
+
+    def save_example(self, folder: Path) -> str:
+        del folder  # a few words do not need a file
+        assert self.test_data.pairs is not None
+        # Punctuation is dropped, which a shell would need quoted.
+        text = next(filter(str.strip, self.test_data.pairs.sources), "")
+        words = "".join(c if c.isalnum() else " " for c in text).split()
+        return '"' + " ".join(words[:12]) + '"'
+
+
+def _input(
+    texts: Sequence[str], facts: ParallelTextFacts, name: str, targets: Sequence[str] | None = None
+) -> Input:
+    """Texts to predict from, with their translations where those are known."""
+    pairs = Pairs(list(texts), [(each,) for each in targets or [""] * len(texts)])
+    source = numbered(pairs.sources, facts.source)
+    target = numbered([right for (right,) in pairs.references], facts.target)
+    unknown = int((source.ids == UNKNOWN_ID).sum())
+    if unknown:
+        log.warning("%d of %d tokens are not in the vocabulary", unknown, len(source.ids) - len(texts))
+    batch = TextPairs(source, target, facts, pairs)[list(range(len(texts)))]
+    return Input(batch if targets is not None else batch._replace(references=None), name)

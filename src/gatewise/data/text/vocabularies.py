@@ -1,0 +1,72 @@
+"""The vocabularies of two languages, made from the training part of parallel text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from gatewise.data.text.tokenized import tokenized
+from gatewise.kinds.parallel_text import SPECIALS, Language, Units
+from gatewise.kinds.subwords import Subwords
+from gatewise.kinds.tokens import UNKNOWN, Normalization, Vocabulary, make_tokenizer
+
+_Pair = tuple[Sequence[str], Sequence[str]]
+
+
+def languages(
+    texts: _Pair,
+    names: tuple[str, str],
+    units: tuple[Units, Units],
+    joint: bool,
+    size: int | None,
+    min_count: int,
+    lowercase: bool,
+    normalize: Normalization | None,
+) -> tuple[Language, Language]:
+    """Source and target: the vocabulary of each side's texts, or ``joint`` one of both.
+
+    ``size`` is the largest of each vocabulary. Raises ValueError where no word comes ``min_count`` times, or
+    that size has no room for the least.
+    """
+    made: list[Language] = []
+    for side in range(2):
+        if side == 1 and joint:
+            vocabulary, stored = made[0].vocabulary, made[0].stored_subwords
+        else:
+            own = [*texts[0], *texts[1]] if joint else texts[side]
+            vocabulary, stored = _vocabulary(own, units[side], size, min_count, lowercase, normalize)
+        made.append(Language(names[side], vocabulary, units[side], lowercase, normalize, stored))
+    return made[0], made[1]
+
+
+def _vocabulary(
+    texts: Sequence[str],
+    units: Units,
+    size: int | None,
+    min_count: int,
+    lowercase: bool,
+    normalize: Normalization | None,
+) -> tuple[tuple[str, ...], str | None]:
+    """The tokens by id, and the subwords to store where they are the units."""
+    if units == "subword":
+        assert size is not None, "check_units"
+        try:
+            subwords = Subwords.train(texts, size, SPECIALS, lowercase, normalize)
+        except ValueError as error:
+            raise ValueError(f"data.vocabulary_size={size}: {error}") from error
+        return subwords.pieces, subwords.stored()
+    split = tokenized(texts, make_tokenizer(units, lowercase, normalize))
+    counts = np.bincount(split.ids, minlength=len(split.types)).tolist()
+    # What a text writes as one of the marks is an unknown word.
+    seen = Counter(dict(zip(split.types, counts, strict=True)))
+    for special in SPECIALS[1:]:
+        seen[UNKNOWN] += seen.pop(special, 0)
+    vocabulary = Vocabulary.build(seen, SPECIALS, min_count, size)
+    if len(vocabulary.tokens) == len(SPECIALS):
+        raise ValueError(
+            f"none of the {len(split.ids)} training tokens comes {min_count} times or more, so that all "
+            f"would be {UNKNOWN}: give more text or make data.min_count smaller"
+        )
+    return vocabulary.tokens, None
