@@ -306,9 +306,22 @@ class TaggedText(SequenceDataModule):
             "characters": len(facts.characters),
             "words not in training": ", ".join(f"{s:.2%} of {part}" for part, s in self.unseen.items()),
         }
+        for name in ("validation", "test"):
+            missing = self._missing(parts[name], facts)
+            if missing:
+                more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
+                rows[f"not in {name}"] = ", ".join(missing[:MOST_LISTED]) + more
         if self.repeated:
             rows["also in training"] = f"{self.repeated} of the test sentences, word for word"
         return rows
+
+    def _missing(self, part: TaggedSentences, facts: TaggedTextFacts) -> list[str]:
+        """Tags, or classes of spans, that training has and a part does not."""
+        there = {facts.tags[i] for i in torch.unique(part.targets).tolist()}
+        if facts.spans is None:
+            return [tag for tag in facts.tags if tag not in there]
+        classes = {tag.partition("-")[2] for tag in there}
+        return [name for name in facts.spans.names if name not in classes]
 
     def _span_counts(self, facts: TaggedTextFacts) -> dict[str, int]:
         """How many spans of each class there are to train on: those of B and S."""
