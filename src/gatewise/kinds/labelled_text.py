@@ -38,6 +38,13 @@ class LabelledTextFacts(Facts):
     classes: tuple[str, ...]
     class_counts: tuple[int, ...]
     """Number of training texts of each class, for the majority baseline."""
+    pairs: tuple[int, ...] = ()
+    """P pairs of neighbours that have log-count ratios, in order: V times the id of one, plus the next's."""
+    letters: tuple[str, ...] = ()
+    """L sequences of letters that have log-count ratios."""
+    feature_counts: tuple[int, ...] = ()
+    """How many training texts of each class have each of the V words, P pairs and L sequences, one feature
+    after the other; empty where tokens have no log-count ratios."""
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
@@ -49,6 +56,16 @@ class LabelledTextFacts(Facts):
                 raise self.wrong(name, "must be the name of a column")
         self.check_distinct("classes")
         self.check_counts("class_counts", len(self.classes), "classes")
+        if self.feature_counts:
+            features = len(self.vocabulary) + len(self.pairs) + len(self.letters)
+            self.check_counts("feature_counts", features * len(self.classes), "features and classes")
+
+    @property
+    def ratio_size(self) -> int:
+        """Log-count ratios of each token: of word, pair and letters, one for two classes or one for each."""
+        if not self.feature_counts:
+            return 0
+        return 3 * (1 if len(self.classes) == 2 else len(self.classes))
 
     @property
     def text(self) -> TextFacts:
@@ -71,3 +88,5 @@ class LabelledTextBatch(NamedTuple):
     """The B texts as they were read, in batches of the test split only."""
     linear: Tensor | None = None
     """[B] int64: the classes that the linear baseline gives, in batches of the test split only."""
+    ratios: Tensor | None = None
+    """[B, T, ratio_size] float32: the log-count ratios of each token, 0 on padding; None without them."""

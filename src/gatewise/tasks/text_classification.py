@@ -55,16 +55,19 @@ class TextClassification(Classifier):
     The embeddings of the tokens go through the encoder, ``pooling`` makes one vector of its outputs (see
     :class:`gatewise.nn.pooling.Pooling`), and a linear layer classifies it.
 
-    ``word_dropout`` is the probability that a token is read as ``<unk>`` in training; ``embedding_dropout``
-    drops features of the embeddings, each for all steps of a text (locked dropout); ``dropout`` drops
-    features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from which the
-    embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
+    Where the facts have counts for them, the log-count ratios of each token (see ``data.log_count_ratios``)
+    follow its embedding: they are computed from the training texts, and no weight of the network.
+
+    ``word_dropout`` is the probability that a token is read as ``<unk>`` in training, with ratios of 0;
+    ``embedding_dropout`` drops features of the embeddings, each for all steps of a text (locked dropout);
+    ``dropout`` drops features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from
+    which the embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
 
     ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by so much, in the
-    direction in which each text's loss grows most: with ``adversarial_norm=l2`` all vectors of a text together
-    by that length, with ``max`` each of their numbers by that much. Embeddings are then normalised to mean 0
-    and variance 1 over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for
-    Semi-Supervised Text Classification", ICLR 2017). ``train/loss`` is that of the embeddings as they are.
+    direction in which each text's loss grows most: with ``adversarial_norm=l2`` all vectors of a text
+    together by that length, with ``max`` each of their numbers by that much. Embeddings are then normalised
+    to mean 0 and variance 1 over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods
+    for Semi-Supervised Text Classification", ICLR 2017). ``train/loss`` is that of embeddings as they are.
     """
 
     facts_type = LabelledTextFacts
@@ -95,7 +98,7 @@ class TextClassification(Classifier):
     ) -> None:
         super().__init__(
             model,
-            lambda _: embedding_size,
+            lambda facts: embedding_size + facts.ratio_size,
             facts,
             optimizer,
             scheduler,
@@ -128,19 +131,26 @@ class TextClassification(Classifier):
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),
         }
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B]."""
-        return self.read(self.embedded(tokens), lengths)
+    def forward(self, tokens: Tensor, lengths: Tensor, ratios: Tensor | None = None) -> Tensor:
+        """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B] and ratios [B, T, R]."""
+        tokens, ratios = self.dropped(tokens, ratios)
+        return self.read(self.embedded(tokens), lengths, ratios)
 
     def logits(self, batch: LabelledTextBatch) -> Tensor:
-        logits: Tensor = self(batch.tokens, batch.lengths)
+        logits: Tensor = self(batch.tokens, batch.lengths, batch.ratios)
         return logits
 
+    def dropped(self, tokens: Tensor, ratios: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Token ids [B, T] and ratios [B, T, R], in training with some as of ``<unk>`` and of 0."""
+        if not (self.training and self.word_dropout):
+            return tokens, ratios
+        is_dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+        if ratios is not None:
+            ratios = ratios.masked_fill(is_dropped.unsqueeze(-1), 0.0)
+        return tokens.masked_fill(is_dropped, 0), ratios
+
     def embedded(self, tokens: Tensor) -> Tensor:
-        """The embeddings [B, T, E] of token ids [B, T], some read as ``<unk>`` in training."""
-        if self.training and self.word_dropout:
-            dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-            tokens = tokens.masked_fill(dropped, 0)
+        """The embeddings [B, T, E] of token ids [B, T]."""
         if self.frequencies is None:
             vectors: Tensor = self.embedding(tokens)
             return vectors
@@ -149,19 +159,25 @@ class TextClassification(Classifier):
         variance = (self.frequencies * (weight - mean).square()).sum(0)
         return F.embedding(tokens, (weight - mean) / (variance + 1e-6).sqrt())
 
-    def read(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        """Class scores (logits) [B, classes] of embeddings [B, T, E]."""
-        return self.classified(self.embedding_dropout(vectors), lengths)
+    def read(self, vectors: Tensor, lengths: Tensor, ratios: Tensor | None) -> Tensor:
+        """Class scores (logits) [B, classes] of embeddings [B, T, E] and ratios [B, T, R]."""
+        return self.classified(self.inputs(vectors, ratios), lengths)
+
+    def inputs(self, vectors: Tensor, ratios: Tensor | None) -> Tensor:
+        """What the encoder reads, [B, T, E + R]: the embeddings, some dropped in training, and the ratios."""
+        vectors = self.embedding_dropout(vectors)
+        return vectors if ratios is None else torch.cat([vectors, ratios], -1)
 
     def score(self, batch: LabelledTextBatch) -> Score:
         if not (self.adversarial and self.training and torch.is_grad_enabled()):
             return super().score(batch)
-        vectors = self.embedded(batch.tokens)
-        logits = self.read(vectors, batch.lengths)
+        tokens, ratios = self.dropped(batch.tokens, batch.ratios)
+        vectors = self.embedded(tokens)
+        logits = self.read(vectors, batch.lengths, ratios)
         score = self.scored(logits, batch.targets)
         assert score.loss is not None
         (slope,) = torch.autograd.grad(score.loss, vectors, retain_graph=True)
-        moved = self.read(vectors + self.perturbation(slope), batch.lengths)
+        moved = self.read(vectors + self.perturbation(slope), batch.lengths, ratios)
         return replace(score, penalty=self.loss(moved, batch.targets))
 
     def perturbation(self, slope: Tensor) -> Tensor:
@@ -169,7 +185,8 @@ class TextClassification(Classifier):
         if self.adversarial_norm == "max":
             return self.adversarial * slope.sign()
         length = slope.flatten(1).norm(dim=1)[:, None, None]
-        return self.adversarial * slope / length.clamp(min=1e-30)
+        moved: Tensor = self.adversarial * slope / length.clamp(min=1e-30)
+        return moved
 
     def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
         answers = dict(super().baselines(batch))
@@ -232,9 +249,11 @@ class TextClassification(Classifier):
         for rows in batch.lengths.argsort().split(CHUNK):
             lengths = batch.lengths[rows]
             tokens = batch.tokens[rows, : int(lengths.max())]
-            probabilities[rows] = self.predict_step(LabelledTextBatch(tokens, lengths, batch.targets[rows]))
+            ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
+            part = LabelledTextBatch(tokens, lengths, batch.targets[rows], ratios=ratios)
+            probabilities[rows] = self.predict_step(part)
             if weights is not None:
-                outputs, _ = self.encoder(self.embedded(tokens), lengths=lengths)
+                outputs, _ = self.encoder(self.inputs(self.embedded(tokens), ratios), lengths=lengths)
                 weights[rows, : tokens.shape[1]] = self.pool.weights(outputs, lengths)
         best = probabilities.max(-1)
         classes = self.facts.classes

@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
-from gatewise.data.classes import folds_of, held_out
 from gatewise.data.files import find_folder
 from gatewise.data.module import SequenceDataModule
 from gatewise.data.text.buckets import LengthBuckets
 from gatewise.data.text.corpora import LABELLED
 from gatewise.data.text.documents import Documents, read_files, read_folder, read_unlabelled
+from gatewise.data.text.log_ratios import SplitRatios, with_counts
 from gatewise.data.text.naive_bayes import NaiveBayesLogistic
+from gatewise.data.text.parts import parts_of
 from gatewise.data.text.texts import TextsOfClasses, check_tokens, classes_of, targets_of
 from gatewise.data.text.tokenized import Tokenized, tokenized
 from gatewise.kinds.kind import IGNORED, Input
@@ -88,7 +89,8 @@ class LabelledText(SequenceDataModule):
 
     Args:
         corpus: one of ``LABELLED``. Give this, ``files`` or ``folder``.
-        files: tables (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``), or a file for each class with a text a line.
+        files: tables (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``), or a file for each class with a text a
+            line.
         folder: or a folder that holds a folder for each class, with a file for each text.
         validation_files, validation_folder, test_files, test_folder: parts of their own; without one,
             a part is held out.
@@ -103,6 +105,8 @@ class LabelledText(SequenceDataModule):
         max_length: tokens that are read of a text, from its start; None means all.
         batch_size: texts of a step at most, over all processes.
         batch_tokens: tokens of a step at most, padding included, over all processes; None means no limit.
+        log_count_ratios: whether a token is given with how much it, its pair with the one before and its
+            letters speak for each class in the training texts; a training text's own counts are left out.
         linear_baseline: whether a linear model is trained beside, on the training and validation parts.
     """
 
@@ -137,6 +141,7 @@ class LabelledText(SequenceDataModule):
         max_vocabulary: Annotated[int, AtLeast(2)] | None = None,
         max_length: Positive | None = None,
         batch_tokens: Positive | None = None,
+        log_count_ratios: bool = False,
         linear_baseline: bool = True,
         folders: Folders = (),
         batch_size: Positive = 32,
@@ -155,6 +160,7 @@ class LabelledText(SequenceDataModule):
         self.tokenizer, self.lowercase, self.normalize = tokenizer, lowercase, normalize
         self.min_count, self.max_vocabulary, self.max_length = min_count, max_vocabulary, max_length
         self.batch_tokens, self.linear_baseline = batch_tokens, linear_baseline
+        self.log_count_ratios = log_count_ratios
         self._whole: tuple[Tokenized, Tokenized, NDArray[np.int64]] | None = None
         """Texts to train the linear baseline on, those to test it on, and the classes of the first."""
 
@@ -171,9 +177,9 @@ class LabelledText(SequenceDataModule):
             split = tokenized(test.texts, self.facts.text.make_tokenizer())
             check_tokens(test, split)
             chosen = np.arange(len(split))
-            self.test_data = TextsOfClasses(
-                split, chosen, targets_of(test, self.facts.classes), self.facts, test.texts
-            )
+            targets = targets_of(test, self.facts.classes)
+            ratios = SplitRatios(self.facts, split, self.seed).of(chosen)
+            self.test_data = TextsOfClasses(split, chosen, targets, self.facts, test.texts, ratios)
             return
         self._load_all()
 
@@ -194,14 +200,24 @@ class LabelledText(SequenceDataModule):
         for documents in read.values():
             check_tokens(documents, split.select(np.arange(first, first + len(documents.texts))))
             first += len(documents.texts)
-        parts = self._parts(read, targets, classes)
+        parts = parts_of(
+            targets, {part: len(documents.texts) for part, documents in read.items()},
+            self.validation_fraction, self.test_fraction, self.fold, self.folds, self.seed, self.stratify,
+        )  # fmt: skip
         if facts is None:
-            facts = self.facts = self._make_facts(split.select(parts["train"], self.max_length), classes,
-                                                  targets[parts["train"]])  # fmt: skip
+            self._check_classes(classes, targets[: len(read["train"].texts)], parts["train"])
+            train = split.select(parts["train"], self.max_length)
+            facts = self.facts = self._make_facts(train, classes, targets[parts["train"]])
         self.longest_text = int(split.lengths.max())
+        ratios = SplitRatios(facts, split, self.seed)
         data = {
             part: TextsOfClasses(
-                split, chosen, targets[chosen], facts, [texts[i] for i in chosen] if part == "test" else None
+                split,
+                chosen,
+                targets[chosen],
+                facts,
+                [texts[i] for i in chosen] if part == "test" else None,
+                ratios.of(chosen, targets[chosen] if part == "train" else None),
             )
             for part, chosen in parts.items()
         }
@@ -226,50 +242,17 @@ class LabelledText(SequenceDataModule):
         kind = "folder" if self.sources[part][1] is not None else "files"
         return "corpus" if part == "train" and self.corpus else kind if part == "train" else f"{part}_{kind}"
 
-    def _parts(
-        self, read: dict[str, Documents], targets: NDArray[np.int64], classes: Sequence[str]
-    ) -> dict[str, NDArray[np.int64]]:
-        """The numbers of each part's texts, among those of all sources one after the other."""
-        count = len(read["train"].texts)
-        own = targets[:count]
-        parts: dict[str, NDArray[np.int64]] = {}
-        is_left = np.ones(count, bool)
-        # Each part has its own generator, so that giving one file more changes no other draw.
-        for index, (part, share) in enumerate(
-            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
-        ):
-            if part in read:
-                continue
-            left = np.flatnonzero(is_left)
-            if part == "test" and self.fold is not None:
-                chosen = folds_of(own, self.folds, self.seed, self.stratify) == self.fold
-            else:
-                generator = np.random.default_rng([self.seed, 2 + index])
-                chosen = held_out(own[left], round(share * count), generator, self.stratify)
-            parts[part] = left[chosen]
-            if not len(parts[part]):
-                said = (
-                    f"fold={self.fold} of {self.folds}" if share is self.test_fraction and self.fold else ""
-                )
-                raise ValueError(
-                    f"data.{said or f'{part}_fraction={share}'} of {count} texts leaves none for {part}: "
-                    f"give more texts, or a larger share"
-                )
-            is_left[parts[part]] = False
-        parts["train"] = np.flatnonzero(is_left)
-        first = count
-        for part in ("validation", "test"):
-            if part in read:
-                parts[part] = np.arange(first, first + len(read[part].texts))
-                first += len(read[part].texts)
-        without = np.flatnonzero(np.bincount(own[is_left], minlength=len(classes)) == 0)
-        if self.facts is None and len(without):
-            name = classes[without[0]]
+    def _check_classes(
+        self, classes: Sequence[str], targets: NDArray[np.int64], train: NDArray[np.int64]
+    ) -> None:
+        """Raise ValueError for a class of which no text is among those to train on."""
+        counts = np.bincount(targets, minlength=len(classes))
+        without = np.flatnonzero(np.bincount(targets[train], minlength=len(classes)) == 0)
+        if len(without):
             raise ValueError(
-                f"data.{self._setting('train')}: class {name!r} has {int((own == without[0]).sum())} "
+                f"data.{self._setting('train')}: class {classes[without[0]]!r} has {counts[without[0]]} "
                 f"text(s), and none of them is left to train on: give more of it, or leave it out"
             )
-        return parts
 
     def _make_facts(
         self, train: Tokenized, classes: Sequence[str], targets: NDArray[np.int64]
@@ -282,7 +265,7 @@ class LabelledText(SequenceDataModule):
                 f"none of the {len(train.ids)} training tokens comes {self.min_count} times or more, so that "
                 f"all would be {UNKNOWN}: give more text or make data.min_count smaller"
             )
-        return LabelledTextFacts(
+        facts = LabelledTextFacts(
             vocabulary.tokens,
             vocabulary.counts,
             self.tokenizer,
@@ -294,6 +277,9 @@ class LabelledText(SequenceDataModule):
             tuple(classes),
             tuple(np.bincount(targets, minlength=len(classes)).tolist()),
         )
+        if not self.log_count_ratios:
+            return facts
+        return with_counts(facts, train, targets)
 
     @cached_property
     def _linear(self) -> NDArray[np.int64] | None:
@@ -348,7 +334,10 @@ class LabelledText(SequenceDataModule):
         index = {label: i for i, label in enumerate(facts.classes)}
         labels = found.labels or [""] * len(split)
         targets = np.array([index.get(label, IGNORED) for label in labels])
-        data = TextsOfClasses(split, np.arange(len(split)), targets, facts, found.texts)
+        chosen = np.arange(len(split))
+        data = TextsOfClasses(
+            split, chosen, targets, facts, found.texts, SplitRatios(facts, split).of(chosen)
+        )
         unread = (split.lengths == 0).sum()
         unknown = (data.tokens == 0).sum() - unread
         if unread:
@@ -377,6 +366,14 @@ class LabelledText(SequenceDataModule):
             f"{int(lengths.median())}",
             "tokenizer": ", ".join(word for word in how if word),
             "vocabulary": len(facts.vocabulary),
+            **(
+                {
+                    "log-count ratios": f"of {len(facts.vocabulary):,} words, {len(facts.pairs):,} pairs and "
+                    f"{len(facts.letters):,} sequences of letters"
+                }
+                if facts.feature_counts
+                else {}
+            ),
             "unknown tokens": ", ".join(f"{share:.2%} of {part}" for part, share in unknown.items()),
         }
         if facts.max_length is not None and self.longest_text > facts.max_length:
