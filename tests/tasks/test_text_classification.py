@@ -200,6 +200,20 @@ def test_the_test_shows_baselines_confusion_and_the_most_certain_mistakes(traine
     assert np.sum(report["confusion_matrix"]["counts"]) == known.sum()
 
 
+def test_mistakes_show_what_the_attention_was_on(trainer, loader):
+    task = make_task(pooling="attention")
+    batch = make_batch((2, 2, 2, 2))
+    trainer().test(task, loader([batch]), verbose=False)
+    answered = task.answer(Input(batch, "mine.csv")).table
+    weights = dict(zip(answered["text"], answered["attention"], strict=True))
+    mistakes = task.report()["mistakes"]
+    assert mistakes
+    for mistake in mistakes:
+        whole, shown = (of.split()[1::2] for of in (weights[mistake["text"]], mistake["attention"]))
+        assert shown == sorted(shown, key=whole.index)
+        assert sorted(shown) == sorted(whole)[-5:]
+
+
 def test_no_more_mistakes_are_kept_than_are_shown(trainer, loader):
     task = make_task()
     batches = [make_batch((2, 2, 2, 2))] * 30

@@ -32,6 +32,8 @@ MISTAKES = 50
 SHOWN_MISTAKES = 8
 LONGEST_SHOWN = 100
 """Characters of a text in a table."""
+MOST_SHOWN = 5
+"""Tokens of a mistake whose attention is listed."""
 CHUNK = 256
 """Texts that are predicted for at once."""
 
@@ -111,7 +113,7 @@ class TextClassification(Classifier):
         )
         self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
         self.adversarial, self.adversarial_norm = adversarial, adversarial_norm
-        self.scores_per_step = embedding_size
+        self.scores_per_step = embedding_size + facts.ratio_size
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
@@ -207,15 +209,19 @@ class TextClassification(Classifier):
         assert score.certainty is not None
         if batch.texts is None:
             return
-        wrong = (score.predicted != batch.targets) & (batch.targets != IGNORED)
+        wrong = ((score.predicted != batch.targets) & (batch.targets != IGNORED)).nonzero().flatten()
         classes = self.facts.classes
-        for row in wrong.nonzero().flatten().tolist():
+        shown: list[dict[str, str]] = [{}] * len(wrong)
+        if self.pooling == "attention" and len(wrong):
+            shown = [{"attention": words} for words in self.attention(batch, wrong, MOST_SHOWN)]
+        for row, attention in zip(wrong.tolist(), shown, strict=True):
             certainty = float(score.certainty[row])
             mistake = {
                 "probability": certainty,
                 "true": classes[int(batch.targets[row])],
                 "predicted": classes[int(score.predicted[row])],
                 "text": batch.texts[row],
+                **attention,
             }
             # The number decides between equals: mistakes themselves cannot be compared.
             self._mistakes.append((certainty, -len(self._mistakes), mistake))
@@ -245,16 +251,16 @@ class TextClassification(Classifier):
         """The class of each text with its probability, and with ``attention`` the words that weigh most."""
         batch: LabelledTextBatch = given.batch
         probabilities = torch.empty(len(batch.lengths), len(self.facts.classes))
-        weights = torch.zeros(batch.tokens.shape) if self.pooling == "attention" else None
+        weighed = [""] * len(batch.lengths)
         for rows in batch.lengths.argsort().split(CHUNK):
             lengths = batch.lengths[rows]
             tokens = batch.tokens[rows, : int(lengths.max())]
             ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
             part = LabelledTextBatch(tokens, lengths, batch.targets[rows], ratios=ratios)
             probabilities[rows] = self.predict_step(part)
-            if weights is not None:
-                outputs, _ = self.encoder(self.inputs(self.embedded(tokens), ratios), lengths=lengths)
-                weights[rows, : tokens.shape[1]] = self.pool.weights(outputs, lengths)
+            if self.pooling == "attention":
+                for row, words in zip(rows.tolist(), self.attention(batch, rows), strict=True):
+                    weighed[row] = words
         best = probabilities.max(-1)
         classes = self.facts.classes
         columns: dict[str, Any] = {
@@ -264,10 +270,8 @@ class TextClassification(Classifier):
             **given.columns,
         }
         file_only = [f"p({name})" for name in classes]
-        if weights is not None:
-            columns["attention"] = [
-                self._attention(*row) for row in zip(weights, batch.tokens, batch.lengths, strict=True)
-            ]
+        if self.pooling == "attention":
+            columns["attention"] = weighed
         columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
         return Answer(table_of(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
@@ -296,8 +300,9 @@ class TextClassification(Classifier):
         known = set(vocabulary)
         unknown = [token for token in names[0] if token not in known]
         counts = dict(zip(vocabulary, self.facts.counts, strict=True))
+        ratios = None if batch.ratios is None else batch.ratios[:, : tokens.shape[1]]
         return self.as_choice(
-            self.embedded(tokens),
+            self.inputs(self.embedded(tokens), ratios),
             lengths,
             batch.targets,
             step="token",
@@ -308,12 +313,22 @@ class TextClassification(Classifier):
             remarks=remarks_of(unknown),
         )
 
-    def _attention(self, weights: Tensor, tokens: Tensor, length: Tensor) -> str:
-        """The weight of every token, in the text's order, as in ``good 0.81 film 0.19``."""
-        count = int(length)
-        vocabulary = self.facts.vocabulary
-        pairs = zip(tokens[:count].tolist(), weights[:count].tolist(), strict=True)
-        return " ".join(f"{vocabulary[token]} {weight:.3f}" for token, weight in pairs)
+    @torch.no_grad()
+    def attention(self, batch: LabelledTextBatch, rows: Tensor, most: int | None = None) -> list[str]:
+        """The weight of every token in some of the texts, in their order, as in ``good 0.81 film 0.19``.
+
+        With ``most``, of so many tokens at most: those that weigh most.
+        """
+        lengths = batch.lengths[rows]
+        tokens = batch.tokens[rows, : int(lengths.max())]
+        ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
+        outputs, _ = self.encoder(self.inputs(self.embedded(tokens), ratios), lengths=lengths)
+        weights = self.pool.weights(outputs, lengths)
+        vocabulary, shown = self.facts.vocabulary, []
+        for length, own, row in zip(lengths.tolist(), weights.tolist(), tokens.tolist(), strict=True):
+            places = sorted(range(length), key=lambda place: -own[place])[:most]
+            shown.append(" ".join(f"{vocabulary[row[i]]} {own[i]:.3f}" for i in sorted(places)))
+        return shown
 
 
 def _short(text: str) -> str:
