@@ -210,7 +210,6 @@ def test_mistakes_show_what_the_attention_was_on(trainer, loader):
     assert mistakes
     for mistake in mistakes:
         whole, shown = (of.split()[1::2] for of in (weights[mistake["text"]], mistake["attention"]))
-        assert shown == sorted(shown, key=whole.index)
         assert sorted(shown) == sorted(whole)[-5:]
 
 
