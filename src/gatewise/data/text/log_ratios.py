@@ -6,8 +6,8 @@ with the token before, and the mean of those of its letter sequences, which rare
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +45,8 @@ class Spelling:
     numbers: NDArray[np.int64]
 
     @classmethod
-    def of_types(cls, types: Sequence[str]) -> Spelling:
+    @functools.lru_cache(maxsize=1)  # for facts and for all parts, whose types are the same
+    def of_types(cls, types: tuple[str, ...]) -> Spelling:
         lists = list(map(letters_of, types))
         numbers = dict.fromkeys(itertools.chain.from_iterable(lists))
         numbers = dict(zip(numbers, range(len(numbers)), strict=True))
