@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.text.naive_bayes import distinct, log_count_ratio
 from gatewise.data.text.tokenized import Tokenized
-from gatewise.kinds.labelled_text import LabelledTextFacts
+from gatewise.kinds.labelled_text import LabelledTextFacts, ReadTextFacts
 
 SHORTEST, LONGEST = 3, 6
 """Letters of a sequence, the marks of the word's two ends among them."""
@@ -200,9 +200,9 @@ class SplitRatios:
         seed: draws the parts of the training texts.
     """
 
-    def __init__(self, facts: LabelledTextFacts, split: Tokenized, seed: int = 0) -> None:
+    def __init__(self, facts: ReadTextFacts, split: Tokenized, seed: int = 0) -> None:
         self.seed, self.longest = seed, facts.max_length
-        self.ratios = LogRatios.of_facts(facts)
+        self.ratios = LogRatios.of_facts(facts) if isinstance(facts, LabelledTextFacts) else None
         if self.ratios is not None:
             spelling = Spelling.of_types(split.types)
             self.spelt = self.ratios.spelt(split, split.ids_in(facts.vocabulary), spelling)

@@ -53,3 +53,8 @@ def parts_of(
             parts[part] = np.arange(first, first + counts[part])
             first += counts[part]
     return parts
+
+
+def strata_of(targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number [N] for each combination of targets [N] or [N, questions]."""
+    return targets if targets.ndim == 1 else np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)

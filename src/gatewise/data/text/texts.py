@@ -13,7 +13,7 @@ from gatewise.data.classes import natural_order
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.documents import Documents
 from gatewise.data.text.tokenized import Tokenized
-from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
+from gatewise.kinds.labelled_text import LabelledTextBatch, ReadTextFacts
 from gatewise.settings import did_you_mean
 
 
@@ -23,7 +23,7 @@ class TextsOfClasses(BatchDataset):
     Args:
         split: more texts than these.
         chosen: [N] which of them.
-        targets: [N] their classes.
+        targets: [N] their classes, or [N, questions] where there are several.
         facts: with the vocabulary.
         texts: the N texts as they were read.
         ratios: [tokens of the N texts, ratio_size] the log-count ratios, where there are any.
@@ -34,7 +34,7 @@ class TextsOfClasses(BatchDataset):
         split: Tokenized,
         chosen: NDArray[np.int64],
         targets: NDArray[np.int64],
-        facts: LabelledTextFacts,
+        facts: ReadTextFacts,
         texts: list[str] | None = None,
         ratios: NDArray[np.float32] | None = None,
     ) -> None:
