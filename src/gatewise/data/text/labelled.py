@@ -383,11 +383,6 @@ class LabelledText(SequenceDataModule):
         facts = self.facts
         parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
         rows = described(parts, facts, self.longest_text, self._shares())
-        if facts.feature_counts:
-            rows["log-count ratios"] = (
-                f"of {len(facts.vocabulary):,} words, {len(facts.pairs):,} pairs and "
-                f"{len(facts.letters):,} sequences of letters"
-            )
         if self.fold is not None:
             rows["test part"] = f"fold {self.fold} of {self.folds}, drawn with seed {self.seed}"
         if self.repeated:
@@ -395,9 +390,15 @@ class LabelledText(SequenceDataModule):
         return rows | self._absent({name: parts[name] for name in ("validation", "test")})
 
     def _shares(self) -> dict[str, str]:
-        """The classes and their shares of the training texts."""
-        assert self.facts is not None
-        return {"classes": shares_of(self.facts.classes, self.facts.class_counts)}
+        """The classes with their shares of the training texts, and what speaks for them."""
+        facts = self.facts
+        rows = {"classes": shares_of(facts.classes, facts.class_counts)}
+        if facts.feature_counts:
+            rows["log-count ratios"] = (
+                f"of {len(facts.vocabulary):,} words, {len(facts.pairs):,} pairs and "
+                f"{len(facts.letters):,} sequences of letters"
+            )
+        return rows
 
     def _absent(self, parts: dict[str, TextsOfClasses]) -> dict[str, str | int]:
         """The classes that a part lacks."""
