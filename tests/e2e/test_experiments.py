@@ -60,6 +60,10 @@ EXPERIMENTS = {
         ["data.files=[mine.jsonl]", "task.pooling=attention"],
         {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2, "{work}/mine.calm": 30},
     ),
+    "text/several_labels": Short(
+        ["data.files=[mine.jsonl]", "data.label_columns=[label,sea]"],
+        {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2},
+    ),
     "text/mr": Short(
         ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],
         {"and it was": 1, "{work}/prompt.txt": 2},
