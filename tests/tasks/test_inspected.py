@@ -304,14 +304,3 @@ def test_a_text_with_a_class_is_named_as_it_was_typed():
     assert inspected.remarks == ["Not in the vocabulary, and so read as <unk>: zebra."]
     many = remarks_of(map(str, range(25)))
     assert many[0].endswith("18, 19 and 5 more.")
-
-
-def test_subwords_are_followed_without_the_space_before_them():
-    row = [" The", " cat", "s", ".", "\n", " (", "12", " ", ")"]
-    found = of_text([row], {" cat": 3})
-    assert found["capital letter"][0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 0]
-    assert found["punctuation"][0].tolist() == [0, 0, 0, 1, 0, 1, 0, 0, 1]
-    assert found["letters"][0].tolist() == [3, 3, 1, 1, 1, 1, 2, 1, 1]
-    assert found["inside quotes or brackets"][0].tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 0]
-    assert found["position in the line"][0].tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3]
-    assert found["rarity"][0].argmin() == 1

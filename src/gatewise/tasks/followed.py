@@ -22,7 +22,7 @@ Features = dict[str, NDArray[np.float64]]
 def of_text(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Features:
     """Features [B, T] of tokens by their text; ``counts`` is how often each occurs in training."""
     total = sum(counts.values())
-    by_text = {
+    by_token = {
         "punctuation": lambda token: not _is_line_end(token) and all(_is_sign(c) for c in token),
         "end of a sentence": lambda token: token in ENDS,
         "end of a line": _is_line_end,
@@ -30,13 +30,13 @@ def of_text(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Feature
         "number": lambda token: token[:1].isdigit(),
         "capital letter": lambda token: token[:1].isupper(),
         "letters": len,
+        "rarity": lambda token: -np.log((counts.get(token, 0) + 1) / (total + 1)),
     }
-    # A subword may begin with a space.
-    bare = {token: token.strip() or token for row in rows for token in row}
-    values = {name: {token: float(of(text)) for token, text in bare.items()} for name, of in by_text.items()}
-    values["rarity"] = {token: -np.log((counts.get(token, 0) + 1) / (total + 1)) for token in bare}
-    features = {name: _padded([[of[token] for token in row] for row in rows]) for name, of in values.items()}
-    rows = [[bare[token] for token in row] for row in rows]
+    known = {token for row in rows for token in row}
+    features = {}
+    for name, of in by_token.items():
+        values = {token: float(of(token)) for token in known}
+        features[name] = _padded([[values[token] for token in row] for row in rows])
     features["position in the line"] = _padded([_since(row, _is_line_end) for row in rows])
     features["position in the sentence"] = _padded([_since(row, ENDS.__contains__) for row in rows])
     features["inside quotes or brackets"] = _padded([_inside(row) for row in rows])
