@@ -219,11 +219,15 @@ class LanguageModelling(Task):
     def metrics(self) -> Mapping[str, Measure]:
         meaning = "equivalent number of equally likely next tokens; lower is better"
         measures = {"perplexity": Measure(meaning, of_loss=torch.exp)}
-        if self.facts.tokenizer == "char":
-            measures["bits_per_character"] = Measure(
-                "bits to write a character with, the loss / ln 2; lower is better",
-                of_loss=lambda loss: loss / math.log(2),
-            )
+        for unit, what in {"character": "a character", "word": "a word or line end between spaces"}.items():
+            named = {"bits": lambda loss: loss / math.log(2), "nats": lambda loss: loss}
+            for measured, of_loss in named.items():
+                measures[f"{measured}_per_{unit}"] = Measure(
+                    f"{measured} to write {what} with, whatever the tokens; lower is better",
+                    of_loss=of_loss,
+                    per=unit,
+                    of_tests=(measured, unit) != ("bits", "character"),
+                )
         return measures
 
     def forward(
@@ -256,11 +260,11 @@ class LanguageModelling(Task):
         self._state = tuple(tensor.detach() for tensor in state)
         count = int((batch.targets != IGNORED).sum())
         if count == 0 and not self.training:  # read for its state alone
-            return Score(outputs.new_zeros(()), 0)
+            return Score(outputs.new_zeros(()), 0, sizes=self._sizes(batch))
         dropped = self._dropped(outputs)
         loss = self._loss(dropped, batch.targets)
         penalty = self._penalty(outputs, dropped) if count else None
-        return Score(loss, count, penalty=penalty)
+        return Score(loss, count, penalty=penalty, sizes=self._sizes(batch))
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
@@ -276,6 +280,12 @@ class LanguageModelling(Task):
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)
         return loss / max(int((targets != IGNORED).sum()), 1)
+
+    def _sizes(self, batch: TextBatch) -> dict[str, float]:
+        """The mean size of a target by unit; nothing but characters that are the tokens where not counted."""
+        if batch.sizes is not None:
+            return dict(zip(("character", "word"), batch.sizes, strict=True))
+        return {"character": 1.0} if self.facts.tokenizer == "char" else {}
 
     def _carried(self) -> tuple[Tensor, ...] | None:
         """The state to start a window from, in training dropped for some rows [*, B, H]."""
@@ -316,8 +326,9 @@ class LanguageModelling(Task):
     def baselines(self, batch: TextBatch) -> Mapping[str, Score]:
         targets = batch.targets[batch.targets != IGNORED]
         if not len(targets):
-            return {"unigram": Score(self.unigram.new_zeros(()), 0)}
-        return {"unigram": Score(-self.unigram[targets].mean(), len(targets))}
+            return {"unigram": Score(self.unigram.new_zeros(()), 0, sizes=self._sizes(batch))}
+        loss = -self.unigram[targets].mean()
+        return {"unigram": Score(loss, len(targets), sizes=self._sizes(batch))}
 
     def epoch_state(self) -> dict[str, Any]:
         return {**super().epoch_state(), "carried": None if self._state is None else list(self._state)}
