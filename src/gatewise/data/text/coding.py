@@ -17,6 +17,7 @@ from gatewise.kinds.subwords import Subwords
 from gatewise.kinds.text import SUBWORD, TextFacts
 from gatewise.kinds.tokens import (
     END_OF_LINE,
+    UNKNOWN,
     Normalization,
     Tokenizer,
     Vocabulary,
@@ -28,7 +29,7 @@ Ids = NDArray[np.integer[Any]]
 
 MOST_RUNS = 1 << 18
 """Runs of letters and signs whose ids are kept."""
-LEARNT_FROM = 32 * CHUNK
+LEARNT_FROM = 16 * CHUNK
 """Bytes of text that subwords are trained on; of a longer text, chunks at equal distances."""
 _LINE_END = "\0"
 """Stands for a line end among words: no text has one."""
@@ -186,14 +187,15 @@ class Words(Coder):
         return blank + len(tokens[0]) if tokens else 0
 
     def facts(self, counts: NDArray[np.int64]) -> tuple[TextFacts, Ids]:
-        counted = dict(zip(self._types, counts.tolist(), strict=False))
-        limits = self.settings
-        vocabulary = Vocabulary.of_counts(
-            {token: count for token, count in counted.items() if count},
-            self._tokenizer.specials,
-            limits.min_count,
-            limits.max_vocabulary,
-        )
+        limits, specials = self.settings, self._tokenizer.specials
+        # Of the many rare ones no table is made.
+        often = {
+            token: int(count)
+            for token, count in zip(self._types, counts, strict=False)
+            if count >= max(limits.min_count, 1) or token in specials
+        }
+        often[UNKNOWN] = often.get(UNKNOWN, 0) + int(counts.sum()) - sum(often.values())
+        vocabulary = Vocabulary.of_counts(often, specials, limits.min_count, limits.max_vocabulary)
         ids = {token: i for i, token in enumerate(vocabulary.tokens)}
         renumbered = np.fromiter((ids.get(token, 0) for token in self._types), np.int32, len(self._types))
         return _facts(vocabulary, self._tokenizer, limits), renumbered
@@ -277,9 +279,7 @@ class Runs:
         """[N]: how many ids each run has, by its number."""
 
     def numbers(self, runs: Sequence[str]) -> NDArray[np.int64]:
-        """The number of each run, those met for the first time included."""
-        if len(self._numbers) > MOST_RUNS:
-            self._clear()
+        """The number of each run of a chunk, those met for the first time included."""
         before = len(self._numbers)
         numbers = np.fromiter(map(self._numbers.__getitem__, runs), np.int64, len(runs))
         new = list(itertools.islice(self._numbers, before, None))
@@ -290,10 +290,12 @@ class Runs:
         return numbers
 
     def gathered(self, numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ids:
-        """The ids of runs with these numbers, as many of each as ``lengths`` says."""
+        """The ids of runs with these numbers, as many of each as ``lengths`` says; ends the chunk."""
         starts = self.lengths.cumsum() - self.lengths
         moved = np.repeat(starts[numbers] - (lengths.cumsum() - lengths), lengths)
         gathered: Ids = self._ids[np.arange(len(moved)) + moved]
+        if len(self._numbers) > MOST_RUNS:
+            self._clear()
         return gathered
 
 
