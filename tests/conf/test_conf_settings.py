@@ -108,7 +108,7 @@ PASSED_BY_CODE = {
 ON_PURPOSE = {
     # The signature's is what a user gets who builds the layer in Python: the LSTM. The file names it.
     "model": {"cell"},
-    # Which data it is, and what suits them; the seed, the folders and the cache are the run's. Runs from before there
+    # Which data it is, and what suits them; seed, folders and cache are the run's. Runs from before there
     # was evaluation_warmup are scored as they were.
     "data": {
         "files", "file", "dataset", "corpus", "time_column", "test_file", "package",

@@ -92,7 +92,8 @@ class DynamicEvaluation:
         length = count // lanes
         if most is not None:
             length = min(length, most * self.segment)
-        rows = TextBatch(*(part[0, : lanes * length].view(lanes, length) for part in text))
+        tokens, targets = (part[0, : lanes * length].view(lanes, -1) for part in (text.tokens, text.targets))
+        rows = TextBatch(tokens, targets)
         weights = _trained(network)
         squares = [torch.zeros_like(weight) for weight in weights]
         segments = 0
