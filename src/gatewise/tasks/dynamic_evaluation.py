@@ -135,6 +135,7 @@ def stream_of(batches: Iterable[TextBatch], most: int | None = None) -> TextBatc
         read += batch.tokens.numel()
         if most is not None and read >= most:
             break
-    tokens, targets = (torch.cat(parts, 1) for parts in zip(*windows, strict=True))
+    tokens = torch.cat([window.tokens for window in windows], 1)
+    targets = torch.cat([window.targets for window in windows], 1)
     counted = targets != IGNORED
     return TextBatch(tokens[counted][None], targets[counted][None])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
-from gatewise.kinds.text import TextBatch, TextFacts
+from gatewise.kinds.text import SUBWORD, TextBatch, TextFacts
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
 from gatewise.nn.token_loss import LARGE, token_loss
@@ -21,7 +21,7 @@ from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.beside_test import BesideTest
 from gatewise.tasks.continuation import Drawing
 from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
-from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
+from gatewise.tasks.inspected import Choice, characters_begin, grouped, joined, remarks_of
 from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
@@ -425,19 +425,22 @@ class LanguageModelling(Task):
         tokens: Tensor = given.batch.tokens
         vocabulary = self.facts.vocabulary
         typed = [given.steps] if given.steps else [[vocabulary[i] for i in row] for row in tokens.tolist()]
-        characters = self.facts.tokenizer == "char"
+        characters, pieces = (self.facts.tokenizer == kind for kind in ("char", SUBWORD))
         known = set(vocabulary)
+        words = joined(typed[0], characters_begin) if characters else None
+        if pieces:
+            words = grouped(typed[0], self.facts.read_subwords().words(tokens[0].tolist()).tolist())
         return Choice(
             encoder=self.encoder,
             inputs=self.embedding(tokens),
             lengths=torch.full((len(tokens),), tokens.shape[1]),
             step="token",
             names=typed,
-            title="next character" if characters else "next word",
+            title="next character" if characters else "next subword" if pieces else "next word",
             read=lambda outputs, _, lengths: self._scores(outputs[torch.arange(len(outputs)), lengths - 1]),
             read_all=self._scores,
-            features=followed.of_text(typed, dict(zip(vocabulary, self.facts.counts, strict=True))),
-            words=joined(typed[0], characters_begin) if characters else None,
+            features=followed.of_tokens(typed, vocabulary, self.facts.counts),
+            words=words,
             choices=vocabulary,
             truth=given.batch.targets[0],
             remarks=remarks_of(token for token in typed[0] if token not in known),
