@@ -127,10 +127,11 @@ class BesideTest:
 
     def _gathered(self, text: TextBatch) -> TextBatch:
         """A text [1, N] of which every process has a part, in the order of their ranks."""
-        parts = [tuple(part.cpu() for part in text)]
+        parts = [(text.tokens.cpu(), text.targets.cpu())]
         world_size = self._task.trainer.world_size
         if world_size > 1:
             gathered: list[Any] = [None] * world_size
             torch.distributed.all_gather_object(gathered, parts[0])
             parts = gathered
-        return TextBatch(*(torch.cat(part, 1).to(self._task.device) for part in zip(*parts, strict=True)))
+        tokens, targets = (torch.cat(part, 1).to(self._task.device) for part in zip(*parts, strict=True))
+        return TextBatch(tokens, targets)
