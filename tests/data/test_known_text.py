@@ -21,3 +21,17 @@ def test_tinyshakespeare_is_split_as_in_the_published_results() -> None:
         assert abs(len(part) / len(whole) - share) < 1e-4
     # The 65 characters, and what a text to predict from may have beside them.
     assert {token for token in data.facts.vocabulary if len(token) == 1} == set(whole)
+
+
+def test_wnut17_is_read_whole() -> None:
+    """Sentences and entities as counted in the files by awk and uniq."""
+    folder = public_data("wnut17")
+    config = compose("train", ["task=tagging", "data=text/wnut17", "model=bilstm"])
+    data = instantiate(config.data, folders=[str(folder)])
+    data.setup()
+    parts = (data.train_data, data.validation_data, data.test_data)
+    assert [len(part) for part in parts] == [3394, 1009, 1287]
+    assert [len(part.words) for part in parts] == [62_730, 15_733, 23_394]
+    begins = [i for i, tag in enumerate(data.facts.tags) if tag[0] in "BS"]
+    counts = [sum(int((part.targets == i).sum()) for i in begins) for part in parts]
+    assert counts == [1975, 836, 1079]

@@ -301,3 +301,14 @@ def test_the_greek_new_testament():
              for words in part.words.split(part.lengths.tolist())}  # fmt: skip
     known = tuple(word.lower() if word.lower() in vocabulary else "<unk>" for word in first)
     assert known in every
+
+
+def test_the_description_says_what_is_there(tmp_path):
+    write(tmp_path, columns_of(SENTENCES))
+    write(tmp_path, columns_of(SENTENCES[3:4]), "test.conll")
+    rows = make(tmp_path, test_files=["test.conll"], validation_fraction=0.2).describe()
+    assert rows["test"] == "1 sentences, 1 words"
+    assert rows["scheme"] == "iob2, learnt as iobes"
+    assert rows["not in test"] == "per"
+    assert rows["also in training"] == "1 of the test sentences, word for word"
+    assert rows["words not in training"].endswith("0.00% of test")

@@ -60,6 +60,10 @@ EXPERIMENTS = {
         ["data.files=[mine.jsonl]", "task.pooling=attention"],
         {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2, "{work}/mine.calm": 30},
     ),
+    "text/several_labels": Short(
+        ["data.files=[mine.jsonl]", "data.label_columns=[label,sea]"],
+        {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2},
+    ),
     "text/mr": Short(
         ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],
         {"and it was": 1, "{work}/prompt.txt": 2},
@@ -70,7 +74,10 @@ EXPERIMENTS = {
     ),
     # Of tags, a row for every word.
     "text/conll": Short(
-        ["data.files=[mine.iob1]", "model.hidden_size=8", "model.num_layers=1", "task.embedding_size=8"],
+        [
+            *("data.files=[mine.iob1]", "model.hidden_size=8", "model.num_layers=1", "task.embedding_size=8"),
+            "model.state_dropout=0",  # else another form of the cell has to be compiled
+        ],
         {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
     ),
 }
@@ -164,7 +171,7 @@ class Trained:
     @property
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
-        more = {"text/mr": "+1", "text/wnut17": "+2"}.get(self.experiment, "")
+        more = "+1" if self.experiment == "text/mr" else ""
         own = any("mine." in setting for setting in EXPERIMENTS[self.experiment].overrides)
         return f"{self.experiment}/mine{more}" if own else self.experiment
 

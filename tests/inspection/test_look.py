@@ -249,6 +249,8 @@ def test_there_is_an_end_to_the_sample(monkeypatch):
     monkeypatch.setattr(own_data, "MOST_STEPS", 40)
     found = sample(Own(Frames(70)), task.inspected, "h")
     assert 30 <= sum(found.lengths) <= 40
+    monkeypatch.setattr(own_data, "MOST_SEQUENCES", 4)
+    assert len(sample(Own(Frames(70)), task.inspected, "h").lengths) == 4
     text = made(LanguageModelling, TEXT, embedding_size=4)
     ids = torch.randint(0, 8, (400,), generator=torch.Generator().manual_seed(4))
     assert sample(OwnText(ids), text.inspected, "c").lengths == [13, 13, 13]

@@ -18,6 +18,7 @@ from gatewise.kinds.reading import facts_from_dict
 from gatewise.kinds.sequences import FeatureFacts
 from gatewise.kinds.series import WRITTEN, SeriesFacts
 from gatewise.kinds.subwords import Subwords
+from gatewise.kinds.tagged_text import TaggedTextFacts
 from gatewise.kinds.text import TextFacts
 from gatewise.runs.run import Run
 
@@ -28,6 +29,22 @@ FACTS = {
     "text": TextFacts(("<unk>", "a", "b"), (0, 2, 3), "char", True),
     "labelled_text": LabelledTextFacts(
         ("<unk>", "a", "b"), (0, 2, 3), "word", True, None, 5, "text", "label", ("neg", "pos"), (3, 0)
+    ),
+    "tagged_text": TaggedTextFacts(
+        ("<unk>", "a", "b"),
+        (0, 2, 3),
+        True,
+        False,
+        ("<unk>", "a"),
+        30,
+        ("O", "B-x", "I-x"),
+        (3, 1, 0),
+        "iob1",
+        "iob2",
+        0,
+        -1,
+        "tab",
+        None,
     ),
     "parallel_text": ParallelTextFacts(
         "de",
@@ -77,6 +94,22 @@ WRONG = {
         "label_column": ["", None],
         "classes": [[], ["a"], ["a", "a"], ["a", 5], "ab", None],
         "class_counts": [[], [1], [0, 0], [1, -1], [1.5, 1]],
+    },
+    "tagged_text": {
+        "vocabulary": [[], ["a"], ["a", "a", "b"], ["a", "b", 5], None],
+        "counts": [[], [1, 2], [1, 2, -3], [0, 0, 0], [10**30] * 3],
+        "lowercase": [5, None],
+        "zero_digits": [5, None],
+        "characters": [[], ["a", "a"], [5], None, "ab"],
+        "longest_word": [0, -1, 1.5, "5", None, 10**30],
+        "tags": [[], ["O"], ["O", "B-x", "B-x"], ["O", "B-x", "E-x"], ["O", "B-x", "NN"], ["O", "B-x", 5]],
+        "tag_counts": [[], [1], [0, 0, 0], [1, -1, 0], [1.5, 1, 1]],
+        "scheme": ["nope", "", None, "plain"],
+        "tagged_as": ["nope", "iob1", None, "plain"],
+        "word_column": [None, 1.5, "0", 10**30],
+        "tag_column": [None, 1.5, "0"],
+        "separator": ["nope", "", None],
+        "comment": ["", 5],
     },
     "parallel_text": {
         "source_language": [5, None],

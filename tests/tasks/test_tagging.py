@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gatewise.inspection.one import one_of
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.tag_schemes import all_tags
 from gatewise.kinds.tagged_text import TaggedTextBatch, TaggedTextFacts
@@ -221,3 +222,14 @@ def test_an_inspection_sees_every_word():
     assert seen.names[0] == TEXTS[0]
     assert len(seen.choices) == len(TAGS)
     assert all(values.shape == (3, 4) for values in seen.features.values())
+
+
+def test_an_inspection_may_be_of_one_sentence_of_many():
+    task, batch = make_task(), make_batch()
+    given, of = one_of(Input(batch, "mine.txt"), 3)
+    assert of == ", sequence 3 of 3"
+    assert given.batch.texts == [TEXTS[2]]
+    torch.testing.assert_close(task.emissions(given.batch)[0], task.emissions(batch)[2, :2])
+    # Without the texts, as in the validation part, words are named as the vocabulary has them.
+    seen = task.inspected(Input(batch._replace(texts=None), "")).names
+    assert seen == [["ann", "left", "new", "york"], ["ann"], ["left", "<unk>"]]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
 from gatewise.kinds.kind import Input
+from gatewise.kinds.tagged_text import TaggedTextBatch
 
 
 def one_of(given: Input, number: int, key: str = "sequence") -> tuple[Input, str]:
@@ -19,8 +21,12 @@ def one_of(given: Input, number: int, key: str = "sequence") -> tuple[Input, str
         count = "1 sequence: leave it out" if rows == 1 else f"{rows:,} sequences: give 1 to {rows:,}"
         raise ValueError(f"{key}={number}: {given.name[:60]!r} has {count}")
     row = slice(number - 1, number)
-    parts = [part[row] if isinstance(part, (Tensor, list, tuple)) else part for part in given.batch]
+    if isinstance(given.batch, TaggedTextBatch):  # some of its tensors have a row for each spelling
+        batch: Any = given.batch.selected([number - 1])
+    else:
+        parts = [part[row] if isinstance(part, (Tensor, list, tuple)) else part for part in given.batch]
+        batch = type(given.batch)(*parts)
     columns = {name: values[row] for name, values in given.columns.items()} if rows > 1 else given.columns
-    return replace(given, batch=type(given.batch)(*parts), columns=columns), (
+    return replace(given, batch=batch, columns=columns), (
         f", sequence {number} of {rows:,}" if rows > 1 else ""
     )

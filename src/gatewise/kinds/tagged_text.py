@@ -168,3 +168,16 @@ class TaggedTextBatch(NamedTuple):
     """The words of the B sentences as they were read, in batches of the test split only."""
     usual: Tensor | None = None
     """[B, T] int64: the tag that each word most often has in training, in the test split only."""
+
+    def selected(self, rows: Sequence[int]) -> TaggedTextBatch:
+        """Some of the sentences, padded to the longest of them; the spellings stay all of them."""
+        lengths = self.lengths[rows]
+        longest = int(lengths.max())
+        return self._replace(
+            words=self.words[rows, :longest],
+            lengths=lengths,
+            spelled=self.spelled[rows, :longest],
+            targets=self.targets[rows, :longest],
+            texts=None if self.texts is None else [self.texts[row] for row in rows],
+            usual=None if self.usual is None else self.usual[rows, :longest],
+        )

@@ -94,7 +94,8 @@ class DynamicEvaluation:
         length = count // lanes
         if most is not None:
             length = min(length, most * self.segment)
-        tokens, targets = (part[0, : lanes * length].view(lanes, length) for part in text[:2])
+        parts = (text.tokens, text.targets)
+        tokens, targets = (part[0, : lanes * length].view(lanes, length) for part in parts)
         rows = TextBatch(tokens, targets)
         weights = _trained(network)
         squares = [torch.zeros_like(weight) for weight in weights]

@@ -279,7 +279,8 @@ class Tagging(Task):
         tags, certainty = torch.zeros_like(batch.words), torch.zeros(batch.words.shape)
         for rows in batch.lengths.argsort().split(CHUNK):
             longest = int(batch.lengths[rows].max())
-            tags[rows, :longest], certainty[rows, :longest] = self.predict_step(_selected(batch, rows))
+            part = batch.selected(rows.tolist())
+            tags[rows, :longest], certainty[rows, :longest] = self.predict_step(part)
         real = torch.arange(tags.shape[1]) < batch.lengths[:, None]
         begins = np.zeros(int(real.sum()), bool)
         begins[(batch.lengths.cumsum(0) - batch.lengths).numpy()] = True
@@ -328,17 +329,14 @@ class Tagging(Task):
     def inspected(self, given: Input) -> Choice:
         """The tag of each word by the linear layer's scores, whatever a CRF makes of them."""
         batch: TaggedTextBatch = given.batch
-        assert batch.texts is not None
         facts: TaggedTextFacts = self.facts
-        longest = int(batch.lengths.max())
         counts = dict(zip(facts.vocabulary, facts.counts, strict=True))
-        names = [list(text) for text in batch.texts]
+        read = [[facts.vocabulary[i] for i in row] for row in batch.words.tolist()]
+        names = [row[:length] for row, length in zip(read, batch.lengths.tolist(), strict=True)]
+        names = names if batch.texts is None else [list(text) for text in batch.texts]
         unknown = [word for word in dict.fromkeys(names[0]) if facts.looked_up(word) not in counts]
-        padded = [[*(map(facts.looked_up, text)), *[UNKNOWN] * (longest - len(text))] for text in names]
-        remarks = [
-            f"Not in the vocabulary, and so read as {UNKNOWN}"
-            f"{'' if self.spellings is None else ' beside their characters'}: {', '.join(unknown[:20])}."
-        ]
+        beside = "" if self.spellings is None else " beside their characters"
+        remarks = [f"Not in the vocabulary, and so read as {UNKNOWN}{beside}: {', '.join(unknown[:20])}."]
         return Choice(
             encoder=self.encoder,
             inputs=self.embedded(batch.words, batch.spelled, batch.spellings, batch.spelling_lengths),
@@ -348,7 +346,7 @@ class Tagging(Task):
             title="tag of the word" if self.crf is None else "tag of the word, before the CRF",
             read=lambda outputs, _, lengths: self.head(outputs[torch.arange(len(outputs)), lengths - 1]),
             read_all=self.head,
-            features=followed.of_text(padded, counts),
+            features=followed.of_text(read, counts),
             choices=facts.tags,
             truth=batch.targets[0],
             remarks=remarks if unknown else [],
@@ -359,15 +357,3 @@ class Tagging(Task):
 def _one_after_the_other(tags: Tensor) -> Tensor:
     """Tags [B, T] as one row, in which IGNORED ends every sentence."""
     return F.pad(tags, (0, 1), value=IGNORED).flatten()
-
-
-def _selected(batch: TaggedTextBatch, rows: Tensor) -> TaggedTextBatch:
-    """Some sentences of a batch."""
-    longest = int(batch.lengths[rows].max())
-    return batch._replace(
-        words=batch.words[rows, :longest],
-        lengths=batch.lengths[rows],
-        spelled=batch.spelled[rows, :longest],
-        targets=batch.targets[rows, :longest],
-        texts=None,
-    )

