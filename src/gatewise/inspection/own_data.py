@@ -88,7 +88,8 @@ def _lanes(batches: Sequence[Any]) -> Sequence[Any]:
     """The windows of running text put together again, one long row for each lane."""
     if not batches or not isinstance(batches[0], TextBatch):
         return batches
-    tokens, targets = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+    tokens = torch.cat([batch.tokens for batch in batches], 1)
+    targets = torch.cat([batch.targets for batch in batches], 1)
     # The last lane ends earlier than the others, and a lane may have nothing.
     known = (targets != IGNORED).sum(1)
     whole = known > tokens.shape[1] // 2
