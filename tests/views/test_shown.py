@@ -71,8 +71,10 @@ def print_everything(text: str, run: Run) -> None:
     """By every way that a name or a message has to the screen."""
     metrics = {f"test/{text}": 0.5, f"baseline/{text}/loss": 1.0, "test/loss": 2.0}
     tables.print_results(metrics, "test", {text: text}, weights=text)
-    tables.print_examples(Answer(title=text, table=pd.DataFrame({text: [text]}), formats={}, remark=text))
-    tables.print_answer(Answer(title=text, table=pd.DataFrame({text: [text]}), formats={}, remark="made"))
+    # Of objects: where pyarrow is installed, pandas takes no half of a surrogate pair into its strings.
+    table = pd.DataFrame([[text]], columns=pd.Index([text], dtype=object), dtype=object)
+    tables.print_examples(Answer(title=text, table=table, formats={}, remark=text))
+    tables.print_answer(Answer(title=text, table=table, formats={}, remark="made"))
     config = OmegaConf.create({"name": text, "seed": 1})
     screen.print_head(run, config, {text: text}, [text])
     screen.show(cell(text), Text.assemble("x ", (one_line(text), "bold")), Group(cell(text)))

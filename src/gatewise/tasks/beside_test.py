@@ -58,7 +58,7 @@ class BesideTest:
         """Get ready for a test."""
         self._windows, self._losses = [], []
         if self.tempered:
-            self._temperature = best_temperature(self._scored_validation, self._task._summed)
+            self._temperature = best_temperature(self._scored_validation, self._task.summed)
 
     def add(self, scores: Tensor, targets: Tensor) -> None:
         """Take up the scores [B · T, V] and targets [B, T] of a window; nothing outside of a test."""
@@ -79,7 +79,7 @@ class BesideTest:
         task = self._task
         if self._temperature is not None:
             loss = float(torch.stack(self._losses).double().sum()) if self._losses else 0.0
-            found |= self._named("tempered", *task._summed(loss, task.scores.on_test.count))
+            found |= self._named("tempered", *task.summed(loss, task.scores.on_test.count))
             found["test/temperature"] = self._own_temperature * self._temperature
             self._temperature, self._losses = None, []
         if self.dynamic is not None:
@@ -93,7 +93,7 @@ class BesideTest:
         return {**meanings, "temperature": "of tempered_perplexity, chosen on the validation text"}
 
     def _named(self, how: str, loss: float, count: float) -> dict[str, Tensor]:
-        mean = self._task._mean(loss, count)
+        mean = self._task.mean_over(loss, count)
         return {f"test/{how}_{name}": v for name, v in self._task.scores.on_test.of_loss(mean).items()}
 
     def _scored_validation(self) -> Iterator[tuple[Tensor, Tensor]]:

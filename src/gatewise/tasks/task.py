@@ -206,8 +206,8 @@ class Task(pl.LightningModule):
     def _reduced(self, prefix: str, scores: EpochScores) -> dict[str, Tensor]:
         """The metrics of an epoch by full name, reduced over all processes."""
         scores.gather()
-        loss, count = self._summed(scores.loss, scores.count)
-        values = scores.of_loss(self._mean(loss, count)) if count else {}
+        loss, count = self.summed(scores.loss, scores.count)
+        values = scores.of_loss(self.mean_over(loss, count)) if count else {}
         return {f"{prefix}/{name}": value for name, value in {**values, **scores.compared()}.items()}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -256,10 +256,10 @@ class Task(pl.LightningModule):
 
     def training_means(self, loss: float, count: int) -> dict[str, Tensor]:
         """Training metrics computed from ``loss``, a sum over ``count`` predictions, over all processes."""
-        mean = self._mean(*self._summed(loss, count))
+        mean = self.mean_over(*self.summed(loss, count))
         return {f"train/{name}": value for name, value in self.training_epoch.of_loss(mean).items()}
 
-    def _summed(self, loss: float, count: float) -> tuple[float, float]:
+    def summed(self, loss: float, count: float) -> tuple[float, float]:
         """Both sums over all processes (an all-reduce)."""
         if self.trainer.world_size == 1:
             return loss, count
@@ -269,7 +269,7 @@ class Task(pl.LightningModule):
         total, number = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         return total, number
 
-    def _mean(self, loss: float, count: float) -> Tensor:
+    def mean_over(self, loss: float, count: float) -> Tensor:
         return torch.tensor(loss / max(count, 1), dtype=torch.get_default_dtype(), device=self.device)
 
     def _log_training_epoch(self) -> None:

@@ -76,8 +76,9 @@ def _table(answer: Answer) -> Table:
     frame = answer.table.drop(columns=list(answer.file_only))
     for name in frame.columns:
         table.add_column(cell(name))
-    for _, row in frame.head(MAX_ROWS).iterrows():
-        table.add_row(*(cell(_cell(value, answer.formats.get(str(name)))) for name, value in row.items()))
+    formats = [answer.formats.get(str(name)) for name in frame.columns]
+    for row in frame.head(MAX_ROWS).itertuples(index=False, name=None):
+        table.add_row(*(cell(_cell(value, form)) for value, form in zip(row, formats, strict=True)))
     return table
 
 
