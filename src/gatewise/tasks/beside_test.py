@@ -113,7 +113,9 @@ class BesideTest:
             text = self._gathered(stream_of(self._windows))
             scales: Sequence[Tensor] | None = None
             if dynamic.method == "rms":
-                most = None if self.statistics is None else self.statistics * dynamic.segment * LANES
+                most = None
+                if self.statistics is not None:  # of each process its share
+                    most = -(-self.statistics * dynamic.segment * LANES // task.trainer.world_size)
                 training = self._gathered(stream_of(task.parts["training"](), most))
                 scales = dynamic.gradient_scales(task, self._forward, training, self.statistics)
             loss = dynamic.loss(task, self._forward, text, scales)
