@@ -3,8 +3,8 @@
     python experiments/text_translation/study.py
     python experiments/text_translation/study.py presets=multi30k seeds=1,2,3 threads=2
 
-Other words are overrides of ``gatewise train``. The runs are kept in ``runs/`` as usual. If a run is scored by
-BLEU, the translations of the test are made once more by ``gatewise predict`` and scored by sacreBLEU.
+Other words are overrides of ``gatewise train``. The runs are kept in ``runs/`` as usual. If a run is scored
+by BLEU, the translations of the test are made once more by ``gatewise predict`` and scored by sacreBLEU.
 """
 
 from __future__ import annotations

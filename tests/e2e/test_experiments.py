@@ -30,7 +30,7 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
-    *("tag", "tag in the file"),
+    *("tag", "tag in the file", "predicted label", "predicted sea", "sea"),
 )
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"

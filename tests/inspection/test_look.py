@@ -291,7 +291,7 @@ def test_without_steps_the_page_says_why():
 def test_a_lane_without_a_target_is_left_out():
     task = made(LanguageModelling, TEXT, embedding_size=4)
     lanes = Lanes(torch.tensor([2, 3, 4]), 3, 4)
-    assert (lanes.targets == IGNORED).any()
+    assert any((lanes[index].targets == IGNORED).any() for index in range(len(lanes)))
     assert sum(sample(OwnText(torch.tensor([2, 3, 4])), task.inspected, "c").lengths) == 2
 
 

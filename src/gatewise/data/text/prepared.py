@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gatewise.data.known.progress import tell
 from gatewise.data.text.coding import Coder, Ids, Settings, make_coder, smallest
 from gatewise.data.text.running import Part
 from gatewise.kinds.text import TextFacts
 from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN
 from gatewise.settings.memory import in_words
-
-log = logging.getLogger(__name__)
 
 LONG = 64 << 20
 """Bytes of text from which on it is said that it is being prepared."""
@@ -116,7 +114,7 @@ def prepare(parts: Mapping[str, Part], settings: Settings, facts: TextFacts | No
     """
     size = sum(part.size for part in parts.values())
     if size > LONG:
-        log.info("preparing %s of text", in_words(size))
+        tell(f"preparing {in_words(size)} of text")
     coder = make_coder(settings, facts)
     if facts is None:
         coder.learn(parts["train"])
