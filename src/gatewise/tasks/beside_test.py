@@ -18,8 +18,8 @@ from gatewise.tasks.temperature import best_temperature
 MOST_NATS = 80
 """A mean loss of more is a perplexity that float32 hardly has: the weights have left all bounds."""
 _HOW = {
-    "dynamic": "with weights that learn from the text as it is read",
-    "tempered": "with scores divided by the temperature that fits the validation text best",
+    "dynamic": "with weights that learn from the text",
+    "tempered": "at a temperature chosen on validation",
 }
 
 
@@ -90,7 +90,7 @@ class BesideTest:
     def meanings(self, of: dict[str, str]) -> dict[str, str]:
         """What each of them means, for the meanings of the test's own."""
         meanings = {f"{how}_{name}": f"{name} {said}" for how, said in _HOW.items() for name in of}
-        return {**meanings, "temperature": "of tempered_perplexity, chosen on the validation text"}
+        return {**meanings, "temperature": "that tempered scores are divided by"}
 
     def _named(self, how: str, loss: float, count: float) -> dict[str, Tensor]:
         mean = self._task.mean_over(loss, count)

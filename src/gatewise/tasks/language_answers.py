@@ -81,8 +81,8 @@ class Surprise:
     """Of every token but the first: minus the logarithm of its probability."""
     of: int
     """Size of the vocabulary."""
-    characters: bool
-    """Whether the tokens are characters."""
+    gap: str
+    """What stands between two tokens of a text."""
 
     @property
     def bits(self) -> list[float | None]:
@@ -123,8 +123,7 @@ class Surprise:
             }
         )
         strengths = [min((bits or 0) / math.log2(max(self.of, 2)), 1) for bits in self.bits]
-        gap = "" if self.characters else " "
-        pieces = ["\n" if token == END_OF_LINE else f"{token}{gap}" for token in self.tokens]
+        pieces = ["\n" if token == END_OF_LINE else f"{token}{self.gap}" for token in self.tokens]
         return Answer(
             table,
             "surprise of each token",
@@ -193,8 +192,9 @@ def surprises_of(given: Input, facts: TextFacts, nats: Sequence[Sequence[float]]
     """The surprise of every text, of whose tokens but the first minus the log-probability is given."""
     rows, _ = _rows(given)
     vocabulary = facts.vocabulary
+    gap = " " if facts.tokenizer in ("word", "whitespace") else ""
     return [
-        Surprise(typed, [vocabulary[i] for i in row], own, len(vocabulary), facts.tokenizer == "char")
+        Surprise(typed, [vocabulary[i] for i in row], own, len(vocabulary), gap)
         for row, typed, own in zip(rows, _typed(given), nats, strict=True)
     ]
 
