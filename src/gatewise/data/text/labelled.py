@@ -269,7 +269,7 @@ class LabelledText(SequenceDataModule):
 
     def _make_facts(self, train: Tokenized, classes: Any, targets: NDArray[np.int64]) -> Any:
         facts = LabelledTextFacts(
-            **self._reading(train),
+            **self.reading(train),
             label_column=self.label_column,
             classes=tuple(classes),
             class_counts=tuple(np.bincount(targets, minlength=len(classes)).tolist()),
@@ -278,7 +278,7 @@ class LabelledText(SequenceDataModule):
             return facts
         return with_counts(facts, train, targets)
 
-    def _reading(self, train: Tokenized) -> dict[str, Any]:
+    def reading(self, train: Tokenized) -> dict[str, Any]:
         """Values of the facts: the vocabulary of the training texts, and how a text is read."""
         counts = np.bincount(train.ids, minlength=len(train.types)).tolist()
         seen = Counter({token: count for token, count in zip(train.types, counts, strict=True) if count})

@@ -186,7 +186,7 @@ class SeveralLabels(LabelledText):
         sizes = tuple(map(len, classes.answers))
         counts = [np.bincount(targets[:, q], minlength=size).tolist() for q, size in enumerate(sizes)]
         return SeveralLabelsFacts(
-            **self._reading(train),
+            **self.reading(train),
             label_columns=self.label_columns,
             label_separator=self.label_separator,
             questions=classes.names,
