@@ -7,4 +7,3 @@ python "$here/linear.py" "$GATEWISE_DATA/mr" 1
 python "$here/folds.py" experiment=text/mr seed=1
 python "$here/folds.py" experiment=text/mr seed=1 data.log_count_ratios=false
 gatewise train experiment=text/verses wandb.mode=disabled
-gatewise train experiment=text/verses wandb.mode=disabled data.log_count_ratios=true
