@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         *("experiment=text/king_james", "trainer.max_epochs=2", "trainer.limit_train_batches=60"),
         *("wandb.mode=disabled",),
     ),
+    "classes of verses": (
+        *("experiment=text/verses", "trainer.max_epochs=2", "trainer.limit_train_batches=100"),
+        *("model=stacked_lstm", "model.hidden_size=[48,24]", "task.pooling=attention", "wandb.mode=disabled"),
+    ),
     "one that fails": (
         *("experiment=series/sunspots", "trainer.max_epochs=4", "wandb.mode=disabled", "optimizer=sgd"),
         *("optimizer.lr=1e30", "trainer.gradient_clip_val=null"),

@@ -23,7 +23,7 @@ class Page:
 
 INSPECT = (
     *("overview", "gates", "cut", "written", "follow", "remember"),
-    *("saturated", "decided", "clamps", "predictions", "gradient"),
+    *("saturation", "decided", "clamps", "predictions", "gradient"),
 )
 VOWELS = "task=SequenceClassification and lr<1"
 PAGES: dict[str, Page] = {
@@ -52,6 +52,13 @@ PAGES: dict[str, Page] = {
             "input=Bob is a nice person. Dan on the other hand is evil.",
         ),
         {view: {"view": view, "step": 5, "unit": 3} for view in INSPECT},
+    ),
+    "inspect_classes": Page(
+        ("inspect", "run=runs/text/verses/*", "input=And the angel of the Lord came down, and wept."),
+        {
+            **{view: {"view": view} for view in ("overview", "decided", "predictions")},
+            **{view: {"view": view, "layer": "all"} for view in ("gates", "follow")},
+        },
     ),
     "inspect_two_models": Page(
         (

@@ -192,15 +192,21 @@ def test_a_misspelt_setting_finds_the_right_one(names: tuple[str, str]) -> None:
 
 def test_every_path_follows_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GATEWISE_DATA", raising=False)
+    for name in ("GATEWISE_DATA", "GATEWISE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     config = compose("train", [])
     assert config.paths == {
         "work_dir": str(tmp_path),
         "runs_dir": f"{tmp_path}/runs",
         "sweeps_dir": f"{tmp_path}/sweeps",
         "data_dir": f"{tmp_path}/data",
+        "cache_dir": "~/.cache/gatewise",
     }
     assert config.data.folders == [str(tmp_path), f"{tmp_path}/data"]
     monkeypatch.setenv("GATEWISE_DATA", "/elsewhere")
     assert compose("train", []).data.folders == [str(tmp_path), "/elsewhere"]
     assert compose("evaluate", []).paths.data_dir == "/elsewhere"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/own")
+    assert compose("train", []).paths.cache_dir == "/own/gatewise"
+    monkeypatch.setenv("GATEWISE_CACHE", "/faster")
+    assert compose("train", ["data=text_files", "data.files=[a.txt]"]).data.cache_dir == "/faster"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gatewise.config.places import check_places
+from gatewise.config.places import check_places, take_own_cache
 
 KEPT = {
     "callbacks.best.dirpath": ("{run}/checkpoints", "{run}/checkpoints/../more"),
@@ -107,3 +107,15 @@ def test_a_long_one_takes_no_time(value: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="writes outside of the run directory"):
         check(tmp_path, "callbacks.best.filename", value)
     assert time.process_time() - begun < 2
+
+
+def test_prepared_texts_are_kept_where_the_user_says() -> None:
+    """A run directory may have come from anywhere, and nothing is written where it says."""
+    stored = OmegaConf.create({"data": {"cache_dir": "/of/another"}, "paths": {"cache_dir": "/of/another"}})
+    take_own_cache(stored, OmegaConf.create({"paths": {"cache_dir": "/mine"}}))
+    assert stored.data.cache_dir == "/mine"
+    take_own_cache(stored, None)
+    assert stored.data.cache_dir is None
+    without = OmegaConf.create({"data": {"files": []}})
+    take_own_cache(without, OmegaConf.create({"paths": {"cache_dir": "/mine"}}))
+    assert "cache_dir" not in without.data

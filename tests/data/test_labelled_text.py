@@ -388,7 +388,8 @@ MR = Path(os.environ.get("GATEWISE_DATA", "")) / "mr"
 def test_movie_reviews_are_ready_soon():
     files = [str(MR / "rt-polarity.neg"), str(MR / "rt-polarity.pos")]
     began = time.process_time()
-    data = make(None, files=files, folders=[], tokenizer="whitespace", fold=3, validation_fraction=0.09)
+    data = make(None, files=files, folders=[], tokenizer="whitespace", fold=3, validation_fraction=0.09,
+                min_count=2, log_count_ratios=True)  # fmt: skip
     took = time.process_time() - began
     parts = (data.train_data, data.validation_data, data.test_data)
     targets = np.concatenate([part.targets for part in parts])

@@ -172,11 +172,60 @@ def test_a_file_to_translate_gives_a_row_for_each_line(tmp_path):
     given = ParallelText.read_input(place, facts)
     assert given.batch.sources == ["ein Mann", "", "  ", "ein Hund"]
     assert given.batch.references is None
-    assert given.batch.source_lengths[1] == 1
+    assert given.batch.source_lengths[1:3].tolist() == [1, 1]
     assert ParallelText.read_input("ein\nMann", facts).batch.sources == ["ein Mann"]
     table = tmp_path / "mine.tsv"
     table.write_text("source\ttarget\nein Mann\ta man\n")
     assert ParallelText.read_input(table, facts).batch.references == [("a man",)]
+
+
+def kept_in(folder):
+    return sorted((folder / "cache" / "pairs").iterdir())
+
+
+def test_a_second_start_reads_what_the_first_has_kept(tmp_path, monkeypatch):
+    files = write_two(tmp_path, [*examples(), ("", "a")])
+    first = make(tmp_path, **files, cache_dir=tmp_path / "cache", max_length=20)
+    (place,) = kept_in(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("gatewise.data.text.parallel.prepare", None)
+        second = make(tmp_path, **files, cache_dir=tmp_path / "cache", max_length=20)
+    assert second.facts == first.facts
+    assert second.describe() == first.describe()
+    for name in ("train_data", "validation_data", "test_data"):
+        ours, theirs = getattr(first, name), getattr(second, name)
+        assert texts_of(ours, first.facts) == texts_of(theirs, second.facts)
+        assert ours.pairs == theirs.pairs
+    # Damaged, it is made anew.
+    place.write_bytes(place.read_bytes()[:-100])
+    assert make(tmp_path, **files, cache_dir=tmp_path / "cache", max_length=20).facts == first.facts
+    assert kept_in(tmp_path) == [place]
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 4}, {"max_length": 5}, {"reverse": True}, {"vocabulary_size": 310},
+               {"lowercase": True}, {"test_fraction": 0.2}, {"source_language": "de"}, "content"], ids=str,
+)  # fmt: skip
+def test_what_is_kept_is_of_this_content_and_these_settings(change, tmp_path):
+    files = write_two(tmp_path, examples())
+    make(tmp_path, **files, cache_dir=tmp_path / "cache")
+    settings = {}
+    if change == "content":
+        write_two(tmp_path, examples(seed=1))
+    else:
+        settings = change
+    changed = make(tmp_path, **files, cache_dir=tmp_path / "cache", **settings)
+    assert len(kept_in(tmp_path)) == 2
+    fresh = make(tmp_path, **files, **settings)
+    assert changed.facts == fresh.facts
+    assert texts_of(changed.train_data, changed.facts) == texts_of(fresh.train_data, fresh.facts)
+
+
+def test_a_place_that_cannot_be_written_is_done_without(tmp_path, caplog):
+    (tmp_path / "cache").write_text("no folder")
+    data = make(tmp_path, **write_two(tmp_path, examples()), cache_dir=tmp_path / "cache")
+    assert len(data.train_data) == 36
+    assert "cannot be used" in caplog.text
 
 
 def wrong(folder, name, content, **settings):

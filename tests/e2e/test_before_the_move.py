@@ -96,7 +96,12 @@ def test_a_text_that_was_stopped_in_mid_epoch_goes_on_there(place: Place) -> Non
     run = the_run(place, "text/files")
     assert len(rows(run.metrics_file)) == 1
     place.ok("train", f"resume={run.folder}")
-    same(rows(run.metrics_file), from_one(rows(place.folder / "expected" / "text_metrics.csv")))
+    own = "bits_per_character"  # what words cost by character was not reported then
+    found = [
+        {name: value for name, value in row.items() if not name.endswith(own)}
+        for row in rows(run.metrics_file)
+    ]
+    same(found, from_one(rows(place.folder / "expected" / "text_metrics.csv")))
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
-    *("tag", "tag in the file"),
+    *("tag", "tag in the file", "predicted label", "predicted sea", "sea"),
 )
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
@@ -59,6 +59,10 @@ EXPERIMENTS = {
     "text/labels": Short(
         ["data.files=[mine.jsonl]", "task.pooling=attention"],
         {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2, "{work}/mine.calm": 30},
+    ),
+    "text/several_labels": Short(
+        ["data.files=[mine.jsonl]", "data.label_columns=[label,sea]"],
+        {"and it was": 1, "{work}/mine.jsonl": 90, "{work}/prompt.txt": 2},
     ),
     "text/mr": Short(
         ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],

@@ -190,7 +190,7 @@ def write_text(folder: Path) -> None:
 
 
 def write_labelled_texts(folder: Path) -> None:
-    """``mine.jsonl``: 90 texts of three classes; ``mine.calm``, ``.brisk``, ``.storm``: a class each."""
+    """``mine.jsonl``: 90 texts with two labels; ``mine.calm``, ``.brisk``, ``.storm``: a class each."""
     draw = random.Random(1)
     own = {"calm": ["still", "quiet"], "brisk": ["fresh", "quick"], "storm": ["loud", "dark"]}
     rows = []
@@ -200,7 +200,7 @@ def write_labelled_texts(folder: Path) -> None:
             for _ in range(30)
         ]
         (folder / f"mine.{label}").write_text("\n".join(texts) + "\n")
-        rows += [json.dumps({"text": text, "label": label}) for text in texts]
+        rows += [json.dumps({"text": text, "label": label, "sea": "sea" in text}) for text in texts]
     (folder / "mine.jsonl").write_text("\n".join(rows) + "\n")
 
 

@@ -35,20 +35,22 @@ def test_decoding_gives_every_text_back(subwords: Subwords, texts: list[str]) ->
     assert (ids >= 2).all()  # no special token, whatever the text
 
 
-@given(any_text, st.integers(0, 20))
-@settings(deadline=None)
-def test_a_text_may_be_cut_before_a_space_or_after_a_line(subwords: Subwords, text: str, number: int) -> None:
-    places = [
-        i for i in range(1, len(text)) if text[i].isspace() > text[i - 1].isspace() or text[i - 1] == "\n"
-    ]
-    if not places:
-        return
-    cut = places[number % len(places)]
-    first, second = (
-        subwords.encode([text[:cut]])[0],
-        subwords.encode([text[cut:]], continued=text[cut - 1] != "\n")[0],
-    )
-    assert np.concatenate([first, second]).tolist() == subwords.encode([text])[0].tolist()
+white = st.text(
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2003\u200b\u2028\u3000\ufeffa.'1", max_size=40
+)
+
+
+@given(any_text | white, st.integers(0, 20))
+@settings(deadline=None, max_examples=300)
+def test_a_text_may_be_encoded_run_by_run_and_in_pieces(subwords: Subwords, text: str, number: int) -> None:
+    whole = subwords.encode([text])[0].tolist()
+    assert subwords.encode_runs(subwords.runs(text))[0].tolist() == whole
+    blank = [character.isspace() for character in text]
+    places = [i for i in range(1, len(text)) if (text[i] == " " and not blank[i - 1]) or text[i - 1] == "\n"]
+    if places:
+        cut = places[number % len(places)]
+        runs = subwords.runs(text[:cut]) + subwords.runs(text[cut:], begins_line=text[cut - 1] == "\n")
+        assert subwords.encode_runs(runs)[0].tolist() == whole
 
 
 def test_reading_gives_the_same_and_training_too(subwords: Subwords) -> None:

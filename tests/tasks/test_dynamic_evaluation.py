@@ -80,7 +80,7 @@ def plain_loss(model, text, segment, rate, decay, training=None):
     if training is not None:
         lanes = min(LANES, training.tokens.shape[1] // segment)
         cut = training.tokens.shape[1] // lanes * lanes
-        rows = TextBatch(*(part[:, :cut].reshape(lanes, -1) for part in training))
+        rows = TextBatch(*(part[:, :cut].reshape(lanes, -1) for part in training[:2]))
         squares, count = [torch.zeros_like(w) for w in weights], 0
         for _ in segments(model, rows, segment):
             count += 1

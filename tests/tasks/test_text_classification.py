@@ -1,5 +1,6 @@
 """Text classification: what is dropped, pooled, perturbed and weighed, against a few lines each."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -73,20 +74,43 @@ def test_pooling_is_that_of_each_text_alone(pooling):
 
 def test_word_dropout_reads_tokens_as_unknown():
     task = make_task(training=True, word_dropout=0.3)
-    tokens = torch.full((200, 50), 3)
-    vectors = task.embedded(tokens)
-    unknown = (vectors == task.embedding.weight[0]).all(-1)
-    known = (vectors == task.embedding.weight[3]).all(-1)
-    assert bool((unknown | known).all())
-    assert float(unknown.float().mean()) == pytest.approx(0.3, abs=0.02)
-    assert bool((task.eval().embedded(tokens) == task.embedding.weight[3]).all())
+    tokens, ratios = torch.full((200, 50), 3), torch.full((200, 50, 2), 0.7)
+    found, kept = task.dropped(tokens, ratios)
+    assert sorted(found.unique().tolist()) == [0, 3]
+    assert float((found == 0).float().mean()) == pytest.approx(0.3, abs=0.02)
+    # A word that is not read tells nothing about its class either.
+    assert torch.equal(kept, 0.7 * (found == 3).float().unsqueeze(-1).expand(-1, -1, 2))
+    assert task.dropped(tokens, None)[1] is None
+    assert all(map(torch.equal, task.eval().dropped(tokens, ratios), (tokens, ratios)))
+
+
+def test_log_count_ratios_follow_the_embeddings():
+    facts = replace(FACTS, feature_counts=(1,) * 18)
+    torch.manual_seed(0)
+    model = partial(Recurrent, hidden_size=3, bidirectional=True)
+    task = TextClassification(model=model, facts=facts, embedding_size=5, embedding_dropout=0.9)
+    assert task.encoder.input_size == 5 + 9
+    batch = make_batch()._replace(ratios=torch.randn(4, 6, 9))
+    seen = []
+    task.classified = lambda inputs, _: seen.append(inputs)
+    task.train().logits(batch)
+    task.eval().logits(batch)
+    for inputs in seen:  # they are not dropped with the embeddings
+        assert torch.equal(inputs[..., 5:], batch.ratios)
+    assert torch.equal(seen[1][..., :5], task.embedding.weight[batch.tokens])
+    # Answers are for texts in an order of their own, with the ratios of each.
+    task = TextClassification(model=model, facts=facts, embedding_size=5, pooling="attention").eval()
+    with torch.inference_mode():
+        table = task.answer(Input(batch, "mine.csv")).table
+        expected = task.predict_step(batch)
+    np.testing.assert_allclose(table[[f"p({c})" for c in facts.classes]], expected, atol=1e-6)
 
 
 def test_embedding_dropout_drops_a_feature_for_a_whole_text():
     task = make_task(training=True, embedding_dropout=0.4, embedding_size=50)
     seen = []
     task.classified = lambda vectors, _: seen.append(vectors)
-    task.read(torch.ones(60, 7, 50), LENGTHS)
+    task.read(torch.ones(60, 7, 50), LENGTHS, None)
     (kept,) = seen
     assert torch.equal(kept, kept[:, :1].expand_as(kept))
     assert sorted(set(kept.unique().tolist())) == pytest.approx([0, 1 / 0.6])
@@ -174,6 +198,20 @@ def test_the_test_shows_baselines_confusion_and_the_most_certain_mistakes(traine
         assert (mistake["true"], mistake["predicted"]) == (FACTS.classes[truth[i]], FACTS.classes[guess[i]])
     assert list(task.examples().table["text"]) == [texts[i] for i in wrong][:8]
     assert np.sum(report["confusion_matrix"]["counts"]) == known.sum()
+
+
+def test_mistakes_show_what_the_attention_was_on(trainer, loader):
+    task = make_task(pooling="attention")
+    batch = make_batch()
+    batch = batch._replace(targets=(task.predict_step(batch).argmax(-1) + 1) % 3)
+    trainer().test(task, loader([batch]), verbose=False)
+    answered = task.answer(Input(batch, "mine.csv")).table
+    weights = dict(zip(answered["text"], answered["attention"], strict=True))
+    mistakes = task.report()["mistakes"]
+    assert len(mistakes) == 4
+    for mistake in mistakes:
+        whole, shown = (of.split()[1::2] for of in (weights[mistake["text"]], mistake["attention"]))
+        assert sorted(shown) == sorted(whole)[-5:]
 
 
 def test_no_more_mistakes_are_kept_than_are_shown(trainer, loader):

@@ -251,3 +251,18 @@ def test_what_cannot_be_is_said_with_what_to_do():
         check_masks(context="input", input_dropout=0.0, state_dropout=0.3, weight_dropout=0.0)
     with pytest.raises(ValueError, match="make the beam at least as wide"):
         made(best=4)
+
+
+def test_an_inspection_answers_with_the_first_token_of_the_translation(trained):
+    batch = batch_of([(["eins", "zwei", "drei"], ["three", "two", "one"])])
+    inspected = trained.inspected(Input(batch, "text"))
+    scores = inspected.scores(inspected.inputs, inspected.lengths)
+    outputs, _ = trained.net(batch.source, batch.source_lengths, batch.target[:, :1])
+    torch.testing.assert_close(scores, trained.net.head(outputs[:, 0]))
+    assert inspected.in_words(inspected.answer(scores[0])) == "three"
+    assert inspected.actual(3) == "three"
+    assert inspected.actual(2) is None
+    assert inspected.names == [["eins", "zwei", "drei", "</s>"]]
+    lengths = torch.tensor([1, 2, 3, 4])
+    by_prefix = inspected.scores(inspected.prefixes(lengths), lengths)
+    torch.testing.assert_close(by_prefix[-1], scores[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from gatewise.views.pictures import confusion_matrix, forecasts, mistakes
+from gatewise.views.pictures import attention, confusion_matrix, forecasts, mistakes
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
 
@@ -275,6 +275,14 @@ def test_forecasts_show_the_chosen_targets_over_their_dates(tmp_path, figures, s
         assert labels == {-2: "2024-01-01", 0: "2024-01-03", 2: "2024-01-05"}
 
 
+ATTENDED = {
+    "read": ["ein", " $Hund$", "</s>"],
+    "written": [" a", " dog" * 9, ".\n", "</s>"],
+    "weights": [[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.0, 0.1, 0.9], [0.0, 0.0, 1.0]],
+    "source": "ein $Hund$ " * 40,
+    "translation": "a dog.",
+    "reference": "",
+}
 REPORTS = {
     "classification": (
         {"confusion_matrix": {"classes": ["a", "b"], "counts": [[1, 0], [1, 2]]}},
@@ -286,6 +294,8 @@ REPORTS = {
         ["mistakes.png"],
     ),
     "texts without a mistake": ({"mistakes": []}, ["mistakes.png"]),
+    "attention": ({"attention": [ATTENDED] * 3}, ["attention.png"]),
+    "attention of nothing": ({"attention": []}, ["attention.png"]),
     "nothing": ({}, []),
 }
 
@@ -297,6 +307,31 @@ def test_pictures_of_a_test_report(report, names, tmp_path, size):
     assert sorted(p.name for p in tmp_path.iterdir()) == names
     for path in paths:
         size(path)
+
+
+def test_a_map_of_attention_has_a_row_for_each_token_written(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(attention, "write_picture", lambda _, figure: figures.append(figure))
+    attention.draw(
+        [ATTENDED, {**ATTENDED, "read": ["x"], "weights": [[1.0]] * 4}], tmp_path / "a.png", "mine"
+    )
+    (figure,) = figures
+    first, second = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == [
+        "a",
+        "dog dog dog dog…",
+        ".\\n",
+        "</s>",
+    ]
+    assert [label.get_text() for label in first.get_xticklabels()] == ["ein", "$Hund$", "</s>"]
+    assert first.images[0].get_array().tolist() == ATTENDED["weights"]
+    assert second.images[0].get_array().shape == (4, 1)
+    (own, _) = (text for text in figure.texts if text is not figure._suptitle)
+    assert own.get_text().startswith("source: ein $Hund$")
+    assert "reference" not in own.get_text()
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0
+    assert all(0 < box.x0 < box.x1 <= 1 and 0 < box.y0 < box.y1 < 1 for box in boxes)
 
 
 def test_mistakes_are_written_out(tmp_path, monkeypatch):

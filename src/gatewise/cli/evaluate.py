@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from gatewise.config.build import build
 from gatewise.config.check import SCORES
 from gatewise.config.outputs import find_output
+from gatewise.config.places import take_own_cache
 from gatewise.runs.files import json_text
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
@@ -31,6 +32,7 @@ def main(config: DictConfig) -> dict[str, float]:
     run = Run.open(str(config.run), Path(config.paths.runs_dir))
     trained = stored_config(run)
     with open_dict(trained):
+        take_own_cache(trained, config)
         trained.task = OmegaConf.merge(trained.task, config.task)
         trained.data = OmegaConf.merge(trained.data, config.data)
         if config.data:

@@ -20,6 +20,7 @@ from gatewise import __version__
 from gatewise.config.build import class_of
 from gatewise.config.check import ARRAYS, PAGES, LookedAt, input_file, looked_at, takes_words
 from gatewise.config.outputs import Output, find_output
+from gatewise.config.places import take_own_cache
 from gatewise.data.module import SequenceDataModule
 from gatewise.engine import check_cell
 from gatewise.inspection.look import Look, check_memory, contributions_of, look
@@ -106,6 +107,7 @@ def _one_thread() -> Iterator[None]:
 def _subject(config: DictConfig, named: LookedAt) -> Subject:
     run = Run.open(str(named.run), Path(config.paths.runs_dir), named.keys[0])
     trained = stored_config(run)
+    take_own_cache(trained, config)
     task = load_task(run, config.checkpoint, trained).requires_grad_(False)
     inspected, of = _inspected(run, task, trained, named)
     _choose_engine(inspected)

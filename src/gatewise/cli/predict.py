@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -120,7 +121,10 @@ def _line_writer(form: Any, output: Output | None) -> Iterator[LineWriter]:
 
     def flush() -> bool:
         stdout.flush()
-        return stdout_error() is None
+        lost = stdout_error()
+        if lost is not None and lost.errno != errno.EPIPE:
+            raise lost
+        return lost is None
 
     yield LineWriter(form, stdout.write, flush)
     flush()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatewise.launch.streams import note_lost
 from gatewise.runs.around import run_around
 from gatewise.runs.files import replacing
 from gatewise.runs.left_behind import FILES, FILES_OF_A_SWEEP
@@ -32,6 +33,8 @@ FORMATS = frozenset(
     )
 )
 """Suffixes that promise a format; any other may hold what is written."""
+_SAME = (".yml", ".ndjson")
+"""Other suffixes of a format."""
 OWN_FILES = FILES | FILES_OF_A_SWEEP | {".lock", "study.journal"}
 OWN_FOLDERS = frozenset(("checkpoints", "plots", "wandb", "tensorboard"))
 """What a run or a sweep writes into its directory, beside the following."""
@@ -71,7 +74,8 @@ class Output:
                     stream.flush()
                     _write_all(number, content)
                     return
-        except BrokenPipeError:
+        except BrokenPipeError as error:
+            note_lost(number, error)
             raise  # as for anything else that is printed
         except OSError as error:
             raise self._failed(error) from error
@@ -168,7 +172,8 @@ def find_output(key: str, given: object, takes: Collection[str], only: bool = Fa
         raise ValueError(f"{setting}: is a file of a run directory's own: name another")
     is_file = (found is None or stat.S_ISREG(found.st_mode)) and not output.is_standard()
     if output.suffix not in takes and (output.suffix in FORMATS or (only and is_file)):
-        formats = " or ".join(suffix[1:].upper() for suffix in takes if suffix != ".yml")
+        several = [suffix[1:].upper() for suffix in takes if suffix not in _SAME]
+        formats = " or ".join([", ".join(several[:-1]), several[-1]] if several[1:] else several)
         while path.suffix.lower() in FORMATS | {".txt", ".htm"}:
             path = path.with_suffix("")
         raise ValueError(

@@ -50,6 +50,12 @@ def check_places(
         )
 
 
+def take_own_cache(stored: DictConfig, own: DictConfig | None) -> None:
+    """Have the data of a stored config keep what it prepares where the user's ``own`` config says."""
+    if "cache_dir" in (stored.get("data") or ()):
+        stored.data.cache_dir = None if own is None else OmegaConf.select(own, "paths.cache_dir")
+
+
 def _texts(config: DictConfig) -> Iterator[tuple[str, str]]:
     """(key, text) of every setting of the parts that write, save what W&B shows alone."""
     nodes: list[tuple[str, Any]] = [

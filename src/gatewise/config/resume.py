@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gatewise.config.explain import KINDS, MAY_BE_WORDS, paths
-from gatewise.config.places import check_places
+from gatewise.config.places import check_places, take_own_cache
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.reading import is_there
 from gatewise.runs.references import has_references
@@ -38,6 +38,7 @@ def resumed_config(run: Run, overrides: list[str], own: DictConfig | None = None
     where the run's own would write outside of its directory.
     """
     config, before = as_resumed(run.config()), run.config()
+    take_own_cache(config, own)
     choices, repeated, ignored = run.choices(), run.overrides(), _given_by_gatewise(before)
     given = []
     for text, override in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True):

@@ -83,10 +83,12 @@ class ResumedSweep:
         self._check_environment(config)
         check_parts_of_sweep(config, self._plan)
         check_parts_of_sweep(resolved, self._plan)
-        key = "paths.runs_dir"
-        place, users = (OmegaConf.select(c, key) for c in (resolved, self.own))
-        if place != users and not is_inside(Path(str(place)), self.folder):
-            raise self._not_its_own(key, place, "runs would be written there")
+        written = {"paths.runs_dir": "runs", "paths.cache_dir": "prepared texts", "data.cache_dir": "they"}
+        for key, what in written.items():
+            place = OmegaConf.select(resolved, key)
+            users = OmegaConf.select(self.own, f"paths.{key.partition('.')[2]}")
+            if place not in (None, users) and not is_inside(Path(str(place)), self.folder):
+                raise self._not_its_own(key, place, f"{what} would be written there")
 
     def _check_launcher(self, config: DictConfig) -> None:
         """The sweep may choose a launcher and what it asks a cluster for: no command, folder or address."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import errno
 import gzip
+import hashlib
 import importlib.util
+import io
 import os
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gatewise.data.known.finding import PREFIX, data_folder, find_known, named
@@ -16,8 +20,8 @@ from gatewise.settings import nearest
 from gatewise.settings.checks import no_path, short
 from gatewise.settings.memory import in_words, memory
 
-_BLOCK = 2**20
-"""Bytes that are unpacked at a time."""
+PACKED = ".gz"
+"""How the name of a text file ends that is unpacked as it is read."""
 
 
 def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package: str | None = None) -> Path:
@@ -180,40 +184,75 @@ def read_text(path: Path) -> str:
     Raises ValueError naming the file, line and byte offset of bytes that are not UTF-8, or of a NUL.
     """
     check_size(path)
-    try:
-        data = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        utf16 = " (this looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise ValueError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8{utf16}: "
-            f"save the file with UTF-8 encoding"
-        ) from error
-    if (nul := data.find(b"\0")) >= 0:
-        line = data.count(b"\n", 0, nul) + 1
-        raise ValueError(
-            f"{path}:{line}: a NUL byte at offset {nul}, which no text has: save the file as UTF-8 text"
-        )
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _unpacked(path: Path) -> bytes:
-    """The content of a gzip file, which is no more than memory holds."""
-    blocks: list[bytes] = []
+    blocks: list[str] = []
     size = 0
+    for block in read_blocks(path):
+        blocks.append(block)
+        size += len(block)
+        if path.suffix == PACKED:
+            check_size(path, size)
+    return "".join(blocks)
+
+
+def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[str]:
+    """What :func:`read_text` gives, from blocks of ``size`` bytes, so that the file may be of any size."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, line, start, held, is_first = 0, 1, b"", "", True
+    with _opened(path, unpack=path.suffix == PACKED) as file:
+        while True:
+            data = file.read(size)
+            start = start or data[:2]
+            if (nul := data.find(b"\0")) >= 0:
+                # Bytes that are no UTF-8 before it, as in UTF-16, say more about the file.
+                data, rest = data[:nul], data[nul:]
+            else:
+                rest = b""
+            try:
+                text = held + decoder.decode(data, final=not data and not rest)
+            except UnicodeDecodeError as error:
+                at = offset + len(data) - len(error.object) + error.start
+                line += error.object.count(b"\n", 0, error.start)
+                utf16 = " (this looks like UTF-16)" if start in (b"\xff\xfe", b"\xfe\xff") else ""
+                byte = f"byte 0x{error.object[error.start]:02x} at offset {at}"
+                raise ValueError(
+                    f"{path}:{line}: {byte} is not UTF-8{utf16}: save the file with UTF-8 encoding"
+                ) from error
+            line += data.count(b"\n")
+            offset += len(data)
+            if rest:
+                raise ValueError(
+                    f"{path}:{line}: a NUL byte at offset {offset}, which no text has: save the file as "
+                    f"UTF-8 text"
+                )
+            # The other half of a line end may be in the next block.
+            held = "\r" if data and text.endswith("\r") else ""
+            text = text.removesuffix(held)
+            if is_first and text:
+                text, is_first = text.removeprefix("\ufeff"), False
+            if text:
+                yield text.replace("\r\n", "\n").replace("\r", "\n")
+            if not data:
+                return
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    summed, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
+    with _opened(path) as file:
+        while count := file.readinto(block):
+            summed.update(block[:count])
+    return summed.hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, unpack: bool = False) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     try:
-        with gzip.open(path) as file:
-            while block := file.read(_BLOCK):
-                blocks.append(block)
-                size += len(block)
-                check_size(path, size)
+        with gzip.open(path) if unpack else path.open("rb") as file:
+            yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is no whole gzip file ({error}): get it again, or unpack it") from error
-    return b"".join(blocks)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _files_in(folder: Path) -> list[str]:

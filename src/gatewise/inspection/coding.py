@@ -45,7 +45,8 @@ def scale_of(arrays: Iterable[Floats], bounds: tuple[float, float] | None = None
     else:
         finite = (np.abs(array[np.isfinite(array)]) for array in map(np.asarray, arrays))
         largest = max((float(values.max()) for values in finite if values.size), default=0.0)
-    largest = largest or 1.0  # all zero: any scale shows the middle
+    if largest < np.finfo(np.float64).tiny:  # all zero, or as good as that: any scale shows the middle
+        largest = 1.0
     return Scale(-largest, largest, "diverging")
 
 

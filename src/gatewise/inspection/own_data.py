@@ -22,6 +22,8 @@ from gatewise.tasks.inspected import Inspected
 MOST_STEPS = 30_000
 MOST_NUMBERS = 40_000_000
 """Of all arrays that are traced."""
+MOST_SEQUENCES = 1_000
+"""Of which ten thousand orders are tried for every label: more would take hundreds of megabytes each."""
 SEQUENCES_AT_ONCE = 64
 
 
@@ -78,7 +80,8 @@ def _batches(data: SequenceDataModule, seed: int) -> Iterator[tuple[Sequence[int
         return
     first = dataset[[0]]
     apart = first.inputs.shape[1] if isinstance(first, WindowBatch) else 1
-    order = np.random.default_rng(seed).permutation(np.arange(0, len(dataset), apart)).tolist()
+    every = np.random.default_rng(seed).permutation(np.arange(0, len(dataset), apart))
+    order = every[:MOST_SEQUENCES].tolist()
     for start in range(0, len(order), SEQUENCES_AT_ONCE):
         chosen = order[start : start + SEQUENCES_AT_ONCE]
         yield [index + 1 for index in chosen], dataset[chosen]
@@ -88,7 +91,8 @@ def _lanes(batches: Sequence[Any]) -> Sequence[Any]:
     """The windows of running text put together again, one long row for each lane."""
     if not batches or not isinstance(batches[0], TextBatch):
         return batches
-    tokens, targets = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+    tokens = torch.cat([batch.tokens for batch in batches], 1)
+    targets = torch.cat([batch.targets for batch in batches], 1)
     # The last lane ends earlier than the others, and a lane may have nothing.
     known = (targets != IGNORED).sum(1)
     whole = known > tokens.shape[1] // 2

@@ -27,6 +27,11 @@ Units = Literal["subword", "word", "whitespace", "char"]
 """What the tokens of a language are; all but subwords are named as the tokenizers of running text."""
 
 
+def in_one_line(text: str) -> str:
+    """A text as it is read and written here: any white space is one space, and none stands at its ends."""
+    return " ".join(text.split())
+
+
 @dataclass(frozen=True)
 class Language:
     """The vocabulary of one side of the pairs, and how its texts are split."""
@@ -54,14 +59,13 @@ class Language:
         """The tokens of one line of text; words are as they were written, whether they are known or not."""
         if self.subwords is not None:
             return [self.vocabulary[number] for number in self.ids(text)]
-        # A line end inside would be a token of its own.
-        line = " ".join(text.split("\n")).replace(END_OF_LINE, UNKNOWN)
+        line = in_one_line(text).replace(END_OF_LINE, UNKNOWN)
         return [token for token in self.tokenizer.tokenize(line) if token != END_OF_LINE]
 
     def ids(self, text: str) -> NDArray[np.int64]:
         """Ids [N] int64 of one line of text."""
         if self.subwords is not None:
-            return self.subwords.encode([" ".join(text.split("\n"))])[0].astype(np.int64)
+            return self.subwords.encode([in_one_line(text)])[0].astype(np.int64)
         return self.encoded(self.split(text))
 
     def encoded(self, tokens: Sequence[str]) -> NDArray[np.int64]:
@@ -77,7 +81,7 @@ class Language:
         ids = list(ids)
         ids = ids[: ids.index(END_ID)] if END_ID in ids else ids
         if self.subwords is not None:
-            return " ".join(self.subwords.decode(ids).split("\n"))
+            return in_one_line(self.subwords.decode(ids))
         tokens = [
             copied[place] if number == UNKNOWN_ID and copied is not None else self.vocabulary[number]
             for place, number in enumerate(ids)

@@ -34,10 +34,16 @@ FORMAT = 1
 BYTES = 256
 LONGEST = 256
 """Bytes of the longest piece: a line of one sign, repeated, is not worth more."""
-_LETTERS = r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]*"
-WORD = rf"\n| ?{_LETTERS}(?:['’]{_LETTERS})*| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|[^\S\n]+(?!\S)|[^\S\n]+"
-"""The words that no piece crosses, as the library ``tokenizers`` writes patterns; every character is in one.
-The last of several spaces goes with the word after it, as in GPT-2."""
+_LETTERS = r"\p{L}[\p{L}\p{M}\x{200c}\x{200d}]{0,99}"
+WORD = (
+    rf"\n| ?{_LETTERS}(?:['’]{_LETTERS}){{0,9}}| ?\p{{N}}{{1,99}}| ?[^\s\p{{L}}\p{{N}}]{{1,99}}"
+    r"|[^\S\n]{1,99}(?!\S)|[^\S\n]"
+)
+"""Words that no piece crosses, as the library ``tokenizers`` writes patterns; each character is in one.
+The last of several spaces goes with the word after it, as in GPT-2; none is so long that it takes time."""
+_BLANK = r"\t\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_RUN = re.compile(rf"\n| ?[^{_BLANK}\n]+|[{_BLANK}]+(?![^{_BLANK}\n])|[{_BLANK}]+")
+"""Words that no space is between, in one; the library and Python do not call the same signs white space."""
 _LINE = re.compile(r"^(?=[^\n])", re.MULTILINE)
 _SPACE = re.compile(r"^ ", re.MULTILINE)
 
@@ -145,19 +151,29 @@ class Subwords:
         return Tokenizer(self.lowercase, self.normalize).prepared(text)
 
     def encode(
-        self, texts: Sequence[str], dropout: float = 0.0, continued: bool = False
+        self, texts: Sequence[str], dropout: float = 0.0
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """(Ids of all texts one after the other [sum of lengths], lengths [N]) of N texts.
 
         With ``dropout`` each merge is left out with this probability (Provilkov et al., "BPE-Dropout", ACL
-        2020); the library draws without a seed. The first text goes on in a line where it is ``continued``.
-        Runs on all cores and lets other threads run. A text of bytes that were no UTF-8 raises ValueError.
+        2020); the library draws without a seed. Runs on all cores and lets other threads run. A text of bytes
+        that were no UTF-8 raises ValueError.
         """
-        marked = [self._marked(text) for text in texts]
-        if continued and marked and marked[0][:1] == " ":
-            marked[0] = marked[0][1:]
+        return self.encode_runs([self._marked(text) for text in texts], dropout)
+
+    def runs(self, text: str, begins_line: bool = True) -> list[str]:
+        """The words of a text or a piece of it, several in one where no space is between, to be encoded."""
+        marked = self._marked(text)
+        if not begins_line and marked[:1] == " ":
+            marked = marked[1:]
+        return _RUN.findall(marked)
+
+    def encode_runs(
+        self, runs: Sequence[str], dropout: float = 0.0
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """As :meth:`encode`, of what :meth:`runs` gives: the ids of a text are those of its runs."""
         try:
-            encodings = self._tokenizer(dropout).encode_batch_fast(marked, add_special_tokens=False)
+            encodings = self._tokenizer(dropout).encode_batch_fast(runs, add_special_tokens=False)
         except (UnicodeEncodeError, TypeError) as error:
             raise ValueError("a text has bytes that are not UTF-8: save it with UTF-8 encoding") from error
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
@@ -167,6 +183,10 @@ class Subwords:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, without special tokens; what is no whole character becomes U+FFFD."""
         return _SPACE.sub("", self._joined(ids).decode("utf-8", "replace"))
+
+    def characters(self, ids: Iterable[int]) -> int:
+        """How many characters begin in the bytes of ids, the spaces before lines included."""
+        return sum(byte & 0xC0 != 0x80 for byte in self._joined(ids))
 
     def words(self, ids: Sequence[int]) -> NDArray[np.int64]:
         """[N]: which word each of N ids belongs to, counted from 0; a special token is one of its own."""
@@ -232,6 +252,30 @@ class Subwords:
     def _made(self) -> dict[float, HuggingFaceTokenizer]:
         """The library's tokenizers by their dropout."""
         return {}
+
+
+class PieceTokenizer(Tokenizer):
+    """Subwords as tokens: the text of each piece."""
+
+    specials = ()
+
+    def __init__(self, subwords: Subwords) -> None:
+        super().__init__(subwords.lowercase, subwords.normalize)
+        self.subwords = subwords
+
+    def tokenize(self, text: str) -> list[str]:
+        ids, _ = self.subwords.encode([text])
+        return [self.subwords.pieces[i] for i in ids]
+
+    def detokenize(self, tokens: Iterable[str]) -> str:
+        ids = {piece: i for i, piece in enumerate(self.subwords.pieces)}
+        return self.subwords.decode(ids[token] for token in tokens)
+
+
+@functools.lru_cache(maxsize=4)
+def read_subwords(stored: str) -> Subwords:
+    """As :meth:`Subwords.read`, once for all who ask for the same."""
+    return Subwords.read(stored)
 
 
 def _model(ids: dict[str, int], merges: list[tuple[str, str]], dropout: float | None = None) -> Any:

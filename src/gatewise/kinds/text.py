@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.kinds.kind import Facts
+from gatewise.kinds.subwords import PieceTokenizer, Subwords, read_subwords
 from gatewise.kinds.tokens import (
     END_OF_LINE,
     TOKENIZERS,
@@ -22,6 +23,9 @@ from gatewise.kinds.tokens import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+SUBWORD = "subword"
+"""The name of the tokens that are pieces of words, beside those of ``TOKENIZERS``."""
+
 
 @dataclass(frozen=True)
 class TextFacts(Facts):
@@ -31,23 +35,35 @@ class TextFacts(Facts):
     summary: ClassVar[str] = "running text with a vocabulary"
 
     vocabulary: tuple[str, ...]
-    """Token of each id; includes ``<unk>`` and, for words, ``<eos>``."""
+    """Token of each id; includes ``<unk>``, which subwords do without, and, for words, ``<eos>``."""
     counts: tuple[int, ...]
     """How often each token occurs in the training text, for the unigram baseline."""
     tokenizer: str
-    """``word``, ``char`` or ``whitespace``."""
+    """``word``, ``char``, ``whitespace`` or ``subword``."""
     lowercase: bool
     normalize: str | None = None
     """The Unicode normal form of every token; None where the text was left as it is."""
     marks: bool = False
     """Whether combining marks belong to words; runs of earlier versions cut words at them."""
+    subwords: str | None = None
+    """How subwords are made, as :meth:`~gatewise.kinds.subwords.Subwords.stored` gives it; else None."""
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
         self.check_distinct("vocabulary")
         self.check_counts("counts", len(self.vocabulary), "words of the vocabulary")
-        if self.tokenizer not in TOKENIZERS:
-            raise self.wrong("tokenizer", f"must be one of {', '.join(TOKENIZERS)}")
+        if self.tokenizer not in (*TOKENIZERS, SUBWORD):
+            raise self.wrong("tokenizer", f"must be one of {', '.join((*TOKENIZERS, SUBWORD))}")
+        if (self.tokenizer == SUBWORD) != (self.subwords is not None):
+            raise self.wrong("subwords", f"must be there for tokenizer {SUBWORD} and null for others")
+        if self.subwords is not None:
+            made = self.read_subwords()
+            if (made.pieces, made.lowercase, made.normalize) != (
+                self.vocabulary,
+                self.lowercase,
+                self.normalize,
+            ):
+                raise ValueError(f"{self.kind} facts: vocabulary and subwords are those of two runs")
         if self.normalize not in (None, *get_args(Normalization)):
             raise self.wrong("normalize", f"must be null or one of {', '.join(get_args(Normalization))}")
 
@@ -57,7 +73,17 @@ class TextFacts(Facts):
 
     def make_tokenizer(self) -> Tokenizer:
         """What splits a text as the training text was split."""
+        if self.subwords is not None:
+            return PieceTokenizer(self.read_subwords())
         return make_tokenizer(self.tokenizer, self.lowercase, self.normalize, self.marks)
+
+    def read_subwords(self) -> Subwords:
+        """The subwords; ValueError if they are damaged."""
+        assert self.subwords is not None
+        try:
+            return read_subwords(self.subwords)
+        except ValueError as error:
+            raise ValueError(f"{self.kind} facts: {error}") from error
 
     def encoded(self, tokens: Sequence[str]) -> NDArray[np.int64]:
         """Ids [N] int64 of N tokens; 0 for tokens outside the vocabulary."""
@@ -85,3 +111,5 @@ class TextBatch(NamedTuple):
     """[B, T] int64: token ids."""
     targets: Tensor
     """[B, T] int64: the token after each, or IGNORED past the end of a lane."""
+    sizes: tuple[float, float] | None = None
+    """Characters and words of a target, on average over the whole part; None where they were not counted."""

@@ -7,7 +7,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -195,15 +195,25 @@ class Vocabulary:
         Tokens with the same count are in alphabetical order. ``max_size`` includes the specials. The tokens
         left out add to the count of ``<unk>``, the first special.
         """
-        counter = Counter(tokens)
-        total = sum(counter.values())
-        seen_specials = [counter.pop(special, 0) for special in specials]
-        ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+        return cls.of_counts(Counter(tokens), specials, min_count, max_size)
+
+    @classmethod
+    def of_counts(
+        cls,
+        counts: Mapping[str, int],
+        specials: Sequence[str] = (UNKNOWN,),
+        min_count: int = 1,
+        max_size: int | None = None,
+    ) -> Vocabulary:
+        """As :meth:`build`, from how often each token occurs."""
+        left = dict(counts)
+        seen_specials = [left.pop(special, 0) for special in specials]
+        ranked = sorted(left.items(), key=lambda item: (-item[1], item[0]))
         room = len(ranked) if max_size is None else max(max_size - len(specials), 0)
         kept = [item for item in ranked[:room] if item[1] >= min_count]
-        counts = [*seen_specials, *(count for _, count in kept)]
-        counts[0] += total - sum(counts)
-        return cls((*specials, *(token for token, _ in kept)), tuple(counts))
+        kept_counts = [*seen_specials, *(count for _, count in kept)]
+        kept_counts[0] += sum(counts.values()) - sum(kept_counts)
+        return cls((*specials, *(token for token, _ in kept)), tuple(kept_counts))
 
     def encode(self, tokens: Sequence[str]) -> NDArray[np.int64]:
         """Ids [N] int64 of N tokens; 0 for tokens outside the vocabulary."""

@@ -80,6 +80,11 @@ def outlast_readers() -> None:
     _outlasting.append(True)
 
 
+def note_lost(number: int, error: OSError) -> None:
+    """Have a standard stream, which something else has written to, count as one that nobody reads."""
+    _lost.setdefault(number, error)
+
+
 def stdout_error() -> OSError | None:
     """Why a part of what was printed has gone nowhere, or None where all of it was written.
 

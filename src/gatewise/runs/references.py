@@ -21,7 +21,7 @@ from omegaconf.resolvers import oc
 CONSENT = "GATEWISE_ENVIRONMENT"
 """Variable with the names, separated by commas, that a run directory may have read from the environment."""
 KEPT_AS_VALUES = {
-    *("GATEWISE_DATA", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *("GATEWISE_DATA", "GATEWISE_CACHE", "XDG_CACHE_HOME", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
     *("HOME", "USER", "LOGNAME", "PWD", "TMPDIR", "SCRATCH", "HOSTNAME"),
 }
 """Variables that Gatewise's own config files name, and such as say where and who one is."""

@@ -113,7 +113,9 @@ class BesideTest:
             text = self._gathered(stream_of(self._windows))
             scales: Sequence[Tensor] | None = None
             if dynamic.method == "rms":
-                most = None if self.statistics is None else self.statistics * dynamic.segment * LANES
+                most = None
+                if self.statistics is not None:  # of each process its share
+                    most = -(-self.statistics * dynamic.segment * LANES // task.trainer.world_size)
                 training = self._gathered(stream_of(task.parts["training"](), most))
                 scales = dynamic.gradient_scales(task, self._forward, training, self.statistics)
             loss = dynamic.loss(task, self._forward, text, scales)
@@ -127,10 +129,11 @@ class BesideTest:
 
     def _gathered(self, text: TextBatch) -> TextBatch:
         """A text [1, N] of which every process has a part, in the order of their ranks."""
-        parts = [tuple(part.cpu() for part in text)]
+        parts = [(text.tokens.cpu(), text.targets.cpu())]
         world_size = self._task.trainer.world_size
         if world_size > 1:
             gathered: list[Any] = [None] * world_size
             torch.distributed.all_gather_object(gathered, parts[0])
             parts = gathered
-        return TextBatch(*(torch.cat(part, 1).to(self._task.device) for part in zip(*parts, strict=True)))
+        tokens, targets = (torch.cat(part, 1).to(self._task.device) for part in zip(*parts, strict=True))
+        return TextBatch(tokens, targets)

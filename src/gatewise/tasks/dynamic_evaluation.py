@@ -58,10 +58,12 @@ class DynamicEvaluation:
         """
         weights = _trained(network)
         trained = [weight.detach().clone() for weight in weights]
+        rates = [torch.full_like(weight, self.rate) for weight in weights]
         decays: Sequence[Tensor | float] = [self.decay] * len(weights)
         if scales is not None:
             # Each tensor counts once in the mean, however many weights it has, as in the published program.
             mean = torch.stack([scale.mean() for scale in scales]).mean()
+            rates = [self.rate / (scale + EPSILON) for scale in scales]
             decays = [(self.decay * scale / mean).clamp(max=1) for scale in scales]
         total = 0.0
         try:
@@ -69,11 +71,11 @@ class DynamicEvaluation:
                 total += float(loss.detach()) * count
                 gradients = torch.autograd.grad(loss, weights, allow_unused=True)
                 with torch.no_grad():
-                    for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+                    for weight, start, gradient, rate, decay in zip(
+                        weights, trained, gradients, rates, decays, strict=True
+                    ):
                         if gradient is not None:
-                            if scales is not None:
-                                gradient = gradient / (scales[i] + EPSILON)
-                            weight.add_((trained[i] - weight).mul_(decays[i]).sub_(gradient, alpha=self.rate))
+                            weight.lerp_(start, decay).addcmul_(gradient, rate, value=-1)
         finally:
             with torch.no_grad():
                 for weight, value in zip(weights, trained, strict=True):
@@ -92,7 +94,9 @@ class DynamicEvaluation:
         length = count // lanes
         if most is not None:
             length = min(length, most * self.segment)
-        rows = TextBatch(*(part[0, : lanes * length].view(lanes, length) for part in text))
+        parts = (text.tokens, text.targets)
+        tokens, targets = (part[0, : lanes * length].view(lanes, length) for part in parts)
+        rows = TextBatch(tokens, targets)
         weights = _trained(network)
         squares = [torch.zeros_like(weight) for weight in weights]
         segments = 0
@@ -134,6 +138,7 @@ def stream_of(batches: Iterable[TextBatch], most: int | None = None) -> TextBatc
         read += batch.tokens.numel()
         if most is not None and read >= most:
             break
-    tokens, targets = (torch.cat(parts, 1) for parts in zip(*windows, strict=True))
+    tokens = torch.cat([window.tokens for window in windows], 1)
+    targets = torch.cat([window.targets for window in windows], 1)
     counted = targets != IGNORED
     return TextBatch(tokens[counted][None], targets[counted][None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,14 @@ ENDS = frozenset(".!?。！？")
 OPENING, CLOSING = "“‘«([{", "”’»)]}"
 
 Features = dict[str, NDArray[np.float64]]
+
+
+def of_tokens(rows: Sequence[Sequence[str]], vocabulary: Sequence[str], counts: Sequence[int]) -> Features:
+    """Features of tokens of a vocabulary; the space that a subword begins with tells nothing of them."""
+    summed: Counter[str] = Counter()
+    for token, count in zip(vocabulary, counts, strict=True):
+        summed[_unspaced(token)] += count
+    return of_text([[_unspaced(token) for token in row] for row in rows], summed)
 
 
 def of_text(rows: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Features:
@@ -116,6 +125,10 @@ def _changes(inputs: NDArray[Any]) -> NDArray[np.float64]:
 
 def _is_sign(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS"
+
+
+def _unspaced(token: str) -> str:
+    return token.removeprefix(" ") or token
 
 
 def _is_line_end(token: str) -> bool:

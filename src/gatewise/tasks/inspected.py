@@ -257,6 +257,17 @@ def joined(names: Sequence[str], begins: Callable[[str, str], bool]) -> list[Wor
     return words
 
 
+def grouped(names: Sequence[str], numbers: Sequence[int]) -> list[Word]:
+    """The words that steps with these names make, for the number of the word that each belongs to."""
+    words: list[Word] = []
+    for place, (name, number) in enumerate(zip(names, numbers, strict=True)):
+        if place and number == numbers[place - 1]:
+            words[-1] = Word(words[-1].first, place, words[-1].text + name)
+        else:
+            words.append(Word(place, place, name.removeprefix(" ") or name))
+    return words
+
+
 def characters_begin(before: str, after: str) -> bool:
     """Whether a new word begins between two characters: letters, digits and marks belong together."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
-from gatewise.kinds.text import TextBatch, TextFacts
+from gatewise.kinds.text import SUBWORD, TextBatch, TextFacts
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
 from gatewise.nn.token_loss import LARGE, token_loss
@@ -21,7 +21,7 @@ from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.beside_test import BesideTest
 from gatewise.tasks.continuation import Drawing
 from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
-from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
+from gatewise.tasks.inspected import Choice, characters_begin, grouped, joined, remarks_of
 from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
@@ -107,6 +107,9 @@ class LanguageModelling(Task):
     Models", ICLR 2018). ``init_range`` starts all weights and biases uniformly between plus and minus this
     number. ``drop_state`` is the probability that a row of a training window starts from zeros instead of the
     state that it carries. In evaluation and prediction scores are divided by ``evaluation_temperature``.
+
+    A test also scores the text with ``tempered`` scores, and with weights that ``dynamic`` evaluation moves
+    (see :class:`gatewise.tasks.beside_test.BesideTest`).
 
     Its answer to a user's input is the ``top_k`` most probable next tokens and ``samples`` continuations by
     ``length`` tokens, drawn with ``seed`` as ``temperature``, ``draw_from`` and ``top_p`` say (see
@@ -219,11 +222,15 @@ class LanguageModelling(Task):
     def metrics(self) -> Mapping[str, Measure]:
         meaning = "equivalent number of equally likely next tokens; lower is better"
         measures = {"perplexity": Measure(meaning, of_loss=torch.exp)}
-        if self.facts.tokenizer == "char":
-            measures["bits_per_character"] = Measure(
-                "bits to write a character with, the loss / ln 2; lower is better",
-                of_loss=lambda loss: loss / math.log(2),
-            )
+        for unit, what in {"character": "a character", "word": "a word or line end between spaces"}.items():
+            named = {"bits": lambda loss: loss / math.log(2), "nats": lambda loss: loss}
+            for measured, of_loss in named.items():
+                measures[f"{measured}_per_{unit}"] = Measure(
+                    f"{measured} to write {what} with, whatever the tokens; lower is better",
+                    of_loss=of_loss,
+                    per=unit,
+                    of_tests=(measured, unit) != ("bits", "character"),
+                )
         return measures
 
     def forward(
@@ -256,11 +263,11 @@ class LanguageModelling(Task):
         self._state = tuple(tensor.detach() for tensor in state)
         count = int((batch.targets != IGNORED).sum())
         if count == 0 and not self.training:  # read for its state alone
-            return Score(outputs.new_zeros(()), 0)
+            return Score(outputs.new_zeros(()), 0, sizes=self._sizes(batch))
         dropped = self._dropped(outputs)
         loss = self._loss(dropped, batch.targets)
         penalty = self._penalty(outputs, dropped) if count else None
-        return Score(loss, count, penalty=penalty)
+        return Score(loss, count, penalty=penalty, sizes=self._sizes(batch))
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean negative log-likelihood of targets [B, T] for outputs [B, T, H]."""
@@ -276,6 +283,12 @@ class LanguageModelling(Task):
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)
         return loss / max(int((targets != IGNORED).sum()), 1)
+
+    def _sizes(self, batch: TextBatch) -> dict[str, float]:
+        """The mean size of a target by unit; nothing but characters that are the tokens where not counted."""
+        if batch.sizes is not None:
+            return dict(zip(("character", "word"), batch.sizes, strict=True))
+        return {"character": 1.0} if self.facts.tokenizer == "char" else {}
 
     def _carried(self) -> tuple[Tensor, ...] | None:
         """The state to start a window from, in training dropped for some rows [*, B, H]."""
@@ -316,8 +329,9 @@ class LanguageModelling(Task):
     def baselines(self, batch: TextBatch) -> Mapping[str, Score]:
         targets = batch.targets[batch.targets != IGNORED]
         if not len(targets):
-            return {"unigram": Score(self.unigram.new_zeros(()), 0)}
-        return {"unigram": Score(-self.unigram[targets].mean(), len(targets))}
+            return {"unigram": Score(self.unigram.new_zeros(()), 0, sizes=self._sizes(batch))}
+        loss = -self.unigram[targets].mean()
+        return {"unigram": Score(loss, len(targets), sizes=self._sizes(batch))}
 
     def epoch_state(self) -> dict[str, Any]:
         return {**super().epoch_state(), "carried": None if self._state is None else list(self._state)}
@@ -414,19 +428,22 @@ class LanguageModelling(Task):
         tokens: Tensor = given.batch.tokens
         vocabulary = self.facts.vocabulary
         typed = [given.steps] if given.steps else [[vocabulary[i] for i in row] for row in tokens.tolist()]
-        characters = self.facts.tokenizer == "char"
+        characters, pieces = (self.facts.tokenizer == kind for kind in ("char", SUBWORD))
         known = set(vocabulary)
+        words = joined(typed[0], characters_begin) if characters else None
+        if pieces:
+            words = grouped(typed[0], self.facts.read_subwords().words(tokens[0].tolist()).tolist())
         return Choice(
             encoder=self.encoder,
             inputs=self.embedding(tokens),
             lengths=torch.full((len(tokens),), tokens.shape[1]),
             step="token",
             names=typed,
-            title="next character" if characters else "next word",
+            title="next character" if characters else "next subword" if pieces else "next word",
             read=lambda outputs, _, lengths: self._scores(outputs[torch.arange(len(outputs)), lengths - 1]),
             read_all=self._scores,
-            features=followed.of_text(typed, dict(zip(vocabulary, self.facts.counts, strict=True))),
-            words=joined(typed[0], characters_begin) if characters else None,
+            features=followed.of_tokens(typed, vocabulary, self.facts.counts),
+            words=words,
             choices=vocabulary,
             truth=given.batch.targets[0],
             remarks=remarks_of(token for token in typed[0] if token not in known),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -26,15 +26,23 @@ class Score:
     targets: Tensor | None = None
     penalty: Tensor | None = None
     """What training minimises beside the loss, and no metric counts."""
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    """The mean size of a prediction over the whole split, by unit, such as the characters of a token."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric and its meaning; ``metric`` compares predictions, ``of_loss`` computes it from the loss."""
+    """A metric and its meaning; ``metric`` compares predictions, ``of_loss`` computes it from the loss.
+
+    The loss is that of a prediction or, with ``per``, of a unit of its size; nothing where that is not known.
+    What is only ``of_tests`` would say nothing new of every epoch.
+    """
 
     meaning: str
     metric: Metric | None = None
     of_loss: Callable[[Tensor], Tensor] | None = None
+    per: str | None = None
+    of_tests: bool = False
 
     @property
     def mode(self) -> Literal["min", "max"] | None:
@@ -57,7 +65,11 @@ class EpochScores(nn.Module):
         super().__init__()
         compared = {name: measure.metric.clone() for name, measure in measures.items() if measure.metric}
         self.metrics = MetricCollection(compared) if compared else None  # type: ignore[arg-type]
-        self._of_loss = {name: measure.of_loss for name, measure in measures.items() if measure.of_loss}
+        self._of_loss = {
+            name: (measure.of_loss, measure.per) for name, measure in measures.items() if measure.of_loss
+        }
+        self.sizes: Mapping[str, float] = {}
+        """The mean size of a prediction, by unit."""
         self.values: dict[str, Tensor] = {}
         """The training epoch's metrics by full name, set after its last step."""
         self.step_count = 0
@@ -70,6 +82,7 @@ class EpochScores(nn.Module):
     def add(self, score: Score) -> None:
         """Add the score of a batch."""
         self.step_count = score.count
+        self.sizes = score.sizes
         if score.loss is not None:
             self._losses.append(score.loss.detach())
             self._counts.append(score.count)
@@ -101,7 +114,13 @@ class EpochScores(nn.Module):
 
     def of_loss(self, mean: Tensor) -> dict[str, Tensor]:
         """The mean loss, and the metrics computed from it."""
-        return {"loss": mean, **{name: compute(mean) for name, compute in self._of_loss.items()}}
+        values = {"loss": mean}
+        for name, (compute, per) in self._of_loss.items():
+            if per is None:
+                values[name] = compute(mean)
+            elif per in self.sizes:
+                values[name] = compute(mean / self.sizes[per])
+        return values
 
     def epoch_state(self) -> dict[str, Any]:
         """Everything added so far; batches stay buffered, as adding them up now would round differently."""
@@ -112,6 +131,7 @@ class EpochScores(nn.Module):
             "losses": list(self._losses),
             "counts": list(self._counts),
             "predictions": list(self._predictions),
+            "sizes": dict(self.sizes),
             "metrics": {name: (dict(m.metric_state), m.update_count) for name, m in scores},
         }
 
@@ -121,6 +141,7 @@ class EpochScores(nn.Module):
         for state in states:
             self.loss += state["loss"]
             self.count += state["count"]
+            self.sizes = state.get("sizes", {})
             self._losses += [loss.to(device) for loss in state["losses"]]
             self._counts += state["counts"]
             self._predictions += [(p.to(device), t.to(device)) for p, t in state["predictions"]]
@@ -151,5 +172,6 @@ class SplitScores(nn.Module):
 
     def __init__(self, measures: Mapping[str, Measure]) -> None:
         super().__init__()
-        self.on_train, self.on_val = EpochScores(measures), EpochScores(measures)
+        of_epochs = {name: measure for name, measure in measures.items() if not measure.of_tests}
+        self.on_train, self.on_val = EpochScores(of_epochs), EpochScores(of_epochs)
         self.on_test = EpochScores(measures)

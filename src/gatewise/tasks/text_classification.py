@@ -32,6 +32,8 @@ MISTAKES = 50
 SHOWN_MISTAKES = 8
 LONGEST_SHOWN = 100
 """Characters of a text in a table."""
+MOST_SHOWN = 5
+"""Tokens of a mistake whose attention is listed."""
 CHUNK = 256
 """Texts that are predicted for at once."""
 
@@ -55,16 +57,19 @@ class TextClassification(Classifier):
     The embeddings of the tokens go through the encoder, ``pooling`` makes one vector of its outputs (see
     :class:`gatewise.nn.pooling.Pooling`), and a linear layer classifies it.
 
-    ``word_dropout`` is the probability that a token is read as ``<unk>`` in training; ``embedding_dropout``
-    drops features of the embeddings, each for all steps of a text (locked dropout); ``dropout`` drops
-    features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from which the
-    embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
+    Where the facts have counts for them, the log-count ratios of each token (see ``data.log_count_ratios``)
+    follow its embedding: they are computed from the training texts, and no weight of the network.
+
+    ``word_dropout`` is the probability that a token is read as ``<unk>`` in training, with ratios of 0;
+    ``embedding_dropout`` drops features of the embeddings, each for all steps of a text (locked dropout);
+    ``dropout`` drops features of the pooled vector. ``vectors`` is a text file of GloVe's or word2vec's from
+    which the embeddings start, and stay there with ``freeze_embeddings``; words it lacks start at random.
 
     ``adversarial`` above 0 adds, in training, the loss on embeddings that are moved by so much, in the
-    direction in which each text's loss grows most: with ``adversarial_norm=l2`` all vectors of a text together
-    by that length, with ``max`` each of their numbers by that much. Embeddings are then normalised to mean 0
-    and variance 1 over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods for
-    Semi-Supervised Text Classification", ICLR 2017). ``train/loss`` is that of the embeddings as they are.
+    direction in which each text's loss grows most: with ``adversarial_norm=l2`` all vectors of a text
+    together by that length, with ``max`` each of their numbers by that much. Embeddings are then normalised
+    to mean 0 and variance 1 over the training tokens (Miyato, Dai & Goodfellow, "Adversarial Training Methods
+    for Semi-Supervised Text Classification", ICLR 2017). ``train/loss`` is that of embeddings as they are.
     """
 
     facts_type = LabelledTextFacts
@@ -95,7 +100,7 @@ class TextClassification(Classifier):
     ) -> None:
         super().__init__(
             model,
-            lambda _: embedding_size,
+            lambda facts: embedding_size + facts.ratio_size,
             facts,
             optimizer,
             scheduler,
@@ -108,7 +113,7 @@ class TextClassification(Classifier):
         )
         self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
         self.adversarial, self.adversarial_norm = adversarial, adversarial_norm
-        self.scores_per_step = embedding_size
+        self.scores_per_step = embedding_size + facts.ratio_size
         self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
@@ -128,19 +133,26 @@ class TextClassification(Classifier):
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),
         }
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B]."""
-        return self.read(self.embedded(tokens), lengths)
+    def forward(self, tokens: Tensor, lengths: Tensor, ratios: Tensor | None = None) -> Tensor:
+        """Class scores (logits) [B, classes] of token ids [B, T] with lengths [B] and ratios [B, T, R]."""
+        tokens, ratios = self.dropped(tokens, ratios)
+        return self.read(self.embedded(tokens), lengths, ratios)
 
     def logits(self, batch: LabelledTextBatch) -> Tensor:
-        logits: Tensor = self(batch.tokens, batch.lengths)
+        logits: Tensor = self(batch.tokens, batch.lengths, batch.ratios)
         return logits
 
+    def dropped(self, tokens: Tensor, ratios: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Token ids [B, T] and ratios [B, T, R], in training with some as of ``<unk>`` and of 0."""
+        if not (self.training and self.word_dropout):
+            return tokens, ratios
+        is_dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+        if ratios is not None:
+            ratios = ratios.masked_fill(is_dropped.unsqueeze(-1), 0.0)
+        return tokens.masked_fill(is_dropped, 0), ratios
+
     def embedded(self, tokens: Tensor) -> Tensor:
-        """The embeddings [B, T, E] of token ids [B, T], some read as ``<unk>`` in training."""
-        if self.training and self.word_dropout:
-            dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-            tokens = tokens.masked_fill(dropped, 0)
+        """The embeddings [B, T, E] of token ids [B, T]."""
         if self.frequencies is None:
             vectors: Tensor = self.embedding(tokens)
             return vectors
@@ -149,19 +161,25 @@ class TextClassification(Classifier):
         variance = (self.frequencies * (weight - mean).square()).sum(0)
         return F.embedding(tokens, (weight - mean) / (variance + 1e-6).sqrt())
 
-    def read(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        """Class scores (logits) [B, classes] of embeddings [B, T, E]."""
-        return self.classified(self.embedding_dropout(vectors), lengths)
+    def read(self, vectors: Tensor, lengths: Tensor, ratios: Tensor | None) -> Tensor:
+        """Class scores (logits) [B, classes] of embeddings [B, T, E] and ratios [B, T, R]."""
+        return self.classified(self.inputs(vectors, ratios), lengths)
+
+    def inputs(self, vectors: Tensor, ratios: Tensor | None) -> Tensor:
+        """What the encoder reads, [B, T, E + R]: the embeddings, some dropped in training, and the ratios."""
+        vectors = self.embedding_dropout(vectors)
+        return vectors if ratios is None else torch.cat([vectors, ratios], -1)
 
     def score(self, batch: LabelledTextBatch) -> Score:
         if not (self.adversarial and self.training and torch.is_grad_enabled()):
             return super().score(batch)
-        vectors = self.embedded(batch.tokens)
-        logits = self.read(vectors, batch.lengths)
+        tokens, ratios = self.dropped(batch.tokens, batch.ratios)
+        vectors = self.embedded(tokens)
+        logits = self.read(vectors, batch.lengths, ratios)
         score = self.scored(logits, batch.targets)
         assert score.loss is not None
         (slope,) = torch.autograd.grad(score.loss, vectors, retain_graph=True)
-        moved = self.read(vectors + self.perturbation(slope), batch.lengths)
+        moved = self.read(vectors + self.perturbation(slope), batch.lengths, ratios)
         return replace(score, penalty=self.loss(moved, batch.targets))
 
     def perturbation(self, slope: Tensor) -> Tensor:
@@ -169,7 +187,8 @@ class TextClassification(Classifier):
         if self.adversarial_norm == "max":
             return self.adversarial * slope.sign()
         length = slope.flatten(1).norm(dim=1)[:, None, None]
-        return self.adversarial * slope / length.clamp(min=1e-30)
+        moved: Tensor = self.adversarial * slope / length.clamp(min=1e-30)
+        return moved
 
     def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
         answers = dict(super().baselines(batch))
@@ -190,15 +209,19 @@ class TextClassification(Classifier):
         assert score.certainty is not None
         if batch.texts is None:
             return
-        wrong = (score.predicted != batch.targets) & (batch.targets != IGNORED)
+        wrong = ((score.predicted != batch.targets) & (batch.targets != IGNORED)).nonzero().flatten()
         classes = self.facts.classes
-        for row in wrong.nonzero().flatten().tolist():
+        shown: list[dict[str, str]] = [{}] * len(wrong)
+        if self.pooling == "attention" and len(wrong):
+            shown = [{"attention": words} for words in self.attention(batch, wrong, MOST_SHOWN)]
+        for row, attention in zip(wrong.tolist(), shown, strict=True):
             certainty = float(score.certainty[row])
             mistake = {
                 "probability": certainty,
                 "true": classes[int(batch.targets[row])],
                 "predicted": classes[int(score.predicted[row])],
                 "text": batch.texts[row],
+                **attention,
             }
             # The number decides between equals: mistakes themselves cannot be compared.
             self._mistakes.append((certainty, -len(self._mistakes), mistake))
@@ -228,14 +251,16 @@ class TextClassification(Classifier):
         """The class of each text with its probability, and with ``attention`` the words that weigh most."""
         batch: LabelledTextBatch = given.batch
         probabilities = torch.empty(len(batch.lengths), len(self.facts.classes))
-        weights = torch.zeros(batch.tokens.shape) if self.pooling == "attention" else None
+        weighed = [""] * len(batch.lengths)
         for rows in batch.lengths.argsort().split(CHUNK):
             lengths = batch.lengths[rows]
             tokens = batch.tokens[rows, : int(lengths.max())]
-            probabilities[rows] = self.predict_step(LabelledTextBatch(tokens, lengths, batch.targets[rows]))
-            if weights is not None:
-                outputs, _ = self.encoder(self.embedded(tokens), lengths=lengths)
-                weights[rows, : tokens.shape[1]] = self.pool.weights(outputs, lengths)
+            ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
+            part = LabelledTextBatch(tokens, lengths, batch.targets[rows], ratios=ratios)
+            probabilities[rows] = self.predict_step(part)
+            if self.pooling == "attention":
+                for row, words in zip(rows.tolist(), self.attention(batch, rows), strict=True):
+                    weighed[row] = words
         best = probabilities.max(-1)
         classes = self.facts.classes
         columns: dict[str, Any] = {
@@ -245,10 +270,8 @@ class TextClassification(Classifier):
             **given.columns,
         }
         file_only = [f"p({name})" for name in classes]
-        if weights is not None:
-            columns["attention"] = [
-                self._attention(*row) for row in zip(weights, batch.tokens, batch.lengths, strict=True)
-            ]
+        if self.pooling == "attention":
+            columns["attention"] = weighed
         columns |= {name: probabilities[:, index].tolist() for index, name in enumerate(file_only)}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "class of the text"
         return Answer(table_of(columns), title, {"probability": "{:.4f}"}, tuple(file_only))
@@ -277,8 +300,9 @@ class TextClassification(Classifier):
         known = set(vocabulary)
         unknown = [token for token in names[0] if token not in known]
         counts = dict(zip(vocabulary, self.facts.counts, strict=True))
+        ratios = None if batch.ratios is None else batch.ratios[:, : tokens.shape[1]]
         return self.as_choice(
-            self.embedded(tokens),
+            self.inputs(self.embedded(tokens), ratios),
             lengths,
             batch.targets,
             step="token",
@@ -289,12 +313,22 @@ class TextClassification(Classifier):
             remarks=remarks_of(unknown),
         )
 
-    def _attention(self, weights: Tensor, tokens: Tensor, length: Tensor) -> str:
-        """The weight of every token, in the text's order, as in ``good 0.81 film 0.19``."""
-        count = int(length)
-        vocabulary = self.facts.vocabulary
-        pairs = zip(tokens[:count].tolist(), weights[:count].tolist(), strict=True)
-        return " ".join(f"{vocabulary[token]} {weight:.3f}" for token, weight in pairs)
+    @torch.no_grad()
+    def attention(self, batch: LabelledTextBatch, rows: Tensor, most: int | None = None) -> list[str]:
+        """The weight of every token in some of the texts, in their order, as in ``good 0.81 film 0.19``.
+
+        With ``most``, of so many tokens at most: those that weigh most.
+        """
+        lengths = batch.lengths[rows]
+        tokens = batch.tokens[rows, : int(lengths.max())]
+        ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
+        outputs, _ = self.encoder(self.inputs(self.embedded(tokens), ratios), lengths=lengths)
+        weights = self.pool.weights(outputs, lengths)
+        vocabulary, shown = self.facts.vocabulary, []
+        for length, own, row in zip(lengths.tolist(), weights.tolist(), tokens.tolist(), strict=True):
+            places = sorted(range(length), key=lambda place: -own[place])[:most]
+            shown.append(" ".join(f"{vocabulary[row[i]]} {own[i]:.3f}" for i in sorted(places)))
+        return shown
 
 
 def _short(text: str) -> str:

@@ -10,14 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gatewise.kinds.kind import Input
-from gatewise.kinds.parallel_text import END_ID, START_ID, ParallelTextBatch, ParallelTextFacts
+from gatewise.kinds.kind import IGNORED, Input
+from gatewise.kinds.parallel_text import END, END_ID, START_ID, ParallelTextBatch, ParallelTextFacts
 from gatewise.nn.attention import AttentionName
 from gatewise.nn.attention_decoder import ContextName
 from gatewise.nn.encoder_decoder import EncoderDecoder, TieName
 from gatewise.settings import NotNegative, Positive, Probability, Share, rule
-from gatewise.tasks import bleu, error_rates
+from gatewise.tasks import bleu, error_rates, followed
 from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks.inspected import Choice
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 from gatewise.tasks.translated import Translated, parts
@@ -304,6 +305,42 @@ class Translation(Task):
             shown = "\n".join(values["translation"])
             lines.append(Line(first["translation"], values if self.best > 1 else first, shown))
         return lines
+
+    def inspected(self, given: Input) -> Choice:
+        """The first token of the translation, if the text ended with each token of the source."""
+        batch: ParallelTextBatch = given.batch
+        facts: ParallelTextFacts = self.facts
+        lengths = batch.source_lengths
+        vocabulary = facts.source_vocabulary
+        ids = zip(batch.source.tolist(), lengths.tolist(), strict=True)
+        names = [[vocabulary[token].strip() or " " for token in row[:length]] for row, length in ids]
+        if batch.source_tokens is not None and facts.source_units != "subword":
+            names = [[*tokens, END] for tokens in batch.source_tokens]
+        truth = torch.full((int(lengths[0]),), IGNORED)
+        if batch.references is not None:
+            truth[-1] = batch.target[0, 1]
+        return Choice(
+            encoder=self.encoder,
+            inputs=self.net.source_embedding(batch.source),
+            lengths=lengths,
+            step="token",
+            names=names,
+            title="first token of the translation, if the text ended here",
+            read=lambda outputs, _, ends: self._first_scores(outputs, ends),
+            read_all=None,
+            features=followed.of_text(names, dict(zip(vocabulary, facts.source_counts, strict=True))),
+            choices=facts.target_vocabulary,
+            truth=truth,
+            remarks=[f"In training every text ended with {END}, which only the last step has read here."],
+        )
+
+    def _first_scores(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """Scores [B, V] of the first token of the translation, for the encoder's outputs [B, S, K]."""
+        memory, state = self.net.remember(outputs, lengths)
+        start = torch.full((len(outputs), 1), START_ID, device=outputs.device)
+        first, _, _ = self.net.decoder(self.net.target_embedding(start), memory, state)
+        scores: Tensor = self.net.head(first[:, 0])
+        return scores
 
 
 def _short(text: str) -> str:

@@ -11,6 +11,8 @@ from torch import nn
 from torchmetrics import Metric
 
 from gatewise.nn import Recurrent, Stacked
+from gatewise.nn.attention_decoder import AttentionDecoder
+from gatewise.nn.encoder_decoder import EncoderDecoder
 from gatewise.tasks.scores import SplitScores
 from gatewise.views import screen
 from gatewise.views.plain import cell
@@ -31,7 +33,7 @@ def model_table(task: nn.Module) -> Table:
         table.add_column(heading)
     table.add_column("parameters", justify="right")
     counted: set[int] = set()
-    for part, module in task.named_children():
+    for part, module in _parts(task):
         if isinstance(module, (SplitScores, Metric)) or (isinstance(module, nn.Dropout) and module.p == 0):
             continue
         for index, (kind, sizes, layers) in enumerate(_layers(module)):
@@ -50,6 +52,15 @@ def model_table(task: nn.Module) -> Table:
     )
     table.add_row("all", "", note, f"{total:,}")
     return table
+
+
+def _parts(task: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of each part; those of an encoder and a decoder that are one module each by itself."""
+    for name, module in task.named_children():
+        if isinstance(module, (EncoderDecoder, AttentionDecoder)):
+            yield from _parts(module)
+        else:
+            yield name, module
 
 
 def _layers(module: nn.Module, place: str = "") -> Iterator[tuple[str, str, list[nn.Module]]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewise.data.known import getting
+from gatewise.data import locked
 from gatewise.data.known.finding import Places, state
 from gatewise.data.known.getting import get
 from http_source import Source, answers, breaks, chunked, head, honest, made_set, sends
@@ -179,8 +179,8 @@ def test_a_damaged_archive_in_pieces_is_tried_twice(archive, source: Source, tmp
 
 
 def test_of_several_at_once_one_downloads(known, source: Source, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(getting, "_QUIET_SECONDS", 0.0)
-    monkeypatch.setattr(getting, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(locked, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(locked, "_LOOK_SECONDS", 0.01)
 
     def slow(handler, content):
         time.sleep(0.1)

@@ -69,8 +69,8 @@ def test_a_full_device_is_not_called_written(command: tuple[str, ...], place: Pl
     ("command", "output", "says"),
     [
         (EVALUATE, "x.csv", "is written as JSON: name it x.json"),
-        (PREDICT, "x.parquet", "is written as CSV or JSON: name it x.csv"),
-        (PREDICT, "example.npy", "is written as CSV or JSON"),
+        (PREDICT, "x.parquet", "CONLL or PNG: name it x.csv"),
+        (PREDICT, "example.npy", "is written as CSV, JSON"),
         (PREDICT, "same", "is the input: name another file"),
         (EVALUATE, "runs/last/summary.json", "is a file of a run directory's own: name another"),
         (EVALUATE, "z" * 300, "cannot be written (File name too long)"),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +14,8 @@ from gatewise.data.known.finding import Places, is_right, state
 from gatewise.data.known.progress import bar, tell
 from gatewise.data.known.sets import KnownFile, KnownSet
 from gatewise.data.known.transfer import Transfer, TransferError
+from gatewise.data.locked import locked
 from gatewise.settings.memory import in_words
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-_LOOK_SECONDS = 0.1
-_QUIET_SECONDS = 1.0
-"""How long to wait for another process before a line says so."""
 
 
 def get(known: KnownSet, data_dir: Path) -> Path:
@@ -41,7 +34,8 @@ def get(known: KnownSet, data_dir: Path) -> Path:
     folder = places.downloads
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f".{folder.name}.lock"), known.name):
+        # Where there are no locks, what is in its place is right all the same.
+        with locked(folder.with_name(f".{folder.name}.lock"), f"{known.name} is being downloaded"):
             _complete(places)
     except TransferError as error:
         with contextlib.suppress(OSError):
@@ -144,25 +138,3 @@ def _put(content: bytes, place: Path) -> None:
 def _part(place: Path) -> Path:
     """Where a file grows, before it is moved to its place."""
     return place.with_name(f".{place.name}.part")
-
-
-@contextlib.contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    """Let one process at a time download a set; the others wait. The lock ends with the process."""
-    with path.open("ab") as file:
-        begun, is_told = time.monotonic(), False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not is_told and time.monotonic() - begun > _QUIET_SECONDS:
-                    tell(f"{name} is being downloaded by another process: waiting for it")
-                    is_told = True
-                time.sleep(_LOOK_SECONDS)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-                # Two at once may disturb each other then; what is in its place is right all the same.
-                break
-        yield

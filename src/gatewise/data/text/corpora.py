@@ -69,13 +69,18 @@ def verses_of(version: str) -> dict[int, str]:
     return {number: " ".join(re.sub(r"[\[\]]", "", verse).split()) for number, verse in verses.items()}
 
 
+def bible_file(version: str) -> Path:
+    """The file of a Bible of ``pythonbible``; ValueError where its package is not installed."""
+    package = f"pythonbible-{version}==0.0.2"
+    return installed_file(f"pythonbible_{version}", "plain_text_readers_bible.py", package)
+
+
 def _bible_file(version: str) -> tuple[Path, str, str]:
     """The file, the text in it, and what follows the text."""
-    package = f"pythonbible-{version}==0.0.2"
-    path = installed_file(f"pythonbible_{version}", "plain_text_readers_bible.py", package)
+    path = bible_file(version)
     parts = read_text(path).split('"""', 2)
     if len(parts) < 3:
-        raise ValueError(f"{path} holds no triple-quoted text: pip install {package}")
+        raise ValueError(f"{path} holds no triple-quoted text: pip install pythonbible-{version}==0.0.2")
     return path, parts[1], parts[2]
 
 

@@ -31,6 +31,8 @@ class Documents:
     files: list[Path]
     lines: list[int]
     """The line on which each text begins; 0 for a file that is one text."""
+    answers: list[list[str]] | None = None
+    """Where there are several columns of labels: the values [N] of each."""
 
     def place(self, index: int) -> str:
         """``file:line`` of a text, for messages."""
@@ -41,16 +43,16 @@ class Documents:
 class _Collected:
     """Documents in the making, each checked as it comes."""
 
-    def __init__(self, labelled: bool) -> None:
-        self.found = Documents([], [] if labelled else None, [], [])
+    def __init__(self, may_be_empty: bool = False) -> None:
+        self.found, self.may_be_empty = Documents([], [], [], []), may_be_empty
 
-    def add(self, text: str, label: str | None, file: Path, line: int) -> None:
+    def add(self, text: str, label: str, file: Path, line: int) -> None:
         found = self.found
         found.texts.append(text)
         found.files.append(file)
         found.lines.append(line)
-        if found.labels is not None:
-            found.labels.append(label or "")
+        assert found.labels is not None
+        found.labels.append(label)
         if not text.strip():
             raise ValueError(f"{found.place(-1)}: the text is empty: fill it in or drop it")
         if "\0" in text:
@@ -60,16 +62,18 @@ class _Collected:
                 f"{found.place(-1)}: a text of {len(text):,} characters; at most {LONGEST_TEXT:,} are read: "
                 f"split it, or close the quotes that opened before it"
             )
-        if found.labels is not None and not (label and label.strip()):
+        if not (self.may_be_empty or label.strip()):
             raise ValueError(f"{found.place(-1)}: the label is empty: label the text or drop it")
-        if label is not None and not label.isprintable():
+        if not label.isprintable():
             raise ValueError(
                 f"{found.place(-1)}: the label {shown(label)} has a character that cannot be seen: remove it"
             )
 
 
-def read_files(paths: Sequence[Path], text_column: str, label_column: str) -> Documents:
-    """The texts of tables, or of files of which each is a class.
+def read_files(
+    paths: Sequence[Path], text_column: str, label_column: str, may_be_empty: bool = False
+) -> Documents:
+    """The texts of tables, or of files of which each is a class; ``may_be_empty`` is about the labels.
 
     Raises ValueError, with file and line, where a file does not follow its format, a text is empty or a
     label is missing.
@@ -83,7 +87,7 @@ def read_files(paths: Sequence[Path], text_column: str, label_column: str) -> Do
             f"{other} is no table, and {tables[0]} is one: give tables ({', '.join(TABLES)}) or a file for "
             f"each class"
         )
-    collected = _Collected(labelled=True)
+    collected = _Collected(may_be_empty)
     for path in paths:
         for line, row in table_rows(path, {text_column: "text_column", label_column: "label_column"}):
             collected.add(row[text_column], row[label_column], path, line)
@@ -128,7 +132,7 @@ def read_folder(folder: Path) -> Documents:
     classes = [entry for entry in inside(folder) if entry.is_dir()]
     if not classes:
         raise ValueError(f"{folder} holds no folder: it has to have one for each class, with the texts in it")
-    collected = _Collected(labelled=True)
+    collected = _Collected()
     for place in classes:
         files = [entry for entry in inside(place) if entry.is_file()]
         if not files:
@@ -139,7 +143,7 @@ def read_folder(folder: Path) -> Documents:
 
 
 def _class_files(paths: Sequence[Path]) -> Documents:
-    collected = _Collected(labelled=True)
+    collected = _Collected()
     for path, name in zip(paths, class_names(paths), strict=True):
         content = read_text(path).removesuffix("\n")
         if not content.strip():

@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
-from gatewise.data.classes import folds_of, held_out
 from gatewise.data.files import find_folder
 from gatewise.data.module import SequenceDataModule
 from gatewise.data.text.buckets import LengthBuckets
 from gatewise.data.text.corpora import LABELLED
+from gatewise.data.text.described import described, shares_of
 from gatewise.data.text.documents import Documents, read_files, read_folder, read_unlabelled
+from gatewise.data.text.log_ratios import SplitRatios, with_counts
 from gatewise.data.text.naive_bayes import NaiveBayesLogistic
+from gatewise.data.text.parts import parts_of, strata_of
 from gatewise.data.text.texts import TextsOfClasses, check_tokens, classes_of, targets_of
 from gatewise.data.text.tokenized import Tokenized, tokenized
 from gatewise.kinds.kind import IGNORED, Input
@@ -88,7 +90,8 @@ class LabelledText(SequenceDataModule):
 
     Args:
         corpus: one of ``LABELLED``. Give this, ``files`` or ``folder``.
-        files: tables (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``), or a file for each class with a text a line.
+        files: tables (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``), or a file for each class with a text a
+            line.
         folder: or a folder that holds a folder for each class, with a file for each text.
         validation_files, validation_folder, test_files, test_folder: parts of their own; without one,
             a part is held out.
@@ -103,13 +106,15 @@ class LabelledText(SequenceDataModule):
         max_length: tokens that are read of a text, from its start; None means all.
         batch_size: texts of a step at most, over all processes.
         batch_tokens: tokens of a step at most, padding included, over all processes; None means no limit.
+        log_count_ratios: whether a token is given with how much it, its pair with the one before and its
+            letters speak for each class in the training texts; a training text's own counts are left out.
         linear_baseline: whether a linear model is trained beside, on the training and validation parts.
     """
 
     facts_type = LabelledTextFacts
     takes_words = True
     lines_at_once = 64
-    facts: LabelledTextFacts | None
+    facts: Any
     train_data: TextsOfClasses
     validation_data: TextsOfClasses
     test_data: TextsOfClasses
@@ -137,6 +142,7 @@ class LabelledText(SequenceDataModule):
         max_vocabulary: Annotated[int, AtLeast(2)] | None = None,
         max_length: Positive | None = None,
         batch_tokens: Positive | None = None,
+        log_count_ratios: bool = False,
         linear_baseline: bool = True,
         folders: Folders = (),
         batch_size: Positive = 32,
@@ -155,6 +161,7 @@ class LabelledText(SequenceDataModule):
         self.tokenizer, self.lowercase, self.normalize = tokenizer, lowercase, normalize
         self.min_count, self.max_vocabulary, self.max_length = min_count, max_vocabulary, max_length
         self.batch_tokens, self.linear_baseline = batch_tokens, linear_baseline
+        self.log_count_ratios = log_count_ratios
         self._whole: tuple[Tokenized, Tokenized, NDArray[np.int64]] | None = None
         """Texts to train the linear baseline on, those to test it on, and the classes of the first."""
 
@@ -171,22 +178,17 @@ class LabelledText(SequenceDataModule):
             split = tokenized(test.texts, self.facts.text.make_tokenizer())
             check_tokens(test, split)
             chosen = np.arange(len(split))
-            self.test_data = TextsOfClasses(
-                split, chosen, targets_of(test, self.facts.classes), self.facts, test.texts
-            )
+            targets = self._targets(test, self.classes_in(self.facts))
+            ratios = SplitRatios(self.facts, split, self.seed).of(chosen)
+            self.test_data = TextsOfClasses(split, chosen, targets, self.facts, test.texts, ratios)
             return
         self._load_all()
 
     def _load_all(self) -> None:
         facts = self.facts
         read = {part: self._read(part) for part in self.sources if part == "train" or any(self.sources[part])}
-        classes = classes_of(read["train"]) if facts is None else facts.classes
-        if len(classes) < 2:
-            raise ValueError(
-                f"data.{self._setting('train')}: every text has the label {classes[0]!r}: a classification "
-                f"needs two classes or more"
-            )
-        targets = np.concatenate([targets_of(documents, classes) for documents in read.values()])
+        classes = self._classes(read["train"]) if facts is None else self.classes_in(facts)
+        targets = np.concatenate([self._targets(documents, classes) for documents in read.values()])
         texts = [text for documents in read.values() for text in documents.texts]
         made = make_tokenizer(self.tokenizer, self.lowercase, self.normalize)
         split = tokenized(texts, made if facts is None else facts.text.make_tokenizer())
@@ -194,14 +196,24 @@ class LabelledText(SequenceDataModule):
         for documents in read.values():
             check_tokens(documents, split.select(np.arange(first, first + len(documents.texts))))
             first += len(documents.texts)
-        parts = self._parts(read, targets, classes)
+        parts = parts_of(
+            strata_of(targets), {part: len(documents.texts) for part, documents in read.items()},
+            self.validation_fraction, self.test_fraction, self.fold, self.folds, self.seed, self.stratify,
+        )  # fmt: skip
         if facts is None:
-            facts = self.facts = self._make_facts(split.select(parts["train"], self.max_length), classes,
-                                                  targets[parts["train"]])  # fmt: skip
+            self._check_classes(classes, targets[: len(read["train"].texts)], parts["train"])
+            train = split.select(parts["train"], self.max_length)
+            facts = self.facts = self._make_facts(train, classes, targets[parts["train"]])
         self.longest_text = int(split.lengths.max())
+        ratios = SplitRatios(facts, split, self.seed)
         data = {
             part: TextsOfClasses(
-                split, chosen, targets[chosen], facts, [texts[i] for i in chosen] if part == "test" else None
+                split,
+                chosen,
+                targets[chosen],
+                facts,
+                [texts[i] for i in chosen] if part == "test" else None,
+                ratios.of(chosen, targets[chosen] if part == "train" else None),
             )
             for part, chosen in parts.items()
         }
@@ -211,69 +223,63 @@ class LabelledText(SequenceDataModule):
         learnt = np.concatenate([parts["train"], parts["validation"]])
         self._whole = (split.select(learnt), split.select(parts["test"]), targets[learnt])
 
+    @staticmethod
+    def classes_in(facts: Any) -> Any:
+        """The classes of the training, as :meth:`_classes` has given them."""
+        return facts.classes
+
+    def _classes(self, documents: Documents) -> Any:
+        """The classes of the training source; ValueError where a classification has nothing to decide."""
+        classes = classes_of(documents)
+        if len(classes) < 2:
+            raise ValueError(
+                f"data.{self._setting('train')}: every text has the label {classes[0]!r}: a classification "
+                f"needs two classes or more"
+            )
+        return classes
+
+    def _targets(self, documents: Documents, classes: Any) -> NDArray[np.int64]:
+        return targets_of(documents, classes)
+
     def _read(self, part: str) -> Documents:
         files, folder = self.sources[part]
         if part == "train" and self.corpus is not None:
             return LABELLED[self.corpus]()
         setting = self._setting(part)
         if files is not None:
-            return read_files(
-                [self.find(file, setting) for file in files], self.text_column, self.label_column
-            )
+            return self._read_files([self.find(file, setting) for file in files])
         return read_folder(find_folder(str(folder), self.folders, f"data.{setting}"))
+
+    def _read_files(self, paths: list[Path]) -> Documents:
+        return read_files(paths, self.text_column, self.label_column)
 
     def _setting(self, part: str) -> str:
         kind = "folder" if self.sources[part][1] is not None else "files"
         return "corpus" if part == "train" and self.corpus else kind if part == "train" else f"{part}_{kind}"
 
-    def _parts(
-        self, read: dict[str, Documents], targets: NDArray[np.int64], classes: Sequence[str]
-    ) -> dict[str, NDArray[np.int64]]:
-        """The numbers of each part's texts, among those of all sources one after the other."""
-        count = len(read["train"].texts)
-        own = targets[:count]
-        parts: dict[str, NDArray[np.int64]] = {}
-        is_left = np.ones(count, bool)
-        # Each part has its own generator, so that giving one file more changes no other draw.
-        for index, (part, share) in enumerate(
-            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
-        ):
-            if part in read:
-                continue
-            left = np.flatnonzero(is_left)
-            if part == "test" and self.fold is not None:
-                chosen = folds_of(own, self.folds, self.seed, self.stratify) == self.fold
-            else:
-                generator = np.random.default_rng([self.seed, 2 + index])
-                chosen = held_out(own[left], round(share * count), generator, self.stratify)
-            parts[part] = left[chosen]
-            if not len(parts[part]):
-                said = (
-                    f"fold={self.fold} of {self.folds}" if share is self.test_fraction and self.fold else ""
-                )
-                raise ValueError(
-                    f"data.{said or f'{part}_fraction={share}'} of {count} texts leaves none for {part}: "
-                    f"give more texts, or a larger share"
-                )
-            is_left[parts[part]] = False
-        parts["train"] = np.flatnonzero(is_left)
-        first = count
-        for part in ("validation", "test"):
-            if part in read:
-                parts[part] = np.arange(first, first + len(read[part].texts))
-                first += len(read[part].texts)
-        without = np.flatnonzero(np.bincount(own[is_left], minlength=len(classes)) == 0)
-        if self.facts is None and len(without):
-            name = classes[without[0]]
+    def _check_classes(self, classes: Any, targets: NDArray[np.int64], train: NDArray[np.int64]) -> None:
+        """Raise ValueError for a class of which no text is among those to train on."""
+        counts = np.bincount(targets, minlength=len(classes))
+        without = np.flatnonzero(np.bincount(targets[train], minlength=len(classes)) == 0)
+        if len(without):
             raise ValueError(
-                f"data.{self._setting('train')}: class {name!r} has {int((own == without[0]).sum())} "
+                f"data.{self._setting('train')}: class {classes[without[0]]!r} has {counts[without[0]]} "
                 f"text(s), and none of them is left to train on: give more of it, or leave it out"
             )
-        return parts
 
-    def _make_facts(
-        self, train: Tokenized, classes: Sequence[str], targets: NDArray[np.int64]
-    ) -> LabelledTextFacts:
+    def _make_facts(self, train: Tokenized, classes: Any, targets: NDArray[np.int64]) -> Any:
+        facts = LabelledTextFacts(
+            **self._reading(train),
+            label_column=self.label_column,
+            classes=tuple(classes),
+            class_counts=tuple(np.bincount(targets, minlength=len(classes)).tolist()),
+        )
+        if not self.log_count_ratios:
+            return facts
+        return with_counts(facts, train, targets)
+
+    def _reading(self, train: Tokenized) -> dict[str, Any]:
+        """Values of the facts: the vocabulary of the training texts, and how a text is read."""
         counts = np.bincount(train.ids, minlength=len(train.types)).tolist()
         seen = Counter({token: count for token, count in zip(train.types, counts, strict=True) if count})
         vocabulary = Vocabulary.build(seen, (UNKNOWN,), self.min_count, self.max_vocabulary)
@@ -282,18 +288,9 @@ class LabelledText(SequenceDataModule):
                 f"none of the {len(train.ids)} training tokens comes {self.min_count} times or more, so that "
                 f"all would be {UNKNOWN}: give more text or make data.min_count smaller"
             )
-        return LabelledTextFacts(
-            vocabulary.tokens,
-            vocabulary.counts,
-            self.tokenizer,
-            self.lowercase,
-            self.normalize,
-            self.max_length,
-            self.text_column,
-            self.label_column,
-            tuple(classes),
-            tuple(np.bincount(targets, minlength=len(classes)).tolist()),
-        )
+        names = ("tokenizer", "lowercase", "normalize", "max_length", "text_column")
+        own = {name: getattr(self, name) for name in names}
+        return {"vocabulary": vocabulary.tokens, "counts": vocabulary.counts, **own}
 
     @cached_property
     def _linear(self) -> NDArray[np.int64] | None:
@@ -301,10 +298,18 @@ class LabelledText(SequenceDataModule):
         if not self.linear_baseline or self._whole is None:
             return None
         assert self.facts is not None
-        if len(self.facts.classes) > MOST_LINEAR:
+        if self._linear_models() > MOST_LINEAR:
             log.info("no linear baseline: it takes too long for more than %d classes", MOST_LINEAR)
             return None
-        train, test, targets = self._whole
+        return self._predicted(*self._whole)
+
+    def _linear_models(self) -> int:
+        """Models that the linear baseline trains."""
+        return len(self.facts.classes)
+
+    def _predicted(self, train: Tokenized, test: Tokenized, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What the linear baseline gives to test texts, trained on the others with these targets."""
+        assert self.facts is not None
         return NaiveBayesLogistic(train, targets, len(self.facts.classes)).predict(test)
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -320,14 +325,14 @@ class LabelledText(SequenceDataModule):
         return LengthBuckets(lengths, size, tokens, shuffle, self.seed, rank, world_size, epoch)
 
     @classmethod
-    def read_input(cls, given: Path | str, facts: LabelledTextFacts) -> Input:
+    def read_input(cls, given: Path | str, facts: Any) -> Input:
         """One text in words, or the texts of a table or of a file with a text a line.
 
         A target is the class index if the table's label is one of the training classes, else IGNORED. A text
         without a token is read as ``<unk>``. Raises ValueError if the file cannot be used.
         """
         if isinstance(given, Path):
-            found = read_unlabelled(given, facts.text_column, facts.label_column)
+            found = cls._read_table(given, facts)
         else:
             if any("\ud800" <= character <= "\udfff" for character in given):
                 raise ValueError(f"input={given!a} has bytes that are not UTF-8: set the terminal to UTF-8")
@@ -336,19 +341,32 @@ class LabelledText(SequenceDataModule):
         return cls._read_texts(found, facts, name)
 
     @classmethod
-    def read_lines(cls, lines: Sequence[str], facts: LabelledTextFacts) -> Input:
+    def _read_table(cls, path: Path, facts: Any) -> Documents:
+        return read_unlabelled(path, facts.text_column, facts.label_column)
+
+    @classmethod
+    def read_lines(cls, lines: Sequence[str], facts: Any) -> Input:
         """Texts, with the tokens of each that are not in the vocabulary as the column ``unknown``."""
         texts = list(lines)
         given = cls._read_texts(Documents(texts, None, [], []), facts, "input")
         return replace(given, columns={"unknown": list(map(facts.text.unknown, texts))})
 
     @staticmethod
-    def _read_texts(found: Documents, facts: LabelledTextFacts, name: str) -> Input:
-        split = tokenized(found.texts, facts.text.make_tokenizer())
+    def _given(found: Documents, facts: Any) -> tuple[NDArray[np.int64], dict[str, list[str]]]:
+        """(Targets of texts to predict for, IGNORED where no class is known; their labels as columns)."""
         index = {label: i for i, label in enumerate(facts.classes)}
-        labels = found.labels or [""] * len(split)
+        labels = found.labels or [""] * len(found.texts)
         targets = np.array([index.get(label, IGNORED) for label in labels])
-        data = TextsOfClasses(split, np.arange(len(split)), targets, facts, found.texts)
+        return targets, {"label": labels} if found.labels is not None else {}
+
+    @classmethod
+    def _read_texts(cls, found: Documents, facts: Any, name: str) -> Input:
+        split = tokenized(found.texts, facts.text.make_tokenizer())
+        targets, columns = cls._given(found, facts)
+        chosen = np.arange(len(split))
+        data = TextsOfClasses(
+            split, chosen, targets, facts, found.texts, SplitRatios(facts, split).of(chosen)
+        )
         unread = (split.lengths == 0).sum()
         unknown = (data.tokens == 0).sum() - unread
         if unread:
@@ -357,7 +375,6 @@ class LabelledText(SequenceDataModule):
             log.warning(
                 "%d of %d tokens are not in the vocabulary, read as %s", unknown, len(data.tokens), UNKNOWN
             )
-        columns = {"label": labels} if found.labels is not None else {}
         typed = [split.types[token] for token in split.ids[: facts.max_length]] if len(split) == 1 else []
         return Input(data[list(range(len(split)))], name, columns, typed)
 
@@ -365,31 +382,31 @@ class LabelledText(SequenceDataModule):
         assert self.facts is not None, "describe() before setup()"
         facts = self.facts
         parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
-        rows: dict[str, str | int] = {f"{name} texts": len(part) for name, part in parts.items()}
-        shares = [f"{name} {count / sum(facts.class_counts):.1%}" for name, count in
-                  zip(facts.classes, facts.class_counts, strict=True)]  # fmt: skip
-        lengths = torch.cat([part.lengths for part in parts.values()]).float()
-        how = [facts.tokenizer, "lower case" if facts.lowercase else "", facts.normalize]
-        unknown = {name: float((part.tokens == 0).float().mean()) for name, part in parts.items()}
-        rows |= {
-            "classes": ", ".join(shares[:10]) + (f" and {len(shares) - 10} more" if len(shares) > 10 else ""),
-            "tokens per text": f"{int(lengths.min())} to {int(lengths.max())}, half of them up to "
-            f"{int(lengths.median())}",
-            "tokenizer": ", ".join(word for word in how if word),
-            "vocabulary": len(facts.vocabulary),
-            "unknown tokens": ", ".join(f"{share:.2%} of {part}" for part, share in unknown.items()),
-        }
-        if facts.max_length is not None and self.longest_text > facts.max_length:
-            rows["cut"] = (
-                f"texts of more than {facts.max_length} tokens; the longest has {self.longest_text:,}"
-            )
+        rows = described(parts, facts, self.longest_text, self._shares())
         if self.fold is not None:
             rows["test part"] = f"fold {self.fold} of {self.folds}, drawn with seed {self.seed}"
         if self.repeated:
             rows["also in training"] = f"{self.repeated} of the test texts, word for word"
-        for name in ("validation", "test"):
-            present = set(parts[name].targets.tolist())
-            missing = [label for i, label in enumerate(facts.classes) if i not in present]
+        return rows | self._absent({name: parts[name] for name in ("validation", "test")})
+
+    def _shares(self) -> dict[str, str]:
+        """The classes with their shares of the training texts, and what speaks for them."""
+        facts = self.facts
+        rows = {"classes": shares_of(facts.classes, facts.class_counts)}
+        if facts.feature_counts:
+            rows["log-count ratios"] = (
+                f"of {len(facts.vocabulary):,} words, {len(facts.pairs):,} pairs and "
+                f"{len(facts.letters):,} sequences of letters"
+            )
+        return rows
+
+    def _absent(self, parts: dict[str, TextsOfClasses]) -> dict[str, str | int]:
+        """The classes that a part lacks."""
+        assert self.facts is not None
+        rows: dict[str, str | int] = {}
+        for name, part in parts.items():
+            present = set(part.targets.tolist())
+            missing = [label for i, label in enumerate(self.facts.classes) if i not in present]
             if missing:
                 more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
                 rows[f"not in {name}"] = f"class {', '.join(missing[:10])}{more}"

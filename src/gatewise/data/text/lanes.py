@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -14,16 +15,18 @@ class Lanes(Dataset[TextBatch]):
 
     The N - 1 pairs (token, next token) of N ids are cut into ``lanes`` contiguous lanes of equal length; rank
     r of W processes gets lanes r·lanes/W to (r + 1)·lanes/W. The end is padded with IGNORED targets, so over
-    all processes every pair is counted exactly once. The last window may be shorter. Raises ValueError for
-    fewer than two ids, or for none where ``whole``.
+    all processes every pair is counted exactly once. The last window may be shorter. Windows are read when
+    they are asked for, so that the ids may lie in a file. Raises ValueError for fewer than two ids, or for
+    none where ``whole``.
 
     Args:
-        ids: [N] int64 token ids.
+        ids: [N] token ids of any integer type.
         lanes: rows per batch, over all processes; a multiple of ``world_size``.
         window: steps per batch.
         warmup: tokens that each lane but the first reads beforehand, from the end of the lane before, with
             IGNORED targets; less than N - 1.
         whole: leave out what does not fill the last token of every lane and the last window.
+        sizes: mean characters and words of a target, for the batches.
     """
 
     def __init__(
@@ -35,36 +38,28 @@ class Lanes(Dataset[TextBatch]):
         world_size: int = 1,
         warmup: int = 0,
         whole: bool = False,
+        sizes: tuple[float, float] | None = None,
     ) -> None:
         assert lanes % world_size == 0, (lanes, world_size)
-        pairs = len(ids) - 1
-        if pairs < 1:
+        self.ids, self.window, self.sizes = ids, window, sizes
+        self.pairs = len(ids) - 1
+        if self.pairs < 1:
             raise ValueError(f"{len(ids)} token(s) give no pair of a token and the next one: give more text")
-        self.window = window
-        own_lanes = slice(rank * lanes // world_size, (rank + 1) * lanes // world_size)
+        self.rows = range(rank * lanes // world_size, (rank + 1) * lanes // world_size)
+        """The lanes of this process."""
         if whole:
-            rows = ids[: len(ids) // lanes * lanes].view(lanes, -1)[own_lanes]
-            self.length = (rows.shape[1] - 1) // window * window
+            self.step = len(ids) // lanes
+            self.length = (self.step - 1) // window * window
             if self.length < 1:
                 raise ValueError(
                     f"{len(ids)} tokens do not fill one window of {window} steps in {lanes} lanes: give more "
                     f"text, or make data.window or data.batch_size smaller"
                 )
-            self.tokens, self.targets = rows[:, : self.length], rows[:, 1 : self.length + 1]
-            return
-        assert warmup < pairs, (warmup, pairs)
-        step = -(-(pairs - warmup) // lanes)
-        self.length = warmup + step
-
-        def rows_of(values: Tensor, padding: int) -> Tensor:
-            padded = values.new_full((warmup + lanes * step,), padding)
-            padded[:pairs] = values
-            return padded.unfold(0, self.length, step)[own_lanes].clone()
-
-        self.tokens = rows_of(ids[:-1], 0)
-        """[lanes / W, length]"""
-        self.targets = rows_of(ids[1:], IGNORED)
-        self.targets[1 if rank == 0 else 0 :, :warmup] = IGNORED
+        else:
+            assert warmup < self.pairs, (warmup, self.pairs)
+            self.step = -(-(self.pairs - warmup) // lanes)
+            self.length = warmup + self.step
+        self.warmup = warmup
 
     def __len__(self) -> int:
         return -(-self.length // self.window)
@@ -72,12 +67,27 @@ class Lanes(Dataset[TextBatch]):
     def __getitem__(self, index: int | slice) -> TextBatch:
         """The window with this number, or any other one by its steps."""
         if isinstance(index, slice):
-            steps = index
+            start, stop, _ = index.indices(self.length)
         elif 0 <= index < len(self):
-            steps = slice(index * self.window, (index + 1) * self.window)
+            start, stop = index * self.window, min((index + 1) * self.window, self.length)
         else:
             raise IndexError(index)
-        return TextBatch(self.tokens[:, steps].contiguous(), self.targets[:, steps].contiguous())
+        tokens, targets = self._read(start, stop, 0, 0), self._read(start, stop, 1, IGNORED)
+        unread = min(self.warmup, stop) - start
+        if unread > 0:
+            targets[1 if self.rows.start == 0 else 0 :, :unread] = IGNORED
+        return TextBatch(tokens, targets, self.sizes)
+
+    def _read(self, start: int, stop: int, ahead: int, padding: int) -> Tensor:
+        """[lanes / W, stop - start] int64: the ids so far ahead of the steps of every lane."""
+        first, last = self.rows.start * self.step + start, (self.rows.stop - 1) * self.step + stop
+        size = (len(self.rows), stop - start)
+        if last <= self.pairs:
+            rows = self.ids[first + ahead :].as_strided(size, (self.step, 1))
+            return rows.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
+        places = first + torch.arange(size[0])[:, None] * self.step + torch.arange(size[1])
+        ids = self.ids[places.clamp(max=self.pairs - 1) + ahead].to(torch.int64)
+        return ids.masked_fill_(places >= self.pairs, padding)
 
 
 class OneLane(Lanes):
@@ -86,11 +96,25 @@ class OneLane(Lanes):
     Of several processes each reads all of it, and counts its own share of the pairs alone.
     """
 
-    def __init__(self, ids: Tensor, window: int, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__(ids, 1, window)
-        start, stop = (self.length * end // world_size for end in (rank, rank + 1))
-        self.targets[:, :start] = IGNORED
-        self.targets[:, stop:] = IGNORED
+    def __init__(
+        self,
+        ids: Tensor,
+        window: int,
+        rank: int = 0,
+        world_size: int = 1,
+        sizes: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(ids, 1, window, sizes=sizes)
+        self.counted = [self.length * end // world_size for end in (rank, rank + 1)]
+        """The first step that is counted, and the first one after that is not."""
+
+    def __getitem__(self, index: int | slice) -> TextBatch:
+        batch = super().__getitem__(index)
+        start = index.start or 0 if isinstance(index, slice) else index * self.window
+        first, last = (max(place - start, 0) for place in self.counted)
+        batch.targets[:, :first] = IGNORED
+        batch.targets[:, last:] = IGNORED
+        return batch
 
 
 def lanes_for(pairs: int, lanes: int, world_size: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,25 +15,26 @@ from torch.utils.data import DataLoader
 
 from gatewise.data.files import read_text
 from gatewise.data.module import InOrder, SequenceDataModule
+from gatewise.data.text.cache import prepared_text
+from gatewise.data.text.coding import Ids, Settings
 from gatewise.data.text.corpora import CORPORA
 from gatewise.data.text.lanes import Lanes, OneLane, lanes_for
+from gatewise.data.text.prepared import Counted
 from gatewise.data.text.random_windows import RandomWindows
+from gatewise.data.text.running import Source, Text
 from gatewise.kinds.kind import IGNORED, Input
-from gatewise.kinds.text import TextBatch, TextFacts
-from gatewise.kinds.tokens import (
-    END_OF_LINE,
-    UNKNOWN,
-    Normalization,
-    TokenizerName,
-    Vocabulary,
-    make_tokenizer,
-)
+from gatewise.kinds.subwords import BYTES
+from gatewise.kinds.text import SUBWORD, TextBatch, TextFacts
+from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN, Normalization
 from gatewise.settings import AtLeast, Count, DataFiles, Folders, Fraction, Positive, rule, split_fractions
 
 log = logging.getLogger(__name__)
 
 
 Corpus = Literal["king_james"]
+Unit = Literal["word", "char", "whitespace", "subword"]
+PIECES = 8000
+"""Size of a vocabulary of subwords where none is given."""
 
 
 @rule
@@ -65,6 +67,16 @@ def check_random_window(random_window: bool, window: int) -> None:
         )
 
 
+@rule
+def check_pieces(tokenizer: str, max_vocabulary: Any) -> None:
+    """Raise ValueError for a vocabulary of subwords without room for the bytes."""
+    if tokenizer == SUBWORD and max_vocabulary is not None and max_vocabulary < BYTES:
+        raise ValueError(
+            f"max_vocabulary={max_vocabulary} has no room for the {BYTES} bytes that every vocabulary of "
+            f"subwords begins with: give some thousands"
+        )
+
+
 class LanguageText(SequenceDataModule):
     """Text split into training, validation and test parts, each read in parallel lanes.
 
@@ -74,11 +86,14 @@ class LanguageText(SequenceDataModule):
             characters.
         train_files, validation_files, test_files: or give each part its own files. ``test_files`` may also go
             with ``corpus`` or ``files``, which are then split into training and validation only.
-        tokenizer: ``word``, ``char`` or ``whitespace`` (for text that is tokenised already).
-        lowercase: lower-case the text first; None does so unless characters are the tokens.
+        tokenizer: ``word``, ``char``, ``whitespace`` (for text that is tokenised already) or ``subword``
+            (byte-level BPE, trained on the training part).
+        lowercase: lower-case the text first; None does so where words are the tokens.
         normalize: Unicode normal form to bring the text to; None leaves it as it is.
-        min_count: tokens that occur less often in training become ``<unk>``.
-        max_vocabulary: largest size of the vocabulary, including special tokens; None means no limit.
+        min_count: tokens that occur less often in training become ``<unk>``; of subwords, pairs that occur
+            less often are not merged.
+        max_vocabulary: largest size of the vocabulary, including special tokens; None means no limit, and
+            8,000 subwords.
         max_tokens: use only the first tokens of the training part; None means all.
         window: steps per batch of truncated BPTT.
         random_window: draw the length of every training window around ``window``, as
@@ -91,6 +106,8 @@ class LanguageText(SequenceDataModule):
             ``evaluation_warmup`` tokens before those it is scored on. The config says 500; a run from before
             there was this setting has none, and is scored as it was.
         evaluation_tokens: tokens of one batch in validation and test, over all lanes; changes no score.
+        cache_dir: where the ids are kept in files, for the next training and for texts that do not fit into
+            memory; None keeps them in memory.
     """
 
     facts_type = TextFacts
@@ -98,6 +115,10 @@ class LanguageText(SequenceDataModule):
     takes_words = True
     lines_at_once = 16
     facts: TextFacts | None
+    train_ids: Tensor
+    validation_ids: Tensor
+    test_ids: Tensor
+    """[N] ids of each part, of the smallest integer type; they may lie in a file, and are only read."""
 
     def __init__(
         self,
@@ -108,7 +129,7 @@ class LanguageText(SequenceDataModule):
         test_files: DataFiles | None = None,
         validation_fraction: Fraction = 0.05,
         test_fraction: Fraction = 0.05,
-        tokenizer: TokenizerName = "word",
+        tokenizer: Unit = "word",
         lowercase: bool | None = False,
         normalize: Normalization | None = None,
         min_count: Positive = 1,
@@ -123,15 +144,17 @@ class LanguageText(SequenceDataModule):
         folders: Folders = (),
         batch_size: Positive = 20,
         seed: Count = 0,
+        cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__(batch_size, seed, folders)
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self.corpus = corpus
         lists = {"files": files, "train_files": train_files}
         lists |= {"validation_files": validation_files, "test_files": test_files}
         self.files = {name: listed for name, listed in lists.items() if listed is not None}
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.tokenizer, self.normalize = tokenizer, normalize
-        self.lowercase = tokenizer != "char" if lowercase is None else lowercase
+        self.lowercase = tokenizer not in ("char", SUBWORD) if lowercase is None else lowercase
         self.min_count, self.max_vocabulary, self.max_tokens = min_count, max_vocabulary, max_tokens
         self.window, self.random_window, self.whole_windows = window, random_window, whole_windows
         self.evaluation_lanes, self.evaluation_warmup = evaluation_lanes, evaluation_warmup
@@ -139,49 +162,38 @@ class LanguageText(SequenceDataModule):
 
     def load(self, test_only: bool) -> None:
         facts = self.facts
-        tokenizer = (
-            make_tokenizer(self.tokenizer, self.lowercase, self.normalize)
-            if facts is None
-            else facts.make_tokenizer()
+        settings = Settings(
+            self.tokenizer,
+            self.lowercase,
+            self.normalize,
+            self.min_count,
+            self.max_vocabulary or (PIECES if self.tokenizer == SUBWORD else None),
+            self.max_tokens,
         )
-        if test_only and facts is not None and "test_files" in self.files:
-            tokens = tokenizer.tokenize(self._text("test_files"))
-            _check_length(tokens, "test")
-            self.test_ids = torch.from_numpy(facts.encoded(tokens))
-            return
-        parts = self._read()
-        train, validation, test = (tokenizer.tokenize(part) for part in parts)
-        self.all_tokens = len(train)
-        train = train[: self.max_tokens]
-        if len(train) <= self.batch_size:
-            limited = f" (data.max_tokens={self.max_tokens})" if len(train) < self.all_tokens else ""
+        only_test = test_only and facts is not None and "test_files" in self.files
+        text = Text({"test": self._source("test_files")}) if only_test else self._text()
+        prepared = prepared_text(text, settings, facts, self.cache_dir)
+        if not only_test:
+            self._check_training(len(prepared.ids["train"]), prepared.counted["train"].tokens)
+        for name, ids in prepared.ids.items():
+            if name != "train" and len(ids) < 2:
+                raise ValueError(
+                    f"the {name} text has {len(ids)} token(s), but needs 2 or more: give more text in more "
+                    f"lines (it is split at line ends), or a larger data.{name}_fraction"
+                )
+            setattr(self, f"{name}_ids", _tensor(ids))
+        self.counted: Mapping[str, Counted] = prepared.counted
+        self.facts = prepared.facts
+
+    def _check_training(self, count: int, all_tokens: int) -> None:
+        """Raise ValueError for too little text to fill the lanes."""
+        if count <= self.batch_size:
+            limited = f" (data.max_tokens={self.max_tokens})" if count < all_tokens else ""
             raise ValueError(
-                f"the training text has {len(train)} token(s){limited}, but data.batch_size="
+                f"the training text has {count} token(s){limited}, but data.batch_size="
                 f"{self.batch_size} lanes need {self.batch_size + 1} or more: give more text or make "
                 f"data.batch_size smaller"
             )
-        for part, tokens in (("validation", validation), ("test", test)):
-            _check_length(tokens, part)
-        if facts is None:
-            vocabulary = Vocabulary.build(train, tokenizer.specials, self.min_count, self.max_vocabulary)
-            if len(vocabulary.tokens) == len(tokenizer.specials):
-                raise ValueError(
-                    f"none of the {len(train)} training tokens comes {self.min_count} times or more, so that "
-                    f"all would be {UNKNOWN}: give more text or make data.min_count smaller"
-                )
-            self.facts = TextFacts(
-                vocabulary.tokens,
-                vocabulary.counts,
-                self.tokenizer,
-                self.lowercase,
-                self.normalize,
-                tokenizer.marks,
-            )
-        else:
-            vocabulary = Vocabulary(facts.vocabulary, facts.counts)
-        self.train_ids = torch.from_numpy(vocabulary.encode(train))
-        self.validation_ids = torch.from_numpy(vocabulary.encode(validation))
-        self.test_ids = torch.from_numpy(vocabulary.encode(test))
 
     def train_dataloader(self) -> DataLoader[Any]:
         _, world_size = self.shard()
@@ -192,7 +204,13 @@ class LanguageText(SequenceDataModule):
             )
         rank, world_size = self.shard()
         lanes = Lanes(
-            self.train_ids, self.batch_size, self.window, rank, world_size, whole=self.whole_windows
+            self.train_ids,
+            self.batch_size,
+            self.window,
+            rank,
+            world_size,
+            whole=self.whole_windows,
+            sizes=self.counted["train"].sizes,
         )
         if not self.random_window:
             return DataLoader(lanes, sampler=InOrder(len(lanes)), batch_size=None)
@@ -203,10 +221,10 @@ class LanguageText(SequenceDataModule):
         return DataLoader(lanes, sampler=sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation_windows(self.validation_ids)
+        return self._evaluation_windows(self.validation_ids, self.counted["validation"])
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation_windows(self.test_ids)
+        return self._evaluation_windows(self.test_ids, self.counted["test"])
 
     @classmethod
     def read_input(cls, given: Path | str, facts: TextFacts) -> Input:
@@ -250,10 +268,6 @@ class LanguageText(SequenceDataModule):
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
-        unknown = {
-            "validation": float((self.validation_ids == 0).float().mean()),
-            "test": float((self.test_ids == 0).float().mean()),
-        }
         how = [self.facts.tokenizer, "lower case" if self.facts.lowercase else "", self.facts.normalize]
         rows: dict[str, str | int] = {
             "training tokens": len(self.train_ids),
@@ -261,9 +275,16 @@ class LanguageText(SequenceDataModule):
             "test tokens": len(self.test_ids),
             "tokenizer": ", ".join(word for word in how if word),
             "vocabulary": len(self.facts.vocabulary),
-            "unknown tokens": ", ".join(f"{share:.2%} of {part}" for part, share in unknown.items()),
         }
-        if self.max_tokens is not None and self.max_tokens > self.all_tokens:
+        if self.facts.tokenizer == SUBWORD:
+            rows["characters of a token"] = f"{self.counted['train'].sizes[0]:.2f}"
+        else:
+            shares = (
+                f"{self.counted[part].unknown / self.counted[part].tokens:.2%} of {part}"
+                for part in ("validation", "test")
+            )
+            rows["unknown tokens"] = ", ".join(shares)
+        if self.max_tokens is not None and self.max_tokens > self.counted["train"].tokens:
             rows["max_tokens"] = f"{self.max_tokens:,} is more than the text has, so that nothing is cut off"
         length = -(-(len(self.train_ids) - 1) // self.batch_size)
         if self.window > length:
@@ -285,53 +306,40 @@ class LanguageText(SequenceDataModule):
         words = "".join(c if c.isalnum() else " " for c in text).split()
         return '"' + " ".join(words[:4]) + '"'
 
-    def _evaluation_windows(self, ids: Tensor) -> DataLoader[Any]:
+    def _evaluation_windows(self, ids: Tensor, counted: Counted) -> DataLoader[Any]:
         rank, world_size = self.shard()
         pairs = len(ids) - 1
         count = lanes_for(pairs, self.evaluation_lanes, world_size)
         warmup = self.evaluation_warmup
         lanes: Lanes
         if self.evaluation_lanes == 1 or pairs <= count * warmup:  # several would read more, not less
-            lanes = OneLane(ids, self.evaluation_tokens, rank, world_size)
+            lanes = OneLane(ids, self.evaluation_tokens, rank, world_size, counted.sizes)
         else:
             window = max(self.evaluation_tokens // count, 1)
-            lanes = Lanes(ids, count, window, rank, world_size, warmup)
+            lanes = Lanes(ids, count, window, rank, world_size, warmup, sizes=counted.sizes)
         return DataLoader(lanes, sampler=InOrder(len(lanes)), batch_size=None)
 
-    def _read(self) -> tuple[str, str, str]:
-        """The texts of the three parts."""
-        if self.corpus is not None:
-            return self._split(CORPORA[self.corpus]())
-        if "files" in self.files:
-            return self._split(self._text("files"))
-        return self._text("train_files"), self._text("validation_files"), self._text("test_files")
-
-    def _text(self, setting: str) -> str:
-        paths = [self.find(file, setting) for file in self.files[setting]]
-        texts = [read_text(path) for path in paths]
-        for path, text in zip(paths, texts, strict=True):
-            if not text.strip():
-                raise ValueError(f"{path} holds no text: fill it, or leave it out of data.{setting}")
-        # A file without a final line end must not run into the next one.
-        return "".join(text if text.endswith("\n") else text + "\n" for text in texts)
-
-    def _split(self, text: str) -> tuple[str, str, str]:
-        """The training, validation and test parts, cut after the line in which each fraction is reached."""
-
-        def line_end(share: float) -> int:
-            return text.find("\n", round(share * len(text))) + 1 or len(text)
-
+    def _text(self) -> Text:
+        """The text in its parts."""
+        starts = {"train": 0.0, "validation": 1 - self.validation_fraction - self.test_fraction}
+        starts["test"] = 1 - self.test_fraction
+        own = {}
         if "test_files" in self.files:
-            validation_start = line_end(1 - self.validation_fraction)
-            return text[:validation_start], text[validation_start:], self._text("test_files")
-        validation_start = line_end(1 - self.validation_fraction - self.test_fraction)
-        test_start = line_end(1 - self.test_fraction)
-        return text[:validation_start], text[validation_start:test_start], text[test_start:]
+            own["test"] = self._source("test_files")
+            starts = {"train": 0.0, "validation": 1 - self.validation_fraction}
+        if self.corpus is not None:
+            return Text(own, Source(text=CORPORA[self.corpus]()), starts)
+        if "files" in self.files:
+            return Text(own, self._source("files"), starts)
+        parts = {name: self._source(f"{name}_files") for name in ("train", "validation")}
+        return Text({**parts, **own})
+
+    def _source(self, setting: str) -> Source:
+        return Source(tuple(self.find(file, setting) for file in self.files[setting]), setting)
 
 
-def _check_length(tokens: Sequence[str], part: str) -> None:
-    if len(tokens) < 2:
-        raise ValueError(
-            f"the {part} text has {len(tokens)} token(s), but needs 2 or more: give more text "
-            f"in more lines (it is split at line ends), or a larger data.{part}_fraction"
-        )
+def _tensor(ids: Ids) -> Tensor:
+    with warnings.catch_warnings():
+        # They may lie in a file that is not to be changed, and nothing changes them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,10 @@ from gatewise.data.module import SequenceDataModule
 from gatewise.data.text.buckets import LengthBuckets
 from gatewise.data.text.documents import LONGEST_TEXT, read_unlabelled
 from gatewise.data.text.pairs import Pairs, read_files, read_tables
+from gatewise.data.text.parallel_cache import prepared_once
 from gatewise.data.text.parallel_corpora import PARALLEL
+from gatewise.data.text.parallel_prepared import PARTS, Making, prepare, scored_pairs
 from gatewise.data.text.parallel_set import Numbers, TextPairs, numbered
-from gatewise.data.text.vocabularies import languages
 from gatewise.kinds.kind import Input
 from gatewise.kinds.parallel_text import UNKNOWN_ID, Language, ParallelTextFacts, Units
 from gatewise.kinds.tokens import Normalization
@@ -35,8 +36,8 @@ from gatewise.settings import (
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Corpus = Literal["kjv_bbe", "cmudict"]
-PARTS = ("train", "validation", "test")
 
 
 @rule
@@ -128,6 +129,7 @@ class ParallelText(SequenceDataModule):
         max_length: pairs of which one side has more tokens are not trained on; others are never left out.
         batch_size: pairs of a step at most, over all processes.
         batch_tokens: tokens of the longer side of a step at most, padding included, over all processes.
+        cache_dir: where the ids are kept for the next training; None keeps nothing.
     """
 
     facts_type = ParallelTextFacts
@@ -167,6 +169,7 @@ class ParallelText(SequenceDataModule):
         max_length: Positive | None = None,
         batch_tokens: Positive | None = None,
         folders: Folders = (),
+        cache_dir: str | Path | None = None,
         batch_size: Positive = 64,
         seed: Count = 0,
     ) -> None:
@@ -177,102 +180,58 @@ class ParallelText(SequenceDataModule):
             "validation": (validation_files, validation_source_files, validation_target_files),
             "test": (test_files, test_source_files, test_target_files),
         }
-        self.columns = (source_column, target_column)
-        self.names = (source_language, target_language)
         self.reverse = reverse
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
-        self.units: tuple[Units, Units] = (source_units, target_units)
-        self.joint, self.vocabulary_size, self.min_count = joint, vocabulary_size, min_count
-        self.lowercase, self.normalize = lowercase, normalize
-        self.max_length, self.batch_tokens = max_length, batch_tokens
+        self.columns = (source_column, target_column)
+        self.making = Making(
+            _ordered(source_language, target_language, reverse),
+            _ordered(source_units, target_units, reverse),
+            _ordered(source_column, target_column, reverse),
+            joint,
+            vocabulary_size,
+            min_count,
+            lowercase,
+            normalize,
+            max_length,
+        )
+        self.batch_tokens = batch_tokens
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
 
     def load(self, test_only: bool) -> None:
         if test_only and any(self.sources["test"]):
             assert self.facts is not None
-            self.test_data = self._set(self._read("test"), self.facts)
+            self.test_data = scored_pairs(self._read("test"), self.facts)
             return
-        parts = self._parts()
-        every = parts["train"].each_reference()
-        learnt = every.filled()
-        self.unpaired = len(every) - len(learnt)
-        if not len(learnt):
-            raise ValueError(f"data.{self._setting('train')}: no training pair has text on both sides")
-        targets = [target for (target,) in learnt.references]
-        source_language, target_language = self._languages(learnt.sources, targets)
-        source, target = numbered(learnt.sources, source_language), numbered(targets, target_language)
-        is_short = np.ones(len(learnt), bool)
-        if self.max_length is not None:
-            is_short = np.maximum(source.lengths, target.lengths) - 1 <= self.max_length
-        self.too_long = int((~is_short).sum())
-        if not is_short.any():
-            raise ValueError(
-                f"data.max_length={self.max_length}: every training pair has a side with more tokens: the "
-                f"shortest pair has {int(np.maximum(source.lengths, target.lengths).min()) - 1}"
-            )
-        kept = np.flatnonzero(is_short)
-        source, target = source.select(kept), target.select(kept)
-        if self.facts is None:
-            self.facts = self._make_facts(source, target, source_language, target_language)
-        self.train_data = TextPairs(source, target, self.facts)
-        self.validation_data, self.test_data = (self._set(parts[part], self.facts) for part in PARTS[1:])
-        seen = set(zip(learnt.sources, targets, strict=True))
-        test = parts["test"]
-        self.repeated = sum(
-            any((text, each) in seen for each in right)
-            for text, right in zip(test.sources, test.references, strict=True)
-        )
-
-    def _languages(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Language, Language]:
-        if self.facts is not None:
-            return self.facts.source, self.facts.target
-        names = self.names[::-1] if self.reverse else self.names
-        units = self.units[::-1] if self.reverse else self.units
-        return languages(
-            (sources, targets), names, units, self.joint, self.vocabulary_size, self.min_count,
-            self.lowercase, self.normalize,
+        split = [self.corpus, self.reverse, self.validation_fraction, self.test_fraction, self.seed]
+        known, setting = self.facts, self._setting("train")
+        prepared = prepared_once(
+            self.cache_dir if known is None else None, self._paths(), self.making, split,
+            lambda: prepare(self._parts(), self.making, known, setting),
         )  # fmt: skip
+        self.facts, self.told = prepared.facts, prepared.told
+        self.train_data, self.validation_data, self.test_data = (prepared.parts[name] for name in PARTS)
 
-    def _make_facts(
-        self, source: Numbers, target: Numbers, source_language: Language, target_language: Language
-    ) -> ParallelTextFacts:
-        columns = self.columns[::-1] if self.reverse else self.columns
-        return ParallelTextFacts(
-            source_language=source_language.name,
-            target_language=target_language.name,
-            source_vocabulary=source_language.vocabulary,
-            target_vocabulary=target_language.vocabulary,
-            source_counts=source.counts(len(source_language.vocabulary)),
-            target_counts=target.counts(len(target_language.vocabulary)),
-            source_units=source_language.units,
-            target_units=target_language.units,
-            joint=self.joint,
-            lowercase=self.lowercase,
-            normalize=self.normalize,
-            longest_target=int(target.lengths.max()),
-            source_subwords=source_language.stored_subwords,
-            target_subwords=target_language.stored_subwords,
-            source_column=columns[0],
-            target_column=columns[1],
-        )
+    def _paths(self) -> list[Path]:
+        """Every file that the text is read from, in the order of its parts."""
+        if self.corpus is not None:
+            return PARALLEL[self.corpus].files()
+        return [path for part in PARTS for files in self._files(part).values() for path in files]
 
-    def _set(self, pairs: Pairs, facts: ParallelTextFacts) -> TextPairs:
-        """A part that is scored: every pair of it, with its texts."""
-        source = numbered(pairs.sources, facts.source)
-        target = numbered([right[0] for right in pairs.references], facts.target)
-        return TextPairs(source, target, facts, pairs)
+    def _files(self, part: str) -> dict[str, list[Path]]:
+        """The files of a part by setting, without its prefix."""
+        prefix = "" if part == "train" else f"{part}_"
+        return {
+            name: [self.find(file, f"{prefix}{name}") for file in files]
+            for name, files in zip(("files", "source_files", "target_files"), self.sources[part], strict=True)
+            if files is not None
+        }
 
     def _read(self, part: str) -> Pairs:
-        tables, sources, targets = self.sources[part]
-        if tables is not None:
-            setting = self._setting(part)
-            pairs = read_tables([self.find(file, setting) for file in tables], *self.columns)
+        files = self._files(part)
+        if "files" in files:
+            pairs = read_tables(files["files"], *self.columns)
         else:
-            prefix = "" if part == "train" else f"{part}_"
-            own, theirs = (
-                [self.find(file, f"{prefix}{side}_files") for file in files or ()]
-                for side, files in (("source", sources), ("target", targets))
-            )
-            pairs = read_files(own, theirs)
+            pairs = read_files(files["source_files"], files["target_files"])
         return pairs.reversed() if self.reverse else pairs
 
     def _setting(self, part: str) -> str:
@@ -284,7 +243,7 @@ class ParallelText(SequenceDataModule):
 
     def _parts(self) -> dict[str, Pairs]:
         if self.corpus is not None:
-            parts = PARALLEL[self.corpus]()
+            parts = PARALLEL[self.corpus].read()
             return {name: pairs.reversed() for name, pairs in parts.items()} if self.reverse else parts
         parts = {part: self._read(part) for part in PARTS if part == "train" or any(self.sources[part])}
         left = np.arange(len(parts["train"]))
@@ -363,12 +322,14 @@ class ParallelText(SequenceDataModule):
             if any(unknown):
                 shares = f"{unknown[0]:.2%} of the source, {unknown[1]:.2%} of the target"
                 rows[f"unknown in {name}"] = shares
-        if self.unpaired:
-            rows["not trained on"] = f"{self.unpaired} pair(s) with an empty side"
-        if self.too_long:
-            rows["left out"] = f"{self.too_long} training pair(s) of more than {self.max_length} tokens"
-        if self.repeated:
-            rows["also in training"] = f"{self.repeated} of the test pairs, word for word"
+        told = self.told
+        if told["unpaired"]:
+            rows["not trained on"] = f"{told['unpaired']} pair(s) with an empty side"
+        if told["too_long"]:
+            longest = self.making.max_length
+            rows["left out"] = f"{told['too_long']} training pair(s) of more than {longest} tokens"
+        if told["repeated"]:
+            rows["also in training"] = f"{told['repeated']} of the test pairs, word for word"
         return rows
 
     def save_example(self, folder: Path) -> str:
@@ -378,6 +339,10 @@ class ParallelText(SequenceDataModule):
         text = next(filter(str.strip, self.test_data.pairs.sources), "")
         words = "".join(c if c.isalnum() else " " for c in text).split()
         return '"' + " ".join(words[:12]) + '"'
+
+
+def _ordered(first: T, second: T, reverse: bool) -> tuple[T, T]:
+    return (second, first) if reverse else (first, second)
 
 
 def _input(

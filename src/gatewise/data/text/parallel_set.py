@@ -13,7 +13,14 @@ from torch import Tensor
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.pairs import Pairs
 from gatewise.data.text.tokenized import tokenized
-from gatewise.kinds.parallel_text import END_ID, START_ID, Language, ParallelTextBatch, ParallelTextFacts
+from gatewise.kinds.parallel_text import (
+    END_ID,
+    START_ID,
+    Language,
+    ParallelTextBatch,
+    ParallelTextFacts,
+    in_one_line,
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,11 @@ class Numbers:
 
 def numbered(texts: Sequence[str], language: Language) -> Numbers:
     """The ids of N texts in a language."""
+    lines = [in_one_line(text) for text in texts]
     if language.subwords is not None:
-        ids, lengths = language.subwords.encode([" ".join(text.split("\n")) for text in texts])
+        ids, lengths = language.subwords.encode(lines)
     else:
-        split = tokenized(texts, language.tokenizer)
+        split = tokenized(lines, language.tokenizer)
         ids = language.encoded(split.types)[split.ids].astype(np.int32)
         lengths = split.lengths
     ended = np.insert(ids, lengths.cumsum(), np.int32(END_ID))

@@ -13,27 +13,42 @@ from gatewise.data.classes import natural_order
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.documents import Documents
 from gatewise.data.text.tokenized import Tokenized
-from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
+from gatewise.kinds.labelled_text import LabelledTextBatch, ReadTextFacts
 from gatewise.settings import did_you_mean
 
 
 class TextsOfClasses(BatchDataset):
-    """Texts in one flat tensor of ids; ``dataset[indices]`` pads them to the longest of the batch."""
+    """Texts in one flat tensor of ids; ``dataset[indices]`` pads them to the longest of the batch.
+
+    Args:
+        split: more texts than these.
+        chosen: [N] which of them.
+        targets: [N] their classes, or [N, questions] where there are several.
+        facts: with the vocabulary.
+        texts: the N texts as they were read.
+        ratios: [tokens of the N texts, ratio_size] the log-count ratios, where there are any.
+    """
 
     def __init__(
         self,
         split: Tokenized,
         chosen: NDArray[np.int64],
         targets: NDArray[np.int64],
-        facts: LabelledTextFacts,
+        facts: ReadTextFacts,
         texts: list[str] | None = None,
+        ratios: NDArray[np.float32] | None = None,
     ) -> None:
-        numbers = {token: i for i, token in enumerate(facts.vocabulary)}
-        ids = np.array([numbers.get(token, 0) for token in split.types] or [0], dtype=np.int64)
+        ids = split.ids_in(facts.vocabulary)
         own = split.select(chosen, facts.max_length)
         lengths = np.maximum(own.lengths, 1)
         tokens = np.zeros(lengths.sum(), np.int64)  # a text without a token stays <unk>
-        tokens[np.repeat(own.lengths > 0, lengths)] = ids[own.ids]
+        is_token = np.repeat(own.lengths > 0, lengths)
+        tokens[is_token] = ids[own.ids]
+        self.ratios: torch.Tensor | None = None
+        """[sum of lengths, ratio_size]: the log-count ratios of each token; None where there are none."""
+        if ratios is not None:
+            self.ratios = torch.zeros(len(tokens), ratios.shape[1])
+            self.ratios[torch.from_numpy(is_token)] = torch.from_numpy(ratios)
         self.tokens = torch.from_numpy(tokens)
         """[sum of lengths]"""
         self.lengths = torch.from_numpy(lengths)
@@ -54,7 +69,8 @@ class TextsOfClasses(BatchDataset):
         tokens = self.tokens[places].masked_fill_(~real, 0)
         texts = None if self.texts is None else [self.texts[i] for i in indices]
         linear = None if self.linear is None else self.linear[indices]
-        return LabelledTextBatch(tokens, lengths, self.targets[indices], texts, linear)
+        ratios = None if self.ratios is None else self.ratios[places].masked_fill_(~real.unsqueeze(-1), 0.0)
+        return LabelledTextBatch(tokens, lengths, self.targets[indices], texts, linear, ratios)
 
 
 def classes_of(documents: Documents) -> tuple[str, ...]:

@@ -30,6 +30,11 @@ class Tokenized:
         """[N]: where each text begins in ``ids``."""
         return self.lengths.cumsum() - self.lengths
 
+    def ids_in(self, vocabulary: Sequence[str]) -> NDArray[np.int64]:
+        """The vocabulary's id [types, at least 1] of each type; 0 for one that it lacks."""
+        numbers = {token: i for i, token in enumerate(vocabulary)}
+        return np.array([numbers.get(token, 0) for token in self.types] or [0], dtype=np.int64)
+
     def select(self, indices: NDArray[np.int64], longest: int | None = None) -> Tokenized:
         """Some of the texts, in this order, with at most ``longest`` tokens each."""
         lengths = self.lengths[indices]

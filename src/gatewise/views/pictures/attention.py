@@ -24,11 +24,14 @@ def draw(data: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     """Draw the weights of some sentences, a map each, its columns the tokens read, its rows those written."""
     shown = [_Map(sentence) for sentence in data] or [_Map({"read": [], "written": [], "weights": []})]
     widths = [each.width for each in shown]
-    figure = Figure(figsize=(sum(widths), max(each.height for each in shown) + 0.4))
-    figure.suptitle(f"{title}: attention of each token written (rows) to those read", fontsize=10, y=0.99)
+    words = f"{title}: attention of each token written (rows) to those read (columns)"
+    heading = textwrap.wrap(one_line(words), int(sum(widths) / 0.085), break_long_words=True)
+    top = 0.15 + 0.17 * len(heading)
+    figure = Figure(figsize=(sum(widths), top + max(each.height for each in shown)))
+    figure.suptitle("\n".join(heading), fontsize=10, y=1 - 0.08 / figure.get_figheight(), va="top")
     left = 0.0
     for each, width in zip(shown, widths, strict=True):
-        each.draw(figure, left / sum(widths), width / sum(widths))
+        each.draw(figure, left / sum(widths), width / sum(widths), top)
         left += width
     write_picture(path, figure)
 
@@ -41,7 +44,7 @@ class _Map:
         self.weights = np.array(weights, dtype=float).reshape(len(self.rows), len(self.columns))
         self.left = 0.3 + 0.075 * max(map(len, self.rows), default=0)
         self.top = 0.3 + 0.075 * max(map(len, self.columns), default=0)
-        self.width = max(self.left + INCHES * len(self.columns) + 0.2, 3.4)
+        self.width = max(self.left + INCHES * len(self.columns) + 0.2, 4.0)
         width = int(self.width / 0.072)
         named = (
             (name, one_line(str(sentence.get(name, "")))) for name in ("source", "translation", "reference")
@@ -50,17 +53,18 @@ class _Map:
         self.below = 0.15 + 0.14 * len(self.texts)
         self.height = self.top + INCHES * len(self.rows) + self.below
 
-    def draw(self, figure: Figure, left: float, width: float) -> None:
+    def draw(self, figure: Figure, left: float, width: float, top: float) -> None:
         whole = figure.get_figheight()
         height = INCHES * max(len(self.rows), 1)
         place = (
             left + self.left / self.width * width,
-            1 - (0.4 + self.top + height) / whole,
+            1 - (top + self.top + height) / whole,
             INCHES * max(len(self.columns), 1) / self.width * width,
             height / whole,
         )
         axes = figure.add_axes(place)
-        axes.imshow(self.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        if self.weights.size:
+            axes.imshow(self.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(self.columns)), self.columns, rotation=90, fontsize=8)
         axes.set_yticks(range(len(self.rows)), self.rows, fontsize=8)
         axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=2)

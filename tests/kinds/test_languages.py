@@ -32,9 +32,14 @@ def test_texts_at_once_are_numbered_as_one_by_one_and_end(texts, units):
 
 @pytest.mark.parametrize("units", ["subword", "char"])
 @given(st.text(st.sampled_from("EinMa Hud.,"), max_size=20))
-def test_subwords_and_characters_give_the_very_text_back(units, text):
+def test_subwords_and_characters_give_the_text_back_but_for_more_than_one_space(units, text):
     language = made(units)
-    assert language.joined(language.ids(text)) == text
+    assert language.joined(language.ids(text)) == " ".join(text.split())
+
+
+@pytest.mark.parametrize("units", ["subword", "word", "whitespace", "char"])
+def test_a_text_of_white_space_has_no_token(units):
+    assert made(units).split("  \t\u2028 \n ") == []
 
 
 def test_what_a_text_writes_as_a_mark_is_unknown():
