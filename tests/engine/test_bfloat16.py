@@ -91,15 +91,24 @@ def test_a_sum_of_outer_products(products, M, N, K):
 
 
 def test_numbers_that_are_none(products):
-    for value in (torch.nan, torch.inf, -torch.inf, 3.4e38, 1e-40):
+    def times_one(value):
+        """(what the processor multiplies, the product)"""
         x = torch.zeros(1, 16)
         x[0, 3] = value
         packed, out = torch.zeros(16 * 16), torch.zeros(1, 1)
         call(products.gw_pack_bfloat16, torch.ones(1, 16), 16, 1, 1, 16, packed)
         call(products.gw_multiply_bfloat16, x, 16, packed, 16, x, 0, packed, 0, 1, 1, None, 0, out, 1, 0)
-        expected = x.bfloat16().float().sum()
+        return x.sum(), out[0, 0]
+
+    # A processor that has no products of bfloat16 multiplies in float32, whose largest number is larger.
+    given, found = times_one(1 + 2**-12)
+    rounds = found != given
+    assert found == (given.bfloat16() if rounds else given)
+    for value in (torch.nan, torch.inf, -torch.inf, 3.4e38, 1e-40):
+        given, found = times_one(value)
+        expected = given.bfloat16().float() if rounds else given
         # Numbers below 1e-38 may count as 0.
-        torch.testing.assert_close(out[0, 0], expected, equal_nan=True, atol=1e-37, rtol=0.005)
+        torch.testing.assert_close(found, expected, equal_nan=True, atol=1e-37, rtol=0.005)
 
 
 VARIATIONS = [
