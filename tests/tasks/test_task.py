@@ -74,8 +74,9 @@ CASES = {
 
 
 def inputs_of(batch):
-    """All that a task reads: without the targets and the times."""
-    return [part for name, part in batch._asdict().items() if name not in ("targets", "times")]
+    """All that a task reads: without the targets and the times, and what the batch has not."""
+    parts = {name: part for name, part in batch._asdict().items() if part is not None}
+    return [part for name, part in parts.items() if name not in ("targets", "times")]
 
 
 CELLS = {

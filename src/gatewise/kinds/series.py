@@ -59,6 +59,28 @@ class SeriesFacts(Facts):
     separator: str = field(default="comma", compare=False)
     decimal: str = field(default="point", compare=False)
     thousands: str | None = field(default=None, compare=False)
+    known: tuple[str, ...] = ()
+    """Those of ``columns`` whose values are known for the horizon, too, such as a price or a holiday."""
+    calendar: tuple[str, ...] = ()
+    """Features made of the times, such as ``month``; known for every step."""
+    masked: tuple[str, ...] = ()
+    """Those of ``columns`` that may be missing: a feature of its own says where they are (1) or not (0)."""
+    categories: tuple[str, ...] = ()
+    """Columns of categories."""
+    known_categories: tuple[str, ...] = ()
+    """Those of ``categories`` that are known for the horizon, too."""
+    labels: tuple[tuple[str, ...], ...] = ()
+    """The categories of each such column, as the training has them; number 0 is any other, 1 the first."""
+    static: tuple[str, ...] = ()
+    """Numbers that stay the same for a whole series."""
+    static_mean: tuple[float, ...] = ()
+    static_std: tuple[float, ...] = ()
+    static_categories: tuple[str, ...] = ()
+    static_labels: tuple[tuple[str, ...], ...] = ()
+    series_column: str | None = None
+    """The column that names the series of a row; None where there is one series."""
+    series: tuple[str, ...] = ()
+    """The series of the training, in the order of their numbers; number ``len(series)`` is any other."""
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
@@ -78,15 +100,33 @@ class SeriesFacts(Facts):
             if getattr(self, name) not in known:
                 raise self.wrong(name, f"must be one of {', '.join(map(str, known))}")
 
-    def unscaled(self, values: ArrayLike) -> NDArray[np.float64]:
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The numbers that a model sees at each step: columns, where these are observed, calendar."""
+        return (*self.columns, *(f"{name} is there" for name in self.masked), *self.calendar)
+
+    @property
+    def known_features(self) -> tuple[str, ...]:
+        """Those of them that are known for the steps to forecast, too."""
+        return (*self.known, *self.calendar)
+
+    def unscaled(self, values: ArrayLike, scales: ArrayLike | None = None) -> NDArray[np.float64]:
         """Scaled values of the target columns [..., C_targets] in their original units.
 
-        In float64, because a value of ten million has no decimals in float32.
+        ``scales`` are those of a batch: the values are [B, steps, C_targets] then. In float64, because a
+        value of ten million has no decimals in float32.
         """
         scaled: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
-        mean = np.array([self.mean[self.columns.index(target)] for target in self.targets])
-        unscaled: NDArray[np.float64] = scaled * self.target_std + mean
+        if scales is not None:
+            mean, std = np.moveaxis(np.asarray(scales, dtype=np.float64)[:, :, None], 1, 0)
+            scaled = scaled * std + mean
+        unscaled: NDArray[np.float64] = scaled * self.target_std + self.target_mean
         return unscaled
+
+    @property
+    def target_mean(self) -> NDArray[np.float64]:
+        """What is taken from each target column before it is scaled, [C_targets]."""
+        return np.array([self.mean[self.columns.index(target)] for target in self.targets])
 
     @property
     def target_std(self) -> NDArray[np.float64]:
@@ -95,11 +135,24 @@ class SeriesFacts(Facts):
 
 
 class WindowBatch(NamedTuple):
-    """Windows of a time series: the steps seen and the steps to forecast."""
+    """Windows of time series: the steps seen and the steps to forecast."""
 
     inputs: Tensor
-    """[B, L, C] float: scaled values of every input column."""
+    """[B, L, F] float: scaled values of the facts' ``features``; what is missing is 0."""
     targets: Tensor
-    """[B, horizon, C_targets] float: scaled values of the target columns."""
+    """[B, horizon, C_targets] float: scaled values of the target columns; NaN where one is missing."""
     times: NDArray[np.str_] | None = None
     """[B, L + horizon] text: the times of the rows, in windows of the test split only."""
+    future: Tensor | None = None
+    """[B, horizon, K] float: scaled values of the facts' ``known_features``; None where there are none."""
+    categories: Tensor | None = None
+    """[B, L + horizon, Q] int64: numbers of the categories; 0 after the lookback where they are not known."""
+    static: Tensor | None = None
+    """[B, S] float: scaled numbers of the whole series."""
+    static_categories: Tensor | None = None
+    """[B, R] int64: numbers of the series' categories."""
+    series: Tensor | None = None
+    """[B] int64: the number of each window's series; None where there is one series."""
+    scales: Tensor | None = None
+    """[B, 2, C_targets] double: mean and standard deviation by which the series was scaled once more, after
+    the facts' own scale; None where it was not."""

@@ -18,21 +18,14 @@ from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.settings import Names, Probability, did_you_mean
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, table_of
+from gatewise.tasks.forecast import Forecast
+from gatewise.tasks.forecast_baselines import Baselines
+from gatewise.tasks.forecast_report import ForecastReport
 from gatewise.tasks.inspected import Numbers, last_outputs
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
 
 LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
-MAX_WINDOWS = 4
-"""Test windows that the report shows."""
-MAX_TARGETS = 8
-"""Targets whose errors are metrics of their own; where there are more, the test report has them alone."""
-MODEL = "this run"
-OWN_UNITS = {
-    "mse": "mean squared error",
-    "rmse": "root of the mean squared error",
-    "mae": "mean absolute error",
-}
 
 
 class Forecasting(Task):
@@ -71,12 +64,10 @@ class Forecasting(Task):
                 )
         self.loss, self.center = loss, center
         self.target_columns = [facts.columns.index(name) for name in facts.targets]
+        self._trivial, self._tested = Baselines(facts), ForecastReport(facts, self.pictured)
         self.encoder = model(input_size=len(facts.columns), batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
-        self._tested: list[tuple[WindowBatch, Tensor]] = []
-        self._sums: dict[str, Tensor] = {}
-        self._errors: dict[str, dict[str, dict[str, float]]] = {}
 
     @classmethod
     def sizes(cls, facts: SeriesFacts) -> Mapping[str, tuple[str, int, int]]:
@@ -108,64 +99,25 @@ class Forecasting(Task):
         loss = LOSSES[self.loss](forecast, batch.targets)
         return Score(loss, len(forecast), forecast, batch.targets)
 
-    def last_value(self, inputs: Tensor) -> Tensor:
-        """The naive forecast: the last value seen, repeated."""
-        return inputs[:, -1:, self.target_columns].expand(-1, self.facts.horizon, -1)
-
-    def last_season(self, inputs: Tensor) -> Tensor:
-        """The seasonal-naive forecast: the value one season before each step."""
-        steps = torch.arange(self.facts.horizon, device=inputs.device) % self.facts.season
-        return inputs[:, inputs.shape[1] - self.facts.season + steps][..., self.target_columns]
-
     def baselines(self, batch: WindowBatch) -> Mapping[str, Score]:
-        naive = {"last value": self.last_value(batch.inputs)}
-        if 1 < self.facts.season <= self.facts.lookback:
-            naive["last season"] = self.last_season(batch.inputs)
-        return {name: Score(None, len(values), values, batch.targets) for name, values in naive.items()}
+        forecasts = self._trivial(batch)
+        return {name: Score(None, len(each), each, batch.targets) for name, each in forecasts.items()}
 
     def meanings(self) -> dict[str, str]:
-        own = {
-            f"{target}/{name}": f"{what} of {target} in its own units; lower is better"
-            for target in self.facts.targets
-            for name, what in OWN_UNITS.items()
-        }
-        return {**super().meanings(), **own}
+        return {**super().meanings(), **self._tested.meanings()}
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
-        self._tested, self._sums, self._errors = [], {}, {}
+        self._tested = ForecastReport(self.facts, self.pictured)
 
     def add_to_report(self, batch: WindowBatch, score: Score) -> None:
         assert score.predicted is not None
-        middle = len(batch.inputs) // 2
-        times = None if batch.times is None else batch.times[middle]
-        window = WindowBatch(batch.inputs[middle], batch.targets[middle], times)
-        self._tested.append((window, score.predicted[middle]))
-        for name, answer in {MODEL: score, **self.baselines(batch)}.items():
-            assert answer.predicted is not None
-            # In float64, on the CPU because not every device has it.
-            error = answer.predicted.detach().cpu().double() - batch.targets.cpu().double()
-            sums = torch.stack([error.abs().sum((0, 1)), error.square().sum((0, 1))])
-            count = torch.full_like(sums[:1], error.shape[0] * error.shape[1])
-            self._sums[name] = self._sums.get(name, 0) + torch.cat([sums, count])
+        self._tested.add(batch, Forecast(score.predicted), self._trivial(batch))
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        for name, sums in self._sums.items():
-            absolute, squared, count = self._over_processes(sums).numpy()
-            mae = absolute / count * self.facts.target_std
-            mse = squared / count * self.facts.target_std**2
-            errors = {"mse": mse, "rmse": np.sqrt(mse), "mae": mae}
-            for place, target in enumerate(self.facts.targets):
-                values = {metric: float(each[place]) for metric, each in errors.items()}
-                self._errors.setdefault(target, {})[name] = values
-        if len(self.facts.targets) > MAX_TARGETS:
-            return
-        for target, answers in self._errors.items():
-            for name, values in answers.items():
-                prefix = "test" if name == MODEL else f"baseline/{name}"
-                for metric, value in values.items():
-                    self.log(f"{prefix}/{target}/{metric}", torch.tensor(value, dtype=self._precise))
+        for name, value in self._tested.finish(self._over_processes).items():
+            self.log(name, torch.tensor(value, dtype=self._precise))
 
     def _over_processes(self, sums: Tensor) -> Tensor:
         """Sums over all processes (an all-reduce)."""
@@ -181,30 +133,7 @@ class Forecasting(Task):
         return torch.float32 if self.device.type == "mps" else torch.float64
 
     def report(self) -> dict[str, Any]:
-        """A few test windows with their forecasts [time][target], and each target's errors, in its units."""
-        count = min(MAX_WINDOWS, len(self._tested))
-        picks = np.linspace(0, len(self._tested) - 1, count).round().astype(int).tolist()
-        windows = []
-        for window, forecast in (self._tested[pick] for pick in picks):
-            parts = {
-                "seen": window.inputs[:, self.target_columns],
-                "truth": window.targets,
-                "forecast": forecast,
-            }
-            # numpy has no bfloat16.
-            numbers = {name: part.cpu().double() for name, part in parts.items()}
-            shown: dict[str, Any] = {n: self.facts.unscaled(part).tolist() for n, part in numbers.items()}
-            if window.times is not None:
-                shown["times"] = window.times.tolist()
-            windows.append(shown)
-        return {
-            "forecasts": {
-                "targets": list(self.facts.targets),
-                "pictured": list(self.pictured),
-                "windows": windows,
-                "errors": self._errors,
-            }
-        }
+        return self._tested.pictures()
 
     def predict_step(self, batch: WindowBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """The forecast [B, horizon, C_targets], scaled."""
