@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gatewise.data.classes import natural_order
+from gatewise.data.classes import absent, class_indices, natural_order, rows_of_missing
 from gatewise.data.files import find_file
+from gatewise.data.flat import padded_places
 from gatewise.data.module import BatchDataset, SequenceDataModule
 from gatewise.data.sequences.formats import UNLABELLED, LabelledSequences, read_sequences
 from gatewise.kinds.kind import IGNORED, Input
@@ -23,7 +24,6 @@ from gatewise.settings import (
     Folders,
     Fraction,
     Positive,
-    did_you_mean,
     rule,
     split_fractions,
 )
@@ -118,7 +118,7 @@ class FeatureSequences(SequenceDataModule):
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
-        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        parts = self.parts()
         lengths = torch.cat([part.lengths for part in parts.values()])
         rows: dict[str, str | int] = {f"{name} sequences": len(part) for name, part in parts.items()}
         rows |= {
@@ -130,13 +130,8 @@ class FeatureSequences(SequenceDataModule):
             rows["batch"] = f"all training sequences at once (data.batch_size={self.batch_size})"
         if self.constant:
             rows["constant features"] = f"{', '.join(map(str, self.constant))}: centred only"
-        for name in ("validation", "test"):
-            present = set(parts[name].targets.tolist())
-            missing = [label for i, label in enumerate(self.facts.classes) if i not in present]
-            if missing:
-                more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-                rows[f"not in {name}"] = f"class {', '.join(missing[:10])}{more}"
-        return rows
+        classes = self.facts.classes
+        return rows | rows_of_missing(parts, lambda part: absent(classes, part.targets), "class ")
 
     def largest_batch(self) -> int:
         return min(self.batch_size, len(self.train_data)) * int(self.train_data.lengths.max())
@@ -224,11 +219,10 @@ class PaddedSequences(BatchDataset):
         return len(self.lengths)
 
     def __getitem__(self, indices: list[int]) -> SequenceBatch:
-        lengths, starts = self.lengths[indices], self.starts[indices]
-        steps = torch.arange(int(lengths.max()))
-        real = steps < lengths[:, None]
+        lengths = self.lengths[indices]
+        places, real = padded_places(self.starts[indices], lengths)
         inputs = self.frames.new_zeros(*real.shape, self.frames.shape[1])
-        inputs[real] = self.frames[(starts[:, None] + steps)[real]]
+        inputs[real] = self.frames[places[real]]
         return SequenceBatch(inputs, lengths, self.targets[indices])
 
 
@@ -317,14 +311,7 @@ def _file(data: LabelledSequences) -> str:
 def _class_indices(data: LabelledSequences, facts: FeatureFacts, setting: str) -> list[int]:
     """Class index of each sequence; ValueError for a label that is not in the training data."""
     labels = _labels(data, setting)
-    index = {label: i for i, label in enumerate(facts.classes)}
-    for label, place in zip(labels, data.places, strict=True):
-        if label not in index:
-            raise ValueError(
-                f"{place}: label {label!r} is not among the classes of the training data"
-                f"{did_you_mean(label, facts.classes)}: {', '.join(facts.classes)}"
-            )
-    return [index[label] for label in labels]
+    return class_indices(labels, facts.classes, data.places.__getitem__)
 
 
 def _select(data: LabelledSequences, indices: NDArray[np.int64]) -> LabelledSequences:
