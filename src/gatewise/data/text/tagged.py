@@ -153,7 +153,8 @@ class TaggedText(TextsInShares):
             if not len(drawn):
                 raise ValueError(
                     f"data.{part}_fraction={self.shares[part]} of {count} sentence(s) leaves none for "
-                    f"{part}: give more sentences (a blank line ends one), a larger share, or data.{part}_files"
+                    f"{part}: give more sentences (a blank line ends one), a larger share, or "
+                    f"data.{part}_files"
                 )
             parts[part], left = whole.selected(drawn), rest
         if not len(left):
