@@ -13,14 +13,13 @@ from gatewise.nn.attention import AttentionName, Memory
 from gatewise.nn.attention_decoder import AttentionDecoder, ContextName
 from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses, Step, beam_search
+from gatewise.nn.embedding import some_unknown
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.stacked import Stacked
 from gatewise.nn.token_loss import token_loss
 from gatewise.settings import NotNegative, Positive, Probability, Share, checked
 
 TieName = Literal["none", "target", "all"]
-UNKNOWN = 0
-"""Id of the token that stands for others, and for those that word dropout takes away."""
 MOST_SCORES = 30_000_000
 """Scores of next tokens that a search computes at once; more sequences are searched part by part."""
 
@@ -132,10 +131,7 @@ class EncoderDecoder(nn.Module):
         return outputs, weights
 
     def _some_unknown(self, tokens: Tensor) -> Tensor:
-        if not self.training or self.word_dropout == 0:
-            return tokens
-        dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-        return tokens.masked_fill(dropped, UNKNOWN)
+        return some_unknown(tokens, self.word_dropout)[0] if self.training else tokens
 
     def loss(
         self, outputs: Tensor, targets: Tensor, lengths: Tensor, smoothing: Share = 0.0

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from gatewise.kinds.kind import Input
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.nn.pooling import PoolingName
-from gatewise.settings import Probability, Share
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, table_of
-from gatewise.tasks.classifier import Classifier, ClassWeights
+from gatewise.tasks.classifier import Classifier
 from gatewise.tasks.inspected import Choice
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
@@ -36,23 +35,10 @@ class SequenceClassification(Classifier):
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
         pooling: PoolingName = "last",
-        dropout: Probability = 0.0,
-        label_smoothing: Share = 0.0,
-        class_weights: ClassWeights = "equal",
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            model,
-            lambda facts: facts.feature_size,
-            facts,
-            optimizer,
-            scheduler,
-            monitor,
-            mode,
-            pooling,
-            dropout,
-            label_smoothing,
-            class_weights,
-        )
+        super().__init__(facts, optimizer, scheduler, monitor, mode, pooling, **settings)
+        self.make_classifier(model, facts.feature_size)
 
     @classmethod
     def sizes(cls, facts: FeatureFacts) -> Mapping[str, tuple[str, int, int]]:
