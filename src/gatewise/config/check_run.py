@@ -18,6 +18,7 @@ from gatewise.config.outputs import Output, find_output
 from gatewise.runs.opened import check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, suggestion, whole_number
+from gatewise.settings.checks import shown
 from gatewise.settings.declared import check_settings, declared
 
 SPLITS = ("test", "validation")
@@ -50,11 +51,23 @@ def check_evaluation(config: DictConfig) -> None:
     declaration = declared(target_of(data))
     if declaration is not None and config.data:
         _check_given(config.data, target_of(data), "data")
+        check_decided(given(config.data), given(data), declaration.attribute("decided") or ())
         folders = [config.paths.work_dir, config.paths.data_dir]
         named = {**given(config.data), "folders": folders, "package": data.get("package")}
         tested = tuple(name for name in declaration.files if name.startswith("test_") and named.get(name))
         # Test files of their own are all that is read.
         check_files(named, tested if tested and config.split == "test" else declaration.files)
+
+
+def check_decided(changed: Mapping[Any, Any], trained: Mapping[Any, Any], decided: tuple[str, ...]) -> None:
+    """Raise SettingError for a setting that would need another vocabulary, or others of a run's facts."""
+    for name in decided:
+        if name in changed and name in trained and changed[name] != trained[name]:
+            now, before = (shown(settings[name]) for settings in (changed, trained))
+            raise SettingError(
+                f"data.{name}: got {now}, but the run was trained with {before}, and its vocabulary is made "
+                f"for that: leave the setting out, or train another run"
+            )
 
 
 def check_prediction(config: DictConfig) -> None:

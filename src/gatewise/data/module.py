@@ -49,6 +49,8 @@ class SequenceDataModule(pl.LightningDataModule):
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
     lines_at_once: ClassVar[int] = 1
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
+    decided: ClassVar[tuple[str, ...]] = ()
+    """Settings that decide the facts, which an evaluation has from the training."""
     load_draws: ClassVar[bool] = True
     """Whether :meth:`load` draws from the seed; if not, trainings with several seeds share what it loads."""
 

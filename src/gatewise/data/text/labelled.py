@@ -69,6 +69,15 @@ class LabelledText(TextsWithLabels):
     """
 
     facts_type = LabelledTextFacts
+    decided = (
+        "tokenizer",
+        "lowercase",
+        "normalize",
+        "min_count",
+        "max_vocabulary",
+        "max_length",
+        "log_count_ratios",
+    )
 
     def __init__(
         self,

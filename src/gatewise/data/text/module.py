@@ -122,6 +122,7 @@ class LanguageText(SequenceDataModule):
     """
 
     facts_type = TextFacts
+    decided = ("tokenizer", "lowercase", "normalize", "min_count", "max_vocabulary")
     load_draws = False
     takes_words = True
     lines_at_once = 16

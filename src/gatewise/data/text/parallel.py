@@ -84,6 +84,18 @@ def check_units(source_units: str, target_units: str, joint: bool, vocabulary_si
 
 
 @rule
+def check_header(header: bool, source_column: str, target_column: str) -> None:
+    """Raise ValueError for names of columns that nothing names."""
+    named = {"source_column": (source_column, "source"), "target_column": (target_column, "target")}
+    wrong = [f"{name}={value}" for name, (value, default) in named.items() if value != default]
+    if wrong and not header:
+        raise ValueError(
+            f"{wrong[0]}: with header=false no line names the columns: leave it out (reverse=true swaps the "
+            f"sides)"
+        )
+
+
+@rule
 def check_direction(corpus: Any, reverse: bool) -> None:
     """Raise ValueError for the direction in which a text has no answer of its own."""
     if corpus == "cmudict" and reverse:
@@ -101,6 +113,8 @@ class ParallelText(TextsInShares):
         validation_source_files, validation_target_files, validation_files, test_source_files,
             test_target_files, test_files: parts of their own; without one, a share is held out.
         source_column, target_column: the columns of tables.
+        header: whether the first line of a CSV or TSV table names its columns; if not, the first column has
+            the sources and the second the targets.
         source_language, target_language: names to show.
         reverse: whether to read the targets and write the sources.
         validation_fraction, test_fraction: shares of all pairs to hold out, drawn with the seed.
@@ -118,6 +132,16 @@ class ParallelText(TextsInShares):
     """
 
     facts_type = ParallelTextFacts
+    decided = (
+        "source_units",
+        "target_units",
+        "joint",
+        "vocabulary_size",
+        "min_count",
+        "lowercase",
+        "normalize",
+        "reverse",
+    )
     lines_at_once = 32
     facts: ParallelTextFacts | None
     train_data: TextPairs
@@ -138,6 +162,7 @@ class ParallelText(TextsInShares):
         test_files: DataFiles | None = None,
         source_column: Word = "source",
         target_column: Word = "target",
+        header: bool = True,
         source_language: Word = "source",
         target_language: Word = "target",
         reverse: bool = False,
@@ -163,7 +188,7 @@ class ParallelText(TextsInShares):
             "test": (test_files, test_source_files, test_target_files),
         }
         self.reverse = reverse
-        self.columns = (source_column, target_column)
+        self.columns, self.header = (source_column, target_column), header
         self.making = Making(
             _ordered(source_language, target_language, reverse),
             _ordered(source_units, target_units, reverse),
@@ -185,7 +210,7 @@ class ParallelText(TextsInShares):
         self.test_data = scored_pairs(self._read("test"), self.facts)
 
     def load_all(self) -> None:
-        split = [self.corpus, self.reverse, self.shares, self.seed]
+        split = [self.corpus, self.reverse, self.header, self.shares, self.seed]
         known, setting = self.facts, self._setting("train")
         prepared = prepared_once(
             self.cache_dir if known is None else None, self._paths(), self.making, split,
@@ -212,7 +237,7 @@ class ParallelText(TextsInShares):
     def _read(self, part: str) -> Pairs:
         files = self._files(part)
         if "files" in files:
-            pairs = read_tables(files["files"], *self.columns)
+            pairs = read_tables(files["files"], *self.columns, self.header)
         else:
             pairs = read_files(files["source_files"], files["target_files"])
         return pairs.reversed() if self.reverse else pairs

@@ -75,6 +75,15 @@ class TaggedText(TextsInShares):
 
     facts_type = TaggedTextFacts
     baseline = ("baseline of usual tags", "files")
+    decided = (
+        "scheme",
+        "tagged_as",
+        "lowercase",
+        "zero_digits",
+        "min_count",
+        "max_vocabulary",
+        "longest_word",
+    )
     facts: TaggedTextFacts | None
     train_data: TaggedSentences
     validation_data: TaggedSentences

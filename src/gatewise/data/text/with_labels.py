@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -88,6 +88,14 @@ class TextsWithLabels(TextsByLength):
     """
 
     baseline = ("linear baseline", "texts")
+    decided: ClassVar[tuple[str, ...]] = (
+        "tokenizer",
+        "lowercase",
+        "normalize",
+        "min_count",
+        "max_vocabulary",
+        "max_length",
+    )
     facts: Any
     train_data: TextsOfClasses
     validation_data: TextsOfClasses
