@@ -123,11 +123,16 @@ class EncoderDecoder(nn.Module):
         summary = outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
         return memory, self.decoder.start(summary, memory)
 
-    def forward(self, source: Tensor, lengths: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(Outputs of the decoder [B, T, D], weights of attention [B, T, S]) for known tokens [B, T]."""
+    def forward(
+        self, source: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(Outputs of the decoder [B, T, D], weights of attention [B, T, S]) for known tokens [B, T].
+
+        With ``token_lengths`` [B], those on padding mean nothing.
+        """
         memory, state = self.encode(source, lengths)
         vectors = self.embedding_dropout(self.target_embedding(self._some_unknown(tokens)))
-        outputs, weights, _ = self.decoder(vectors, memory, state)
+        outputs, weights, _ = self.decoder(vectors, memory, state, token_lengths)
         return outputs, weights
 
     def _some_unknown(self, tokens: Tensor) -> Tensor:
