@@ -208,7 +208,7 @@ class FeatureSequences(SequenceDataModule):
         found = answers(learnt, targets, asked, self.dtw_cells, self.cache_dir)
         if found.percent is not None:
             log.info(
-                "%s of %d %% of the longer sequence: the nearest other training sequence is of the class in %.4f",
+                "%s of %d %% of the longer sequence (%.4f of the training sequences by leave-one-out)",
                 WINDOW, found.percent, found.own,
             )  # fmt: skip
         return found

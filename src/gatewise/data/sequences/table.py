@@ -100,10 +100,9 @@ def _read_long(
         again = np.flatnonzero((np.diff(of[order]) == 0) & (np.diff(steps[order]) == 0))
         if len(again):
             row = order[again[0] + 1]
-            step = columns[reading.step_column][row]
+            step, sequence = columns[reading.step_column][row], shown(columns[sequence_column][row])
             raise ValueError(
-                f"{path}:{lines[row]}: sequence {shown(columns[sequence_column][row])} has step {step} twice: "
-                f"drop one"
+                f"{path}:{lines[row]}: sequence {sequence} has step {shown(step)} twice: drop one"
             )
     starts = np.flatnonzero(np.diff(of[order], prepend=-1))
     labels = None
