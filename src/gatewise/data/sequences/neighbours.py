@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from numpy.typing import NDArray
 
 from gatewise.data.files import digest
 from gatewise.data.sequences import warping
-from gatewise.data.sequences.warping import Sequences
+from gatewise.data.sequences.warping import Stacked
 
+Sequences = Sequence[NDArray[np.float64]]
+"""Each [T, F]."""
 log = logging.getLogger(__name__)
 
 CENTROID, EUCLIDEAN, DTW, WINDOW = (
@@ -38,6 +41,8 @@ FORGOTTEN = 60 * 24 * 60 * 60
 """Seconds after which answers that no training has asked for make room."""
 _SLOW = 1.0
 """Seconds from which on answers are kept."""
+_PER_PAIR = 300
+"""Cells that a pair costs beside those of its steps."""
 _AT_ONCE = 1 << 22
 """Numbers of differences that are held at once."""
 
@@ -63,9 +68,9 @@ def answers(
 ) -> Answers:
     """What the classifiers give to the ``test`` sequences, for ``train`` ones of the classes ``targets``.
 
-    Warping a sequence of T steps onto one of S, both of F features, is T * S * F cells of work. A classifier
-    that needs more than ``most_cells`` is left out, which a line says. In ``folder`` slow answers are kept
-    for the next time.
+    Warping a sequence of T steps onto one of S, both of F features, is T * S * F cells of work, and 300 more
+    for the pair. A classifier that needs more than ``most_cells`` is left out, which a line says. In
+    ``folder`` slow answers are kept for the next time.
     """
     if folder is None:
         return _computed(train, targets, test, most_cells)
@@ -95,16 +100,18 @@ def _computed(
         classes[CENTROID] = names[_nearest_point(asked, centroids)]
         if _fits(EUCLIDEAN, asked.shape[0] * flat.size, most_cells):
             classes[EUCLIDEAN] = targets[_nearest_point(asked, flat)]
-    if not _fits(DTW, int(ours.sum()) * int(theirs.sum()) * features, most_cells):
+    pairs = len(train) * len(test)
+    if not _fits(DTW, int(ours.sum()) * int(theirs.sum()) * features + _PER_PAIR * pairs, most_cells):
         return Answers(classes)
-    apart = warping.all_distances(test, train)
+    known, asked_of = Stacked.of(train), Stacked.of(test)
+    apart = warping.all_distances(asked_of, known)
     classes[DTW] = targets[apart.argmin(1)]
     # Half of all pairs, and the nearest alone in each window, of which two thirds of the cells on average.
-    among = (int(ours.sum()) ** 2 // 2 + 67 * int((ours**2).sum())) * features
+    among = (int(ours.sum()) ** 2 // 2 + 67 * int((ours**2).sum())) * features + _PER_PAIR * len(train) ** 2
     if len(train) < 2 or not _fits(WINDOW, among, most_cells):
         return Answers(classes)
-    percent, own = chosen_window(train, targets)
-    nearest, _ = warping.nearest(test, train, apart, percent)
+    percent, own = chosen_window(known, targets)
+    nearest, _ = warping.nearest(asked_of, known, apart, percent)
     classes[WINDOW] = targets[nearest]
     return Answers(classes, percent, own)
 
@@ -120,7 +127,7 @@ def _fits(name: str, cells: int, most_cells: int | None) -> bool:
     return False
 
 
-def chosen_window(train: Sequences, targets: NDArray[np.int64]) -> tuple[int, float]:
+def chosen_window(train: Stacked, targets: NDArray[np.int64]) -> tuple[int, float]:
     """The window, in percent, in which most sequences have a nearest other one of their class; their share.
 
     Of windows that are equally good, the narrowest.

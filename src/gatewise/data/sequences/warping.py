@@ -10,16 +10,37 @@ neighbours within a window need few distances once those without a window are kn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Sequences = Sequence[NDArray[np.float64]]
-"""Each [T, F]."""
 PERCENTS = tuple(range(101))
 """Windows that are tried, in percent of the longer sequence; 100 is none."""
 _AT_ONCE = 16384
 """Cells of a diagonal that are computed at once: so many fit into a processor's second cache."""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """N sequences of F features, padded at the end to the longest."""
+
+    values: NDArray[np.float64]
+    """[F, T, N]"""
+    lengths: NDArray[np.int64]
+    """[N]"""
+
+    @classmethod
+    def of(cls, sequences: Sequence[NDArray[np.float64]]) -> Stacked:
+        """Of sequences [T, F]."""
+        lengths = np.array([len(sequence) for sequence in sequences])
+        values = np.zeros((sequences[0].shape[1], int(lengths.max()), len(sequences)))
+        for place, sequence in enumerate(sequences):
+            values[:, : len(sequence), place] = sequence.T
+        return cls(values, lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
 
 def radius(first: NDArray[np.int64], second: NDArray[np.int64], percent: int) -> NDArray[np.int64]:
@@ -33,43 +54,30 @@ def radius(first: NDArray[np.int64], second: NDArray[np.int64], percent: int) ->
 
 
 def distances(
-    first: Sequences, second: Sequences, pairs: NDArray[np.int64], percent: int = 100
+    first: Stacked, second: Stacked, pairs: NDArray[np.int64], percent: int = 100
 ) -> NDArray[np.float64]:
     """[P]: the distance of each of the ``pairs`` [P, 2] of indices, within a window of ``percent``."""
-    lengths = [
-        np.array([len(s) for s in sequences])[side]
-        for sequences, side in zip((first, second), pairs.T, strict=True)
-    ]
+    lengths = (first.lengths[pairs[:, 0]], second.lengths[pairs[:, 1]])
     found = np.empty(len(pairs))
     order = np.lexsort(lengths)
     start = 0
     while start < len(order):
-        # The longest of a batch is not known before its size; the sequences are in order of length.
-        size = _size(lengths, order[start:], percent)
-        chosen = order[start : start + size]
+        # The longest of a batch is not known before its size; the pairs are in order of length.
+        chosen = order[start : start + _size(lengths, order[start : start + _AT_ONCE], percent)]
         start += len(chosen)
-        left, right = (_stacked(s, side) for s, side in zip((first, second), pairs[chosen].T, strict=True))
         n, m = (side[chosen] for side in lengths)
-        found[chosen] = _least_sums(left, right[:, ::-1], n, m, radius(n, m, percent))
+        left = first.values[:, : n.max()].take(pairs[chosen, 0], axis=2)
+        right = second.values[:, m.max() - 1 :: -1].take(pairs[chosen, 1], axis=2)
+        found[chosen] = _least_sums(left, right, n, m, radius(n, m, percent))
     return found
 
 
-def _size(lengths: Sequence[NDArray[np.int64]], order: NDArray[np.int64], percent: int) -> int:
-    """How many pairs are computed at once, from the first of ``order`` on."""
-    ahead = order[:_AT_ONCE]
+def _size(lengths: Sequence[NDArray[np.int64]], ahead: NDArray[np.int64], percent: int) -> int:
+    """How many pairs are computed at once, of those ``ahead``."""
     n, m = (side[ahead] for side in lengths)
     width = np.maximum.accumulate(np.minimum(np.minimum(n, m), radius(n, m, percent) + 1))
     fits = int(np.searchsorted(width * np.arange(1, len(ahead) + 1), _AT_ONCE, side="right"))
     return max(fits, 1)
-
-
-def _stacked(sequences: Sequences, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[F, T, P]: some of the sequences, padded at the end."""
-    longest = max(len(sequences[i]) for i in chosen)
-    stacked = np.zeros((sequences[0].shape[1], longest, len(chosen)))
-    for place, index in enumerate(chosen.tolist()):
-        stacked[:, : len(sequences[index]), place] = sequences[index].T
-    return stacked
 
 
 def _least_sums(
@@ -118,13 +126,13 @@ def _least_sums(
     return sums
 
 
-def all_distances(first: Sequences, second: Sequences) -> NDArray[np.float64]:
+def all_distances(first: Stacked, second: Stacked) -> NDArray[np.float64]:
     """[N, M]: the distance of every pair, without a window."""
     pairs = np.stack(np.divmod(np.arange(len(first) * len(second)), len(second)), 1)
     return distances(first, second, pairs).reshape(len(first), len(second))
 
 
-def distances_among(sequences: Sequences) -> NDArray[np.float64]:
+def distances_among(sequences: Stacked) -> NDArray[np.float64]:
     """[N, N]: the distance of every pair, without a window; of one with itself infinite."""
     found = np.full((len(sequences),) * 2, np.inf)
     above = np.triu_indices(len(sequences), 1)
@@ -134,7 +142,7 @@ def distances_among(sequences: Sequences) -> NDArray[np.float64]:
 
 
 def nearest(
-    first: Sequences, second: Sequences, bounds: NDArray[np.float64], percent: int
+    first: Stacked, second: Stacked, bounds: NDArray[np.float64], percent: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """[N]: for each of ``first`` the nearest of ``second`` within a window, of equally near ones the first.
 
