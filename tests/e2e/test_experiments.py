@@ -133,6 +133,7 @@ RECIPES = {
         {"Ann left New York": 4},
     ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
+    "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES

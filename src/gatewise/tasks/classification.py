@@ -14,6 +14,7 @@ from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, table_of
 from gatewise.tasks.classifier import Classifier
 from gatewise.tasks.inspected import Choice
+from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
 
@@ -54,6 +55,12 @@ class SequenceClassification(Classifier):
     def logits(self, batch: SequenceBatch) -> Tensor:
         logits: Tensor = self(batch.inputs, batch.lengths)
         return logits
+
+    def baselines(self, batch: SequenceBatch) -> Mapping[str, Score]:
+        answers = dict(super().baselines(batch))
+        for name, guess in (batch.neighbours or {}).items():
+            answers[name] = Score(None, len(guess), guess, batch.targets)
+        return answers
 
     def answer(self, given: Input) -> Answer:
         """The class of each sequence with its probability and, if the file has labels, the true class."""

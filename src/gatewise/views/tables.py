@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gatewise.tasks.answer import Answer
 
 MAX_ROWS = 40
+MOST_COLUMNS = 3
+"""Trivial answers that stand side by side beside the results of a test; of more, each has a row."""
 
 
 def results(
@@ -44,6 +46,13 @@ def print_results(
     title = f"{split} results" + (f" of the {weights}" if weights else "")
     table = Table(title=cell(title), title_justify="left")
     (first, own, *others, last), rows = results(test, baselines, meanings)
+    if len(others) > MOST_COLUMNS:
+        _add_by_answer(table, [own, *others], rows)
+        show(table)
+        for name, *_, meaning in rows:
+            if meaning:
+                show(Text(f"{name}: {meaning}", style="dim"))
+        return
     table.add_column(first)
     table.add_column(own, justify="right", style="bold")
     for baseline in others:
@@ -52,6 +61,20 @@ def print_results(
     for name, *values, meaning in rows:
         table.add_row(cell(name), *("" if v is None else _score(v) for v in values), cell(meaning))
     show(table)
+
+
+def _add_by_answer(table: Table, answers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Give the table a row for each answer instead of a column, where these are many."""
+    table.add_column("answer")
+    for name, *_ in rows:
+        table.add_column(cell(name), justify="right")
+    for place, answer in enumerate(answers, start=1):
+        values = [row[place] for row in rows]
+        table.add_row(
+            cell(answer),
+            *("" if value is None else _score(value) for value in values),
+            style="bold" if place == 1 else "",
+        )
 
 
 def print_answer(answer: Answer) -> None:
