@@ -222,7 +222,7 @@ def test_a_line_in_is_a_line_out(trained, monkeypatch):
 
 
 def test_validation_translates_with_the_averaged_weights(trainer, loader, trained):
-    task = made(optimizer=partial(torch.optim.SGD, lr=20.0))
+    task = made(optimizer=partial(torch.optim.SGD, lr=2.0))
     task.load_state_dict(trained.state_dict())
     weights = {}
 
