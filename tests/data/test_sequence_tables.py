@@ -177,6 +177,12 @@ def test_a_set_of_the_archive_is_read_by_its_name():
     assert module.validation_data.targets.bincount().tolist() == [2, 2]
     (batch,) = module.test_dataloader()
     assert batch.inputs.shape == (22, 24, 1)
+    # Whatever a seed draws for validation, neighbours are those of the whole training file.
+    other = FeatureSequences(dataset="UnitTest", batch_size=64, seed=7)
+    other.setup()
+    assert other.facts != module.facts
+    (drawn,) = other.test_dataloader()
+    assert all(torch.equal(given, batch.neighbours[name]) for name, given in drawn.neighbours.items())
     evaluated = FeatureSequences(dataset="UnitTest", batch_size=64)
     evaluated.facts = module.facts
     evaluated.setup("test")

@@ -155,6 +155,7 @@ class FeatureSequences(SequenceDataModule):
         _check_labels(train)
         test = self._read(self.test_file, "test_file") if self.test_file else None
         validation = self._read(self.validation_file, "validation_file") if self.validation_file else None
+        whole = train
         train, validation, test = self._parts(train, validation, test)
         if self.facts is None:
             self.facts = _facts(train, self.scale, self.reading)
@@ -170,7 +171,9 @@ class FeatureSequences(SequenceDataModule):
         self.test_data = self._dataset(test, "test_file")
         self._example = test.as_read[0] if test.as_read else test.sequences[0]
         if self.neighbours:
-            self._compared = train.joined(validation), test
+            # In the order of the file, whatever part of it a seed has drawn for validation.
+            drawn_only = self.test_file and not self.validation_file
+            self._compared = (whole if drawn_only else train.joined(validation)), test
 
     def _load_test(self, test: LabelledSequences) -> None:
         """The test part alone; what simple classifiers learn from is read where it is still there."""
