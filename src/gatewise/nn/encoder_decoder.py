@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatewise.nn.attention import AttentionName, Memory
+from gatewise.nn.attention import Memory
 from gatewise.nn.attention_decoder import AttentionDecoder, ContextName
 from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses, Step, beam_search
@@ -36,8 +36,8 @@ class EncoderDecoder(nn.Module):
     "Using the Output Embedding to Improve Language Models", EACL 2017), ``all`` where both have those of the
     source's too, which needs one vocabulary. ``target_frequencies`` [V] are the shares from whose logarithm
     the output's biases start. ``word_dropout`` reads tokens as unknown, ``embedding_dropout`` drops features
-    of embeddings, ``hidden_dropout`` those of what the decoder gets of the encoder and of its own layers, and
-    ``dropout`` those of its outputs.
+    of embeddings, and ``hidden_dropout`` those of what the decoder gets of the encoder and of its own layers;
+    ``attending`` are the other settings of :class:`AttentionDecoder`.
     """
 
     @checked
@@ -50,15 +50,12 @@ class EncoderDecoder(nn.Module):
         decoder_size: Positive | None = None,
         decoder_layers: Positive | None = None,
         context: ContextName = "layers",
-        attention: AttentionName = "general",
-        attention_size: Positive = 128,
-        coverage: bool = False,
         tie: TieName = "target",
         word_dropout: Probability = 0.0,
         embedding_dropout: Probability = 0.0,
         hidden_dropout: Probability = 0.0,
-        dropout: Probability = 0.0,
         locked: bool = True,
+        **attending: Any,
     ) -> None:
         super().__init__()
         words = len(target_frequencies)
@@ -86,12 +83,9 @@ class EncoderDecoder(nn.Module):
             embedding_size,
             layers=layers,
             context=context,
-            attention=attention,
-            attention_size=attention_size,
-            coverage=coverage,
-            dropout=dropout,
             hidden_dropout=hidden_dropout,
             locked=locked,
+            **attending,
         )
         self.target_embedding = nn.Embedding(words, embedding_size)
         self.source_embedding = (

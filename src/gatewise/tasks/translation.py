@@ -140,15 +140,15 @@ class Translation(Task):
             decoder_size,
             decoder_layers,
             context,
-            attention,
-            attention_size,
-            coverage,
             tie_embeddings,
             word_dropout,
             embedding_dropout,
             hidden_dropout,
-            dropout,
             locked_dropout,
+            attention=attention,
+            attention_size=attention_size,
+            coverage=coverage,
+            dropout=dropout,
         )
         self.scores_per_step = embedding_size
         self.register_buffer("unigram", frequencies.log().float(), persistent=False)
