@@ -128,7 +128,7 @@ class LabelledText(TextsWithLabels):
         self, train: Tokenized, classes: tuple[str, ...], targets: NDArray[np.int64]
     ) -> LabelledTextFacts:
         facts = LabelledTextFacts(
-            **self.reading(train),
+            **self.how_read(train),
             label_column=self.label_column,
             classes=classes,
             class_counts=tuple(np.bincount(targets, minlength=len(classes)).tolist()),

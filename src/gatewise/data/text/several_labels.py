@@ -134,7 +134,7 @@ class SeveralLabels(TextsWithLabels):
         sizes = tuple(map(len, classes.answers))
         counts = [np.bincount(targets[:, q], minlength=size).tolist() for q, size in enumerate(sizes)]
         return SeveralLabelsFacts(
-            **self.reading(train),
+            **self.how_read(train),
             label_columns=self.label_columns,
             label_separator=self.label_separator,
             questions=classes.names,

@@ -250,7 +250,7 @@ class TextsWithLabels(TextsByLength):
         learnt = np.concatenate([parts["train"], parts["validation"]])
         self._whole = (split.select(learnt), split.select(parts["test"]), targets[learnt])
 
-    def reading(self, train: Tokenized) -> dict[str, Any]:
+    def how_read(self, train: Tokenized) -> dict[str, Any]:
         """Values of the facts: the vocabulary of the training texts, and how a text is read."""
         counts = np.bincount(train.ids, minlength=len(train.types)).tolist()
         seen = Counter({token: count for token, count in zip(train.types, counts, strict=True) if count})
