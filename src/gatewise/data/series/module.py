@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,7 +20,7 @@ from gatewise.data.series.style import CHARACTERS, CsvStyle, Reading
 from gatewise.data.series.sunspots import sunspots_monthly
 from gatewise.data.series.times import write_times
 from gatewise.kinds.kind import Input
-from gatewise.kinds.series import SeriesFacts, WindowBatch
+from gatewise.kinds.series import SeriesFacts, SeriesHistory, WindowBatch
 from gatewise.settings import (
     Count,
     DataFile,
@@ -151,6 +151,7 @@ class SeriesWindows(SequenceDataModule):
         self.columns, self.targets = columns, targets
         self.lookback, self.horizon, self.season = lookback, horizon, season
         self.stride, self.max_rows = stride, max_rows
+        self._history: SeriesHistory | None = None
         self.train_fraction, self.validation_fraction = train_fraction, validation_fraction
 
     def load(self, test_only: bool) -> None:
@@ -173,10 +174,15 @@ class SeriesWindows(SequenceDataModule):
             self.test_data = self._windows(source, frame, "test", validation_end, len(frame), 1)
         else:
             self.test_data = self._windows(test_source, test_frame, "test", 0, len(test_frame), 1)
+        targets = self.train_data.values[:validation_end, self.train_data.target_columns].numpy()
+        self._history = SeriesHistory(targets, *np.array([[0], [train_end], [validation_end]]))
         first, last = write_times(frame.index[[0, -1]], self.facts.time_format)
         # Three rows, where the lookback is shorter: no fewer tell a time step.
         self._recent = (frame if test_frame is None else test_frame).iloc[-max(self.facts.lookback, 3) :]
         self._span = f"{first} to {last}"
+
+    def history(self) -> Iterable[SeriesHistory]:
+        return () if self._history is None else (self._history,)
 
     @classmethod
     def read_input(cls, given: Path | str, facts: SeriesFacts) -> Input:
