@@ -36,10 +36,13 @@ class Forecasting(Task):
     ``center`` forecasts the difference from the last value seen, so that a level never seen in training does
     no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` is applied before the linear layer.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
+    ``baselines`` are the simple forecasts to compare with, some of
+    :data:`~gatewise.tasks.forecast_baselines.NAMES` (None: all).
     """
 
     facts_type = SeriesFacts
     measured = ("mse", "mae")
+    evaluation_settings = ("baselines", "pictured")
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Forecasting(Task):
         dropout: Probability = 0.0,
         center: bool = False,
         pictured: Names | None = None,
+        baselines: Names | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.pictured = tuple(pictured or facts.targets[:1])
@@ -64,7 +68,8 @@ class Forecasting(Task):
                 )
         self.loss, self.center = loss, center
         self.target_columns = [facts.columns.index(name) for name in facts.targets]
-        self._trivial, self._tested = Baselines(facts), ForecastReport(facts, self.pictured)
+        self._simple, self._tested = Baselines(facts, baselines), ForecastReport(facts, self.pictured)
+        self.wants_parts = True
         self.encoder = model(input_size=len(facts.columns), batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
@@ -99,33 +104,32 @@ class Forecasting(Task):
         loss = LOSSES[self.loss](forecast, batch.targets)
         return Score(loss, len(forecast), forecast, batch.targets)
 
-    def baselines(self, batch: WindowBatch) -> Mapping[str, Score]:
-        forecasts = self._trivial(batch)
-        return {name: Score(None, len(each), each, batch.targets) for name, each in forecasts.items()}
-
     def meanings(self) -> dict[str, str]:
         return {**super().meanings(), **self._tested.meanings()}
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
-        self._tested = ForecastReport(self.facts, self.pictured)
+        histories = tuple(self.parts["history"]()) if "history" in self.parts else ()
+        self._simple.learn(histories)
+        self._tested = ForecastReport(self.facts, self.pictured, histories, self.trainer.global_rank)
 
     def add_to_report(self, batch: WindowBatch, score: Score) -> None:
         assert score.predicted is not None
-        self._tested.add(batch, Forecast(score.predicted), self._trivial(batch))
+        self._tested.add(batch, Forecast(score.predicted), self._simple(batch))
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        for name, value in self._tested.finish(self._over_processes).items():
-            self.log(name, torch.tensor(value, dtype=self._precise))
+        for name, value in self._tested.finish(self._gathered).items():
+            if name not in ("test/mse", "test/mae"):  # as the task's own metrics have them
+                self.log(name, torch.tensor(value, dtype=self._precise))
 
-    def _over_processes(self, sums: Tensor) -> Tensor:
-        """Sums over all processes (an all-reduce)."""
-        if self.trainer.world_size == 1:
-            return sums
-        on_device = sums.to(self.device, self._precise)
-        total: Tensor = self.trainer.strategy.reduce(on_device, reduce_op="sum")
-        return total.cpu().double()
+    def _gathered(self, own: Any) -> list[Any]:
+        """The values of all processes for that of this one, in the order of their ranks."""
+        gathered: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            gathered *= self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, own)
+        return gathered
 
     @property
     def _precise(self) -> torch.dtype:
@@ -134,6 +138,15 @@ class Forecasting(Task):
 
     def report(self) -> dict[str, Any]:
         return self._tested.pictures()
+
+    def tables(self) -> dict[str, Any]:
+        return self._tested.tables()
+
+    def remarks(self) -> list[str]:
+        return [*self._simple.remarks, *self._tested.remarks()]
+
+    def examples(self) -> Answer | None:
+        return self._tested.anomalies()
 
     def predict_step(self, batch: WindowBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """The forecast [B, horizon, C_targets], scaled."""
