@@ -181,7 +181,7 @@ def stride_of(times: NDArray[np.str_], series: NDArray[np.int64], lookback: int)
 
 def in_time(texts: NDArray[np.str_], time_format: str | None) -> NDArray[np.int64] | None:
     """The rank of each time by its date or number; None where they cannot be read."""
-    keys: NDArray[np.float64]
+    keys: NDArray[Any]
     try:
         keys = texts.astype(np.float64)
     except ValueError:
@@ -190,7 +190,7 @@ def in_time(texts: NDArray[np.str_], time_format: str | None) -> NDArray[np.int6
             dates = pd.to_datetime(pd.Series(texts), format=time_format if is_plain else "ISO8601", utc=True)
         except (ValueError, TypeError):
             return None
-        keys = dates.astype("int64").to_numpy(dtype=np.float64)
+        keys = np.asarray(dates.astype("int64"), dtype=np.float64)
     ranks: NDArray[np.int64] = np.unique(keys, return_inverse=True)[1].ravel().astype(np.int64)
     return ranks
 
