@@ -17,7 +17,7 @@ from gatewise.nn.forecasters.decoder import Decoder
 from gatewise.nn.forecasters.level import Level, LevelName
 from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
 from gatewise.nn.forecasters.shape import Shape
-from gatewise.settings import Count, Levels, Names, Positive, Probability, did_you_mean, rule
+from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.forecast import Forecast
 from gatewise.tasks.forecast_answer import answer_of
@@ -48,6 +48,16 @@ def check_median(output: str, levels: Any) -> None:
         raise ValueError(f"levels need 0.5 where output=quantiles: it is the forecast itself, got {levels}")
 
 
+@rule
+def check_own_level(forecaster: str, center: bool, instance_norm: bool) -> None:
+    """Raise ValueError where a forecaster with a level of its own is given another."""
+    if forecaster == "residual" and (center or instance_norm):
+        raise ValueError(
+            f"{'center' if center else 'instance_norm'}=true and forecaster=residual, which finds the level "
+            f"of each series itself: set it to false"
+        )
+
+
 @dataclass(frozen=True)
 class ForecastScore(Score):
     """A score and, for a test's report, what the output says of each value."""
@@ -73,7 +83,8 @@ class Forecasting(Task):
     ``dropout`` is applied before the linear layer. ``embedding_size`` is that of each category.
     ``segment_length`` and ``projection_size`` (None: the hidden size) are those of ``segments``;
     ``teacher_forcing_epochs`` those of ``decoder``: how long the probability that a step of the training
-    reads the true value before it takes to fall to 0, one half of the training where it is None.
+    reads the true value before it takes to fall to 0, one half of the training where it is None;
+    ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
     """
 
@@ -99,6 +110,7 @@ class Forecasting(Task):
         segment_length: Positive = 24,
         projection_size: Positive | None = None,
         teacher_forcing_epochs: Count | None = None,
+        dilations: Sizes = (2, 4, 8),
         pictured: Names | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
@@ -124,6 +136,7 @@ class Forecasting(Task):
             embedding_size,
             segment_length,
             projection_size,
+            (dilations,) if isinstance(dilations, int) else tuple(dilations),
         )
         self.encoder = self.forecaster.make_encoder(model)
         self.head = self.forecaster.make_head(self.encoder)
