@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from numbers import Integral, Real
 from os import PathLike, fsencode
 from typing import Any
@@ -159,6 +160,18 @@ def below_one(name: str, value: Any, what: str = "probability") -> float:
     if not _is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a {what} of 0 or more and below 1, got {shown(value)}")
     return float(value)
+
+
+def levels(name: str, value: Any) -> tuple[float, ...]:
+    """``value`` as a tuple; ValueError unless it is a list of rising probabilities between 0 and 1."""
+    items = value if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else [value]
+    found = tuple(items)
+    inside = all(_is_number(item) and 0 < item < 1 for item in found)
+    if not found or not inside or any(a >= b for a, b in pairwise(found)):
+        raise ValueError(
+            f"{name} must be rising probabilities between 0 and 1 such as [0.1, 0.5, 0.9], got {shown(value)}"
+        )
+    return tuple(float(item) for item in found)
 
 
 def flag(name: str, value: Any) -> bool:

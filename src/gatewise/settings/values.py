@@ -22,6 +22,7 @@ from gatewise.settings.checks import (
     flag,
     folders,
     fraction,
+    levels,
     names,
     not_negative,
     number,
@@ -86,6 +87,7 @@ Share = Annotated[float, Checked(partial(below_one, what="share"))]
 Fraction = Annotated[float, Checked(fraction)]
 NotNegative = Annotated[float, Checked(not_negative)]
 ProbabilityOfEach = Annotated[float | Mapping[str, float], Checked(_below_one_each)]
+Levels = Annotated[Sequence[float], Checked(levels)]
 Names = Annotated[Sequence[str], Checked(names)]
 Word = Annotated[str, Checked(word)]
 Words = Annotated[Sequence[str], Checked(words)]
