@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -124,6 +124,13 @@ class SequenceDataModule(pl.LightningDataModule):
     def find(self, file: str | Path, setting: str) -> Path:
         """The path of the file that ``data.<setting>`` names; ValueError if there is none."""
         return find_file(file, self.folders, f"data.{setting}")
+
+    def history(self) -> Iterable[Any]:
+        """What came before the test part, whole and in order, for a task that compares with it.
+
+        Nothing where that is not known, or only the test split was loaded.
+        """
+        return ()
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.batches(self.train_data, shuffle=True)

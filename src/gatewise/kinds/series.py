@@ -191,3 +191,21 @@ class WindowBatch(NamedTuple):
     scales: Tensor | None = None
     """[B, 2, C_targets] double: mean and standard deviation by which the series was scaled once more, after
     the facts' own scale; None where it was not."""
+
+
+class SeriesHistory(NamedTuple):
+    """The rows of every series that come before its test part, one series after another.
+
+    Without names there is one series, number 0.
+    """
+
+    values: NDArray[np.floating]
+    """[rows, C_targets]: scaled as the targets of a batch; NaN where one is missing."""
+    starts: NDArray[np.int64]
+    """[S] first row of each series."""
+    training_ends: NDArray[np.int64]
+    """[S] row after the last one of its training part; the validation part follows."""
+    ends: NDArray[np.int64]
+    """[S] row after its last one before the test part."""
+    scales: NDArray[np.float64] | None = None
+    """[S, 2, C_targets]: as those of a batch."""

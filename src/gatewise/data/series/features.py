@@ -15,7 +15,7 @@ from gatewise.data.series.missing import filled
 from gatewise.data.series.panel import Panel, listed
 from gatewise.data.series.scaling import series_scales
 from gatewise.data.series.windows import OfSeries, Windows, WrittenTimes
-from gatewise.kinds.series import SeriesFacts
+from gatewise.kinds.series import SeriesFacts, SeriesHistory
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,23 @@ class Laid:
             self.categories,
             [name in facts.known_categories for name in facts.categories],
             self.of_series,
+        )
+
+    def history(
+        self, panel: Panel, first: NDArray[np.int64], ends: NDArray[np.int64], before_test: int
+    ) -> SeriesHistory:
+        """The targets of every series, from its ``first`` row to the last before its test part.
+
+        ``ends`` [3, series] are those of its parts, and ``before_test`` the number of that before the test.
+        """
+        start = panel.starts[:-1]
+        scales = self.of_series.scales
+        return SeriesHistory(
+            self.values[:, self.target_columns].numpy(),
+            start + first,
+            start + ends[0],
+            start + ends[before_test],
+            None if scales is None else scales.numpy(),
         )
 
 

@@ -54,10 +54,11 @@ def read_input(
 
     A series may be one that the training has not seen, and have any number of rows from the lookback on; a
     file without the column of the series is one series. Where covariates are known for the horizon, rows at
-    the end without any target hold them, unless they come from ``future_file``. The batch has a window for each series, the
-    newest, with targets [B, horizon, C_targets] of NaN; with ``in_sample`` a window for every row that one
-    may end with, whose targets are known as far as the file has them. ``columns`` has ``horizon`` entries for
-    each window, one window after another.
+    the end without any target hold them, unless they come from ``future_file``.
+
+    The batch has a window for each series, the newest, with targets [B, horizon, C_targets] of NaN; with
+    ``in_sample`` a window for every row that one may end with, whose targets are known as far as the file
+    has them. ``columns`` has ``horizon`` entries for each window, one window after another.
 
     Raises ValueError if a series has too few rows, values are missing (unless the training filled them), a
     category is new (unless ``unknown_categories`` is ``zero``), or covariates of the horizon are missing.
@@ -120,7 +121,7 @@ def _written(times: pd.Index, time_format: str | None) -> list[str]:
 
 
 def _rows_seen(panel: Panel, facts: SeriesFacts) -> NDArray[np.int64]:
-    """How many rows of each series there are up to the last with a target: covariates may be known after it."""
+    """How many rows of each series there are up to the last with a target: after it covariates may be."""
     if not (facts.known or facts.known_categories):
         return panel.lengths
     places = [facts.columns.index(target) for target in facts.targets if target not in facts.known]

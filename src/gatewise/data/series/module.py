@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -28,7 +29,7 @@ from gatewise.data.series.table import read_table
 from gatewise.data.series.times import write_times
 from gatewise.data.series.windows import Windows, WrittenTimes
 from gatewise.kinds.kind import Input
-from gatewise.kinds.series import SeriesFacts
+from gatewise.kinds.series import SeriesFacts, SeriesHistory
 from gatewise.settings import (
     Count,
     DataFile,
@@ -280,6 +281,7 @@ class SeriesWindows(SequenceDataModule):
         self.stride, self.max_rows, self.max_series = stride, max_rows, max_series
         self.frequency, self.short_series = frequency, short_series
         self.unknown_categories = unknown_categories
+        self._history: Callable[[], SeriesHistory] | None = None
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self.roles = Roles(
             time_column or "",
@@ -329,6 +331,8 @@ class SeriesWindows(SequenceDataModule):
         parts = np.append((panel.starts[:-1] + first).T.ravel(), len(panel))
         laid = laid_out(panel, facts, parts, rows_of_part(panel, ends, 0))
         self._panel, test_file = panel, self.test_file
+        before_test = 1 if test_file is None else 2
+        self._history = partial(laid.history, panel, first[0] + start, ends, before_test)
         train, validation, test = ends if test_file is None else (ends[0], ends[2], ends[2])
         self.train_data = self._windows(panel, laid, "training", first[0] + start, train, self.stride)
         self.validation_data = self._windows(panel, laid, "validation", train, validation)
@@ -336,6 +340,9 @@ class SeriesWindows(SequenceDataModule):
             self.test_data = self._windows(panel, laid, "test", validation, test)
         else:
             self.test_data = self._of_test_file()
+
+    def history(self) -> Iterable[SeriesHistory]:
+        return () if self._history is None else (self._history(),)
 
     @classmethod
     def read_input(cls, given: Path | str, facts: SeriesFacts, **settings: Any) -> Input:
