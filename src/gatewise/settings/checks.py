@@ -244,6 +244,20 @@ def names(name: str, value: Any) -> tuple[str, ...]:
     return items
 
 
+def some_of(name: str, value: Any, known: Iterable[str]) -> tuple[str, ...]:
+    """As :func:`names`, where each has to be one of ``known``."""
+    items = names(name, value)
+    return tuple(choice(name, item, known) for item in items)
+
+
+def several(name: str, value: Any, count: int, check: Callable[[str, Any], Any], example: str) -> Any:
+    """A list of ``count`` items as a tuple, each of which a check lets pass; ValueError for any other."""
+    items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else []
+    if len(items) != count:
+        raise ValueError(f"{name} must be a list of {count} such as {example}, got {shown(value)}")
+    return tuple(check(f"{name}[{index}]", item) for index, item in enumerate(items))
+
+
 def file_names(name: str, value: Any) -> tuple[str, ...]:
     """As :func:`names`, for names of files."""
     items = names(name, value)

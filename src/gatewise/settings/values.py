@@ -28,7 +28,9 @@ from gatewise.settings.checks import (
     number,
     optional,
     seed,
+    several,
     sizes,
+    some_of,
     text,
     whole_number,
     word,
@@ -52,6 +54,21 @@ class AtLeast(Checked):
     def __init__(self, least: int, most: int | None = None) -> None:
         check = partial(whole_number, least=least)
         super().__init__(check if most is None else partial(check, most=most))
+
+
+class SomeOf(Checked):
+    """A list of one or more words, each of them one of ``known`` and none twice."""
+
+    def __init__(self, *known: str) -> None:
+        super().__init__(partial(some_of, known=known))
+
+
+class Several(Checked):
+    """A list of ``count`` whole numbers from 1 on or, where ``of`` is ``times``, of dates or numbers."""
+
+    def __init__(self, count: int, example: str, of: str = "numbers") -> None:
+        check = whole_number if of == "numbers" else word
+        super().__init__(partial(several, count=count, check=check, example=example))
 
 
 def _below_one_each(name: str, value: Any) -> Any:

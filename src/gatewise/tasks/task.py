@@ -56,6 +56,8 @@ class Task(pl.LightningModule):
     """Settings that ``gatewise evaluate`` may change, because no weight depends on them."""
     needs_parts: bool = False
     """Whether a test reads ``parts``."""
+    wants_parts: bool = False
+    """Whether it reads them where they are there, and says less where they are not."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -78,7 +80,8 @@ class Task(pl.LightningModule):
         self.facts: Any = facts
         self.monitor, self.mode = monitor, mode
         self.parts: Mapping[str, Callable[[], Iterable[Any]]] = {}
-        """What gives the batches of the data's ``training`` and ``validation`` parts, set before a test."""
+        """What gives the batches of the data's ``training`` and ``validation`` parts, and the ``history``
+        that came before the test part; set before a test."""
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
@@ -139,6 +142,14 @@ class Task(pl.LightningModule):
     def examples(self) -> Answer | None:
         """Single examples of the last test to show below its results, as a table; None if there are none."""
         return None
+
+    def tables(self) -> dict[str, Any]:
+        """Tables (pandas) of the last test, too long for the screen, by the name of their CSV file."""
+        return {}
+
+    def remarks(self) -> list[str]:
+        """Lines about the last test to print below its results."""
+        return []
 
     # ---- the steps
 
