@@ -23,10 +23,10 @@ from gatewise.data.text.parallel import Corpus as ParallelCorpus
 from gatewise.data.text.parallel_corpora import PARALLEL
 from gatewise.engine import ENGINES
 from gatewise.kinds.tokens import TOKENIZERS, TokenizerName
+from gatewise.nn.forecast_outputs import LOSSES
 from gatewise.settings.declared import check_settings, declared
 from gatewise.settings.libraries import library_checks
 from gatewise.settings.rules import Rule
-from gatewise.tasks.forecasting import LOSSES
 
 TARGETS = sorted({node["_target_"] for _, node in PARTS.values()})
 

@@ -8,8 +8,9 @@ import torch
 
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.nn import Recurrent
+from gatewise.tasks.forecast_answer import number_format
 from gatewise.tasks.forecast_baselines import Baselines
-from gatewise.tasks.forecasting import Forecasting, number_format
+from gatewise.tasks.forecasting import Forecasting
 
 COLUMNS = ("load", "wind", "sun")
 MEAN, STD = (10.0, -2.0, 300.0), (2.0, 0.5, 40.0)
@@ -200,7 +201,7 @@ def test_predict_step_is_the_forecast():
 
 def test_loss_that_does_not_exist():
     with pytest.raises(
-        ValueError, match=r"^loss='rmse' is unknown \(did you mean 'mse'\?\); choose one of: mse, mae$"
+        ValueError, match=r"^loss='rmse' is unknown \(did you mean 'mse'\?\); choose one of: mse, mae, huber$"
     ):
         make_task(make_facts(), loss="rmse")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -55,7 +55,7 @@ class SequenceClassification(Classifier):
         )
 
     @classmethod
-    def sizes(cls, facts: FeatureFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(cls, facts: FeatureFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
         return {
             "classes": ("head.weight", 0, len(facts.classes)),
             "feature_size": ("encoder.layers.0.weight_ih", 1, facts.feature_size),

@@ -13,12 +13,13 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from gatewise.kinds.kind import Input
 from gatewise.kinds.labelled_text import LabelledTextBatch, SeveralLabelsFacts
+from gatewise.nn.last import last_hidden
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import Pooling, PoolingName
 from gatewise.settings import Positive, Probability
 from gatewise.tasks.answer import Answer, Line, table_of
 from gatewise.tasks.scores import Measure, Score
-from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 CHUNK = 256
 """Texts that are predicted for at once."""

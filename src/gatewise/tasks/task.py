@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.kinds.kind import Facts, Input
-from gatewise.nn import Recurrent, Stacked
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.inspected import Inspected
@@ -126,8 +125,11 @@ class Task(pl.LightningModule):
         raise ValueError(f"{type(self).__name__} cannot be inspected: it has no method `inspected`")
 
     @classmethod
-    def sizes(cls, facts: Any) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
-        """What of the facts decides a size of weights: by the field these, the dimension, and the size."""
+    def sizes(cls, facts: Any, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
+        """What of the facts decides a size of weights: by the field these, the dimension, and the size.
+
+        ``settings`` are those of the task in its config.
+        """
         return {}
 
     def add_to_report(self, batch: Any, score: Score) -> None:
@@ -345,9 +347,3 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._scheduler_state = checkpoint.get("scheduler")
-
-
-def last_hidden(encoder: Recurrent | Stacked, state: tuple[Tensor, ...]) -> Tensor:
-    """The last layer's final hidden states in all D directions, concatenated to [B, D·H]."""
-    own = state[-len(encoder.cell.states) :]  # a Stacked has those of every layer
-    return torch.cat(list(own[0][-encoder.num_directions :]), dim=-1)
