@@ -70,21 +70,26 @@ def test_errors_are_means_over_all_values_that_are_there(windows):
         "mase": np.nanmean(abs(y - f) / scale[series][:, None]),
         "crps": 2 * np.mean(pinball),
     }
+    (whole,) = [row for row in sums.table().to_dict("records") if row["target"] == "all"]
     for percent, (low, high) in {50: (1, 3), 80: (0, 4)}.items():
         inside = (quantiles[..., low] <= truth) & (truth <= quantiles[..., high])
         expected[f"coverage_{percent}"] = inside[~np.isnan(truth)].mean()
         expected[f"width_{percent}"] = (quantiles[..., high] - quantiles[..., low])[~np.isnan(truth)].mean()
+    assert {name: whole[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    assert sums.coverage() == pytest.approx({p: expected[f"coverage_{p}"] for p in (50, 80)}, rel=1e-12)
+    for name in ("coverage_50", "width_50"):
+        del expected[name]
     assert sums.overall() == pytest.approx(expected, rel=1e-12)
     by_target = sums.by_target()
     np.testing.assert_allclose(by_target["own_rmse"], np.sqrt(np.nanmean((y - f) ** 2, (0, 1))), rtol=1e-12)
     below = {q: (truth <= quantiles[..., i])[~np.isnan(truth)].mean() for i, q in enumerate(LEVELS)}
     assert sums.below() == pytest.approx(below, rel=1e-12)
-    for row in sums.rows("step"):
+    for row in sums.table("step").to_dict("records"):
         step, target = row["step"] - 1, row["target"]
         chosen = error[:, step] if target == "all" else error[:, step, COLUMNS.index(target)]
         assert (row["mse"], row["count"]) == (pytest.approx(np.nanmean(chosen**2)), (~np.isnan(chosen)).sum())
-        assert ("own_mae" in row) == (target != "all")  # two units do not add up
-    rows = sums.rows("series")
+        assert np.isfinite(row["own_mae"]) == (target != "all")  # two units do not add up
+    rows = sums.table("series").to_dict("records")
     assert {row["series"] for row in rows} == {SERIES[s] for s in series}
     for row in rows:
         chosen = error[series == SERIES.index(row["series"])]
@@ -99,7 +104,7 @@ def test_sums_of_several_processes_are_those_of_one(windows):
         parts[number % 2].add(batch, forecast)
     total = parts[0].plus(parts[1])
     assert total.overall() == pytest.approx(whole.overall(), rel=1e-12)
-    assert len(total.rows("series")) == len(whole.rows("series"))
+    assert len(total.table("series")) == len(whole.table("series"))
 
 
 def test_crps_is_that_of_torchmetrics_and_of_a_gaussian():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -33,6 +33,12 @@ def intervals(levels: Sequence[float]) -> dict[int, tuple[int, int]]:
             if abs(level + levels[high] - 1) < 1e-6:
                 places[round(100 * (levels[high] - level))] = (low, high)
     return dict(sorted(places.items()))
+
+
+def headlined(levels: Sequence[float]) -> list[int]:
+    """The intervals that have metrics of their own: the widest, and that of 80 %."""
+    percents = list(intervals(levels))
+    return [percent for percent in percents if percent in (80, max(percents))]
 
 
 def seasonal_errors(history: SeriesHistory, facts: SeriesFacts) -> NDArray[np.float64]:
@@ -141,15 +147,19 @@ class ErrorSums:
     def overall(self) -> dict[str, float]:
         """The means over all windows, steps and targets that a test reports, by name."""
         means = _means({name: np.asarray(values.sum()) for name, values in self.by_step.items()})
-        names = [
-            *MEANINGS,
-            *(f"{what}_{percent}" for percent in self.intervals for what in ("coverage", "width")),
-        ]
+        names = [*MEANINGS]
+        for percent in headlined(self.levels):
+            names += [f"coverage_{percent}", f"width_{percent}"]
         return {name: float(means[name]) for name in names if name in means and np.isfinite(means[name])}
 
     def by_target(self) -> dict[str, NDArray[np.float64]]:
         """The means [C_targets] over all windows and steps."""
         return _means({name: values.sum(0) for name, values in self.by_step.items()})
+
+    def coverage(self) -> dict[int, float]:
+        """The share of all values within each interval, by its percentage."""
+        count, sums = self.by_step["count"].sum(), self.by_step
+        return {percent: float(sums[f"coverage {percent}"].sum() / count) for percent in self.intervals}
 
     def below(self) -> dict[float, float]:
         """The share of all values that is below the quantile of each level."""
@@ -160,32 +170,26 @@ class ErrorSums:
         """The means [horizon] over all windows and targets."""
         return _means({name: values.sum(1) for name, values in self.by_step.items()})
 
-    def rows(self, by: str) -> list[dict[str, Any]]:
-        """The rows of a table ``by`` step or series: each target's and, of several, those of all."""
-        sums = self.by_step if by == "step" else self.by_series
-        targets = self.facts.targets
-        series = [*self.facts.series, "any other"]
-        each = _means(sums)
-        groups = [
-            (target, {name: mean[:, place] for name, mean in each.items()})
-            for place, target in enumerate(targets)
-        ]
+    def table(self, by: str = "") -> pd.DataFrame:
+        """The means ``by`` step, series or nothing: each target's and, of several, those of all."""
+        sums = self.by_series if by == "series" else self.by_step
+        if not by:
+            sums = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
+        each, targets = _means(sums), self.facts.targets
+        groups = {target: {n: mean[:, p] for n, mean in each.items()} for p, target in enumerate(targets)}
         if len(targets) > 1:
             of_all = _means({name: values.sum(1) for name, values in sums.items()})
             # Units of several targets do not add up.
-            groups.append(
-                ("all", {name: mean for name, mean in of_all.items() if not name.startswith("own")})
-            )
-        rows = []
-        for target, means in groups:
-            for number, count in enumerate(means["count"]):
-                if count:
-                    what: Any = number + 1
-                    if by == "series":
-                        what = series[number] if self.facts.series else ""
-                    values = {name: float(mean[number]) for name, mean in means.items()}
-                    rows.append({by: what, "target": target, **values, "count": int(count)})
-        return rows
+            groups["all"] = {name: mean for name, mean in of_all.items() if not name.startswith("own")}
+        tables = []
+        for target, means in groups.items():
+            table = pd.DataFrame({"target": target, **means, "count": means["count"].astype(np.int64)})
+            if by == "step":
+                table.insert(0, by, np.arange(1, len(table) + 1))
+            elif by == "series":
+                table.insert(0, by, [*self.facts.series, "any other"])
+            tables.append(table[table["count"] > 0])
+        return pd.concat(tables, ignore_index=True)
 
 
 def numbers_of(values: Tensor) -> NDArray[np.float64]:

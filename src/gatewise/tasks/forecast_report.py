@@ -15,7 +15,14 @@ from gatewise.tasks.answer import Answer
 from gatewise.tasks.forecast import Forecast
 from gatewise.tasks.forecast_anomalies import Anomalies, Outside
 from gatewise.tasks.forecast_comparison import DieboldMariano, compared, in_words
-from gatewise.tasks.forecast_errors import MEANINGS, ErrorSums, intervals, numbers_of, seasonal_errors
+from gatewise.tasks.forecast_errors import (
+    MEANINGS,
+    ErrorSums,
+    headlined,
+    intervals,
+    numbers_of,
+    seasonal_errors,
+)
 from gatewise.tasks.forecast_seen import Seen
 from gatewise.tasks.forecast_windows import Shown, Windows, autocorrelation
 
@@ -68,7 +75,7 @@ class ForecastReport:
             for name, what in OWN_UNITS.items()
         }
         shares = {}
-        for percent in intervals(self._levels):
+        for percent in headlined(self._levels):
             shares[f"coverage_{percent}"] = f"share of the values within their {percent} % interval"
             shares[f"width_{percent}"] = (
                 f"mean width of the {percent} % interval in training standard deviations"
@@ -156,11 +163,13 @@ class ForecastReport:
         return Answer(table[columns].head(SHOWN_ANOMALIES), title, numbers)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All errors by step and by series, the tests against each baseline, and the anomalies."""
+        """All errors, also by step and by series, the tests against each baseline, and the anomalies."""
         tables = {}
-        for by in ("step", "series") if self.facts.series else ("step",):
-            rows = [{"forecast": name, **row} for name, sums in self._sums.items() for row in sums.rows(by)]
-            tables[f"errors_by_{by}"] = pd.DataFrame(rows)
+        for by in ("", "step", *(["series"] if self.facts.series else [])):
+            each = {name: sums.table(by) for name, sums in self._sums.items()}
+            if each:
+                whole = pd.concat(each, names=["forecast"]).reset_index(level=0).reset_index(drop=True)
+                tables[f"errors_by_{by}" if by else "errors"] = whole
         own = self._sums[MODEL].overall() if MODEL in self._sums else {}
         against = [
             {
@@ -204,7 +213,7 @@ class ForecastReport:
             pictures["forecast_calibration"] = {
                 "levels": list(self._levels),
                 "below": _plain(np.array(list(own.below().values()))),
-                "intervals": {str(p): own.overall()[f"coverage_{p}"] for p in own.intervals},
+                "intervals": {str(percent): share for percent, share in own.coverage().items()},
             }
         residuals = self._residuals()
         if residuals is not None:
