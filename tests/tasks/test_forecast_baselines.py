@@ -63,8 +63,10 @@ def test_what_a_window_misses_is_the_value_before_it():
     facts = make_facts(("wind",), lookback=5, masked=("wind",), season=1)
     there = ~values.isnan()
     inputs = torch.cat([torch.zeros_like(values), values.nan_to_num(0), there], 2)
-    forecasts = Baselines(facts, ["last value"])(WindowBatch(inputs, torch.zeros(3, 5, 1)))
+    forecasts = Baselines(facts, ["last value", "drift"])(WindowBatch(inputs, torch.zeros(3, 5, 1)))
     assert forecasts["last value"][:, 0, 0].tolist() == [4, 0, 2]
+    # From 1 to 4 in three steps, from 7 to 2 in four.
+    assert forecasts["drift"][:, 0, 0].tolist() == [5, 0, 0.75]
 
 
 def test_without_a_history_what_learns_is_left_out_in_one_line():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -78,11 +78,11 @@ class Baselines:
 
     def __call__(self, batch: WindowBatch) -> Mapping[str, Tensor]:
         """Every simple forecast by name."""
-        seen = self.seen.filled(batch)
-        simple = {
+        seen, before = self.seen.filled(batch), self.seen.before(batch)
+        simple: dict[str, Callable[[Tensor], Tensor]] = {
             "last value": self.last_value,
             "last season": self.last_season,
-            "drift": self.drift,
+            "drift": lambda seen: self.drift(seen, before),
             "moving average": self.moving_average,
         }
         forecasts = {}
@@ -107,9 +107,13 @@ class Baselines:
         steps = torch.arange(self.facts.horizon, device=seen.device) % self.facts.season
         return seen[:, seen.shape[1] - self.facts.season + steps]
 
-    def drift(self, seen: Tensor) -> Tensor:
-        """The last value and, for each step, the mean change of a step over the values seen."""
-        slope = (seen[:, -1:] - seen[:, :1]) / max(seen.shape[1] - 1, 1)
+    def drift(self, seen: Tensor, before: Tensor | int = 0) -> Tensor:
+        """The last value and, for each step, the mean change of a step over the values seen.
+
+        ``before`` are the steps [B, 1, C_targets] before the first value that is there.
+        """
+        changes = torch.as_tensor(seen.shape[1] - 1 - before, device=seen.device).clamp(min=1)
+        slope = (seen[:, -1:] - seen[:, :1]) / changes
         steps = torch.arange(1, self.facts.horizon + 1, device=seen.device)[:, None]
         return seen[:, -1:] + slope * steps
 

@@ -27,6 +27,13 @@ class Seen:
                 values[..., place] = values[..., place].masked_fill(missing, torch.nan)
         return values
 
+    def before(self, batch: WindowBatch) -> Tensor | int:
+        """How many steps [B, 1, C_targets] precede the first value that is there; 0 where none can miss."""
+        if not any(mask is not None for mask in self._masks):
+            return 0
+        there = ~self(batch).isnan()
+        return there.int().argmax(1, keepdim=True)
+
     def filled(self, batch: WindowBatch) -> Tensor:
         """The values seen; one that is missing is the last one before it, or else the first one after it.
 

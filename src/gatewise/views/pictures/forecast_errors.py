@@ -40,7 +40,7 @@ def draw(data: Mapping[str, Mapping[str, Any]], path: Path, title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         _keep_model_visible(axes, forecasts)
     # Errors begin at 0, where there is room.
-    figure.axes[-1].legend(frameon=False, fontsize=7, loc="lower right", ncols=2)
+    figure.axes[-1].legend(fontsize=7, loc="lower right", ncols=2, edgecolor="none", framealpha=0.8)
     write_picture(path, figure)
 
 
