@@ -19,7 +19,7 @@ from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
 from gatewise.nn.forecasters.shape import Shape
 from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
 from gatewise.tasks.answer import Answer
-from gatewise.tasks.forecast import Forecast
+from gatewise.tasks.forecast import Forecast, joined
 from gatewise.tasks.forecast_answer import answer_of
 from gatewise.tasks.forecast_baselines import Baselines
 from gatewise.tasks.forecast_inspected import numbers_of
@@ -30,6 +30,9 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
 """Probabilities of the quantiles: intervals of 95, 80, 60, 40 and 20 %, and the median."""
+
+AT_ONCE = 1024
+"""Windows of an answer that are forecast at once."""
 
 
 @rule
@@ -255,8 +258,14 @@ class Forecasting(Task):
         return forecast
 
     def answer(self, given: Input) -> Answer:
-        """The forecast for the steps after the last row of a file, in the units of the file."""
-        return answer_of(self.forecast(*self.placed(given.batch)), given, self.facts)
+        """The forecast for the steps after the last row of each series, in the units of the file."""
+        windows: WindowBatch = given.batch
+        parts = []
+        for first in range(0, len(windows.inputs), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            part = WindowBatch(*(None if each is None else each[some] for each in windows))
+            parts.append(self.forecast(*self.placed(part)))
+        return answer_of(joined(parts), given, self.facts)
 
     def inspected(self, given: Input) -> Numbers:
         """The forecast after every step; the rows that follow it in the input are its truth."""
