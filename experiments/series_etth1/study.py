@@ -1,7 +1,7 @@
 """Train forecasters on ETTh1 with several seeds, and print their errors on the test part.
 
     python experiments/series_etth1/study.py
-    python experiments/series_etth1/study.py seeds=1 "steps=SegRNN with a GRU;direct LSTM" trainer.max_epochs=5
+    python experiments/series_etth1/study.py seeds=1 "steps=SegRNN with a GRU;direct LSTM"
 
 Every word but ``seeds=`` and ``steps=`` is an override of ``gatewise train``. What was trained is appended to
 ``series_etth1.csv`` in the working folder and not trained again; the runs are kept in ``runs/`` as usual.

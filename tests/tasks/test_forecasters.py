@@ -33,7 +33,9 @@ def make_task(facts=FACTS, **settings):
 def make_batch(facts=FACTS, size=3):
     generator = torch.Generator().manual_seed(4)
     inputs = torch.randn(size, 8, len(facts.features), generator=generator)
-    return WindowBatch(inputs, torch.randn(size, 4, 2, generator=generator))
+    counts = torch.randint(0, 30, (size, 4, 2), generator=generator)
+    targets = (counts - torch.tensor(facts.mean)) / torch.tensor(facts.std)
+    return WindowBatch(inputs, targets)
 
 
 @pytest.mark.parametrize("forecaster", FORECASTERS)
@@ -179,6 +181,11 @@ def test_what_is_inspected_ends_with_the_forecast(output, center):
         ({"center": True, "instance_norm": True}, "choose one of them"),
         ({"forecaster": "residual", "center": True}, "center=true and forecaster=residual"),
         ({"forecaster": "segments", "segment_length": 9}, "segment_length=9 is longer than data.lookback=8"),
+        ({"logarithm": True}, "logarithm=true is for forecaster=residual alone, and it is direct"),
+        (
+            {"logarithm": True, "forecaster": "residual", "output": "gaussian"},
+            "logarithm=true needs output=point or quantiles, and it is gaussian",
+        ),
         ({"teacher_forcing_epochs": -1}, "teacher_forcing_epochs must be a whole number of at least 0"),
     ],
 )

@@ -184,6 +184,24 @@ class NegativeBinomial(ForecastOutput):
     needs_units = True
     point_number = None
 
+    def __init__(self) -> None:
+        self._checked = False
+
+    def loss(self, placed: Tensor, targets: Tensor, level: Level, some_missing: bool) -> Tensor:
+        """The mean over the values; ValueError where those of the first batch are no counts."""
+        if not self._checked:
+            assert level.units is not None
+            counts = level.units.of(targets)
+            # float32 keeps seven digits of a scaled value.
+            wrong = (counts < -0.01) | ((counts - counts.round()).abs() > 0.01 + 1e-5 * counts.abs())
+            if wrong.any():
+                raise ValueError(
+                    f"task.output=negative_binomial forecasts counts, and a target has "
+                    f"{counts[wrong][0]:.6g}: choose task.output=gaussian or student_t"
+                )
+            self._checked = True
+        return super().loss(placed, targets, level, some_missing)
+
     def placed(self, raw: Tensor, level: Level) -> Tensor:
         mean, dispersion = raw.float().unbind(-1)
         assert level.units is not None
@@ -209,7 +227,8 @@ class NegativeBinomial(ForecastOutput):
         assert level.units is not None
         mean, dispersion = (part.detach().cpu().double().numpy() for part in placed.unsqueeze(-2).unbind(-1))
         counts = negative_binomial_quantiles(np.asarray(levels), mean, dispersion)
-        return level.units.scaled(torch.from_numpy(counts).to(placed))
+        # In the units' precision, so that counts are whole numbers again.
+        return level.units.scaled(torch.from_numpy(counts).to(level.units.std))
 
 
 def _positive(raw: Tensor) -> Tensor:

@@ -61,6 +61,15 @@ def check_own_level(forecaster: str, center: bool, instance_norm: bool) -> None:
         )
 
 
+@rule
+def check_logarithm(forecaster: str, output: str, logarithm: bool) -> None:
+    """Raise ValueError where nothing takes a logarithm, or the output has no meaning in one."""
+    if logarithm and forecaster != "residual":
+        raise ValueError(f"logarithm=true is for forecaster=residual alone, and it is {forecaster}")
+    if logarithm and output not in ("point", "quantiles"):
+        raise ValueError(f"logarithm=true needs output=point or quantiles, and it is {output}")
+
+
 @dataclass(frozen=True)
 class ForecastScore(Score):
     """A score and, for a test's report, what the output says of each value."""
@@ -87,7 +96,8 @@ class Forecasting(Task):
     ``segment_length`` and ``projection_size`` (None: the hidden size) are those of ``segments``;
     ``teacher_forcing_epochs`` those of ``decoder``: how long the probability that a step of the training
     reads the true value before it takes to fall to 0, one half of the training where it is None;
-    ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is.
+    ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
+    with ``logarithm`` its level and season multiply, which needs values above 0.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
     """
 
@@ -114,6 +124,7 @@ class Forecasting(Task):
         projection_size: Positive | None = None,
         teacher_forcing_epochs: Count | None = None,
         dilations: Sizes = (2, 4, 8),
+        logarithm: bool = False,
         pictured: Names | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
@@ -140,6 +151,7 @@ class Forecasting(Task):
             segment_length,
             projection_size,
             (dilations,) if isinstance(dilations, int) else tuple(dilations),
+            logarithm,
         )
         self.encoder = self.forecaster.make_encoder(model)
         self.head = self.forecaster.make_head(self.encoder)
@@ -189,10 +201,10 @@ class Forecasting(Task):
         size = (len(windows), self.facts.horizon, len(self.facts.targets))
         return WindowBatch(windows, windows.new_full(size, torch.nan))
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         if isinstance(self.forecaster, Decoder):
             self.forecaster.forcing = self._forcing(self.trainer.current_epoch, self.trainer.max_epochs)
+        return super().training_step(batch, batch_idx)
 
     def _forcing(self, epoch: int, epochs: int | None) -> float:
         """The probability that a step reads the true value before it, falling in a line to 0."""
