@@ -243,4 +243,9 @@ def make_output(output: OutputName, loss: LossName, levels: Sequence[float]) -> 
         return Point(loss)
     if output == "quantiles":
         return Quantiles(levels)
-    return {"gaussian": Gaussian, "student_t": StudentT, "negative_binomial": NegativeBinomial}[output]()
+    distributions: dict[str, Callable[[], ForecastOutput]] = {
+        "gaussian": Gaussian,
+        "student_t": StudentT,
+        "negative_binomial": NegativeBinomial,
+    }
+    return distributions[output]()
