@@ -23,6 +23,8 @@ DIRECT = ["experiment=series/etth1", "task.forecaster=direct", "task.loss=mse", 
 STEPS = {
     "SegRNN with a GRU": ["experiment=series/etth1"],
     "SegRNN with an LSTM": ["experiment=series/etth1", "model=lstm"],
+    "SegRNN with a GRU of 128": ["experiment=series/etth1", "model.hidden_size=128"],
+    "SegRNN with an LSTM of 128": ["experiment=series/etth1", "model=lstm", "model.hidden_size=128"],
     "direct LSTM": [*DIRECT, "model=lstm"],
     "direct LSTM, instance norm": [*DIRECT, "model=lstm", "task.center=false", "task.instance_norm=true"],
     "direct GRU": [*DIRECT],
