@@ -125,6 +125,16 @@ RECIPES = {
         )
         for size in ("", "_quick")
     },
+    **{
+        f"series/{name}": Short(
+            [
+                *("data.file=mine.csv", "data.max_rows=null", "data.lookback=14", "data.horizon=5"),
+                *("data.season=1", "task.segment_length=7", "model.hidden_size=16"),
+            ],
+            {"{run}/example.csv": 5},
+        )
+        for name in ("etth1", "etth1_720")
+    },
     "text/wnut17": Short(
         [
             *(f"data.{part}files=[mine.conll]" for part in ("", "validation_", "test_")),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gatewise.nn.forecasters.shape import Shape, Window
 
@@ -51,6 +52,17 @@ class Covariates(nn.Module):
             embeddings = list(self.embeddings)
             parts += [embeddings[place](steps[..., place]) for place in self.known_categories]
         return torch.cat(parts, dim=-1)
+
+    def beside_future(self, hidden: Tensor, window: Window, horizon: int) -> Tensor:
+        """Hidden states [B, H] beside what is known of all steps of the horizon, [B, H + h · future_size].
+
+        Fewer steps are the first of them; what would be known of the others is 0.
+        """
+        future = self.future(window)
+        if future is None:
+            return hidden
+        known = F.pad(future, (0, 0, 0, horizon - future.shape[1]))
+        return torch.cat([hidden, known.flatten(1)], dim=-1)
 
     def static(self, window: Window) -> Tensor:
         """All that stays the same for a series, [B, static_size]."""

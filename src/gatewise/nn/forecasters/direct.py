@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from gatewise.nn import Recurrent, Stacked
@@ -37,12 +36,7 @@ class Direct(Forecaster):
         inputs, level = self.find_level(window)
         _, state = encoder(self.covariates.past(inputs, window))
         hidden = self.dropout(last_hidden(encoder, state))
-        future = self.covariates.future(window)
-        if future is not None:
-            # Fewer steps than trained are the first of them; what would be known of the others is 0.
-            missing = self.shape.horizon - future.shape[1]
-            known = nn.functional.pad(future, (0, 0, 0, missing)) if missing else future
-            hidden = torch.cat([hidden, known.flatten(1)], dim=-1)
+        hidden = self.covariates.beside_future(hidden, window, self.shape.horizon)
         return self.output.placed(self.of_head(head(hidden))[:, :steps], level), level
 
     def of_head(self, numbers: Tensor) -> Tensor:
