@@ -99,10 +99,13 @@ class Forecasting(Task):
     ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
     with ``logarithm`` its level and season multiply, which needs values above 0.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
+    ``baselines`` are the simple forecasts to compare with, some of
+    :data:`~gatewise.tasks.forecast_baselines.NAMES` (None: all).
     """
 
     facts_type = SeriesFacts
     measured = ("mse", "mae")
+    evaluation_settings = ("baselines", "pictured")
 
     def __init__(
         self,
@@ -126,6 +129,7 @@ class Forecasting(Task):
         dilations: Sizes = (2, 4, 8),
         logarithm: bool = False,
         pictured: Names | None = None,
+        baselines: Names | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.pictured = tuple(pictured or facts.targets[:1])
@@ -138,7 +142,8 @@ class Forecasting(Task):
         self.levels, self.teacher_forcing_epochs = tuple(levels), teacher_forcing_epochs
         self.some_missing = not set(facts.targets).isdisjoint(facts.masked)
         """Whether targets can be NaN, which count nowhere."""
-        self._trivial, self._tested = Baselines(facts), ForecastReport(facts, self.pictured)
+        self._simple, self._tested = Baselines(facts, baselines), ForecastReport(facts, self.pictured)
+        self.wants_parts = True
         self.output = make_output(output, loss, self.levels)
         level: LevelName = "last" if center else "instance" if instance_norm else "none"
         self.forecaster = make_forecaster(
@@ -219,10 +224,6 @@ class Forecasting(Task):
         count, point, targets = self._compared(self.output.point(placed, level), batch.targets)
         return ForecastScore(loss, count, point, targets, placed=placed, level=level)
 
-    def baselines(self, batch: WindowBatch) -> Mapping[str, Score]:
-        forecasts = self._trivial(batch)
-        return {name: Score(None, *self._compared(each, batch.targets)) for name, each in forecasts.items()}
-
     def _compared(self, forecast: Tensor, targets: Tensor) -> tuple[int, Tensor, Tensor]:
         """How much a batch counts, and what the metrics compare: values that are there."""
         if not self.some_missing:
@@ -235,26 +236,29 @@ class Forecasting(Task):
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
-        self._tested = ForecastReport(self.facts, self.pictured)
+        histories = tuple(self.parts["history"]()) if "history" in self.parts else ()
+        self._simple.learn(histories)
+        self._tested = ForecastReport(self.facts, self.pictured, histories, self.trainer.global_rank)
 
     def add_to_report(self, batch: WindowBatch, score: Score) -> None:
         assert isinstance(score, ForecastScore)
         assert score.placed is not None
         assert score.level is not None
-        self._tested.add(batch, self.forecast(score.placed, score.level), self._trivial(batch))
+        self._tested.add(batch, self.forecast(score.placed, score.level), self._simple(batch))
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        for name, value in self._tested.finish(self._over_processes).items():
-            self.log(name, torch.tensor(value, dtype=self._precise))
+        for name, value in self._tested.finish(self._gathered).items():
+            if name not in ("test/mse", "test/mae"):  # as the task's own metrics have them
+                self.log(name, torch.tensor(value, dtype=self._precise))
 
-    def _over_processes(self, sums: Tensor) -> Tensor:
-        """Sums over all processes (an all-reduce)."""
-        if self.trainer.world_size == 1:
-            return sums
-        on_device = sums.to(self.device, self._precise)
-        total: Tensor = self.trainer.strategy.reduce(on_device, reduce_op="sum")
-        return total.cpu().double()
+    def _gathered(self, own: Any) -> list[Any]:
+        """The values of all processes for that of this one, in the order of their ranks."""
+        gathered: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            gathered *= self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, own)
+        return gathered
 
     @property
     def _precise(self) -> torch.dtype:
@@ -263,6 +267,15 @@ class Forecasting(Task):
 
     def report(self) -> dict[str, Any]:
         return self._tested.pictures()
+
+    def tables(self) -> dict[str, Any]:
+        return self._tested.tables()
+
+    def remarks(self) -> list[str]:
+        return [*self._simple.remarks, *self._tested.remarks()]
+
+    def examples(self) -> Answer | None:
+        return self._tested.anomalies()
 
     def predict_step(self, batch: WindowBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """The forecast [B, horizon, C_targets], scaled."""
