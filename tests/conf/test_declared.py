@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from test_conf_settings import CONF, FILES, PARTS, content
 
 from gatewise.cells.rnn import NONLINEARITIES
-from gatewise.data.series.module import DATASETS, Dataset
+from gatewise.data.series.datasets import DATASETS, Dataset
 from gatewise.data.text.corpora import CORPORA, LABELLED
 from gatewise.data.text.labelled import Corpus as LabelledCorpus
 from gatewise.data.text.module import Corpus

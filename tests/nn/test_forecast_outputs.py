@@ -138,6 +138,14 @@ def test_levels_are_undone():
     torch.testing.assert_close(UNITS.of(targets).float(), (UNITS.of(targets).round()).float())
 
 
+@pytest.mark.parametrize(("own", "shown"), [(3.5, "3.5"), (-2.0, "-2")])
+def test_what_is_no_count_is_refused(own, shown):
+    output, placed, level, targets = made("negative_binomial")
+    targets[1, 2, 0] = (own - 7) / 2
+    with pytest.raises(ValueError, match=rf"forecasts counts, and a target has {shown}:"):
+        output.loss(placed, targets, level, some_missing=False)
+
+
 def test_a_negative_binomial_begins_with_the_mean_of_the_window():
     output = make_output("negative_binomial", "mse", LEVELS)
     units = UNITS._replace(seen_mean=torch.tensor([[[4.0, -100.0]]]))  # 4 · 2 + 7 = 15, and none below 0

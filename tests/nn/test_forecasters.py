@@ -41,7 +41,13 @@ PLAIN = Shape(
 
 def made(name, shape=PLAIN, cell=None, level="none", output="point", model=Recurrent, **settings):
     torch.manual_seed(1)
-    own = {"embedding_size": 2, "segment_length": 4, "projection_size": None, "dilations": (2, 3)} | settings
+    own = {
+        "embedding_size": 2,
+        "segment_length": 4,
+        "projection_size": None,
+        "dilations": (2, 3),
+        "logarithm": False,
+    } | settings
     forecaster = make_forecaster(name, shape, make_output(output, "mse", (0.1, 0.5, 0.9)), level, 0.0, **own)
     encoder = forecaster.make_encoder(partial(model, hidden_size=6, cell=cell or GRU(), engine="function"))
     return forecaster.eval(), encoder, forecaster.make_head(encoder)
@@ -270,6 +276,22 @@ def test_a_season_and_a_level_go_on():
     window = windows(1)._replace(inputs=pattern[:, :12], targets=pattern[:, 12:])
     found, _ = forecaster(encoder, head, window)
     torch.testing.assert_close(found[..., 0], pattern[:, 12:], rtol=1e-4, atol=1e-4)
+
+
+def test_with_logarithms_a_season_and_a_level_multiply():
+    forecaster, encoder, head = made("residual", logarithm=True)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.zero_()
+    factors = torch.tensor([1.0, 2.0, 4.0, 0.5]).repeat(5)[:18].view(1, 18, 1) * torch.tensor(
+        [5.0, 1.0, 90.0]
+    )
+    scaled = (factors - torch.tensor(PLAIN.mean)) / torch.tensor(PLAIN.std)
+    window = windows(1)._replace(inputs=scaled[:, :12], targets=scaled[:, 12:])
+    found, _ = forecaster(encoder, head, window)
+    torch.testing.assert_close(found[..., 0], scaled[:, 12:], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"task.logarithm=true needs values above 0, and a target has -19.5"):
+        forecaster(encoder, head, window._replace(inputs=window.inputs - 10))
 
 
 def test_missing_values_are_carried_forward():

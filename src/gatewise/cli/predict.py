@@ -6,7 +6,7 @@ import contextlib
 import errno
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def main(config: DictConfig) -> pd.DataFrame | None:
             path = input_file(str(config.input), takes_words(trained))
             is_shown = output is None or not output.is_standard()  # else whoever reads it wants that alone
             with screen.warnings_on_screen(sys.stdout if is_shown else sys.stderr):
-                given = data.read_input(path or str(config.input), facts, **settings)
+                read: Callable[..., Input] = data.read_input
+                given = read(path or str(config.input), facts, **settings)
                 return _answer(task, given, form, output, is_shown, run.title)
 
         def ask(texts: Sequence[str]) -> Sequence[Line]:

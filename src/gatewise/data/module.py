@@ -45,8 +45,8 @@ class SequenceDataModule(pl.LightningDataModule):
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
-    reading: ClassVar[str] = ""
-    """Dotted name of a function of a path and facts that reads an input; what else it takes are settings."""
+    input_reader: ClassVar[str] = ""
+    """Dotted name of a function of a path and facts that reads an input; its others are settings."""
     lines_at_once: ClassVar[int] = 1
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
     load_draws: ClassVar[bool] = True
@@ -100,10 +100,10 @@ class SequenceDataModule(pl.LightningDataModule):
         return "..."
 
     @classmethod
-    def read_input(cls, given: Path | str, facts: Any, **settings: Any) -> Input:  # noqa: ARG003
+    def read_input(cls, given: Path | str, facts: Any) -> Input:  # noqa: ARG003
         """Read a user's input to predict from: a file or, with ``takes_words``, words.
 
-        ``settings`` are those of ``reading``. Raises ValueError if it cannot be used.
+        One with an ``input_reader`` takes its settings as well. Raises ValueError if it cannot be used.
         """
         raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
 

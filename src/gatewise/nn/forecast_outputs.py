@@ -32,7 +32,6 @@ class ForecastOutput(ABC):
 
     numbers: int = 1
     """P: of a network, for each value."""
-    has_quantiles: ClassVar[bool] = True
     needs_units: ClassVar[bool] = False
     """Whether it is about values in their own units."""
     point_number: int | None = 0
@@ -67,8 +66,6 @@ class ForecastOutput(ABC):
 class Point(ForecastOutput):
     """One number, with the squared, the absolute or Huber's error (squared up to 1, absolute beyond)."""
 
-    has_quantiles = False
-
     def __init__(self, loss: LossName = "mse") -> None:
         self._loss = LOSSES[loss]
 
@@ -93,8 +90,8 @@ class Point(ForecastOutput):
 class Quantiles(ForecastOutput):
     """The quantiles of given levels, which never cross, trained by the pinball loss.
 
-    The network gives the median and, outwards from it, the logarithms of how far the next quantile is, in the
-    form of softplus. The loss is the mean over the levels of the pinball loss, whose minimum is at the
+    The network gives the median and, outwards from it, how far each next quantile is, which softplus makes
+    positive. The loss is the mean over the levels of the pinball loss, whose minimum is at the
     quantile (Koenker & Bassett, "Regression Quantiles", Econometrica 1978).
     """
 
@@ -104,7 +101,7 @@ class Quantiles(ForecastOutput):
         self._median = self.point_number = self.levels.index(0.5)
 
     def placed(self, raw: Tensor, level: Level) -> Tensor:
-        below, median, above = raw.float().split([self._median, 1, self.numbers - self._median - 1], dim=-1)
+        below, median, above = _precise(raw).split([self._median, 1, self.numbers - self._median - 1], dim=-1)
         steps_down, steps_up = F.softplus(below - 2).flip(-1), F.softplus(above - 2)
         lower = (median - steps_down.cumsum(-1)).flip(-1)
         return level.moved(torch.cat([lower, median, median + steps_up.cumsum(-1)], dim=-1))
@@ -128,7 +125,7 @@ class Gaussian(ForecastOutput):
     numbers = 2
 
     def placed(self, raw: Tensor, level: Level) -> Tensor:
-        mean, scale = raw.float().split(1, dim=-1)
+        mean, scale = _precise(raw).split(1, dim=-1)
         return torch.cat([level.moved(mean), level.stretched(_positive(scale))], dim=-1)
 
     def each_loss(self, placed: Tensor, targets: Tensor, level: Level) -> Tensor:  # noqa: ARG002
@@ -152,7 +149,7 @@ class StudentT(ForecastOutput):
     numbers = 3
 
     def placed(self, raw: Tensor, level: Level) -> Tensor:
-        location, scale, freedom = raw.float().split(1, dim=-1)
+        location, scale, freedom = _precise(raw).split(1, dim=-1)
         # About 7 degrees of freedom to begin with.
         parts = [level.moved(location), level.stretched(_positive(scale)), 2 + F.softplus(freedom + 5)]
         return torch.cat(parts, dim=-1)
@@ -184,8 +181,26 @@ class NegativeBinomial(ForecastOutput):
     needs_units = True
     point_number = None
 
+    def __init__(self) -> None:
+        self._checked = False
+
+    def loss(self, placed: Tensor, targets: Tensor, level: Level, some_missing: bool) -> Tensor:
+        """The mean over the values; ValueError where those of the first batch are no counts."""
+        if not self._checked:
+            assert level.units is not None
+            counts = level.units.of(targets)
+            # float32 keeps seven digits of a scaled value.
+            wrong = (counts < -0.01) | ((counts - counts.round()).abs() > 0.01 + 1e-5 * counts.abs())
+            if wrong.any():
+                raise ValueError(
+                    f"task.output=negative_binomial forecasts counts, and a target has "
+                    f"{counts[wrong][0]:.6g}: choose task.output=gaussian or student_t"
+                )
+            self._checked = True
+        return super().loss(placed, targets, level, some_missing)
+
     def placed(self, raw: Tensor, level: Level) -> Tensor:
-        mean, dispersion = raw.float().unbind(-1)
+        mean, dispersion = _precise(raw).unbind(-1)
         assert level.units is not None
         size = 1 + level.units.of(level.units.seen_mean).clamp(min=0).to(mean.dtype)
         # softplus(.54) is 1: the mean of the window to begin with.
@@ -209,7 +224,13 @@ class NegativeBinomial(ForecastOutput):
         assert level.units is not None
         mean, dispersion = (part.detach().cpu().double().numpy() for part in placed.unsqueeze(-2).unbind(-1))
         counts = negative_binomial_quantiles(np.asarray(levels), mean, dispersion)
-        return level.units.scaled(torch.from_numpy(counts).to(placed))
+        # In the units' precision, so that counts are whole numbers again.
+        return level.units.scaled(torch.from_numpy(counts).to(level.units.std))
+
+
+def _precise(raw: Tensor) -> Tensor:
+    """The same in float32 at least, as autocast does not leave it."""
+    return raw.to(torch.promote_types(raw.dtype, torch.float32))
 
 
 def _positive(raw: Tensor) -> Tensor:
@@ -222,4 +243,9 @@ def make_output(output: OutputName, loss: LossName, levels: Sequence[float]) -> 
         return Point(loss)
     if output == "quantiles":
         return Quantiles(levels)
-    return {"gaussian": Gaussian, "student_t": StudentT, "negative_binomial": NegativeBinomial}[output]()
+    distributions: dict[str, Callable[[], ForecastOutput]] = {
+        "gaussian": Gaussian,
+        "student_t": StudentT,
+        "negative_binomial": NegativeBinomial,
+    }
+    return distributions[output]()

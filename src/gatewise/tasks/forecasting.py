@@ -19,7 +19,7 @@ from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
 from gatewise.nn.forecasters.shape import Shape
 from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
 from gatewise.tasks.answer import Answer
-from gatewise.tasks.forecast import Forecast
+from gatewise.tasks.forecast import Forecast, joined
 from gatewise.tasks.forecast_answer import answer_of
 from gatewise.tasks.forecast_baselines import Baselines
 from gatewise.tasks.forecast_inspected import numbers_of
@@ -30,6 +30,9 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
 """Probabilities of the quantiles: intervals of 95, 80, 60, 40 and 20 %, and the median."""
+
+AT_ONCE = 1024
+"""Windows of an answer that are forecast at once."""
 
 
 @rule
@@ -58,6 +61,15 @@ def check_own_level(forecaster: str, center: bool, instance_norm: bool) -> None:
         )
 
 
+@rule
+def check_logarithm(forecaster: str, output: str, logarithm: bool) -> None:
+    """Raise ValueError where nothing takes a logarithm, or the output has no meaning in one."""
+    if logarithm and forecaster != "residual":
+        raise ValueError(f"logarithm=true is for forecaster=residual alone, and it is {forecaster}")
+    if logarithm and output not in ("point", "quantiles"):
+        raise ValueError(f"logarithm=true needs output=point or quantiles, and it is {output}")
+
+
 @dataclass(frozen=True)
 class ForecastScore(Score):
     """A score and, for a test's report, what the output says of each value."""
@@ -84,7 +96,8 @@ class Forecasting(Task):
     ``segment_length`` and ``projection_size`` (None: the hidden size) are those of ``segments``;
     ``teacher_forcing_epochs`` those of ``decoder``: how long the probability that a step of the training
     reads the true value before it takes to fall to 0, one half of the training where it is None;
-    ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is.
+    ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
+    with ``logarithm`` its level and season multiply, which needs values above 0.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
     ``baselines`` are the simple forecasts to compare with, some of
     :data:`~gatewise.tasks.forecast_baselines.NAMES` (None: all).
@@ -114,6 +127,7 @@ class Forecasting(Task):
         projection_size: Positive | None = None,
         teacher_forcing_epochs: Count | None = None,
         dilations: Sizes = (2, 4, 8),
+        logarithm: bool = False,
         pictured: Names | None = None,
         baselines: Names | None = None,
     ) -> None:
@@ -142,6 +156,7 @@ class Forecasting(Task):
             segment_length,
             projection_size,
             (dilations,) if isinstance(dilations, int) else tuple(dilations),
+            logarithm,
         )
         self.encoder = self.forecaster.make_encoder(model)
         self.head = self.forecaster.make_head(self.encoder)
@@ -191,10 +206,10 @@ class Forecasting(Task):
         size = (len(windows), self.facts.horizon, len(self.facts.targets))
         return WindowBatch(windows, windows.new_full(size, torch.nan))
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         if isinstance(self.forecaster, Decoder):
             self.forecaster.forcing = self._forcing(self.trainer.current_epoch, self.trainer.max_epochs)
+        return super().training_step(batch, batch_idx)
 
     def _forcing(self, epoch: int, epochs: int | None) -> float:
         """The probability that a step reads the true value before it, falling in a line to 0."""
@@ -268,8 +283,14 @@ class Forecasting(Task):
         return forecast
 
     def answer(self, given: Input) -> Answer:
-        """The forecast for the steps after the last row of a file, in the units of the file."""
-        return answer_of(self.forecast(*self.placed(given.batch)), given, self.facts)
+        """The forecast for the steps after the last row of each series, in the units of the file."""
+        windows: WindowBatch = given.batch
+        parts = []
+        for first in range(0, len(windows.inputs), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            part = WindowBatch(*(None if each is None else each[some] for each in windows))
+            parts.append(self.forecast(*self.placed(part)))
+        return answer_of(joined(parts), given, self.facts)
 
     def inspected(self, given: Input) -> Numbers:
         """The forecast after every step; the rows that follow it in the input are its truth."""

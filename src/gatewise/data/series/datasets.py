@@ -31,7 +31,7 @@ def m1_yearly() -> Panel:
 
     aeon is not imported. Raises ValueError if the file is missing or is not as it was in aeon 1.6.
     """
-    path = installed_file("aeon", M1_YEARLY, "aeon")
+    path = installed_file("aeon", M1_YEARLY, "'gatewise[m1]'")
     lines = read_text(path).partition("@data\n")[2].split("\n")
     cells = [line.split(":") for line in lines if line.strip()]
     if not cells or any(len(row) != 3 for row in cells):

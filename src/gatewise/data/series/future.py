@@ -68,7 +68,7 @@ def _places(
 
 
 def _lacking(times: pd.Index, columns: tuple[str, ...], series: str, facts: SeriesFacts, source: str) -> str:
-    of_series = f" of series {series!r}" if facts.series_column is not None else ""
+    of_series = f" of series {series!r}" if series else ""
     return (
         f"{source}: {listed(columns)}{of_series} must be known for the horizon, and not so at "
         f"{listed(write_times(times, facts.time_format), 5)}: add rows for these times with the targets left "

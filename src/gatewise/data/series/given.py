@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,7 @@ def read_input(
     steps = facts.horizon if horizon is None else horizon
     style = CsvStyle(facts.separator, facts.decimal, facts.thousands, facts.time_format)
     reading = Reading(style, "predict")
-    panel, time_format = read_table(path, roles_of(facts), reading, may_miss=True)
+    panel, time_format = read_table(path, replace(roles_of(facts), may_be_one=True), reading, may_miss=True)
     if facts.irregular == "fill":
         panel, _ = with_missing_rows(panel, facts.frequency)
     seen = _rows_seen(panel, facts)
@@ -105,7 +106,7 @@ def _columns(
 ) -> dict[str, list[str]]:
     """What stands beside each forecast: its series, the row it was made at, and its time."""
     columns: dict[str, list[str]] = {}
-    if facts.series_column is not None:
+    if facts.series_column is not None and panel.names != ("",):
         columns[facts.series_column] = [panel.names[number] for number in np.repeat(owners, steps)]
     if in_sample:
         columns[ORIGIN] = _written(panel.times[np.repeat(last - 1, steps)], time_format)
@@ -171,6 +172,8 @@ def _read_future(path: Path, facts: SeriesFacts, reading: Reading) -> Panel:
     """The covariates of the rows to come, from a file of their own."""
     if not path.is_file():
         raise ValueError(f"data.future_file={path}: there is no such file")
-    roles = Roles(facts.time_column, facts.series_column, facts.known, facts.known_categories)
+    roles = Roles(
+        facts.time_column, facts.series_column, facts.known, facts.known_categories, may_be_one=True
+    )
     panel, _ = read_table(path, roles, reading, may_miss=True)
     return panel

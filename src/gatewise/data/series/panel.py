@@ -25,6 +25,8 @@ class Roles:
     static: Sequence[str] = ()
     """Numbers that stay the same for a whole series."""
     static_categories: Sequence[str] = ()
+    may_be_one: bool = False
+    """Whether a table without the column of the series is one series."""
 
     @property
     def others(self) -> tuple[str, ...]:

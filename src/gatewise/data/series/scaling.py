@@ -78,5 +78,7 @@ def series_scales(values: NDArray[np.floating], panel: Panel, rows: NDArray[np.b
 
 def static_scales(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of the static numbers [series, S] over the series."""
+    if not values.size:
+        return np.empty(0), np.empty(0)
     mean, std = values.mean(axis=0), values.std(axis=0)
     return mean, np.where(std > 0, std, 1.0)

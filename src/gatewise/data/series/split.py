@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,13 @@ class Split:
             validation, test = self.steps
             return np.maximum(0, np.stack([length - validation - test, length - test, length]))
         if self.dates is not None:
-            return np.stack([*(_rows_before(panel, date) for date in self.dates), length])
+            first, last = (_as_time(panel, date) for date in self.dates)
+            if first >= last:
+                raise ValueError(
+                    f"data.split_dates: the test part begins at {self.dates[1]!r}, which must come after "
+                    f"{self.dates[0]!r}, where the validation part does"
+                )
+            return np.stack([*(_rows_before(panel, time) for time in (first, last)), length])
         train, validation_share = self.fractions
         # As round() has it, so that a split does not change with the number of series.
         shares = (train, train + validation_share)
@@ -89,27 +96,30 @@ class Split:
         return f"{'the first' if place == 0 else 'the next'} {share:.3g} of each series"
 
 
-def _rows_before(panel: Panel, date: str | float) -> NDArray[np.int64]:
-    """How many rows of each series are before a time."""
+def _as_time(panel: Panel, date: str | float) -> Any:
+    """A date or number as the panel's times are; ValueError where it is none."""
     times = panel.times
-    if isinstance(times, pd.DatetimeIndex):
+    if not isinstance(times, pd.DatetimeIndex):
         try:
-            limit = pd.Timestamp(str(date))
-        except ValueError:
-            raise ValueError(f"data.split_dates: {date!r} is not a date such as 2018-01-01") from None
-        if times.tz is not None:
-            limit = limit.tz_localize(times.tz) if limit.tz is None else limit.tz_convert(times.tz)
-        elif limit.tz is not None:
-            raise ValueError(f"data.split_dates: {date!r} has an offset from UTC, and the times have none")
-        before = np.asarray(times < limit)
-    else:
-        try:
-            before = np.asarray(times < float(date))
+            return float(date)
         except ValueError:
             raise ValueError(f"data.split_dates: {date!r} is not a number, as the times are") from None
-    counted = np.concatenate([[0], np.cumsum(before)])
-    before_each: NDArray[np.int64] = np.diff(counted[panel.starts])
-    return before_each
+    try:
+        limit = pd.Timestamp(str(date))
+    except ValueError:
+        raise ValueError(f"data.split_dates: {date!r} is not a date such as 2018-01-01") from None
+    if times.tz is not None:
+        return limit.tz_localize(times.tz) if limit.tz is None else limit.tz_convert(times.tz)
+    if limit.tz is not None:
+        raise ValueError(f"data.split_dates: {date!r} has an offset from UTC, and the times have none")
+    return limit
+
+
+def _rows_before(panel: Panel, time: Any) -> NDArray[np.int64]:
+    """How many rows of each series are before a time."""
+    counted = np.concatenate([[0], np.cumsum(np.asarray(panel.times < time))])
+    before: NDArray[np.int64] = np.diff(counted[panel.starts])
+    return before
 
 
 def long_enough(panel: Panel, lookback: int, horizon: int, how: str) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ def read_table(path: Path, roles: Roles, reading: Reading, may_miss: bool = Fals
         cells, nameless = read_parquet(path)
     else:
         cells, nameless = read_cells(path, roles.time, reading)
+    if roles.may_be_one and roles.series not in cells.columns:
+        roles = replace(roles, series=None)
     for column in (*roles.others, *(roles.numbers or ())):
         if column not in cells.columns:
             raise ValueError(f"{path}:1: " + _no_such_column(column, roles, cells, reading))

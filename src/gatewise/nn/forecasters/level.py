@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from gatewise.nn.forecasters.shape import Shape, Window
 
 LevelName = Literal["none", "last", "instance"]
+LARGEST_LOGARITHM = 60.0
+"""A forecast of a larger number would be infinite, and so would its error be."""
 SMALLEST_VARIANCE = 1e-5
 """Added to the variance of a window, as RevIN does."""
 
@@ -43,12 +45,18 @@ class Level(NamedTuple):
     """[B, 1, C]: what they are stretched by before that."""
     units: Units | None = None
     """None where nothing asks for them."""
+    is_logarithm: bool = False
+    """Whether the forecaster's values are logarithms of those in their own units."""
 
     def moved(self, raw: Tensor) -> Tensor:
         """Values [B, h, C, P] of a forecaster in scaled units."""
         if self.scale is not None:
             raw = raw * self.scale.unsqueeze(-1)
-        return raw if self.shift is None else raw + self.shift.unsqueeze(-1)
+        moved = raw if self.shift is None else raw + self.shift.unsqueeze(-1)
+        if not self.is_logarithm:
+            return moved
+        assert self.units is not None
+        return self.units.scaled(moved.clamp(max=LARGEST_LOGARITHM).exp())
 
     def stretched(self, raw: Tensor) -> Tensor:
         """Widths [B, h, C, P] of a forecaster in scaled units."""

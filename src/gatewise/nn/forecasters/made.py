@@ -27,10 +27,11 @@ def make_forecaster(
     segment_length: int,
     projection_size: int | None,
     dilations: Sequence[int],
+    logarithm: bool,
 ) -> Forecaster:
     """The forecaster of a name; each takes those of the settings that are its own."""
     if name == "segments":
         return Segments(shape, output, level, dropout, segment_length, projection_size)
     if name == "residual":
-        return Residual(shape, output, dropout, embedding_size, dilations)
+        return Residual(shape, output, dropout, embedding_size, dilations, logarithm)
     return {"direct": Direct, "decoder": Decoder}[name](shape, output, level, dropout, embedding_size)

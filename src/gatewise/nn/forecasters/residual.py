@@ -76,13 +76,14 @@ def _weighted(values: Tensor, there: Tensor, keep: Tensor) -> Tensor:
 class Residual(Forecaster):
     """Forecasts what a level and a season of each series leave, by dilated recurrent layers.
 
-    The values are the differences from the level and the season that :class:`Smoothing` finds: both add up.
-    The layers come in pairs of rising dilation, around which the outputs of the pair before are added. Smyl,
-    "A Hybrid Method of Exponential Smoothing and Recurrent Neural Networks for Time Series Forecasting",
-    International Journal of Forecasting 2020, where level and season change from step to step of a window;
-    here each window has those of its end.
+    The values are the differences from the level and the season that :class:`Smoothing` finds; with
+    ``logarithm`` those of the logarithms of the values in their own units, so that both multiply. The layers
+    come in pairs of rising dilation, around which the outputs of the pair before are added. Smyl, "A Hybrid
+    Method of Exponential Smoothing and Recurrent Neural Networks for Time Series Forecasting", International
+    Journal of Forecasting 2020, where level and season change from step to step of a window; here each window
+    has those of its end.
 
-    Raises ValueError for a bidirectional model.
+    Raises ValueError for a bidirectional model, and for logarithms of values that are not above 0.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class Residual(Forecaster):
         dropout: float,
         embedding_size: int,
         dilations: Sequence[int],
+        logarithm: bool,
     ) -> None:
         super().__init__(shape, output, "none", dropout)
+        self.logarithm = logarithm
         self.covariates = Covariates(shape, embedding_size)
         self.smoothing, self.dilations = Smoothing(shape), tuple(dilations)
 
@@ -119,6 +122,17 @@ class Residual(Forecaster):
         there = self.find_level.there(inputs)
         targets = list(self.shape.targets)
         seen = inputs[..., targets]
+        if self.logarithm:
+            units = self.find_level.units(window, there)
+            level = level._replace(units=units, is_logarithm=True)
+            own = units.of(seen)
+            own = own if there is None else own.where(there[..., targets] > 0, 1)
+            if (own <= 0).any():
+                raise ValueError(
+                    f"task.logarithm=true needs values above 0, and a target has {own.min():.6g}: set it to "
+                    f"false"
+                )
+            seen = own.log().to(inputs.dtype)
         mean, season = self.smoothing(seen, None if there is None else there[..., targets], window.series)
         places = torch.arange(-inputs.shape[1], steps, device=inputs.device) % season.shape[1]
         expected = mean + season[:, places]
