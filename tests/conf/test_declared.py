@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from test_conf_settings import CONF, FILES, PARTS, content
 
 from gatewise.cells.rnn import NONLINEARITIES
-from gatewise.data.series.module import DATASETS, Dataset
+from gatewise.data.series.datasets import DATASETS, Dataset
 from gatewise.data.text.corpora import CORPORA, LABELLED
 from gatewise.data.text.labelled import Corpus as LabelledCorpus
 from gatewise.data.text.module import Corpus
@@ -23,10 +23,10 @@ from gatewise.data.text.parallel import Corpus as ParallelCorpus
 from gatewise.data.text.parallel_corpora import PARALLEL
 from gatewise.engine import ENGINES
 from gatewise.kinds.tokens import TOKENIZERS, TokenizerName
+from gatewise.nn.forecast_outputs import LOSSES
 from gatewise.settings.declared import check_settings, declared
 from gatewise.settings.libraries import library_checks
 from gatewise.settings.rules import Rule
-from gatewise.tasks.forecasting import LOSSES
 
 TARGETS = sorted({node["_target_"] for _, node in PARTS.values()})
 

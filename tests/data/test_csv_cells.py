@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from series_tables import read_csv
 
 from gatewise.data.series import SeriesWindows
-from gatewise.data.series.csv import read_csv
 from gatewise.data.series.numbers import numbers, what_is_wrong
 from gatewise.data.series.style import CHARACTERS, CsvStyle, Reading
 from gatewise.kinds.series import SeriesFacts

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from series_tables import read_csv
 
 from gatewise.data.series import SeriesWindows
-from gatewise.data.series.csv import read_csv
-from gatewise.data.series.module import Windows
 from gatewise.data.series.steps import future_times
 from gatewise.data.series.sunspots import sunspots_monthly
+from gatewise.data.series.windows import Windows
 
 
 def _csv(folder, rows=120, frequency="h", name="a.csv"):

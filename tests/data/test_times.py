@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from series_tables import read_csv
 
-from gatewise.data.series.csv import read_csv
 from gatewise.data.series.steps import future_times, infer_frequency, is_regular, season_of
 from gatewise.data.series.style import CsvStyle, Reading
 from gatewise.data.series.times import _has_day_and_month_first, parse_times, possible_formats, write_times

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from workplace import Place, finish, processes_naming, read_json, test_metrics, wait_for_line, wait_until
 
@@ -21,7 +22,10 @@ EXPERIMENTS = [
     ),
     pytest.param(
         "series/sunspots",
-        ["data.max_rows=1500", "data.batch_size=63", "task.dropout=0", "model.state_dropout=0"],
+        [
+            *("data.max_rows=1500", "data.batch_size=63", "task.dropout=0", "model.state_dropout=0"),
+            "task.output=quantiles",
+        ],
         id="series",
         marks=pytest.mark.slow,
     ),
@@ -62,6 +66,11 @@ def test_two_processes_do_what_one_does(tmp_path: Path, experiment: str, setting
     assert scores["test"] == pytest.approx(others["test"], abs=1e-5, rel=close)
     for name, baseline in others["baselines"].items():
         assert scores["baselines"][name] == pytest.approx(baseline, rel=1e-5)
+    tables = sorted(path.name for path in one.tables.glob("*.csv"))
+    assert sorted(path.name for path in run.tables.glob("*.csv")) == tables
+    for name in tables:
+        read, other = pd.read_csv(run.tables / name), pd.read_csv(one.tables / name)
+        pd.testing.assert_frame_equal(read, other, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -125,6 +125,16 @@ RECIPES = {
         )
         for size in ("", "_quick")
     },
+    **{
+        f"series/{name}": Short(
+            [
+                *("data.file=mine.csv", "data.max_rows=null", "data.lookback=14", "data.horizon=5"),
+                *("data.season=1", "task.segment_length=7", "model.hidden_size=16"),
+            ],
+            {"{run}/example.csv": 5},
+        )
+        for name in ("etth1", "etth1_720")
+    },
     "text/wnut17": Short(
         [
             *(f"data.{part}files=[mine.conll]" for part in ("", "validation_", "test_")),
@@ -134,6 +144,19 @@ RECIPES = {
     ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
+}
+RECIPES |= {
+    # Predicted are the series of the example, which has three of several.
+    "series/long": Short(
+        ["data.file=mine.long.csv", "data.lookback=8", "data.horizon=4"],
+        {"{work}/mine.long.csv": 20, "{run}/example.csv": 12},
+    ),
+    "series/generated": Short(["data.stride=100", "data.max_series=20"], {"{run}/example.csv": 36}),
+    # Its own series need a package that is an extra.
+    "series/m1_yearly": Short(
+        ["data.dataset=null", "data.file=mine.long.csv"],
+        {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
+    ),
 }
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES

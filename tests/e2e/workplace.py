@@ -168,13 +168,17 @@ def write_sequences(folder: Path, seed: int = 0) -> None:
 
 
 def write_series(folder: Path) -> None:
-    """``mine.csv``: 400 days of two columns, a wave and its delayed echo."""
+    """``mine.csv``: 400 days of a wave and its delayed echo; ``mine.long.csv``: 40 days of five waves."""
     days = np.arange(400)
     draw = np.random.default_rng(0)
     dates = np.datetime64("2023-01-01") + days
     wave = np.sin(days / 5) + 0.1 * draw.normal(size=400)
     rows = [f"{d},{w:.4f},{10 * e + 50:.4f}" for d, w, e in zip(dates, wave, np.roll(wave, 3), strict=True)]
     (folder / "mine.csv").write_text("date,wave,echo\n" + "\n".join(rows) + "\n")
+    below = [
+        f"shop {i},{d},{w * (i + 1):.4f}" for i in range(5) for d, w in zip(dates[:40], wave, strict=False)
+    ]
+    (folder / "mine.long.csv").write_text("unique_id,ds,y\n" + "\n".join(below) + "\n")
 
 
 def write_text(folder: Path) -> None:

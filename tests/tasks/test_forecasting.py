@@ -8,8 +8,9 @@ import torch
 
 from gatewise.kinds.series import SeriesFacts, WindowBatch
 from gatewise.nn import Recurrent
+from gatewise.tasks.forecast_answer import number_format
 from gatewise.tasks.forecast_baselines import Baselines
-from gatewise.tasks.forecasting import Forecasting, number_format
+from gatewise.tasks.forecasting import Forecasting
 
 COLUMNS = ("load", "wind", "sun")
 MEAN, STD = (10.0, -2.0, 300.0), (2.0, 0.5, 40.0)
@@ -57,8 +58,9 @@ def test_naive_forecasts(season, targets):
     facts = make_facts(targets, season=season)
     trivial = Baselines(facts)
     (batch,) = make_batches(facts, (3,))
-    np.testing.assert_array_equal(trivial.last_season(batch.inputs), naive(facts, batch.inputs, season))
-    np.testing.assert_array_equal(trivial.last_value(batch.inputs), naive(facts, batch.inputs, 1))
+    forecasts = trivial(batch)
+    np.testing.assert_array_equal(forecasts["last season"], naive(facts, batch.inputs, season))
+    np.testing.assert_array_equal(forecasts["last value"], naive(facts, batch.inputs, 1))
 
 
 @pytest.mark.parametrize("center", [False, True])
@@ -160,28 +162,31 @@ def test_training_minimises_the_chosen_loss(loss, trainer, loader):
             assert found == pytest.approx(value, rel=1e-5), (split, name)
 
 
-@pytest.mark.parametrize("n_batches", [1, 3, 9])
-def test_report_shows_test_windows_in_the_datas_own_units(n_batches, trainer, loader):
+@pytest.mark.parametrize("sizes", [(1,), (3,), (3, 1, 4), (3,) * 9], ids=str)
+def test_report_shows_the_worst_median_and_best_window_in_the_datas_own_units(sizes, trainer, loader):
     facts = make_facts(("sun", "load"))
     task = make_task(facts)
-    batches = make_batches(facts, (3,) * n_batches)
+    batches = make_batches(facts, sizes)
     made = trainer()
     for _ in range(2):  # a second test starts from nothing
         made.test(task, loader(batches), verbose=False)
     report = task.report()["forecasts"]
     assert report["targets"] == ["sun", "load"]
-    # The middle window of up to four batches, first and last among them: round(0, 8/3, 16/3, 8) = 0, 3, 5, 8.
-    picks = {1: [0], 3: [0, 1, 2], 9: [0, 3, 5, 8]}[n_batches]
-    assert len(report["windows"]) == len(picks)
+    inputs, targets = (torch.cat([getattr(b, name) for b in batches]) for name in ("inputs", "targets"))
+    forecasts = task(inputs).detach()
+    errors = (forecasts.double() - targets).abs().mean((1, 2)).numpy()
+    ranked = np.argsort(errors)
+    assert [shown["name"] for shown in report["windows"]] == ["worst", "median", "best"][: len(errors)]
     std, mean = np.array([40.0, 2.0]), np.array([300.0, 10.0])
-    for shown, pick in zip(report["windows"], picks, strict=True):
-        batch = batches[pick]
+    for shown in report["windows"]:
+        middle = np.argsort(abs(errors - np.median(errors)))[0]
+        pick = {"worst": ranked[-1], "median": middle, "best": ranked[0]}[shown["name"]]
         expected = {
-            "seen": batch.inputs[1][:, [2, 0]].numpy(),
-            "truth": batch.targets[1].numpy(),
-            "forecast": task(batch.inputs)[1].detach().numpy(),
+            "seen": inputs[pick][:, [2, 0]].numpy(),
+            "truth": targets[pick].numpy(),
+            "forecast": forecasts[pick].numpy(),
         }
-        assert set(shown) == set(expected)
+        assert set(shown) == {"name", *expected}
         for name, scaled in expected.items():
             np.testing.assert_allclose(shown[name], scaled * std + mean, rtol=1e-5, err_msg=name)
 
@@ -196,7 +201,7 @@ def test_predict_step_is_the_forecast():
 
 def test_loss_that_does_not_exist():
     with pytest.raises(
-        ValueError, match=r"^loss='rmse' is unknown \(did you mean 'mse'\?\); choose one of: mse, mae$"
+        ValueError, match=r"^loss='rmse' is unknown \(did you mean 'mse'\?\); choose one of: mse, mae, huber$"
     ):
         make_task(make_facts(), loss="rmse")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from gatewise.config.build import build
 from gatewise.config.check_run import SCORES
 from gatewise.config.outputs import find_output
 from gatewise.config.places import take_own_cache
+from gatewise.data.module import SequenceDataModule
+from gatewise.kinds.kind import Facts
 from gatewise.runs.files import json_text
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
+from gatewise.tasks import Task
 from gatewise.training.parts import load_task, make_data, parts_for_test, stored_config
 from gatewise.views import screen
 from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
-from gatewise.views.tables import print_results
+from gatewise.views.tables import print_beside_results, print_results
 
 
 def main(config: DictConfig) -> dict[str, float]:
@@ -41,8 +45,7 @@ def main(config: DictConfig) -> dict[str, float]:
     screen.quiet()
     task = load_task(run, config.checkpoint, trained)
     with screen.warnings_on_screen():
-        test_only = config.split == "test" and not task.needs_parts
-        data = make_data(trained, run.facts(), "test" if test_only else None)
+        data = _data(trained, run.facts(), config.split == "test", task)
     trainer = build(
         OmegaConf.create({"_target_": "pytorch_lightning.Trainer"}),
         "accelerator",
@@ -67,7 +70,18 @@ def main(config: DictConfig) -> dict[str, float]:
     if output is None or not output.is_standard():  # else whoever reads it wants that alone
         plain_console(soft_wrap=True).print(cell(f"{short(run.folder)}  checkpoint {config.checkpoint}"))
         print_results(metrics, config.split, task.meanings())
+        print_beside_results(task)
     if output is not None:
         scores, baselines = split_metrics(metrics)
         output.write(json_text({"run": str(run.folder), config.split: scores, "baselines": baselines}))
     return metrics
+
+
+def _data(config: DictConfig, facts: Facts, only_test: bool, task: Task) -> SequenceDataModule:
+    """The run's data; ``only_test`` where the other parts are not scored, and may be missing."""
+    if not only_test or task.needs_parts:
+        return make_data(config, facts)
+    if task.wants_parts:
+        with contextlib.suppress(ValueError):  # a file of the training is gone, or was never here
+            return make_data(config, facts)
+    return make_data(config, facts, "test")

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,15 @@ def main(config: DictConfig) -> pd.DataFrame | None:
     screen.quiet()
     task, facts = load_task(run, config.checkpoint, trained), run.facts()
     data = class_of(trained.data, "data")
+    settings: dict[str, Any] = OmegaConf.to_container(config.data)  # type: ignore[assignment]
     assert issubclass(data, SequenceDataModule)
     with torch.inference_mode():
         if not takes_lines(config.input):
             path = input_file(str(config.input), takes_words(trained))
             is_shown = output is None or not output.is_standard()  # else whoever reads it wants that alone
             with screen.warnings_on_screen(sys.stdout if is_shown else sys.stderr):
-                given = data.read_input(path or str(config.input), facts)
+                read: Callable[..., Input] = data.read_input
+                given = read(path or str(config.input), facts, **settings)
                 return _answer(task, given, form, output, is_shown, run.title)
 
         def ask(texts: Sequence[str]) -> Sequence[Line]:

@@ -80,6 +80,7 @@ def check_prediction(config: DictConfig) -> None:
     if form == "conll" and task is not None and not task.attribute("tags_words"):
         raise ValueError("format=conll is for the tags of words: this run's answers have none")
     _check_changed(config.task, target_of(trained.task), "a prediction")
+    _check_reading(config, target_of(trained.data))
     if lines and not takes_words(trained):
         if config.input is None:
             raise SettingError("input: a value is required, e.g. input=...")
@@ -172,6 +173,23 @@ def _check_changed(settings: Any, target: str, what: str) -> None:
             listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
             raise SettingError(f"task.{name}: no such setting of {what}{near or '.'}{listed}")
     _check_given(given(settings), target, "task")
+
+
+def _check_reading(config: DictConfig, target: str) -> None:
+    """Raise SettingError for a setting that a run's data does not take when it reads an input."""
+    data = declared(target)
+    reader = None if data is None else data.attribute("input_reader")
+    declaration = declared(reader) if reader else None
+    # The first two are the path and the facts.
+    allowed = () if declaration is None else declaration.parameters[2:]
+    for name in given(config.data):
+        if name not in allowed:
+            near = suggestion(closest(name, allowed))
+            listed = f" It has: {', '.join(allowed)}" if allowed else " It has none."
+            raise SettingError(f"data.{name}: no such setting of a prediction{near or '.'}{listed}")
+    if declaration is not None:
+        _check_given(given(config.data), reader, "data")
+        check_files({**given(config.data), "folders": [config.paths.work_dir]}, declaration.files)
 
 
 def _changeable(target: str, what: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ FORMATS = frozenset(
 _SAME = (".yml", ".ndjson")
 """Other suffixes of a format."""
 OWN_FILES = FILES | FILES_OF_A_SWEEP | {".lock", "study.journal"}
-OWN_FOLDERS = frozenset(("checkpoints", "plots", "wandb", "tensorboard"))
+OWN_FOLDERS = frozenset(("checkpoints", "plots", "tables", "wandb", "tensorboard"))
 """What a run or a sweep writes into its directory, beside the following."""
 _OWN_NAMES = re.compile(r"log.*\.txt|example\..*")
 

@@ -47,6 +47,8 @@ class SequenceDataModule(pl.LightningDataModule):
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
+    input_reader: ClassVar[str] = ""
+    """Dotted name of a function of a path and facts that reads an input; its others are settings."""
     lines_at_once: ClassVar[int] = 1
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
     decided: ClassVar[tuple[str, ...]] = ()
@@ -105,7 +107,7 @@ class SequenceDataModule(pl.LightningDataModule):
     def read_input(cls, given: Path | str, facts: Any) -> Input:  # noqa: ARG003
         """Read a user's input to predict from: a file or, with ``takes_words``, words.
 
-        Raises ValueError if it cannot be used.
+        One with an ``input_reader`` takes its settings as well. Raises ValueError if it cannot be used.
         """
         raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
 
@@ -130,6 +132,13 @@ class SequenceDataModule(pl.LightningDataModule):
     def find(self, file: str | Path, setting: str) -> Path:
         """The path of the file that ``data.<setting>`` names; ValueError if there is none."""
         return find_file(file, self.folders, f"data.{setting}")
+
+    def history(self) -> Iterable[Any]:
+        """What came before the test part, whole and in order, for a task that compares with it.
+
+        Nothing where that is not known, or only the test split was loaded.
+        """
+        return ()
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.batches(self.train_data, shuffle=True)

@@ -102,7 +102,8 @@ def check_finite(facts: Facts) -> None:
     for entry in fields(facts):
         value = getattr(facts, entry.name)
         for index, item in enumerate(value if isinstance(value, tuple) else (value,)):
-            if isinstance(item, float) and not math.isfinite(item):
+            numbers = item if isinstance(item, tuple) else (item,)
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
                 place = f"{entry.name}[{index}]" if isinstance(value, tuple) else entry.name
                 raise ValueError(
                     f"{facts.kind} facts: {place} is {item}; the training data has values that are not "

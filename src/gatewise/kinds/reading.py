@@ -41,7 +41,7 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     if missing:
         raise ValueError(f"{kind.kind} facts lack {', '.join(missing)}")
     hints = get_type_hints(kind)
-    converted = {n: tuple(values[n]) if isinstance(values[n], list) else values[n] for n in names}
+    converted = {name: _tuples(values[name]) for name in names}
     for name, value in converted.items():
         if not _fits(value, hints[name]):
             wanted = hints[name] if get_args(hints[name]) else hints[name].__name__
@@ -50,6 +50,11 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
     facts = kind(**converted)
     facts.check()
     return facts
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, and lists in them, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _fits(value: Any, hint: Any) -> bool:

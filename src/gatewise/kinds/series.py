@@ -20,6 +20,9 @@ WRITTEN: dict[str, tuple[str | None, ...]] = {
     "thousands": (None, "comma", "point", "space", "apostrophe"),
 }
 """How the files of a series may be written."""
+MISSING = ("refuse", "interpolate", "forward", "mask")
+IRREGULAR = ("tell", "rows", "refuse", "fill")
+SCALINGS = ("columns", "robust", "none", "series")
 # A number and a unit of pandas' (those of its earlier versions too), or a step that pandas has no name for.
 _FREQUENCY = re.compile(
     r"[1-9]\d{0,3} months? on day ([1-9]|[12]\d|3[01])"
@@ -81,6 +84,17 @@ class SeriesFacts(Facts):
     """The column that names the series of a row; None where there is one series."""
     series: tuple[str, ...] = ()
     """The series of the training, in the order of their numbers; number ``len(series)`` is any other."""
+    missing: str = field(default="refuse", compare=False)
+    """What is done with missing values: one of :data:`MISSING`."""
+    irregular: str = field(default="tell", compare=False)
+    """What is done with irregular time steps: one of :data:`IRREGULAR`."""
+    padded: bool = field(default=False, compare=False)
+    """Whether windows may begin before their series."""
+    scaling: str = "columns"
+    """``series`` where each series is scaled once more by itself, else one of :data:`SCALINGS`."""
+    series_mean: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
+    """With the scaling ``series``: of each series, the mean of each target after the facts' own scale."""
+    series_std: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
@@ -96,9 +110,30 @@ class SeriesFacts(Facts):
             raise self.wrong("frequency", "must be a time step such as D, 15min or 2 months on day 15")
         if self.time_format is not None and not 0 < len(self.time_format) <= _LONGEST_FORMAT:
             raise self.wrong("time_format", "must be a format such as %d/%m/%Y")
-        for name, known in WRITTEN.items():
+        chosen = {"missing": MISSING, "irregular": IRREGULAR, "scaling": SCALINGS}
+        for name, known in {**WRITTEN, **chosen}.items():
             if getattr(self, name) not in known:
                 raise self.wrong(name, f"must be one of {', '.join(map(str, known))}")
+        for names, owner in (("known", "columns"), ("masked", "columns"), ("known_categories", "categories")):
+            if not set(getattr(self, names)) <= set(getattr(self, owner)):
+                raise self.wrong(names, f"must be some of the {owner}")
+        for names, columns in (("labels", "categories"), ("static_labels", "static_categories")):
+            if len(getattr(self, names)) != len(getattr(self, columns)):
+                raise self.wrong(names, f"must have a list for each of the {columns}")
+        for name in ("static_mean", "static_std"):
+            if len(getattr(self, name)) != len(self.static):
+                raise self.wrong(
+                    name, f"must have a number for each of the {len(self.static)} static columns"
+                )
+        scaled = len(self.series) if self.scaling == "series" else 0
+        for name in ("series_mean", "series_std"):
+            rows = getattr(self, name)
+            if len(rows) != scaled or any(len(row) != len(self.targets) for row in rows):
+                raise self.wrong(name, "must have a number for each target of each series")
+        if any(number <= 0 for row in (self.static_std, *self.series_std) for number in row):
+            raise self.wrong(
+                "static_std" if min(self.static_std, default=1) <= 0 else "series_std", "must be above 0"
+            )
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -156,3 +191,21 @@ class WindowBatch(NamedTuple):
     scales: Tensor | None = None
     """[B, 2, C_targets] double: mean and standard deviation by which the series was scaled once more, after
     the facts' own scale; None where it was not."""
+
+
+class SeriesHistory(NamedTuple):
+    """The rows of every series that come before its test part, one series after another.
+
+    Without names there is one series, number 0.
+    """
+
+    values: NDArray[np.floating]
+    """[rows, C_targets]: scaled as the targets of a batch; NaN where one is missing."""
+    starts: NDArray[np.int64]
+    """[S] first row of each series."""
+    training_ends: NDArray[np.int64]
+    """[S] row after the last one of its training part; the validation part follows."""
+    ends: NDArray[np.int64]
+    """[S] row after its last one before the test part."""
+    scales: NDArray[np.float64] | None = None
+    """[S, 2, C_targets]: as those of a batch."""

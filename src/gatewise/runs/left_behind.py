@@ -19,7 +19,7 @@ FILES = frozenset(
         *("metrics.csv", "validations.csv", "times.csv", "code.diff", "code_resumed.diff"),
     )
 )
-"""Files of a run directory that are written whole, beside those of ``checkpoints`` and ``plots``."""
+"""Files of a run directory that are written whole, beside those of ``checkpoints``, ``plots``, ``tables``."""
 FILES_OF_A_SWEEP = frozenset(("sweep.yaml", "summary.json", "trials.csv", "runs.csv", "compare.html"))
 LAST_BEFORE = ".last.ckpt.before"
 """The last checkpoint that a resume from the best one keeps until it has begun."""
@@ -37,6 +37,7 @@ def remove_unfinished(folder: Path, files: frozenset[str]) -> None:
     unfinished = [path for path in folder.glob(".*") if _name(path) in files]
     unfinished += [path for path in checkpoints.glob("**/.*") if _name(path).endswith(".ckpt")]
     unfinished += [path for path in (folder / "plots").glob(".*") if _name(path).endswith(".png")]
+    unfinished += [path for path in (folder / "tables").glob(".*") if _name(path).endswith(".csv")]
     if (checkpoints / "last.ckpt").is_file():
         unfinished.append(checkpoints / LAST_BEFORE)
     for path in unfinished:

@@ -32,17 +32,18 @@ STATES = ("created", "running", "done", "pruned", "failed", "interrupted")
 
 
 class Run:
-    """The directory of one training: its config, facts, status, metrics, checkpoints and plots.
+    """The directory of one training: its config, facts, status, metrics, checkpoints, plots and tables.
 
     The files that Gatewise reads back (config, overrides, facts, status, metrics, summary, checkpoints) and
-    the plots are written atomically, so that a reader always finds complete files; ``log.txt``, the example
-    input and the files of other loggers are not.
+    the plots and tables are written atomically, so that a reader always finds complete files; ``log.txt``,
+    the example input and the files of other loggers are not.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
         self.plots = folder / "plots"
+        self.tables = folder / "tables"
         self.metrics_file = folder / "metrics.csv"
         self.validations_file = folder / "validations.csv"
         self.times_file = folder / "times.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from numbers import Integral, Real
 from os import PathLike, fsencode
 from typing import Any
@@ -161,6 +162,18 @@ def below_one(name: str, value: Any, what: str = "probability") -> float:
     return float(value)
 
 
+def levels(name: str, value: Any) -> tuple[float, ...]:
+    """``value`` as a tuple; ValueError unless it is a list of rising probabilities between 0 and 1."""
+    items = value if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else [value]
+    found = tuple(items)
+    inside = all(_is_number(item) and 0 < item < 1 for item in found)
+    if not found or not inside or any(a >= b for a, b in pairwise(found)):
+        raise ValueError(
+            f"{name} must be rising probabilities between 0 and 1 such as [0.1, 0.5, 0.9], got {shown(value)}"
+        )
+    return tuple(float(item) for item in found)
+
+
 def flag(name: str, value: Any) -> bool:
     """``value``; ValueError if it is anything but true or false."""
     if not isinstance(value, bool):
@@ -229,6 +242,20 @@ def names(name: str, value: Any) -> tuple[str, ...]:
         twice = next(item for item in items if items.count(item) > 1)
         raise ValueError(f"{name} names {twice!r} twice: name it once")
     return items
+
+
+def some_of(name: str, value: Any, known: Iterable[str]) -> tuple[str, ...]:
+    """As :func:`names`, where each has to be one of ``known``."""
+    items = names(name, value)
+    return tuple(choice(name, item, known) for item in items)
+
+
+def several(name: str, value: Any, count: int, check: Callable[[str, Any], Any], example: str) -> Any:
+    """A list of ``count`` items as a tuple, each of which a check lets pass; ValueError for any other."""
+    items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)) else []
+    if len(items) != count:
+        raise ValueError(f"{name} must be a list of {count} such as {example}, got {shown(value)}")
+    return tuple(check(f"{name}[{index}]", item) for index, item in enumerate(items))
 
 
 def file_names(name: str, value: Any) -> tuple[str, ...]:

@@ -22,12 +22,15 @@ from gatewise.settings.checks import (
     flag,
     folders,
     fraction,
+    levels,
     names,
     not_negative,
     number,
     optional,
     seed,
+    several,
     sizes,
+    some_of,
     text,
     whole_number,
     word,
@@ -53,6 +56,21 @@ class AtLeast(Checked):
         super().__init__(check if most is None else partial(check, most=most))
 
 
+class SomeOf(Checked):
+    """A list of one or more words, each of them one of ``known`` and none twice."""
+
+    def __init__(self, *known: str) -> None:
+        super().__init__(partial(some_of, known=known))
+
+
+class Several(Checked):
+    """A list of ``count`` whole numbers from 1 on or, where ``of`` is ``times``, of dates or numbers."""
+
+    def __init__(self, count: int, example: str, of: str = "numbers") -> None:
+        check = whole_number if of == "numbers" else word
+        super().__init__(partial(several, count=count, check=check, example=example))
+
+
 def _below_one_each(name: str, value: Any) -> Any:
     """A probability below 1, or a mapping from names to such probabilities."""
     if not isinstance(value, Mapping):
@@ -69,6 +87,7 @@ Share = Annotated[float, Checked(partial(below_one, what="share"))]
 Fraction = Annotated[float, Checked(fraction)]
 NotNegative = Annotated[float, Checked(not_negative)]
 ProbabilityOfEach = Annotated[float | Mapping[str, float], Checked(_below_one_each)]
+Levels = Annotated[Sequence[float], Checked(levels)]
 Names = Annotated[Sequence[str], Checked(names)]
 Word = Annotated[str, Checked(word)]
 Words = Annotated[Sequence[str], Checked(words)]

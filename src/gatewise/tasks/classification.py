@@ -42,7 +42,7 @@ class SequenceClassification(Classifier):
         self.make_classifier(model, facts.feature_size)
 
     @classmethod
-    def sizes(cls, facts: FeatureFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(cls, facts: FeatureFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
         return {
             "classes": ("head.weight", 0, len(facts.classes)),
             "feature_size": ("encoder.layers.0.weight_ih", 1, facts.feature_size),

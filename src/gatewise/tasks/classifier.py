@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from gatewise.kinds.kind import IGNORED
+from gatewise.nn.last import last_hidden
 from gatewise.nn.pooling import Pooling, PoolingName
 from gatewise.settings import Probability, Share
 from gatewise.tasks.inspected import Choice, last_outputs
 from gatewise.tasks.scores import Measure, Score
-from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
 ClassWeights = Literal["equal", "balanced"]
 

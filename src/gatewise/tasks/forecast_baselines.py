@@ -1,34 +1,123 @@
-"""Trivial forecasts to hold a model against, from the same steps that it has seen."""
+"""Simple forecasts to hold a model against, on the same windows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-from gatewise.kinds.series import SeriesFacts, WindowBatch
+from gatewise.kinds.series import SeriesFacts, SeriesHistory, WindowBatch
+from gatewise.settings import did_you_mean
+from gatewise.tasks.forecast_linear import LinearForecast
+from gatewise.tasks.forecast_seen import Seen
+from gatewise.tasks.forecast_smoothing import Smoothing
+
+LEARNT = ("smoothing", "linear")
+"""Those that learn from what came before the test part."""
+NAMES = ("last value", "last season", "drift", "moving average", *LEARNT)
+_WITHOUT_SEASON = 4
+"""Steps that the moving average goes back where there is no season."""
+
+
+def check_baselines(names: Iterable[str] | None) -> tuple[str, ...]:
+    """The baselines to compute, in the order of ``NAMES``; None means all.
+
+    Raises ValueError for a name that is none of them.
+    """
+    chosen = NAMES if names is None else tuple(names)
+    for name in chosen:
+        if name not in NAMES:
+            raise ValueError(
+                f"task.baselines: {name!r} is unknown{did_you_mean(name, NAMES)}; choose some of: "
+                f"{', '.join(NAMES)}"
+            )
+    return tuple(name for name in NAMES if name in chosen)
 
 
 class Baselines:
-    """The trivial forecasts of the windows of some facts, each [B, horizon, C_targets], scaled."""
+    """Simple forecasts of the windows of some facts, each [B, horizon, C_targets], scaled.
 
-    def __init__(self, facts: SeriesFacts) -> None:
+    ``last value``, ``last season`` (seasonal naive), ``drift`` (the line through the first and the last value
+    seen, continued) and ``moving average`` (the mean of the last season seen; of the last 4 steps where there
+    is no season) need the window alone. ``smoothing`` (:class:`Smoothing`) and ``linear``
+    (:class:`LinearForecast`) learn from the rows before the test part, and are left out where there are none.
+    """
+
+    def __init__(self, facts: SeriesFacts, names: Iterable[str] | None = None) -> None:
         self.facts = facts
-        self.target_columns = [facts.columns.index(name) for name in facts.targets]
+        self.names = check_baselines(names)
+        self.seen = Seen(facts)
+        self._learnt: dict[str, Smoothing | LinearForecast] = {}
+        self.remarks: list[str] = []
+        """What the last :meth:`learn` has left out or shortened, a line each."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether any of them has to learn."""
+        return any(name in LEARNT for name in self.names)
+
+    def learn(self, histories: Iterable[SeriesHistory]) -> None:
+        """Fit those that learn."""
+        self._learnt, self.remarks = {}, []
+        if not self.learns:
+            return
+        history = next(iter(histories), None)
+        if history is None:
+            left_out = " and ".join(name for name in LEARNT if name in self.names)
+            self.remarks.append(f"Without the training data there is no baseline {left_out}")
+            return
+        fits = {"smoothing": Smoothing.fitted, "linear": LinearForecast.fitted}
+        for name in LEARNT:
+            if name in self.names:
+                fit, remark = fits[name](history, self.facts)
+                if fit is not None:
+                    self._learnt[name] = fit
+                if remark:
+                    self.remarks.append(remark)
 
     def __call__(self, batch: WindowBatch) -> Mapping[str, Tensor]:
-        """Every trivial forecast by name."""
-        forecasts = {"last value": self.last_value(batch.inputs)}
-        if 1 < self.facts.season <= self.facts.lookback:
-            forecasts["last season"] = self.last_season(batch.inputs)
+        """Every simple forecast by name."""
+        seen, before = self.seen.filled(batch), self.seen.before(batch)
+        simple: dict[str, Callable[[Tensor], Tensor]] = {
+            "last value": self.last_value,
+            "last season": self.last_season,
+            "drift": lambda seen: self.drift(seen, before),
+            "moving average": self.moving_average,
+        }
+        forecasts = {}
+        for name in self.names:
+            if name in self._learnt:
+                forecasts[name] = self._learnt[name](seen, batch.series)
+            elif name in simple and (name != "last season" or self.has_season):
+                forecasts[name] = simple[name](seen)
         return forecasts
 
-    def last_value(self, inputs: Tensor) -> Tensor:
-        """The naive forecast: the last value seen, repeated."""
-        return inputs[:, -1:, self.target_columns].expand(-1, self.facts.horizon, -1)
+    @property
+    def has_season(self) -> bool:
+        """Whether a window shows a whole season."""
+        return 1 < self.facts.season <= self.facts.lookback
 
-    def last_season(self, inputs: Tensor) -> Tensor:
+    def last_value(self, seen: Tensor) -> Tensor:
+        """The naive forecast: the last value seen, repeated."""
+        return seen[:, -1:].expand(-1, self.facts.horizon, -1)
+
+    def last_season(self, seen: Tensor) -> Tensor:
         """The seasonal-naive forecast: the value one season before each step."""
-        steps = torch.arange(self.facts.horizon, device=inputs.device) % self.facts.season
-        return inputs[:, inputs.shape[1] - self.facts.season + steps][..., self.target_columns]
+        steps = torch.arange(self.facts.horizon, device=seen.device) % self.facts.season
+        return seen[:, seen.shape[1] - self.facts.season + steps]
+
+    def drift(self, seen: Tensor, before: Tensor | int = 0) -> Tensor:
+        """The last value and, for each step, the mean change of a step over the values seen.
+
+        ``before`` are the steps [B, 1, C_targets] before the first value that is there.
+        """
+        changes = torch.as_tensor(seen.shape[1] - 1 - before, device=seen.device).clamp(min=1)
+        slope = (seen[:, -1:] - seen[:, :1]) / changes
+        steps = torch.arange(1, self.facts.horizon + 1, device=seen.device)[:, None]
+        return seen[:, -1:] + slope * steps
+
+    def moving_average(self, seen: Tensor) -> Tensor:
+        """The mean of the last season, or of a few steps."""
+        length = self.facts.season if self.has_season else _WITHOUT_SEASON
+        return seen[:, -length:].mean(1, keepdim=True).expand(-1, self.facts.horizon, -1)

@@ -2,44 +2,110 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError
 
 from gatewise.kinds.kind import Input
 from gatewise.kinds.series import SeriesFacts, WindowBatch
-from gatewise.settings import Names, Probability, did_you_mean
-from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer, table_of
-from gatewise.tasks.forecast import Forecast
+from gatewise.nn.forecast_outputs import LossName, OutputName, make_output
+from gatewise.nn.forecasters.decoder import Decoder
+from gatewise.nn.forecasters.level import Level, LevelName
+from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
+from gatewise.nn.forecasters.shape import Shape
+from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
+from gatewise.tasks.answer import Answer
+from gatewise.tasks.forecast import Forecast, joined
+from gatewise.tasks.forecast_answer import answer_of
 from gatewise.tasks.forecast_baselines import Baselines
+from gatewise.tasks.forecast_inspected import numbers_of
 from gatewise.tasks.forecast_report import ForecastReport
-from gatewise.tasks.inspected import Numbers, last_outputs
+from gatewise.tasks.inspected import Numbers
 from gatewise.tasks.scores import Measure, Score
-from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task, last_hidden
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 
-LOSSES = {"mse": F.mse_loss, "mae": F.l1_loss}
+LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
+"""Probabilities of the quantiles: intervals of 95, 80, 60, 40 and 20 %, and the median."""
+
+AT_ONCE = 1024
+"""Windows of an answer that are forecast at once."""
+
+
+@rule
+def check_level(center: bool, instance_norm: bool) -> None:
+    """Raise ValueError where two levels would be left out."""
+    if center and instance_norm:
+        raise ValueError(
+            "instance_norm takes the mean of each window away, and center its last value: choose one of them"
+        )
+
+
+@rule
+def check_median(output: str, levels: Any) -> None:
+    """Raise ValueError for quantiles without the median, which is what they expect."""
+    if output == "quantiles" and 0.5 not in levels:
+        raise ValueError(f"levels need 0.5 where output=quantiles: it is the forecast itself, got {levels}")
+
+
+@rule
+def check_own_level(forecaster: str, center: bool, instance_norm: bool) -> None:
+    """Raise ValueError where a forecaster with a level of its own is given another."""
+    if forecaster == "residual" and (center or instance_norm):
+        raise ValueError(
+            f"{'center' if center else 'instance_norm'}=true and forecaster=residual, which finds the level "
+            f"of each series itself: set it to false"
+        )
+
+
+@rule
+def check_logarithm(forecaster: str, output: str, logarithm: bool) -> None:
+    """Raise ValueError where nothing takes a logarithm, or the output has no meaning in one."""
+    if logarithm and forecaster != "residual":
+        raise ValueError(f"logarithm=true is for forecaster=residual alone, and it is {forecaster}")
+    if logarithm and output not in ("point", "quantiles"):
+        raise ValueError(f"logarithm=true needs output=point or quantiles, and it is {output}")
+
+
+@dataclass(frozen=True)
+class ForecastScore(Score):
+    """A score and, for a test's report, what the output says of each value."""
+
+    placed: Tensor | None = None
+    level: Level | None = None
 
 
 class Forecasting(Task):
-    """Reads ``lookback`` steps of a series and forecasts the next ``horizon`` of its target columns at once.
+    """Reads ``lookback`` steps of series and forecasts the next ``horizon`` of their target columns.
 
     Errors are in scaled units (standard deviations of the training rows), as forecasting papers report them;
     those of the test also for each target in its own units, as ``<target>/mae``.
+
+    ``forecaster`` is ``direct`` (all steps from the encoder's last state), ``decoder`` (step after step, as
+    many as are asked for), ``segments`` (SegRNN) or ``residual`` (dilated layers, and a level and season of
+    each series); see ``gatewise.nn.forecasters``. ``output`` is what is said of each value: a ``point``,
+    with ``loss`` mse, mae or huber; ``quantiles`` of ``levels``; or a distribution, ``gaussian``,
+    ``student_t`` or ``negative_binomial``, whose loss is the negative log-likelihood in nats.
+
     ``center`` forecasts the difference from the last value seen, so that a level never seen in training does
-    no harm. ``loss`` is ``mse`` or ``mae``; ``dropout`` is applied before the linear layer.
+    no harm; ``instance_norm`` takes the mean of each window away and divides by its standard deviation.
+    ``dropout`` is applied before the linear layer. ``embedding_size`` is that of each category.
+    ``segment_length`` and ``projection_size`` (None: the hidden size) are those of ``segments``;
+    ``teacher_forcing_epochs`` those of ``decoder``: how long the probability that a step of the training
+    reads the true value before it takes to fall to 0, one half of the training where it is None;
+    ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
+    with ``logarithm`` its level and season multiply, which needs values above 0.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
+    ``baselines`` are the simple forecasts to compare with, some of
+    :data:`~gatewise.tasks.forecast_baselines.NAMES` (None: all).
     """
 
     facts_type = SeriesFacts
     measured = ("mse", "mae")
+    evaluation_settings = ("baselines", "pictured")
 
     def __init__(
         self,
@@ -49,10 +115,21 @@ class Forecasting(Task):
         scheduler: MakeScheduler | None = None,
         monitor: str = "val/mse",
         mode: Literal["min", "max"] = "min",
-        loss: Literal["mse", "mae"] = "mse",
+        forecaster: ForecasterName = "direct",
+        output: OutputName = "point",
+        loss: LossName = "mse",
+        levels: Levels = LEVELS,
         dropout: Probability = 0.0,
         center: bool = False,
+        instance_norm: bool = False,
+        embedding_size: Positive = 8,
+        segment_length: Positive = 24,
+        projection_size: Positive | None = None,
+        teacher_forcing_epochs: Count | None = None,
+        dilations: Sizes = (2, 4, 8),
+        logarithm: bool = False,
         pictured: Names | None = None,
+        baselines: Names | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.pictured = tuple(pictured or facts.targets[:1])
@@ -62,17 +139,36 @@ class Forecasting(Task):
                     f"task.pictured: {name!r} is no target{did_you_mean(name, facts.targets)}; choose from "
                     f"{', '.join(facts.targets)}"
                 )
-        self.loss, self.center = loss, center
-        self.target_columns = [facts.columns.index(name) for name in facts.targets]
-        self._trivial, self._tested = Baselines(facts), ForecastReport(facts, self.pictured)
-        self.encoder = model(input_size=len(facts.columns), batch_first=True)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.encoder.output_size, facts.horizon * len(facts.targets))
+        self.levels, self.teacher_forcing_epochs = tuple(levels), teacher_forcing_epochs
+        is_masked = not set(facts.targets).isdisjoint(facts.masked)
+        self.some_missing = is_masked or facts.missing != "refuse"
+        """Whether targets can be NaN, which count nowhere."""
+        self._simple, self._tested = Baselines(facts, baselines), ForecastReport(facts, self.pictured)
+        self.wants_parts = True
+        self.output = make_output(output, loss, self.levels)
+        level: LevelName = "last" if center else "instance" if instance_norm else "none"
+        self.forecaster = make_forecaster(
+            forecaster,
+            shape_of(facts),
+            self.output,
+            level,
+            dropout,
+            embedding_size,
+            segment_length,
+            projection_size,
+            (dilations,) if isinstance(dilations, int) else tuple(dilations),
+            logarithm,
+        )
+        self.encoder = self.forecaster.make_encoder(model)
+        self.head = self.forecaster.make_head(self.encoder)
 
     @classmethod
-    def sizes(cls, facts: SeriesFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(cls, facts: SeriesFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:
+        plain = (settings.get("forecaster", "direct"), settings.get("output", "point")) == ("direct", "point")
+        if not plain or facts.categories or facts.static or facts.static_categories or facts.known_features:
+            return {}  # what else decides the size is in no one field
         return {
-            "columns": ("encoder.layers.0.weight_ih", 1, len(facts.columns)),
+            "columns": ("encoder.layers.0.weight_ih", 1, len(facts.features)),
             "horizon x targets": ("head.weight", 0, facts.horizon * len(facts.targets)),
         }
 
@@ -86,46 +182,84 @@ class Forecasting(Task):
             ),
         }
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The forecast [B, horizon, C_targets] for inputs [B, lookback, C], both scaled."""
-        last = inputs[:, -1:]
-        _, state = self.encoder(inputs - last if self.center else inputs)
-        forecast: Tensor = self.head(self.dropout(last_hidden(self.encoder, state)))
-        forecast = forecast.unflatten(-1, (self.facts.horizon, len(self.facts.targets)))
-        return forecast + last[..., self.target_columns] if self.center else forecast
+    def forward(self, windows: WindowBatch | Tensor) -> Tensor:
+        """The values expected [B, h, C_targets] after windows, or after inputs [B, lookback, F]; scaled.
+
+        h is the number of steps of the windows' targets, or the horizon.
+        """
+        placed, level = self.placed(self._as_windows(windows))
+        return self.output.point(placed, level)
+
+    def placed(self, windows: WindowBatch) -> tuple[Tensor, Level]:
+        """What the output says of each value [B, h, C_targets, P], and the level of the windows."""
+        placed: tuple[Tensor, Level] = self.forecaster(self.encoder, self.head, windows)
+        return placed
+
+    def forecast(self, placed: Tensor, level: Level) -> Forecast:
+        """The forecast with the quantiles that follow from what the output says."""
+        quantiles = self.output.quantiles(placed, self.levels, level)
+        levels = () if quantiles is None else self.levels
+        return Forecast(self.output.point(placed, level), quantiles, levels)
+
+    def _as_windows(self, windows: WindowBatch | Tensor) -> WindowBatch:
+        if not isinstance(windows, Tensor):
+            return windows
+        size = (len(windows), self.facts.horizon, len(self.facts.targets))
+        return WindowBatch(windows, windows.new_full(size, torch.nan))
+
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        if isinstance(self.forecaster, Decoder):
+            self.forecaster.forcing = self._forcing(self.trainer.current_epoch, self.trainer.max_epochs)
+        return super().training_step(batch, batch_idx)
+
+    def _forcing(self, epoch: int, epochs: int | None) -> float:
+        """The probability that a step reads the true value before it, falling in a line to 0."""
+        last = self.teacher_forcing_epochs
+        if last is None:
+            last = max(epochs or 0, 0) // 2
+        return max(0.0, 1 - epoch / last) if last else 0.0
 
     def score(self, batch: WindowBatch) -> Score:
-        forecast = self(batch.inputs)
-        loss = LOSSES[self.loss](forecast, batch.targets)
-        return Score(loss, len(forecast), forecast, batch.targets)
+        placed, level = self.placed(batch)
+        loss = self.output.loss(placed, batch.targets, level, self.some_missing)
+        count, point, targets = self._compared(self.output.point(placed, level), batch.targets)
+        return ForecastScore(loss, count, point, targets, placed=placed, level=level)
 
-    def baselines(self, batch: WindowBatch) -> Mapping[str, Score]:
-        forecasts = self._trivial(batch)
-        return {name: Score(None, len(each), each, batch.targets) for name, each in forecasts.items()}
+    def _compared(self, forecast: Tensor, targets: Tensor) -> tuple[int, Tensor, Tensor]:
+        """How much a batch counts, and what the metrics compare: values that are there."""
+        if not self.some_missing:
+            return len(forecast), forecast, targets
+        real = ~targets.isnan()
+        return int(real.sum()), forecast[real], targets[real]
 
     def meanings(self) -> dict[str, str]:
         return {**super().meanings(), **self._tested.meanings()}
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
-        self._tested = ForecastReport(self.facts, self.pictured)
+        histories = tuple(self.parts["history"]()) if "history" in self.parts else ()
+        self._simple.learn(histories)
+        self._tested = ForecastReport(self.facts, self.pictured, histories, self.trainer.global_rank)
 
     def add_to_report(self, batch: WindowBatch, score: Score) -> None:
-        assert score.predicted is not None
-        self._tested.add(batch, Forecast(score.predicted), self._trivial(batch))
+        assert isinstance(score, ForecastScore)
+        assert score.placed is not None
+        assert score.level is not None
+        self._tested.add(batch, self.forecast(score.placed, score.level), self._simple(batch))
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        for name, value in self._tested.finish(self._over_processes).items():
-            self.log(name, torch.tensor(value, dtype=self._precise))
+        for name, value in self._tested.finish(self._gathered).items():
+            if name not in ("test/mse", "test/mae"):  # as the task's own metrics have them
+                self.log(name, torch.tensor(value, dtype=self._precise))
 
-    def _over_processes(self, sums: Tensor) -> Tensor:
-        """Sums over all processes (an all-reduce)."""
-        if self.trainer.world_size == 1:
-            return sums
-        on_device = sums.to(self.device, self._precise)
-        total: Tensor = self.trainer.strategy.reduce(on_device, reduce_op="sum")
-        return total.cpu().double()
+    def _gathered(self, own: Any) -> list[Any]:
+        """The values of all processes for that of this one, in the order of their ranks."""
+        gathered: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            gathered *= self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, own)
+        return gathered
 
     @property
     def _precise(self) -> torch.dtype:
@@ -135,70 +269,54 @@ class Forecasting(Task):
     def report(self) -> dict[str, Any]:
         return self._tested.pictures()
 
+    def tables(self) -> dict[str, Any]:
+        return self._tested.tables()
+
+    def remarks(self) -> list[str]:
+        return [*self._simple.remarks, *self._tested.remarks()]
+
+    def examples(self) -> Answer | None:
+        return self._tested.anomalies()
+
     def predict_step(self, batch: WindowBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
         """The forecast [B, horizon, C_targets], scaled."""
-        forecast: Tensor = self(batch.inputs)
+        forecast: Tensor = self(batch)
         return forecast
 
     def answer(self, given: Input) -> Answer:
-        """The forecast for the ``horizon`` steps after the last row of a file, in the units of the file."""
-        forecast = self.facts.unscaled(self.predict_step(given.batch)[0].cpu().double())
-        targets = self.facts.targets
-        return Answer(
-            table_of({**given.columns, **dict(zip(targets, forecast.T, strict=True))}),
-            f"the {self.facts.horizon} steps after {given.name}",
-            {
-                target: number_format(values, std)
-                for target, values, std in zip(targets, forecast.T, self.facts.target_std, strict=True)
-            },
-        )
+        """The forecast for the steps after the last row of each series, in the units of the file."""
+        windows: WindowBatch = given.batch
+        parts = []
+        for first in range(0, len(windows.inputs), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            part = WindowBatch(*(None if each is None else each[some] for each in windows))
+            parts.append(self.forecast(*self.placed(part)))
+        return answer_of(joined(parts), given, self.facts)
 
     def inspected(self, given: Input) -> Numbers:
         """The forecast after every step; the rows that follow it in the input are its truth."""
-        inputs: Tensor = given.batch.inputs
-        batch, time, _ = inputs.shape
-        facts, targets = self.facts, self.facts.targets
-        encoder, columns = self.encoder, self.target_columns
-
-        def read(outputs: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
-            forecast: Tensor = self.head(last_outputs(outputs, lengths, encoder.num_directions))
-            if not self.center:
-                return forecast
-            return forecast + rows[torch.arange(len(rows)), lengths - 1][:, columns].repeat(1, facts.horizon)
-
-        def unscaled(values: NDArray[Any]) -> NDArray[Any]:
-            steps = values.reshape(*values.shape[:-1], -1, len(targets))
-            result: NDArray[Any] = facts.unscaled(steps).reshape(values.shape)
-            return result
-
-        known = torch.cat([inputs[0, 1:, columns], given.batch.targets[0]])
-        missing = known.new_full((max(0, time + facts.horizon - 1 - len(known)), len(targets)), torch.nan)
-        truth = torch.cat([known, missing]).unfold(0, facts.horizon, 1).transpose(1, 2)
-        return Numbers(
-            encoder=self.encoder,
-            inputs=inputs,
-            lengths=torch.full((batch,), time),
-            step="time",
-            names=[given.steps or list(map(str, range(time)))] * batch,
-            title="forecast",
-            read=read,
-            read_all=None if encoder.bidirectional or self.center else self.head,
-            features=followed.of_series(inputs.numpy(), facts.columns, facts.season),
-            by_difference=self.center,
-            labels=[f"{target} +{step}" for step in range(1, facts.horizon + 1) for target in targets],
-            unscaled=unscaled,
-            shown=number_format(
-                facts.unscaled(inputs[0, :, columns].double()).ravel(), min(facts.target_std)
-            ).format,
-            first=len(targets),
-            truth=truth[:time].flatten(1),
-        )
+        return numbers_of(given, self.facts, self.forecaster, self.encoder, self.head)
 
 
-def number_format(values: NDArray[np.float64], spread: float) -> str:
-    """A format in which the values differ visibly: down to a thousandth of ``spread``, their usual range."""
-    smallest = math.floor(math.log10(spread)) - 3
-    largest = max((math.floor(math.log10(abs(v))) for v in values if v), default=smallest)
-    if max(largest, 0) <= 15 and smallest >= -12:
-        return f"{{:.{max(0, -smallest)}f}}"
-    return f"{{:.{min(17, max(4, largest - smallest + 1))}g}}"
+def shape_of(facts: SeriesFacts) -> Shape:
+    """What a forecaster is told of the facts."""
+    features, columns = facts.features, facts.columns
+    masks = {name: len(columns) + place for place, name in enumerate(facts.masked)}
+    return Shape(
+        features=len(features),
+        columns=len(columns),
+        targets=tuple(columns.index(name) for name in facts.targets),
+        known=tuple(columns.index(name) for name in facts.known),
+        masks=tuple(masks.get(name) for name in columns),
+        known_features=len(facts.known_features),
+        lookback=facts.lookback,
+        horizon=facts.horizon,
+        season=facts.season,
+        categories=tuple(len(labels) + 1 for labels in facts.labels),
+        known_categories=tuple(facts.categories.index(name) for name in facts.known_categories),
+        static=len(facts.static),
+        static_categories=tuple(len(labels) + 1 for labels in facts.static_labels),
+        series=len(facts.series),
+        mean=tuple(facts.target_mean.tolist()),
+        std=tuple(facts.target_std.tolist()),
+    )

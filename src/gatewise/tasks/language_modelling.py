@@ -163,7 +163,7 @@ class LanguageModelling(ContinuesText):
         """Steps of the training window that is being read."""
 
     @classmethod
-    def sizes(cls, facts: TextFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(cls, facts: TextFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
         return {"vocabulary": ("embedding.weight", 0, len(facts.vocabulary))}
 
     def metrics(self) -> Mapping[str, Measure]:

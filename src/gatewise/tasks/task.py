@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.kinds.kind import Facts, Input
-from gatewise.nn import Recurrent, Stacked
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.inspected import Inspected
@@ -57,6 +56,8 @@ class Task(pl.LightningModule):
     """Settings that ``gatewise evaluate`` may change, because no weight depends on them."""
     needs_parts: bool = False
     """Whether a test reads ``parts``."""
+    wants_parts: bool = False
+    """Whether it reads them where they are there, and says less where they are not."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,7 +80,8 @@ class Task(pl.LightningModule):
         self.facts: Any = facts
         self.monitor, self.mode = monitor, mode
         self.parts: Mapping[str, Callable[[], Iterable[Any]]] = {}
-        """What gives the batches of the data's ``training`` and ``validation`` parts, set before a test."""
+        """What gives the batches of the data's ``training`` and ``validation`` parts, and the ``history``
+        that came before the test part; set before a test."""
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._scheduler: LRScheduler | None = None
         self._scheduler_state: dict[str, Any] | None = None
@@ -123,8 +125,11 @@ class Task(pl.LightningModule):
         raise ValueError(f"{type(self).__name__} cannot be inspected: it has no method `inspected`")
 
     @classmethod
-    def sizes(cls, facts: Any) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
-        """What of the facts decides a size of weights: by the field these, the dimension, and the size."""
+    def sizes(cls, facts: Any, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
+        """What of the facts decides a size of weights: by the field these, the dimension, and the size.
+
+        ``settings`` are those of the task in its config.
+        """
         return {}
 
     def add_to_report(self, batch: Any, score: Score) -> None:
@@ -137,6 +142,14 @@ class Task(pl.LightningModule):
     def examples(self) -> Answer | None:
         """Single examples of the last test to show below its results, as a table; None if there are none."""
         return None
+
+    def tables(self) -> dict[str, Any]:
+        """Tables (pandas) of the last test, too long for the screen, by the name of their CSV file."""
+        return {}
+
+    def remarks(self) -> list[str]:
+        """Lines about the last test to print below its results."""
+        return []
 
     # ---- the steps
 
@@ -334,9 +347,3 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._scheduler_state = checkpoint.get("scheduler")
-
-
-def last_hidden(encoder: Recurrent | Stacked, state: tuple[Tensor, ...]) -> Tensor:
-    """The last layer's final hidden states in all D directions, concatenated to [B, D·H]."""
-    own = state[-len(encoder.cell.states) :]  # a Stacked has those of every layer
-    return torch.cat(list(own[0][-encoder.num_directions :]), dim=-1)

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
-from gatewise.runs.files import read_json_object, write_json
+from gatewise.runs.files import read_json_object, write_json, write_text
 from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 from gatewise.tasks import Task
@@ -21,7 +21,7 @@ from gatewise.training.mid_epoch import batches_in, epochs_in
 from gatewise.training.validations import ValidationsFile
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
-from gatewise.views.tables import print_examples, print_results
+from gatewise.views.tables import print_beside_results, print_results
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +117,8 @@ class LearningCurves(pl.Callback):
 
 def forget_test(run: Run) -> None:
     """Remove what an earlier test showed, which was one of other weights."""
+    for table in run.tables.glob("*.csv"):
+        table.unlink()
     path = run.folder / "test_report.json"
     if path.is_file():
         pictures = [picture.stem for picture in run.plots.glob("*.png")]
@@ -146,9 +148,12 @@ class ResultTable(pl.Callback):
         if isinstance(pl_module, Task):
             report = pl_module.report()
             write_json(self.run.folder / "test_report.json", report)
+            for name, table in pl_module.tables().items():
+                self.run.tables.mkdir(exist_ok=True)
+                text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+                write_text(self.run.tables / f"{name}.csv", text)
             draw_report(report, self.run.plots, self.run.title)
         meanings = pl_module.meanings() if isinstance(pl_module, Task) else {}
         print_results(trainer.callback_metrics, "test", meanings, self.weights)
-        examples = pl_module.examples() if isinstance(pl_module, Task) else None
-        if examples is not None:
-            print_examples(examples)
+        if isinstance(pl_module, Task):
+            print_beside_results(pl_module)

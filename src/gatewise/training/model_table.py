@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from gatewise.nn import Recurrent, Stacked
 from gatewise.nn.attention_decoder import AttentionDecoder
 from gatewise.nn.encoder_decoder import EncoderDecoder
+from gatewise.nn.forecasters.forecaster import Forecaster
 from gatewise.tasks.scores import SplitScores
 from gatewise.views import screen
 from gatewise.views.plain import cell
@@ -59,8 +60,17 @@ def _parts(task: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in task.named_children():
         if isinstance(module, (EncoderDecoder, AttentionDecoder)):
             yield from _parts(module)
+        elif isinstance(module, Forecaster):
+            parts = list(_parts(module))
+            yield from (each for each in parts if isinstance(each[1], nn.Dropout) or _has_weights(each[1]))
+            if next(module.parameters(recurse=False), None) is not None:
+                yield name, module  # what is its own, as those of its parts are counted
         else:
             yield name, module
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def _layers(module: nn.Module, place: str = "") -> Iterator[tuple[str, str, list[nn.Module]]]:

@@ -51,7 +51,9 @@ def check_sizes(run: Run, config: DictConfig, path: Path, facts: Facts | None) -
     weights = read_checkpoint(path, "meta")["state_dict"]
     shapes = {str(name): tuple(value.shape) for name, value in weights.items() if isinstance(value, Tensor)}
     place = f"{path.parent.name}/{path.name}"
-    decided = task.sizes(facts) if facts is not None and isinstance(facts, task.facts_type) else {}
+    decided: Mapping[str, tuple[str, int, int]] = {}
+    if facts is not None and isinstance(facts, task.facts_type):
+        decided = task.sizes(facts, config.task)
     for field, (name, dimension, size) in decided.items():
         shape = shapes.get(name, ())
         if dimension < len(shape) and shape[dimension] != size:

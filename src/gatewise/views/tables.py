@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -14,11 +15,12 @@ from gatewise.views.plain import cell, plain_console
 from gatewise.views.screen import show
 
 if TYPE_CHECKING:
+    from gatewise.tasks import Task
     from gatewise.tasks.answer import Answer
 
 MAX_ROWS = 40
-MOST_COLUMNS = 3
-"""Trivial answers that stand side by side beside the results of a test; of more, each has a row."""
+MOST_BESIDE = 3
+"""Baselines beside which a table has room for the meaning of each metric."""
 
 
 def results(
@@ -40,41 +42,41 @@ def print_results(
 ) -> None:
     """Print a split's metrics next to those of the baselines, with the meaning of each metric.
 
-    ``weights`` says whose they are, in the title.
+    ``weights`` says whose they are, in the title. Beside many baselines the meanings stand below the table.
     """
     test, baselines = split_metrics(metrics)
     title = f"{split} results" + (f" of the {weights}" if weights else "")
-    table = Table(title=cell(title), title_justify="left")
     (first, own, *others, last), rows = results(test, baselines, meanings)
-    if len(others) > MOST_COLUMNS:
-        _add_by_answer(table, [own, *others], rows)
-        show(table)
-        for name, *_, meaning in rows:
-            if meaning:
-                show(Text(f"{name}: {meaning}", style="dim"))
-        return
-    table.add_column(first)
+    wide = len(others) > MOST_BESIDE
+    box, padding = (SIMPLE_HEAD, (0, 0)) if wide else (HEAVY_HEAD, (0, 1))
+    table = Table(title=cell(title), title_justify="left", box=box, padding=padding)
+    table.add_column(first, no_wrap=wide, overflow="fold")
     table.add_column(own, justify="right", style="bold")
     for baseline in others:
         table.add_column(cell(baseline), justify="right")
-    table.add_column(last, style="dim")
+    if not wide:
+        table.add_column(last, style="dim")
     for name, *values, meaning in rows:
-        table.add_row(cell(name), *("" if v is None else _score(v) for v in values), cell(meaning))
+        scores = ["" if v is None else f"{v:.4g}" if wide else _score(v) for v in values]
+        table.add_row(cell(name), *scores, *([] if wide else [cell(meaning)]))
     show(table)
+    if wide:
+        below = Table.grid(padding=(0, 2))
+        for name, meaning in _once({str(name): str(meaning) for name, *_, meaning in rows}).items():
+            below.add_row(cell(name), Text(lines(meaning), style="dim"))
+        show(below)
 
 
-def _add_by_answer(table: Table, answers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Give the table a row for each answer instead of a column, where these are many."""
-    table.add_column("answer")
-    for name, *_ in rows:
-        table.add_column(cell(name), justify="right")
-    for place, answer in enumerate(answers, start=1):
-        values = [row[place] for row in rows]
-        table.add_row(
-            cell(answer),
-            *("" if value is None else _score(value) for value in values),
-            style="bold" if place == 1 else "",
-        )
+def _once(meanings: Mapping[str, str]) -> dict[str, str]:
+    """Meanings by name, those that differ only in the first part of a name as one: ``*/mae``."""
+    found: dict[str, str] = {}
+    for name, meaning in meanings.items():
+        of, slash, rest = name.rpartition("/")
+        if slash:
+            found.setdefault(f"*/{rest}", meaning.replace(of, "each of them"))
+        else:
+            found[name] = meaning
+    return found
 
 
 def print_answer(answer: Answer) -> None:
@@ -87,6 +89,14 @@ def print_answer(answer: Answer) -> None:
         console.print(Text.assemble(*((lines(text), _marked(strength)) for text, strength in answer.shaded)))
     if answer.remark:
         console.print(answer.remark)
+
+
+def print_beside_results(task: Task) -> None:
+    """Print what a task says of its last test beside its metrics: a few lines, and examples."""
+    show(*map(cell, task.remarks()))
+    examples = task.examples()
+    if examples is not None:
+        print_examples(examples)
 
 
 def print_examples(answer: Answer) -> None:

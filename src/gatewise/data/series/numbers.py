@@ -18,6 +18,8 @@ MISSING = ("", "na", "n/a", "nan", "<na>", "#n/a", "nat", "null", "none", "nil",
 
 def numbers(cells: pd.Series, decimal: str, thousands: str | None) -> NDArray[np.float64]:
     """Cells as float64, correctly rounded; NaN for one that is no finite number as it is written."""
+    if thousands is None and (values := _all_plain(cells.tolist(), CHARACTERS[decimal])) is not None:
+        return values
     mark = re.escape(CHARACTERS[decimal])
     plain = rf"[+-]?([0-9]+({mark}[0-9]*)?|{mark}[0-9]+)([eE][+-]?[0-9]+)?"
     fits = [re.compile(plain).fullmatch]
@@ -39,6 +41,23 @@ def numbers(cells: pd.Series, decimal: str, thousands: str | None) -> NDArray[np
     return values
 
 
+def _all_plain(text: list[str], mark: str) -> NDArray[np.float64] | None:
+    """Cells as float64 where all are finite numbers without thousands separators, else None."""
+    if not set("".join(text)) <= set(f"0123456789+-eE{mark}"):
+        return None
+    try:
+        values = np.fromiter(map(float, text if mark == "." else [c.replace(mark, ".") for c in text]), float)
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def are_missing(cells: pd.Series) -> NDArray[np.bool_]:
+    """Which cells mean a missing value."""
+    known = set(MISSING)
+    return np.array([cell.lower() in known for cell in cells], dtype=bool)
+
+
 def what_is_wrong(
     cells: pd.Series,
     values: NDArray[np.float64],
@@ -46,20 +65,26 @@ def what_is_wrong(
     column: str,
     others: list[str],
     reading: Reading,
+    may_miss: bool = False,
 ) -> str:
     """The line about the first cell, indexed by line, that is missing or, as ``values`` have it, no number.
 
-    ``others`` are the columns that can be read, so that this one may be left out.
+    ``others`` are the columns that can be read, so that this one may be left out; ``may_miss`` passes over
+    missing cells.
     """
     leave_out = reading.columns_advice(others)
-    missing = cells[cells.str.lower().isin(MISSING)]
-    if len(missing):
+    are_there = ~are_missing(cells)
+    missing = cells[~are_there]
+    if len(missing) and not may_miss:
         written = f" ({missing.iloc[0]!r})" if missing.iloc[0] else ""
         return (
             f"{where}:{missing.index[0]}: column {column!r} has {len(missing)} missing value(s), "
-            f"the first here{written}: fill them in, drop the rows{leave_out}"
+            f"the first here{written}: "
+            + reading.advice("fill them in, drop the rows", "data.missing (mask, forward or interpolate)")
+            + leave_out
         )
     style = reading.style
+    cells, values = cells[are_there], values[are_there]
     bad = cells[np.isnan(values)]
     line, cell = bad.index[0], bad.iloc[0]
     found = f"{where}:{line}: column {column!r}: {shown(cell)}"

@@ -48,15 +48,40 @@ def season_of(frequency: str | None, lookback: int) -> int:
     """Steps in the longest season of this step that fits the lookback; 1 where there is none."""
     if frequency is None:
         return 1
-    monthly = _MONTHLY.fullmatch(frequency)
-    if monthly:
-        count, unit = int(monthly[1]), "months"
-    else:
-        offset = pd.tseries.frequencies.to_offset(frequency)
-        count, unit = offset.n, offset.name.split("-")[0]
-        unit = re.sub(r"^\d+", "", unit)
+    count, unit = _counted(frequency)
     steps = [season // count for season in SEASONS.get(unit, ()) if season % count == 0]
     return next((season for season in steps if 1 < season <= lookback), 1)
+
+
+def size_of(frequency: str) -> tuple[int, str]:
+    """Count and unit of a step: weeks are as long whatever their day, months whether at their end or not."""
+    count, unit = _counted(frequency)
+    months = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "months": 1, "QS": 3, "QE": 3, "BQS": 3, "BQE": 3}
+    months |= {"YS": 12, "YE": 12, "BYS": 12, "BYE": 12}
+    return (count * months[unit], "months") if unit in months else (count, unit)
+
+
+def _counted(frequency: str) -> tuple[int, str]:
+    monthly = _MONTHLY.fullmatch(frequency)
+    if monthly:
+        return int(monthly[1]), "months"
+    offset = pd.tseries.frequencies.to_offset(frequency)
+    return offset.n, re.sub(r"^\d+", "", offset.name.split("-")[0])
+
+
+def grid(first: pd.Timestamp, last: pd.Timestamp, step: str, column: str) -> pd.DatetimeIndex:
+    """The dates of a step from ``first``, or the first that lies on it, to ``last``.
+
+    Raises ValueError for a step that there is not.
+    """
+    monthly = _MONTHLY.fullmatch(step)
+    if monthly is None:
+        try:
+            return pd.date_range(first, last, freq=step)
+        except (ValueError, OverflowError):
+            raise ValueError(f"column {column!r}: its times cannot go on in steps of {step!r}") from None
+    months = (last.year - first.year) * 12 + last.month - first.month
+    return _dates(first, months // int(monthly[1]) + 1, step, column)
 
 
 def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Index:

@@ -5,44 +5,77 @@ from __future__ import annotations
 import logging
 import re
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from gatewise.data.series.numbers import MISSING
+from gatewise.data.series.numbers import MISSING, are_missing
 from gatewise.data.series.style import Reading
-from gatewise.data.series.times import ISO, NUMBER, TIME_OF_DAY, parse_times, possible_formats
+from gatewise.data.series.times import ISO, NUMBER, TIME_OF_DAY, not_rising, parse_times, possible_formats
 from gatewise.settings.checks import shown
 
 log = logging.getLogger(__name__)
 
 
-def read_times(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[pd.Index, str]:
-    """Strictly increasing dates or numbers, and their format.
+def read_times(
+    cells: pd.Series,
+    where: str,
+    column: str,
+    reading: Reading,
+    starts: NDArray[np.int64] | None = None,
+) -> tuple[pd.Index, str]:
+    """Strictly increasing dates or numbers, and their format; of several series, from each of ``starts`` on.
 
     Raises ValueError, naming ``where:line``, for the first cell that is no time or does not come after the
     one before, and for times that can be read in two ways.
     """
-    cells = cells.str.strip()
-    missing = cells[cells.str.lower().isin(MISSING)]
+    is_text = cells.dtype == object
+    missing = cells[cells.isna()]
+    if is_text and set(map(str.lower, pd.unique(cells))) & set(MISSING):
+        missing = cells[are_missing(cells)]
     if len(missing):
         raise ValueError(
             f"{where}:{missing.index[0]}: column {column!r} has {len(missing)} missing time(s), the first "
             f"here: fill them in or drop the rows"
         )
-    times, time_format = _read(cells, where, column, reading)
+    if is_text:
+        times, time_format = _read(cells, where, column, reading, starts)
+    else:  # of a Parquet file, which says itself what is a time
+        times, time_format = pd.Index(cells), NUMBER
+        if isinstance(times, pd.DatetimeIndex):
+            time_format = ISO
+            times = times if times.tz is None else times.tz_convert("UTC")
     times = times.rename(column)
-    back = (times[1:] <= times[:-1]).nonzero()[0]
-    if len(back):
-        at = int(back[0])
-        line, before = cells.index[at + 1], cells.iloc[at]
-        problem = "appears twice" if times[at] == times[at + 1] else f"comes after {shown(before)}"
-        fix = f"sort the rows by {column!r}, one row per time"
-        if isinstance(times, pd.DatetimeIndex) and _looks_like_clocks_going_back(times, at):
-            fix += " (where clocks went back, write the times in UTC or with their offset)"
-        raise ValueError(f"{where}:{line}: the time {shown(cells[line])} {problem}: {fix}")
+    check_rising(times, cells, where, reading, starts)
     return times, time_format
 
 
-def _read(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[pd.Index, str]:
+def check_rising(
+    times: pd.Index, cells: pd.Series, where: str, reading: Reading, starts: NDArray[np.int64] | None
+) -> None:
+    """Raise ValueError, naming ``where:line``, for a time that does not come after the one before."""
+    back = not_rising(times, starts)
+    if not len(back):
+        return
+    at = int(back[0])
+    line, before = cells.index[at + 1], cells.iloc[at]
+    is_twice = times[at] == times[at + 1]
+    problem = "appears twice" if is_twice else f"comes after {shown(before)}"
+    if starts is None:
+        fix = f"sort the rows by {times.name!r}, one row per time"
+    else:
+        problem += " in its series"
+        fix = f"sort the rows of each series by {times.name!r}, one row per time"
+    if isinstance(times, pd.DatetimeIndex) and _looks_like_clocks_going_back(times, at):
+        fix += " (where clocks went back, write the times in UTC or with their offset)"
+    elif starts is None and reading.verb == "train":
+        fix += ", or name the column that tells several series apart with data.series_column"
+    raise ValueError(f"{where}:{line}: the time {shown(cells.iloc[at + 1])} {problem}: {fix}")
+
+
+def _read(
+    cells: pd.Series, where: str, column: str, reading: Reading, starts: NDArray[np.int64] | None
+) -> tuple[pd.Index, str]:
     text = cells.tolist()
     expected = reading.style.time_format
     if expected is not None:
@@ -58,7 +91,7 @@ def _read(cells: pd.Series, where: str, column: str, reading: Reading) -> tuple[
             f"{where}:{cells.index[bad]}: column {column!r}: {shown(text[bad])} is not a time of the form "
             f"{expected}: {fix}"
         )
-    formats = possible_formats(text, reading.style.day_first)
+    formats = possible_formats(text, reading.style.day_first, starts)
     if len(formats) > 1:
         raise ValueError(_ambiguous(formats, cells, where, column, reading))
     if formats:

@@ -12,6 +12,7 @@ from datetime import MAXYEAR, MINYEAR
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 NUMBER, ISO = "number", "ISO8601"
 EPOCHS = {"epoch_s": "s", "epoch_ms": "ms", "epoch_us": "us", "epoch_ns": "ns"}
@@ -66,6 +67,21 @@ def parse_times(cells: Sequence[str], time_format: str) -> pd.Index:
 
     Offsets that change, as between summer and winter, give times in UTC.
     """
+    codes, distinct = _distinct(cells)
+    times = _parse(distinct, time_format)
+    return times if codes is None else times.take(codes)
+
+
+def _distinct(cells: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str]]:
+    """The place of each cell among the distinct ones, and these: many series have the same times.
+
+    None in place of the places where most cells are distinct anyway.
+    """
+    codes, distinct = pd.factorize(np.array(cells, dtype=object))
+    return (codes, list(distinct)) if len(distinct) < len(cells) / 2 else (None, list(cells))
+
+
+def _parse(cells: Sequence[str], time_format: str) -> pd.Index:
     text = pd.Series(list(cells), dtype=object)
     if time_format == NUMBER:
         numbers: pd.Index = pd.Index(_numbers(text))
@@ -100,34 +116,49 @@ def write_times(times: pd.Index, time_format: str | None) -> list[str]:
     return [_written(time, time_format) for time in times]
 
 
-def possible_formats(cells: Sequence[str], day_first: bool | None) -> dict[str, pd.Index]:
+def possible_formats(
+    cells: Sequence[str], day_first: bool | None, starts: NDArray[np.int64] | None = None
+) -> dict[str, pd.Index]:
     """The formats that the cells may have, and the times they give; those that read most cells first.
 
     A format that reads every cell rules out those that do not; one in which the times increase, those in
-    which they do not. ``day_first`` decides between day and month.
+    which they do not. ``day_first`` decides between day and month; ``starts`` are the first rows of series.
     """
+    codes, cells = _distinct(cells)
+
+    def of_rows(times: pd.Index) -> pd.Index:
+        return times if codes is None else times.take(codes)
+
     first = next((cell for cell in cells if _formats_of(cell)), None)
     formats = [] if first is None else _formats_of(first)
     if day_first is not None:
         start = "%d" if day_first else "%m"
         formats = [f for f in formats if not _has_day_and_month_first(f) or f.startswith(start)]
-    read = {f: parse_times(cells, f) for f in formats}
+    read = {f: _parse(cells, f) for f in formats}
     one_form = any(times.notna().all() for times in read.values())
     if not one_form and all(_ISO_CELL.fullmatch(cell) for cell in cells):
         # Forms of ISO 8601 side by side, such as midnight without its time.
-        read = {ISO: parse_times(cells, ISO)}
+        read = {ISO: _parse(cells, ISO)}
     read = dict(sorted(read.items(), key=lambda item: np.count_nonzero(item[1].isna())))
     whole = {f: times for f, times in read.items() if times.notna().all() and _is_plausible(times)}
     if not whole:
-        return {f: times for f, times in list(read.items())[:1] if times.notna().any()}
-    rising = {f: times for f, times in whole.items() if times.is_monotonic_increasing and times.is_unique}
+        return {f: of_rows(times) for f, times in list(read.items())[:1] if times.notna().any()}
+    rising = {f: times for f, times in whole.items() if not len(not_rising(of_rows(times), starts))}
     left = rising or whole
-    if NUMBER in left and _has_constant_step(left[NUMBER]):
+    if NUMBER in left and _has_constant_step(of_rows(left[NUMBER]), starts):
         # As seconds since 1970 they would go on in the same way, and 2001 to 2012 are years, not 2020.
         left = {f: times for f, times in left.items() if f not in EPOCHS and f != "%y%m"}
     if "%Y%m%d" in left or any(f.startswith("%Y%m%d%H%M") for f in left):
         left.pop(NUMBER, None)
-    return {_as_written(f, cells, times): times for f, times in _different(left).items()}
+    return {_as_written(f, cells, times): of_rows(times) for f, times in _different(left).items()}
+
+
+def not_rising(times: pd.Index, starts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The rows whose next row, of the same series, has no later time."""
+    back = np.asarray(times[1:] <= times[:-1])
+    if starts is not None:
+        back[starts[1:-1] - 1] = False
+    return np.flatnonzero(back)
 
 
 def _different(read: dict[str, pd.Index]) -> dict[str, pd.Index]:
@@ -260,8 +291,11 @@ def _is_plausible(times: pd.Index) -> bool:
     return bool(_YEARS[0] <= times.year.min() and times.year.max() <= _YEARS[1])
 
 
-def _has_constant_step(times: pd.Index) -> bool:
-    return len(times) < 3 or len(np.unique(np.diff(times))) == 1
+def _has_constant_step(times: pd.Index, starts: NDArray[np.int64] | None) -> bool:
+    steps = np.diff(times)
+    if starts is not None:
+        steps = np.delete(steps, starts[1:-1] - 1)
+    return len(steps) < 2 or len(np.unique(steps)) == 1
 
 
 def _as_written(time_format: str, cells: Sequence[str], times: pd.Index) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from gatewise.data.files import check_size
+from gatewise.data.parquet import damaged, opened
 
 ROWS = 65_536
 """Rows that are read at once."""
@@ -14,7 +14,7 @@ ROWS = 65_536
 
 def column_names(path: Path) -> list[str]:
     """The names of a file's columns. Raises ValueError where it cannot be read."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return list(file.schema_arrow.names)
 
 
@@ -28,8 +28,7 @@ def parquet_rows(
     """
     import pyarrow as arrow
 
-    with _opened(path) as file:
-        check_size(path, sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)))
+    with opened(path) as file:
         types = {field.name: field.type for field in file.schema_arrow}
         for name in needed:
             if not _is_readable(types[name]):
@@ -45,27 +44,7 @@ def parquet_rows(
                     row += 1
                     yield row, dict(zip(batch.schema.names, entries, strict=True))
         except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise _damaged(path, error) from error
-
-
-def _opened(path: Path) -> Any:
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ValueError(
-            f"{path} is a Parquet file, which pyarrow reads: pip install 'gatewise[parquet]'"
-        ) from None
-    check_size(path)
-    try:
-        return parquet.ParquetFile(path)
-    except (arrow.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ValueError:
-    said = " ".join(str(error).split())
-    return ValueError(f"{path} cannot be read as Parquet ({said[:120]}): write it anew")
+            raise damaged(path, error) from error
 
 
 def _is_readable(kind: Any) -> bool:

@@ -32,6 +32,12 @@ def write_picture(path: Path, figure: Any) -> None:
         FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 1})
 
 
+def heading(title: str, what: str, columns: int) -> str:
+    """``title: what``, in two lines where that is too long for so many panels side by side."""
+    whole = f"{title}: {what}"
+    return whole if len(whole) <= 50 * columns else f"{title}\n{what}"
+
+
 def panels(count: int, title: str, columns: int = 3) -> Figure:
     """Panels with room for tick labels of eight characters; measuring the labels would double the time."""
     columns = min(count, columns)

@@ -10,33 +10,42 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from gatewise.settings import one_line
-from gatewise.views.pictures.figure import MODEL, TRAIN, TRUTH, panels, write_picture
+from gatewise.views.pictures.figure import MODEL, TRAIN, TRUTH, heading, panels, write_picture
 
 
 def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
     """Draw target columns of a few test windows: values seen, true values and forecast, over their times.
 
-    ``data["pictured"]`` names the targets, a row of panels each; without it, the first is drawn.
+    ``data["pictured"]`` names the targets, a row of panels each; without it, the first is drawn. A window may
+    say which it is (``name``, ``series``) and have an interval from ``lower`` to ``upper``.
     """
     windows, targets = data["windows"], data["targets"]
     pictured = data.get("pictured") or targets[:1]
     what = "a test window" if len(windows) == 1 else f"{len(windows)} test windows"
-    columns = min(2, len(windows)) if len(pictured) == 1 else len(windows)
-    heading = f"{title}: {one_line(', '.join(pictured))} in {what}"
-    if len(heading) > 50 * columns:
-        heading = heading.replace(f"{title}: ", f"{title}\n", 1)
-    figure = panels(len(windows) * len(pictured), heading, columns=columns)
+    are_named = any("name" in window for window in windows)
+    columns = min(2, len(windows)) if len(pictured) == 1 and not are_named else len(windows)
+    head = heading(title, f"{one_line(', '.join(pictured))} in {what}", columns)
+    figure = panels(len(windows) * len(pictured), head, columns=columns)
     shown = [(target, window) for target in pictured for window in windows]
     for axes, (target, window) in zip(figure.axes, shown, strict=True):
         column = targets.index(target)
-        seen, truth, forecast = (np.array(window[k])[:, column] for k in ("seen", "truth", "forecast"))
+        seen, truth, forecast = (
+            np.array(window[k], dtype=float)[:, column] for k in ("seen", "truth", "forecast")
+        )
         # More than a few horizons of the past would leave no room for the forecast.
         seen = seen[-max(4 * len(truth), 24) :]
         past, future = np.arange(1 - len(seen), 1), np.arange(1, len(truth) + 1)
         axes.plot(past, seen, color=TRAIN, label="seen")
         axes.plot(np.r_[0, future], np.r_[seen[-1], truth], color=TRUTH, label="truth")
         axes.plot(np.r_[0, future], np.r_[seen[-1], forecast], "--", color=MODEL, label="forecast")
+        if "lower" in window:
+            lower, upper = (np.array(window[k], dtype=float)[:, column] for k in ("lower", "upper"))
+            label = f"{window['interval']} % interval"
+            axes.fill_between(future, lower, upper, color=MODEL, alpha=0.2, linewidth=0, label=label)
         axes.axvline(0, color="0.85", linewidth=1, zorder=0)
+        if "name" in window and len(windows) > 1:
+            of = f", {one_line(str(window['series']))[:24]}" if window.get("series") else ""
+            axes.set_title(f"{window['name']} window{of}", fontsize=9, pad=2)
         axes.set(xlabel="steps from the forecast's start", ylabel=one_line(target))
         if window.get("times"):
             _label(axes, window["times"][-len(seen) - len(truth) :], 1 - len(seen))

@@ -1,0 +1,1 @@
+"""From windows of series to forecasts, with any encoder."""
