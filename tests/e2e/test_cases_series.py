@@ -211,7 +211,7 @@ def test_many_series(place: Place) -> None:
         "'price' of series 'a' must be known for the horizon, and not so at '2015-03-02'",
     )
     mistake = place("predict", "run=last", f"input={example}", "data.horizont=3")
-    assert "data.horizont: no such setting of a prediction (did you mean 'horizon'?)" in mistake.line()
+    assert "data.horizont: no such setting of a prediction; did you mean horizon?" in mistake.line()
     mistake = place("predict", "run=last", f"input={example}", "data.horizon=0")
     assert "data.horizon must be a whole number of at least 1" in mistake.line()
     new = "".join(f"z,2015-01-{n:02},{n},1\n" for n in range(1, 13))
