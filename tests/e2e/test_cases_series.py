@@ -208,3 +208,36 @@ def test_a_test_without_the_training_file_has_the_baselines_that_need_none(place
     assert "drift, the best baseline" in out
     assert "lie outside of their 95 % interval" in out
     refused(place("evaluate", "run=last", "task.baselines=[dritf]"), "did you mean 'drift'?")
+
+
+@pytest.mark.slow
+def test_many_series(place: Place) -> None:
+    """A table of two shops with a price known for the horizon, and one shop more in the forecast."""
+    rows = [f"{shop},{day},{20 + n % 7 + 100 * (shop == 'b')},{1 + n % 3}" for shop in "ab" for n, day in
+            enumerate(dates("D", "%Y-%m-%d"))]  # fmt: skip
+    (place.folder / "mine.csv").write_text("\n".join(["shop,day,sales,price", *rows]) + "\n")
+    place.train(
+        "experiment=series/long", "data.file=mine.csv", "data.series_column=shop", "data.time_column=day",
+        "data.columns=[sales,price]", "data.targets=[sales]", "data.known=[price]", "data.lookback=6",
+        "data.horizon=2", "task.forecaster=decoder", "model.hidden_size=4", "trainer.max_epochs=1",
+    )  # fmt: skip
+    run = place.last().folder
+    example = str(run / "example.csv")
+    place.ok("predict", "run=last", f"input={example}", "output=out.csv")
+    with (place.folder / "out.csv").open(newline="") as file:
+        found = [(row["shop"], row["day"]) for row in csv.DictReader(file)]
+    assert found == [(shop, day) for shop in "ab" for day in ("2015-02-28", "2015-03-01")]
+    refused(
+        place("predict", "run=last", f"input={example}", "data.horizon=3"),
+        "'price' of series 'a' must be known for the horizon, and not so at '2015-03-02'",
+    )
+    mistake = place("predict", "run=last", f"input={example}", "data.horizont=3")
+    assert "data.horizont: no such setting of a prediction; did you mean horizon?" in mistake.line()
+    mistake = place("predict", "run=last", f"input={example}", "data.horizon=0")
+    assert "data.horizon must be a whole number of at least 1" in mistake.line()
+    new = "".join(f"z,2015-01-{n:02},{n},1\n" for n in range(1, 13))
+    (place.folder / "mine.csv").write_text("shop,day,sales,price\n" + new)
+    refused(place("predict", "run=last", "input=mine.csv"), "'2015-01-13', '2015-01-14'", "data.future_file")
+    (place.folder / "ahead.csv").write_text("shop,day,price\nz,2015-01-13,2\nz,2015-01-14,2\n")
+    place.ok("predict", "run=last", "input=mine.csv", "data.future_file=ahead.csv", "output=out.csv")
+    assert "z,2015-01-14," in (place.folder / "out.csv").read_text()

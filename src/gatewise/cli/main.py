@@ -73,7 +73,7 @@ VERBS: dict[str, Verb] = {
         "apply a finished run to new data",
         "check_run.check_prediction",
         as_typed=("input", "run", "output"),
-        open_sections=("task",),
+        open_sections=("data", "task"),
     ),
     "compare": Verb(
         "gatewise.cli.compare",
