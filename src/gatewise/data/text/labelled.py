@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.classes import absent
 from gatewise.data.files import find_folder
-from gatewise.data.text.corpora import LABELLED
+from gatewise.data.text.corpora import LABELLED, bible_file
 from gatewise.data.text.described import shares_of
 from gatewise.data.text.documents import Documents, read_files, read_folder, read_unlabelled
 from gatewise.data.text.log_ratios import with_counts
@@ -144,13 +144,29 @@ class LabelledText(TextsWithLabels):
         setting = super().setting_of(part)
         return setting if self.folder_of[part] is None else setting.replace("files", "folder")
 
+    def paths(self, part: str) -> list[Path]:
+        if part == "train" and self.corpus is not None:
+            return [bible_file("kjv")]
+        folder = self._folder(part)
+        if folder is None:
+            return super().paths(part)
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+
+    def making(self) -> dict[str, Any]:
+        own = {"label_column": self.label_column, "log_count_ratios": self.log_count_ratios}
+        return {**super().making(), **own, "corpus": self.corpus}
+
     def read(self, part: str) -> Documents:
         if part == "train" and self.corpus is not None:
             return LABELLED[self.corpus]()
+        folder = self._folder(part)
+        return super().read(part) if folder is None else read_folder(folder)
+
+    def _folder(self, part: str) -> Path | None:
+        """The folder that a part is read from; None where it is another source."""
         folder = self.folder_of[part]
-        if folder is None:
-            return super().read(part)
-        return read_folder(find_folder(folder, self.folders, f"data.{self.setting_of(part)}"))
+        key = f"data.{self.setting_of(part)}"
+        return None if folder is None else find_folder(folder, self.folders, key)
 
     def read_files(self, paths: list[Path]) -> Documents:
         return read_files(paths, self.text_column, self.label_column)

@@ -67,6 +67,10 @@ class SeveralLabels(TextsWithLabels):
         super().__init__(files, text_column=text_column, **settings)
         self.label_columns, self.label_separator = tuple(label_columns), label_separator
 
+    def making(self) -> dict[str, Any]:
+        own = {"label_columns": self.label_columns, "label_separator": self.label_separator}
+        return {**super().making(), **own}
+
     def read_files(self, paths: list[Path]) -> Documents:
         other = next((path for path in paths if path.suffix.lower() not in TABLES), None)
         if other is not None:

@@ -19,6 +19,7 @@ from gatewise.data.classes import rows_of_missing
 from gatewise.data.text.by_length import TextsByLength
 from gatewise.data.text.described import described
 from gatewise.data.text.documents import Documents
+from gatewise.data.text.labelled_cache import Prepared, prepared_once
 from gatewise.data.text.log_ratios import SplitRatios
 from gatewise.data.text.parts import PARTS, parts_of, strata_of
 from gatewise.data.text.texts import TextsOfClasses, check_tokens
@@ -85,6 +86,7 @@ class TextsWithLabels(TextsByLength):
         max_length: tokens that are read of a text, from its start; None means all.
         linear_baseline: whether a linear model is trained beside, on the training and validation parts.
         batch_tokens, batch_size: see :class:`gatewise.data.text.by_length.TextsByLength`.
+        cache_dir: where prepared texts are kept for the next training, by content; None keeps none.
     """
 
     baseline = ("linear baseline", "texts")
@@ -123,6 +125,7 @@ class TextsWithLabels(TextsByLength):
         folders: Folders = (),
         batch_size: Positive = 32,
         seed: Count = 0,
+        cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__(batch_tokens, folders, batch_size, seed)
         self.files = {"train": files, "validation": validation_files, "test": test_files}
@@ -132,6 +135,7 @@ class TextsWithLabels(TextsByLength):
         self.tokenizer, self.lowercase, self.normalize = tokenizer, lowercase, normalize
         self.min_count, self.max_vocabulary, self.max_length = min_count, max_vocabulary, max_length
         self.linear_baseline = linear_baseline
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._whole: tuple[Tokenized, Tokenized, NDArray[np.int64]] | None = None
         """Texts to train the linear baseline on, those to test it on, and the classes of the first."""
 
@@ -185,8 +189,7 @@ class TextsWithLabels(TextsByLength):
 
     def read(self, part: str) -> Documents:
         """The texts of a part that has a source of its own."""
-        setting = self.setting_of(part)
-        return self.read_files([self.find(file, setting) for file in self.files[part] or ()])
+        return self.read_files(self.paths(part))
 
     def read_files(self, paths: list[Path]) -> Documents:
         """The texts of files with their labels."""
@@ -212,6 +215,46 @@ class TextsWithLabels(TextsByLength):
         self.test_data = TextsOfClasses(split, chosen, targets, self.facts, test.texts, ratios)
 
     def load_all(self) -> None:
+        known = self.facts
+        # A class of a user's own may have code that no key knows of.
+        is_own = type(self).__module__.startswith("gatewise.")
+        if known is None and self.cache_dir is not None and is_own:
+            files = {part: self.paths(part) for part in PARTS if part == "train" or self.has_own(part)}
+            prepared = prepared_once(self.cache_dir, files, self.making(), type(self), self._prepared)
+        else:
+            prepared = self._prepared()
+        facts, split, targets = prepared.facts, prepared.split, prepared.targets
+        self.facts, self.repeated = facts, prepared.repeated
+        self.longest_text = int(split.lengths.max())
+        data = {
+            part: TextsOfClasses(
+                split,
+                chosen,
+                targets[chosen],
+                facts,
+                prepared.test_texts if part == "test" else None,
+                prepared.ratios.get(part),
+            )
+            for part, chosen in prepared.chosen.items()
+        }
+        self.train_data, self.validation_data, self.test_data = (data[part] for part in PARTS)
+        learnt = np.concatenate([prepared.chosen["train"], prepared.chosen["validation"]])
+        self._whole = (split.select(learnt), split.select(prepared.chosen["test"]), targets[learnt])
+
+    def paths(self, part: str) -> list[Path]:
+        """The files that a part is read from, which has a source of its own."""
+        setting = self.setting_of(part)
+        return [self.find(file, setting) for file in self.files[part] or ()]
+
+    def making(self) -> dict[str, Any]:
+        """The settings that decide what is made of the texts."""
+        names = (
+            "text_column validation_fraction test_fraction fold folds stratify tokenizer lowercase normalize"
+        )
+        names += " min_count max_vocabulary max_length seed"
+        return {name: getattr(self, name) for name in names.split()}
+
+    def _prepared(self) -> Prepared:
         facts = self.facts
         read = {part: self.read(part) for part in PARTS if part == "train" or self.has_own(part)}
         classes = self.classes(read["train"]) if facts is None else self.classes_in(facts)
@@ -230,25 +273,23 @@ class TextsWithLabels(TextsByLength):
         if facts is None:
             self.check_classes(classes, targets[: len(read["train"].texts)], parts["train"])
             train = split.select(parts["train"], self.max_length)
-            facts = self.facts = self.make_facts(train, classes, targets[parts["train"]])
-        self.longest_text = int(split.lengths.max())
+            facts = self.make_facts(train, classes, targets[parts["train"]])
         ratios = SplitRatios(facts, split, self.seed)
-        data = {
-            part: TextsOfClasses(
-                split,
-                chosen,
-                targets[chosen],
-                facts,
-                [texts[i] for i in chosen] if part == "test" else None,
-                ratios.of(chosen, targets[chosen] if part == "train" else None),
-            )
+        found = {
+            part: ratios.of(chosen, targets[chosen] if part == "train" else None)
             for part, chosen in parts.items()
         }
-        self.train_data, self.validation_data, self.test_data = (data[part] for part in PARTS)
         trained_on = set(map(texts.__getitem__, parts["train"].tolist()))
-        self.repeated = sum(texts[i] in trained_on for i in parts["test"].tolist())
-        learnt = np.concatenate([parts["train"], parts["validation"]])
-        self._whole = (split.select(learnt), split.select(parts["test"]), targets[learnt])
+        test = [texts[i] for i in parts["test"].tolist()]
+        return Prepared(
+            facts,
+            split,
+            targets,
+            parts,
+            {part: of_part for part, of_part in found.items() if of_part is not None},
+            test,
+            sum(text in trained_on for text in test),
+        )
 
     def how_read(self, train: Tokenized) -> dict[str, Any]:
         """Values of the facts: the vocabulary of the training texts, and how a text is read."""
