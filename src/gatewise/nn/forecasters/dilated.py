@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +23,8 @@ def dilated(layer: Recurrent | Stacked, inputs: Tensor, dilation: int) -> Tensor
     apart = padded.unflatten(1, (-1, dilation)).transpose(1, 2).flatten(0, 1)
     outputs: Tensor = layer(apart)[0]
     together = outputs.unflatten(0, (batch, dilation)).transpose(1, 2).flatten(1, 2)
-    return together[:, -steps:]
+    result: Tensor = together[:, -steps:]
+    return result
 
 
 class DilatedLayers(nn.Module):
@@ -36,7 +37,8 @@ class DilatedLayers(nn.Module):
     def forward(self, first: Tensor) -> Tensor:
         """Outputs [B, T, H] from those of the layer below, the first of its pair."""
         outputs, block = first, None
-        for index, (layer, dilation) in enumerate(zip(self.layers, self.dilations, strict=True), start=1):
+        layers = cast(Iterable[Recurrent | Stacked], self.layers)
+        for index, (layer, dilation) in enumerate(zip(layers, self.dilations, strict=True), start=1):
             outputs = dilated(layer, outputs, dilation)
             if index % 2 == 1:  # the second of a pair
                 outputs = outputs if block is None else outputs + block

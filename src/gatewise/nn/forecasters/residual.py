@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gatewise.nn import Recurrent, Stacked
 from gatewise.nn.forecast_outputs import ForecastOutput
@@ -45,10 +46,10 @@ class Smoothing(nn.Module):
         return level, season
 
     def _shares(self, series: Tensor | None, batch: int) -> Tensor:
-        """How much less every step and every season counts than the one after it, [B, 2, C]."""
+        """The logarithms of how much every step and season counts of the one after it, [B, 2, C]."""
         table = torch.cat([self.weight, self.weight.mean(0, keepdim=True)])
         number = table.new_zeros(batch, dtype=torch.long) if series is None else series
-        return torch.sigmoid(-table[number])
+        return F.logsigmoid(-table[number])
 
     def _seasons(self, values: Tensor, there: Tensor, keep: Tensor) -> Tensor:
         """How far each place of a season lies from its mean, [B, S, C]; 0 where there is no whole season."""
@@ -66,11 +67,12 @@ class Smoothing(nn.Module):
         return season - season.mean(1, keepdim=True)
 
 
-def _weighted(values: Tensor, there: Tensor, keep: Tensor) -> Tensor:
-    """The mean over T steps [B, T, C], each of which counts ``keep`` [B, C] times as much as the next."""
+def _weighted(values: Tensor, there: Tensor, log_keep: Tensor) -> Tensor:
+    """The mean over T steps [B, T, C] that are there; each counts exp(log_keep) [B, C] of the next."""
     age = torch.arange(values.shape[1] - 1, -1, -1, device=values.device, dtype=values.dtype).view(1, -1, 1)
-    weights = keep.unsqueeze(1) ** age * there
-    return (values * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1e-6)
+    # As a softmax, whose sum is never 0, however little the last step that is there counts.
+    weights = (age * log_keep.unsqueeze(1)).masked_fill(there == 0, -1e9).softmax(1)
+    return (values * weights).sum(1, keepdim=True)
 
 
 class Residual(Forecaster):
