@@ -178,7 +178,7 @@ def _check_changed(settings: Any, target: str, what: str) -> None:
 def _check_reading(config: DictConfig, target: str) -> None:
     """Raise SettingError for a setting that a run's data does not take when it reads an input."""
     data = declared(target)
-    reader = None if data is None else data.attribute("input_reader")
+    reader = "" if data is None else str(data.attribute("input_reader") or "")
     declaration = declared(reader) if reader else None
     # The first two are the path and the facts.
     allowed = () if declaration is None else declaration.parameters[2:]
