@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gatewise.cli.completion import answers
+from gatewise.cli.data import of_package, size_of
 from gatewise.cli.main import main
 from gatewise.data.known.finding import Places, state
 from gatewise.data.known.sets import PIP_SETS, SETS, KnownSet
@@ -112,6 +113,14 @@ def test_what_comes_with_pip_is_shown(name: str, capsys) -> None:
     assert "comes with pip" in out
     begins = {"king_james": "  In the beginning God", "sunspots": "  1749", "japanese_vowels": "  1.860936,"}
     assert begins[name] in out
+
+
+def test_the_size_is_that_of_every_file() -> None:
+    greek = PIP_SETS["greek_new_testament"]
+    (place,), _ = of_package(greek)
+    files = list(place.parent.glob("*-morphgnt.txt"))
+    assert len(files) == 27
+    assert size_of(greek, [place]) == sum(map(len, map(Path.read_bytes, files)))
 
 
 @pytest.mark.parametrize("name", some(SETS, "fsdd", "wnut17"))

@@ -14,7 +14,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from gatewise.cli.main import main
-from gatewise.config import check
+from gatewise.config.check_run import looked_at
 
 LEFT = Path(__file__).parents[1] / "e2e" / "before_the_move"
 """Runs of an earlier version, with the files that they were trained on."""
@@ -206,8 +206,8 @@ def test_only_what_is_given_is_put_beside():
     from omegaconf import OmegaConf
 
     config = {"run": "a", "input": "x", "sequence": 1, "run2": None, "input2": None, "sequence2": None}
-    assert len(check.looked_at(OmegaConf.create(config))) == 1
-    _, second = check.looked_at(OmegaConf.create({**config, "input2": "y"}))
+    assert len(looked_at(OmegaConf.create(config))) == 1
+    _, second = looked_at(OmegaConf.create({**config, "input2": "y"}))
     assert second == ("a", "y", 1, ("run", "input2", "sequence"))
 
 

@@ -109,7 +109,7 @@ def test_lightning_gives_every_epoch_an_order_of_its_own(speakers):
 
 def _modules(speakers):
     return {
-        "features": FeatureSequences(**speakers),
+        "features": FeatureSequences(**speakers, neighbours=False),
         "series": SeriesWindows(dataset="sunspots_monthly", lookback=24, horizon=12),
         "text": LanguageText(corpus="king_james", max_tokens=20_000, tokenizer="word"),
     }

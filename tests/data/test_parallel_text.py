@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from importlib.util import find_spec
 
 import numpy as np
@@ -78,6 +79,13 @@ def files_in_two_pieces_with_a_mark_of_byte_order(folder, pairs):
 def table_with_tabs(folder, pairs):
     (folder / "mine.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in [("source", "target"), *pairs]))
     return {"files": ["mine.tsv"]}
+
+
+@form
+def table_without_names(folder, pairs):
+    lines = [f"{a}\t{b}\tCC-BY {i}\n" for i, (a, b) in enumerate(pairs)]
+    (folder / "mine.tsv").write_text("".join(lines))
+    return {"files": ["mine.tsv"], "header": False}
 
 
 @form
@@ -324,3 +332,18 @@ def test_multi30k_has_its_published_sizes():
     data = make(public_data("multi30k"), **files, vocabulary_size=400)
     sizes = [len(part) for part in (data.train_data, data.validation_data, data.test_data)]
     assert sizes == [29000, 1014, 1000]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("ein\ta\nrot\tred\n", {}, "mine.tsv: no column 'source'; it has 'ein, a': name one with "
+         "data.source_column, or set data.header=false where the first line is a pair already"),
+        ("ein\ta\nrot\n", {"header": False}, "mine.tsv:2: 1 column(s), but data.header=false reads"),
+        ("ein\ta\n", {"header": False, "source_column": "2"}, "source_column=2: with header=false"),
+    ],
+)  # fmt: skip
+def test_a_table_without_names_of_columns_says_the_way(content, settings, message, tmp_path):
+    (tmp_path / "mine.tsv").write_text(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(tmp_path, files=["mine.tsv"], **settings)

@@ -191,6 +191,8 @@ def test_other_text_is_scored_whole_and_prompts_are_shown_as_they_are(place: Pla
     place.ok("evaluate", "+data.test_files=[other.txt]", "output=scores.json")
     assert "perplexity" in (place.folder / "scores.json").read_text()
     assert "no text" in _fail_on_empty(place, "+data.test_files=[empty.txt]", "empty.txt")
+    other = place("evaluate", "data.tokenizer=char").line()
+    assert "data.tokenizer: got 'char', but the run was trained with 'word'" in other
 
 
 def _fail_on_empty(place: Place, setting: str, name: str) -> str:

@@ -143,6 +143,7 @@ RECIPES = {
         {"Ann left New York": 4},
     ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
+    "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
 RECIPES |= {
     # Predicted are the series of the example, which has three of several.

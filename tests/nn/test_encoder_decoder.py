@@ -76,6 +76,18 @@ def test_a_search_in_parts_finds_the_same(monkeypatch):
     torch.testing.assert_close(parts.weights, whole.weights[:, :, :time, : parts.weights.shape[-1]])
 
 
+@pytest.mark.parametrize("context", ["layers", "input", "output"])
+@pytest.mark.parametrize("model", [Recurrent, Stacked])
+def test_padding_of_the_targets_changes_nothing_before_it(context, model):
+    net = made(model, context=context)
+    tokens, lengths = torch.randint(3, 8, (4, 6)), torch.tensor([3, 6, 1, 4])
+    whole, weights = net(SOURCE, LENGTHS, tokens)
+    outputs, own_weights = net(SOURCE, LENGTHS, tokens, lengths)
+    real = torch.arange(6) < lengths[:, None]
+    torch.testing.assert_close(outputs[real], whole[real])
+    torch.testing.assert_close(own_weights[real], weights[real])
+
+
 def test_dropouts_act_in_training_alone():
     dropouts = {"word_dropout": 0.5, "embedding_dropout": 0.5, "hidden_dropout": 0.5, "dropout": 0.5}
     net, plain = made(**dropouts), made()

@@ -129,7 +129,7 @@ def test_the_most_probable_token_needs_no_draw():
 
 @pytest.mark.parametrize("temperature", [1.0, 1.3])
 def test_surprise_adds_up_to_the_loss_of_a_test(temperature, trainer, loader, monkeypatch):
-    monkeypatch.setattr("gatewise.tasks.language_modelling.CHUNK", 7)
+    monkeypatch.setattr("gatewise.tasks.continues_text.CHUNK", 7)
     words = [FACTS.vocabulary[i] for i in np.random.default_rng(0).integers(2, SIZE, 60)]
     words[7] = "googled"
     lines = [" ".join(words[start : start + 12]) for start in range(0, 60, 12)]

@@ -70,8 +70,8 @@ def _list(data_dir: Path) -> None:
         row = (known.what, known.licence, in_words(known.size))
         table.add_row(cell(name, "bold"), *map(cell, row), cell(word, _STYLES.get(word, "")))
     for each in PIP_SETS.values():
-        places, word = _of_package(each)
-        size = in_words(_size(places)) if places else ""
+        places, word = of_package(each)
+        size = in_words(size_of(each, places)) if places else ""
         table.add_row(cell(each.name, "bold"), *map(cell, (each.what, each.licence, size)), cell(word))
     console = plain_console()
     console.print(table)
@@ -80,7 +80,7 @@ def _list(data_dir: Path) -> None:
         console.print(f"{command('data', verb, 'NAME')}  {what}")
 
 
-def _of_package(each: PipSet) -> tuple[list[Path], str]:
+def of_package(each: PipSet) -> tuple[list[Path], str]:
     """The files of a set that comes with pip, and its state."""
     try:
         return [
@@ -104,10 +104,10 @@ def _show(known: KnownSet | PipSet, data_dir: Path) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     if isinstance(known, PipSet):
-        places, word = _of_package(known)
+        places, word = of_package(known)
         rows = {
             "state": f"{word} ({known.distribution})",
-            "size": in_words(_size(places)) if places else "unknown",
+            "size": in_words(size_of(known, places)) if places else "unknown",
         }
         begins_after = known.begins_after
     else:
@@ -135,7 +135,10 @@ def _show(known: KnownSet | PipSet, data_dir: Path) -> None:
         console.print(f"\nNothing to look at yet: {pip or command('data', 'get', known.name)}")
 
 
-def _size(places: list[Path]) -> int:
+def size_of(each: PipSet, places: list[Path]) -> int:
+    """Bytes of all files of a set that comes with pip, of which ``places`` are looked at."""
+    if each.files:
+        places = list(places[0].parent.glob(each.files))
     return sum(place.stat().st_size for place in places)
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from gatewise.config.build import build
-from gatewise.config.check import SCORES
+from gatewise.config.check_run import SCORES
 from gatewise.config.outputs import find_output
 from gatewise.config.places import take_own_cache
 from gatewise.data.module import SequenceDataModule

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from gatewise import __version__
 from gatewise.config.build import class_of
-from gatewise.config.check import ARRAYS, PAGES, LookedAt, input_file, looked_at, takes_words
+from gatewise.config.check_run import ARRAYS, PAGES, LookedAt, input_file, looked_at, takes_words
 from gatewise.config.outputs import Output, find_output
 from gatewise.config.places import take_own_cache
 from gatewise.data.module import SequenceDataModule

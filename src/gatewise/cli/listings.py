@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.options import options_help
-from gatewise.config.check import changeable_settings
+from gatewise.config.check_run import changeable_settings
 from gatewise.config.explain import Composition, all_groups
 from gatewise.config.written import comments, used_files, with_comments
 from gatewise.settings import SettingError, lines, one_line

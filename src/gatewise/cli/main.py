@@ -39,7 +39,7 @@ class Verb(NamedTuple):
     """Primary config that ``main`` is given, or None where ``main`` takes the words of the command line."""
     help: str
     check: str | None = None
-    """Function of ``gatewise.config.check`` that finds what is wrong before ``module`` is imported."""
+    """Module and function of ``gatewise.config`` that find what is wrong before ``module`` is imported."""
     as_typed: tuple[str, ...] = ()
     """Settings whose value is text of the user's, with the commas and quotes it may have."""
     keeps: bool = False
@@ -55,7 +55,7 @@ VERBS: dict[str, Verb] = {
         "gatewise.cli.train",
         "train",
         "train a model and keep the run in a directory",
-        "check_training",
+        "check.check_training",
         as_typed=("resume", "sweep.resume"),
         keeps=True,
     ),
@@ -63,7 +63,7 @@ VERBS: dict[str, Verb] = {
         "gatewise.cli.evaluate",
         "evaluate",
         "measure a finished run on its test data",
-        "check_evaluation",
+        "check_run.check_evaluation",
         as_typed=("run", "output"),
         open_sections=("data", "task"),
     ),
@@ -71,7 +71,7 @@ VERBS: dict[str, Verb] = {
         "gatewise.cli.predict",
         "predict",
         "apply a finished run to new data",
-        "check_prediction",
+        "check_run.check_prediction",
         as_typed=("input", "run", "output"),
         open_sections=("task",),
     ),
@@ -87,7 +87,7 @@ VERBS: dict[str, Verb] = {
         "gatewise.cli.inspect",
         "inspect",
         "look inside the gates of a finished run: a page for one input",
-        "check_inspection",
+        "check_run.check_inspection",
         as_typed=("input", "input2", "run", "run2", "output", "arrays"),
         keeps=True,
     ),
@@ -206,7 +206,8 @@ def _opened(word: str, sections: tuple[str, ...]) -> str:
 
 def _run(verb: Verb, config: DictConfig) -> Any:
     if verb.check is not None:
-        getattr(import_module("gatewise.config.check"), verb.check)(config)
+        file, _, function = verb.check.partition(".")
+        getattr(import_module(f"gatewise.config.{file}"), function)(config)
         check_limits()
         import_matplotlib()
     # The work is not lost where `| head` has read enough, nor where a library cannot log.

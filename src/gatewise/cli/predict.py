@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.lines import Ask, answer_lines, talk
 from gatewise.config.build import class_of
-from gatewise.config.check import PICTURE, PREDICTIONS, format_of, input_file, takes_lines, takes_words
+from gatewise.config.check_run import PICTURE, PREDICTIONS, format_of, input_file, takes_lines, takes_words
 from gatewise.config.outputs import SCREEN, Output, find_output
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Input

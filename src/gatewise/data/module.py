@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
@@ -49,6 +51,8 @@ class SequenceDataModule(pl.LightningDataModule):
     """Dotted name of a function of a path and facts that reads an input; its others are settings."""
     lines_at_once: ClassVar[int] = 1
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
+    decided: ClassVar[tuple[str, ...]] = ()
+    """Settings that decide the facts, which an evaluation has from the training."""
     load_draws: ClassVar[bool] = True
     """Whether :meth:`load` draws from the seed; if not, trainings with several seeds share what it loads."""
 
@@ -121,6 +125,10 @@ class SequenceDataModule(pl.LightningDataModule):
         """A few numbers about the data, for a table on the screen; call it after ``setup()``."""
         return {}
 
+    def parts(self) -> dict[str, Any]:
+        """The three data sets by the names that a table on the screen has for them."""
+        return {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+
     def find(self, file: str | Path, setting: str) -> Path:
         """The path of the file that ``data.<setting>`` names; ValueError if there is none."""
         return find_file(file, self.folders, f"data.{setting}")
@@ -168,13 +176,48 @@ class SequenceDataModule(pl.LightningDataModule):
         return EpochBatches(len(dataset), self.batch_size, shuffle, self.seed, rank, world_size, epoch)
 
 
-class EpochBatches(Sampler[list[int]]):
-    """Sampler of one epoch's batches: lists of indices, this process's share of each batch.
+class SharedBatches(Sampler[list[int]]):
+    """Sampler of one epoch's batches: lists of indices, this process's share of each.
 
-    The order depends only on (seed, epoch), so a resumed epoch sees the same batches as an uninterrupted one.
-    ``batch_size`` counts the examples of one step over all processes. A shuffled (training) batch with fewer
-    examples than processes is filled up, so that every process has work in each step; unshuffled, every
-    example comes exactly once. Raises ValueError if there is no example, or too few for the processes.
+    A subclass implements ``__len__`` and :meth:`batches`, whose order depends only on (seed, epoch), so that
+    a resumed epoch sees the same batches as an uninterrupted one. ``batch_size`` counts the examples of one
+    step over all processes. A shuffled (training) batch with fewer examples than processes is filled up, so
+    that every process has work in each step; unshuffled, every example comes exactly once. Raises ValueError
+    where the processes cannot share a batch.
+    """
+
+    def __init__(
+        self, batch_size: int, shuffle: bool, seed: int, rank: int, world_size: int, epoch: Callable[[], int]
+    ) -> None:
+        if batch_size < world_size:
+            raise ValueError(
+                f"data.batch_size={batch_size} is shared by {world_size} processes: "
+                f"make it at least {world_size}"
+            )
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
+        self.start = 0
+        """Batches that the next pass skips, because a resumed epoch has seen them already."""
+
+    def batches(self) -> Iterable[NDArray[np.int64]]:
+        """The batches of the epoch, over all processes."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[list[int]]:
+        first, self.start = self.start, 0
+        for batch in itertools.islice(self.batches(), first, None):
+            if self.shuffle and len(batch) < self.world_size:
+                # Repeat the batch's own examples: if one is left, every process computes its gradient.
+                batch = np.resize(batch, self.world_size)
+            share = batch[self.rank :: self.world_size]
+            if len(share):
+                yield share.tolist()
+
+
+class EpochBatches(SharedBatches):
+    """Batches of ``batch_size`` of ``size`` examples; :class:`SharedBatches` says how they are shared.
+
+    Raises ValueError if there is no example, or too few for the processes.
     """
 
     def __init__(
@@ -187,11 +230,7 @@ class EpochBatches(Sampler[list[int]]):
         world_size: int = 1,
         epoch: Callable[[], int] = lambda: 0,
     ) -> None:
-        if batch_size < world_size:
-            raise ValueError(
-                f"data.batch_size={batch_size} is shared by {world_size} processes: "
-                f"make it at least {world_size}"
-            )
+        super().__init__(batch_size, shuffle, seed, rank, world_size, epoch)
         if size < 1:
             raise ValueError("no example is in it: give more data, or make its share larger")
         if not shuffle and size < world_size:
@@ -200,29 +239,19 @@ class EpochBatches(Sampler[list[int]]):
                 f"{size} example(s) to score cannot be shared by {world_size} processes: give more data, or "
                 f"set trainer.devices={size}"
             )
-        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
-        self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, epoch
-        self.start = 0
-        """Batches that the next pass skips, because a resumed epoch has seen them already."""
+        self.size = size
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
         # Unshuffled, the last batch may be too small for this process to get a share.
         return whole + (rest > 0 if self.shuffle else rest > self.rank)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def batches(self) -> Iterator[NDArray[np.int64]]:
         order = np.arange(self.size)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch()]).permutation(self.size)
-        first, self.start = self.start, 0
-        for start in range(first * self.batch_size, self.size, self.batch_size):
-            batch = order[start : start + self.batch_size]
-            if self.shuffle and len(batch) < self.world_size:
-                # Repeat the batch's own examples: if one is left, every process computes its gradient.
-                batch = np.resize(batch, self.world_size)
-            share = batch[self.rank :: self.world_size]
-            if len(share):
-                yield share.tolist()
+        for start in range(0, self.size, self.batch_size):
+            yield order[start : start + self.batch_size]
 
 
 class InOrder(Sampler[int]):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from gatewise.kinds.kind import Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 
@@ -25,6 +27,18 @@ class FeatureFacts(Facts):
     mean: tuple[float, ...]
     """Mean of each feature over the training frames; inputs are scaled to (x - mean) / std."""
     std: tuple[float, ...]
+    missing: str = "refuse"
+    """What is done with values that are not known, before all else; see ``data.missing``."""
+    thin: int = 1
+    """So many steps of a file are one, their mean."""
+    normalise: bool = False
+    """Whether each feature of each sequence is brought to mean 0 and standard deviation 1 by itself."""
+    label_column: str = "label"
+    sequence_column: str | None = "sequence"
+    step_column: str | None = None
+    """Columns of a table, as the settings of the data name them."""
+    features: tuple[str, ...] = ()
+    """Names of the features in their order, where the training file names them."""
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
@@ -33,6 +47,12 @@ class FeatureFacts(Facts):
         self.check_distinct("classes")
         self.check_counts("class_counts", len(self.classes), "classes")
         self.check_scaler(self.feature_size, "features (feature_size)")
+        if self.missing not in ("refuse", "interpolate", "forward_fill"):
+            raise self.wrong("missing", "must be refuse, interpolate or forward_fill")
+        if self.thin < 1:
+            raise self.wrong("thin", "must be at least 1")
+        if self.features and len(self.features) != self.feature_size:
+            raise self.wrong("features", f"must name each of the {self.feature_size} features (feature_size)")
 
     def agrees_with(self, earlier: Facts) -> bool:
         """Whether they are equal but for the rounding of float32, in which means once were computed."""
@@ -54,3 +74,5 @@ class SequenceBatch(NamedTuple):
     """[B] int64: number of steps of each sequence without padding."""
     targets: Tensor
     """[B] int64: class index, or IGNORED if the label is unknown."""
+    neighbours: Mapping[str, Tensor] | None = None
+    """As ``targets``, but what simple classifiers give, by name, in batches of the test split only."""

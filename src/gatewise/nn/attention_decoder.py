@@ -91,17 +91,23 @@ class AttentionDecoder(nn.Module):
             state.append(summary.new_zeros(memory.real.shape))
         return tuple(state)
 
-    def forward(self, inputs: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
-        """(Outputs [B, T, D], weights of attention [B, T, S], state) for the inputs of T steps [B, T, E]."""
+    def forward(
+        self, inputs: Tensor, memory: Memory, state: State, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, State]:
+        """(Outputs [B, T, D], weights of attention [B, T, S], state) for the inputs of T steps [B, T, E].
+
+        Where ``lengths`` [B] are given, outputs and weights on padding mean nothing, and recurrent layers of
+        all steps at once leave it out.
+        """
         dropped = self._mask(self.dropout, inputs, self.output_size)
         hidden_dropped = self._mask(self.hidden_dropout, inputs, self.lower.output_size)
         if self.context == "input":
             return self._one_by_one(inputs, memory, state, dropped, hidden_dropped)
         recurrent, covered = self._parts(state)[::2]
-        queries, lower = self.lower(inputs, _layers_first(recurrent[: self._lower_count]))
+        queries, lower = self.lower(inputs, _layers_first(recurrent[: self._lower_count]), lengths=lengths)
         queries = _times(queries, hidden_dropped)
         contexts, weights, covered = self.attention(queries, memory, covered)
-        top, after = self._above(queries, contexts, recurrent, lower)
+        top, after = self._above(queries, contexts, recurrent, lower, lengths)
         outputs = _times(self._combined(top, contexts), dropped)
         return outputs, weights, (*after, *(() if covered is None else (covered,)))
 
@@ -160,14 +166,19 @@ class AttentionDecoder(nn.Module):
         return torch.cat(outputs, 1), torch.cat(weights, 1), tuple(tensor.squeeze(1) for tensor in state)
 
     def _above(
-        self, queries: Tensor, contexts: Tensor, state: State, lower: Sequence[Tensor]
+        self,
+        queries: Tensor,
+        contexts: Tensor,
+        state: State,
+        lower: Sequence[Tensor],
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """The top layer's outputs, and the recurrent state, for queries and contexts of rows [R, T, …]."""
         after = list(lower)
         top = queries
         if self.upper is not None:
             read = torch.cat([queries, contexts], -1)
-            top, upper = self.upper(read, _layers_first(state[self._lower_count :]))
+            top, upper = self.upper(read, _layers_first(state[self._lower_count :]), lengths=lengths)
             after += upper
         return top, [tensor.transpose(0, 1) for tensor in after]
 

@@ -9,18 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatewise.nn.attention import AttentionName, Memory
+from gatewise.nn.attention import Memory
 from gatewise.nn.attention_decoder import AttentionDecoder, ContextName
 from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses, Step, beam_search
+from gatewise.nn.embedding import some_unknown
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.stacked import Stacked
 from gatewise.nn.token_loss import token_loss
 from gatewise.settings import NotNegative, Positive, Probability, Share, checked
 
 TieName = Literal["none", "target", "all"]
-UNKNOWN = 0
-"""Id of the token that stands for others, and for those that word dropout takes away."""
 MOST_SCORES = 30_000_000
 """Scores of next tokens that a search computes at once; more sequences are searched part by part."""
 
@@ -37,8 +36,8 @@ class EncoderDecoder(nn.Module):
     "Using the Output Embedding to Improve Language Models", EACL 2017), ``all`` where both have those of the
     source's too, which needs one vocabulary. ``target_frequencies`` [V] are the shares from whose logarithm
     the output's biases start. ``word_dropout`` reads tokens as unknown, ``embedding_dropout`` drops features
-    of embeddings, ``hidden_dropout`` those of what the decoder gets of the encoder and of its own layers, and
-    ``dropout`` those of its outputs.
+    of embeddings, and ``hidden_dropout`` those of what the decoder gets of the encoder and of its own layers;
+    ``attending`` are the other settings of :class:`AttentionDecoder`.
     """
 
     @checked
@@ -51,15 +50,12 @@ class EncoderDecoder(nn.Module):
         decoder_size: Positive | None = None,
         decoder_layers: Positive | None = None,
         context: ContextName = "layers",
-        attention: AttentionName = "general",
-        attention_size: Positive = 128,
-        coverage: bool = False,
         tie: TieName = "target",
         word_dropout: Probability = 0.0,
         embedding_dropout: Probability = 0.0,
         hidden_dropout: Probability = 0.0,
-        dropout: Probability = 0.0,
         locked: bool = True,
+        **attending: Any,
     ) -> None:
         super().__init__()
         words = len(target_frequencies)
@@ -87,12 +83,9 @@ class EncoderDecoder(nn.Module):
             embedding_size,
             layers=layers,
             context=context,
-            attention=attention,
-            attention_size=attention_size,
-            coverage=coverage,
-            dropout=dropout,
             hidden_dropout=hidden_dropout,
             locked=locked,
+            **attending,
         )
         self.target_embedding = nn.Embedding(words, embedding_size)
         self.source_embedding = (
@@ -124,18 +117,20 @@ class EncoderDecoder(nn.Module):
         summary = outputs.sum(1) / lengths.clamp(min=1).unsqueeze(-1)
         return memory, self.decoder.start(summary, memory)
 
-    def forward(self, source: Tensor, lengths: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(Outputs of the decoder [B, T, D], weights of attention [B, T, S]) for known tokens [B, T]."""
+    def forward(
+        self, source: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(Outputs of the decoder [B, T, D], weights of attention [B, T, S]) for known tokens [B, T].
+
+        With ``token_lengths`` [B], those on padding mean nothing.
+        """
         memory, state = self.encode(source, lengths)
         vectors = self.embedding_dropout(self.target_embedding(self._some_unknown(tokens)))
-        outputs, weights, _ = self.decoder(vectors, memory, state)
+        outputs, weights, _ = self.decoder(vectors, memory, state, token_lengths)
         return outputs, weights
 
     def _some_unknown(self, tokens: Tensor) -> Tensor:
-        if not self.training or self.word_dropout == 0:
-            return tokens
-        dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-        return tokens.masked_fill(dropped, UNKNOWN)
+        return some_unknown(tokens, self.word_dropout)[0] if self.training else tokens
 
     def loss(
         self, outputs: Tensor, targets: Tensor, lengths: Tensor, smoothing: Share = 0.0

@@ -7,7 +7,7 @@ from gatewise.settings.checks import choice, flag, names, optional, split_fracti
 from gatewise.settings.errors import SettingError, UsageError, first_line
 from gatewise.settings.nearest import closest, did_you_mean, nearest, suggestion
 from gatewise.settings.rules import check_constructor, checked, rule
-from gatewise.settings.shown import lines, one_line
+from gatewise.settings.shown import lines, listed, one_line
 from gatewise.settings.values import (
     AtLeast,
     Checked,
@@ -64,6 +64,7 @@ __all__ = [
     "first_line",
     "flag",
     "lines",
+    "listed",
     "names",
     "nearest",
     "one_line",

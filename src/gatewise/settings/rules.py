@@ -68,7 +68,22 @@ def checked(function: Function) -> Function:
 def check_constructor(cls: type) -> None:
     """Make the class's own constructor, if it has one, check its settings; for ``__init_subclass__``."""
     if "__init__" in cls.__dict__:
-        cls.__init__ = checked(cls.__dict__["__init__"])  # type: ignore[misc]
+        own: Any = checked(cls.__dict__["__init__"])
+        base = next(vars(other)["__init__"] for other in cls.__mro__[1:] if "__init__" in vars(other))
+        own.__signature__ = _with_those_passed_on(inspect.signature(own), base)
+        cls.__init__ = own  # type: ignore[misc]
+
+
+def _with_those_passed_on(own: inspect.Signature, base: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a constructor that names what it passes on as ``**settings`` to that of its base."""
+    *named, last = own.parameters.values()
+    if last.kind is not last.VAR_KEYWORD:
+        return own
+    theirs = [each for name, each in inspect.signature(base).parameters.items() if name not in own.parameters]
+    open_kinds = (last.VAR_POSITIONAL, last.VAR_KEYWORD)
+    passed = [each.replace(kind=last.KEYWORD_ONLY) for each in theirs if each.kind not in open_kinds]
+    rest = [last] if any(each.kind is last.VAR_KEYWORD for each in theirs) else []
+    return own.replace(parameters=[*named, *passed, *rest])
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 
 _HIDDEN = re.compile(r"[^ -~]")
 _HIDDEN_BUT_BREAKS = re.compile(r"[^ -~\n]")
@@ -21,6 +22,12 @@ def one_line(text: str) -> str:
 def lines(text: str) -> str:
     """As :func:`one_line` for a text of several lines, whose line breaks stay; tabs become spaces."""
     return text if text.isprintable() else _HIDDEN_BUT_BREAKS.sub(_written, text.expandtabs())
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names with commas between them, of which so many are shown, as in ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _written(match: re.Match[str]) -> str:

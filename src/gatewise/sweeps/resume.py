@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from gatewise.settings import listed
 from gatewise.sweeps.folder import Sweep
 from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
@@ -38,10 +39,9 @@ def warn_of_edited(differing: list[Path], sweep: Sweep) -> None:
     """Say which config files are not what they were when the sweep began: it goes on without the changes."""
     if not differing:
         return
-    first = ", ".join(short(path) for path in differing[:3])
-    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    names = listed([short(path) for path in differing], 3)
     line = (
-        f"Config files are not what they were: {first}{more}. The sweep goes on with its own, in "
+        f"Config files are not what they were: {names}. The sweep goes on with its own, in "
         f"{short(sweep.configs)}"
     )
     plain_console(soft_wrap=True).print(cell(line))

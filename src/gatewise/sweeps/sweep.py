@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial
 
 from gatewise import __version__
 from gatewise.config import wandb
-from gatewise.config.check import check_parts, get_known_files
+from gatewise.config.check import check_parts
+from gatewise.config.data_files import get_known_files
 from gatewise.config.monitors import check_objectives
 from gatewise.config.outputs import Output, find_output
 from gatewise.launch.devices import most_jobs, usable_cores

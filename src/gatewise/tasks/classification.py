@@ -10,11 +10,11 @@ from torch import Tensor
 from gatewise.kinds.kind import Input
 from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
 from gatewise.nn.pooling import PoolingName
-from gatewise.settings import Probability, Share
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, table_of
-from gatewise.tasks.classifier import Classifier, ClassWeights
+from gatewise.tasks.classifier import Classifier
 from gatewise.tasks.inspected import Choice
+from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
 
@@ -36,23 +36,10 @@ class SequenceClassification(Classifier):
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
         pooling: PoolingName = "last",
-        dropout: Probability = 0.0,
-        label_smoothing: Share = 0.0,
-        class_weights: ClassWeights = "equal",
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            model,
-            lambda facts: facts.feature_size,
-            facts,
-            optimizer,
-            scheduler,
-            monitor,
-            mode,
-            pooling,
-            dropout,
-            label_smoothing,
-            class_weights,
-        )
+        super().__init__(facts, optimizer, scheduler, monitor, mode, pooling, **settings)
+        self.make_classifier(model, facts.feature_size)
 
     @classmethod
     def sizes(cls, facts: FeatureFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
@@ -68,6 +55,12 @@ class SequenceClassification(Classifier):
     def logits(self, batch: SequenceBatch) -> Tensor:
         logits: Tensor = self(batch.inputs, batch.lengths)
         return logits
+
+    def baselines(self, batch: SequenceBatch) -> Mapping[str, Score]:
+        answers = dict(super().baselines(batch))
+        for name, guess in (batch.neighbours or {}).items():
+            answers[name] = Score(None, len(guess), guess, batch.targets)
+        return answers
 
     def answer(self, given: Input) -> Answer:
         """The class of each sequence with its probability and, if the file has labels, the true class."""

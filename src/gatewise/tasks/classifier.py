@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,13 +30,47 @@ class ClassScore(Score):
     """[B]; None in training, where nothing shows it."""
 
 
-class Classifier(Task):
-    """Reads a sequence of vectors, pools what the encoder gives, and predicts a class by a linear layer.
+class PooledReader(Task):
+    """Reads a sequence of vectors, pools what the encoder gives, and scores answers by a linear layer.
 
-    A subclass implements :meth:`logits` and gives the ``input_size`` of the encoder for its facts. ``facts``
-    have ``classes`` and ``class_counts``; a batch has ``targets`` [B]. With ``class_weights=balanced`` an
-    example counts in the loss by the inverse of its class's share of the training examples, so that every
-    class has the same weight.
+    A subclass calls :meth:`make_layers` when it has made what comes before them.
+    """
+
+    def __init__(
+        self,
+        facts: Any,
+        optimizer: MakeOptimizer | None,
+        scheduler: MakeScheduler | None,
+        monitor: str,
+        mode: Literal["min", "max"],
+        pooling: PoolingName,
+        dropout: Probability = 0.0,
+    ) -> None:
+        super().__init__(facts, optimizer, scheduler, monitor, mode)
+        self.pooling, self.share_dropped = pooling, dropout
+
+    def make_layers(self, model: MakeModel, input_size: int, answers: int) -> None:
+        """Make the encoder of vectors of ``input_size``, the pooling, and the layer of so many scores."""
+        self.encoder = model(input_size=input_size, batch_first=True)
+        self.pool = Pooling(self.pooling, self.encoder.output_size)
+        self.dropout = nn.Dropout(self.share_dropped)
+        self.head = nn.Linear(self.pool.output_size, answers)
+
+    def classified(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (logits) [B, answers] of vectors [B, T, F] with lengths [B]."""
+        outputs, state = self.encoder(inputs, lengths=lengths)
+        pooled = self.pool(outputs, last_hidden(self.encoder, state), lengths)
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+
+class Classifier(PooledReader):
+    """Predicts a class of a sequence.
+
+    A subclass implements :meth:`logits` and calls :meth:`make_classifier`. ``facts`` have ``classes`` and
+    ``class_counts``; a batch has ``targets`` [B]. With ``class_weights=balanced`` an example counts in the
+    loss by the inverse of its class's share of the training examples, so that every class has the same
+    weight.
     """
 
     measured = ("accuracy", "f1")
@@ -47,30 +81,23 @@ class Classifier(Task):
 
     def __init__(
         self,
-        model: MakeModel,
-        input_size: Callable[[Any], int],
-        facts: Any,
-        optimizer: MakeOptimizer | None,
-        scheduler: MakeScheduler | None,
-        monitor: str,
-        mode: Literal["min", "max"],
-        pooling: PoolingName,
-        dropout: Probability,
-        label_smoothing: Share,
-        class_weights: ClassWeights,
+        *of_the_reader: Any,
+        label_smoothing: Share = 0.0,
+        class_weights: ClassWeights = "equal",
+        **settings: Any,
     ) -> None:
-        super().__init__(facts, optimizer, scheduler, monitor, mode)
-        encoder = model(input_size=input_size(facts), batch_first=True)
+        super().__init__(*of_the_reader, **settings)
+        self.label_smoothing, self.weighted = label_smoothing, class_weights
+
+    def make_classifier(self, model: MakeModel, input_size: int) -> None:
+        """Make the layers for vectors of ``input_size``, and what counts the classes."""
+        facts = self.facts
         n_classes = len(facts.classes)
-        self.pooling, self.label_smoothing = pooling, label_smoothing
-        self.encoder = encoder
-        self.pool = Pooling(pooling, encoder.output_size)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.pool.output_size, n_classes)
+        self.make_layers(model, input_size, n_classes)
         self.majority = max(range(n_classes), key=lambda c: facts.class_counts[c])
         self.confusion = MulticlassConfusionMatrix(n_classes, ignore_index=IGNORED, validate_args=False)
         weights = None
-        if class_weights == "balanced":
+        if self.weighted == "balanced":
             counts = torch.tensor(facts.class_counts).clamp(min=1)
             weights = counts.sum() / (n_classes * counts)
         self.register_buffer("class_weights", weights, persistent=False)
@@ -92,13 +119,6 @@ class Classifier(Task):
                 MulticlassF1Score(n_classes, average="macro", **settings),
             ),
         }
-
-    def classified(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Class scores (logits) [B, classes] of vectors [B, T, F] with lengths [B]."""
-        outputs, state = self.encoder(inputs, lengths=lengths)
-        pooled = self.pool(outputs, last_hidden(self.encoder, state), lengths)
-        logits: Tensor = self.head(self.dropout(pooled))
-        return logits
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over the known targets."""

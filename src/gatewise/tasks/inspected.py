@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from gatewise.kinds.kind import IGNORED
 from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn import Recurrent, Stacked
+from gatewise.settings import listed
 
 MOST_NAMED = 5
 """Answers that are named for each step."""
@@ -241,8 +242,7 @@ def last_outputs(outputs: Tensor, lengths: Tensor, directions: int) -> Tensor:
 def remarks_of(unknown: Iterable[str]) -> list[str]:
     """What a reader has to know of tokens that are not in the vocabulary."""
     named = list(dict.fromkeys(unknown))
-    more = f" and {len(named) - MOST_UNKNOWN} more" if len(named) > MOST_UNKNOWN else ""
-    said = f"Not in the vocabulary, and so read as {UNKNOWN}: {', '.join(named[:MOST_UNKNOWN])}{more}."
+    said = f"Not in the vocabulary, and so read as {UNKNOWN}: {listed(named, MOST_UNKNOWN)}."
     return [said] if named else []
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,23 +15,14 @@ from gatewise.kinds.text import SUBWORD, TextBatch, TextFacts
 from gatewise.nn.locked import LockedDropout, WordDropout
 from gatewise.nn.start import start_uniformly
 from gatewise.nn.token_loss import LARGE, token_loss
-from gatewise.settings import AtLeast, Count, NotNegative, Positive, Probability, rule
+from gatewise.settings import NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
-from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.beside_test import BesideTest
-from gatewise.tasks.continuation import Drawing
+from gatewise.tasks.continues_text import ContinuesText
 from gatewise.tasks.dynamic_evaluation import DynamicEvaluation, Method
 from gatewise.tasks.inspected import Choice, characters_begin, grouped, joined, remarks_of
-from gatewise.tasks.language_answers import Asked, Next, Surprise, surprises_of
 from gatewise.tasks.scores import Measure, Score
-from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
-
-LONGEST_ANSWER = 100_000
-"""Most tokens of a continuation; they are computed one after the other."""
-MOST_SAMPLES = 1000
-"""Most continuations of a text."""
-CHUNK = 1000
-"""Tokens of a text whose scores are computed at once."""
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
 
 @rule
@@ -65,31 +56,7 @@ def check_evaluation_temperature(evaluation_temperature: float) -> None:
         )
 
 
-@rule
-def check_temperature(temperature: float) -> None:
-    """Raise ValueError for an infinite temperature."""
-    if temperature == float("inf"):
-        raise ValueError("temperature=inf: give a finite number; 1 draws as often as the model says")
-
-
-@rule
-def check_top_p(top_p: float) -> None:
-    """Raise ValueError for a share of the probability that is none."""
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p={top_p}: give a share above 0 and up to 1; 1 draws among all tokens")
-
-
-@rule
-def check_samples(samples: int, temperature: float) -> None:
-    """Raise ValueError where all continuations would be the same."""
-    if samples > 1 and temperature == 0:
-        raise ValueError(
-            f"samples={samples} with temperature=0 would be the same text {samples} times: set "
-            f"temperature=1, or less to draw more carefully"
-        )
-
-
-class LanguageModelling(Task):
+class LanguageModelling(ContinuesText):
     """Predicts each next token from all tokens before it, with truncated backpropagation through time.
 
     Each window starts from the state at the end of the window before (row b of a batch continues row b of the
@@ -111,9 +78,8 @@ class LanguageModelling(Task):
     A test also scores the text with ``tempered`` scores, and with weights that ``dynamic`` evaluation moves
     (see :class:`gatewise.tasks.beside_test.BesideTest`).
 
-    Its answer to a user's input is the ``top_k`` most probable next tokens and ``samples`` continuations by
-    ``length`` tokens, drawn with ``seed`` as ``temperature``, ``draw_from`` and ``top_p`` say (see
-    :class:`gatewise.tasks.continuation.Drawing`); with ``surprise``, instead, how improbable each token was.
+    Its answer to a user's input is that of :class:`gatewise.tasks.continues_text.ContinuesText`, which takes
+    the settings ``answering``.
     """
 
     facts_type = TextFacts
@@ -126,16 +92,6 @@ class LanguageModelling(Task):
         "dynamic_decay",
         "dynamic_segment",
         "dynamic_statistics",
-    )
-    answer_settings = (
-        "top_k",
-        "length",
-        "samples",
-        "temperature",
-        "draw_from",
-        "top_p",
-        "seed",
-        "surprise",
     )
     unigram: Tensor
     """[V] log-probability of each token by its training frequency, with add-one smoothing."""
@@ -162,24 +118,15 @@ class LanguageModelling(Task):
         rate_window: Positive | None = None,
         drop_state: Probability = 0.0,
         evaluation_temperature: float = 1.0,
-        top_k: Positive = 10,
-        length: Annotated[int, AtLeast(0, LONGEST_ANSWER)] = 10,
-        temperature: NotNegative = 0.0,
-        draw_from: Positive | None = None,
-        seed: Count = 0,
-        samples: Annotated[int, AtLeast(1, MOST_SAMPLES)] = 1,
-        top_p: float = 1.0,
-        surprise: bool = False,
         tempered: bool = False,
         dynamic: Method | None = None,
         dynamic_rate: NotNegative | None = None,
         dynamic_decay: NotNegative = 0.002,
         dynamic_segment: Positive = 5,
         dynamic_statistics: Positive | None = 1000,
+        **answering: Any,
     ) -> None:
-        super().__init__(facts, optimizer, scheduler, monitor, mode)
-        self.asked = Asked(top_k, length, samples, Drawing(temperature, draw_from, top_p), seed)
-        self.surprise = surprise
+        super().__init__(facts, optimizer, scheduler, monitor, mode, **answering)
         learning = dynamic and DynamicEvaluation(dynamic, dynamic_rate, dynamic_decay, dynamic_segment)
         self.beside_test = BesideTest(
             self, self.forward, evaluation_temperature, tempered, learning, dynamic_statistics
@@ -379,49 +326,12 @@ class LanguageModelling(Task):
     def next_probabilities(
         self, tokens: Tensor, state: tuple[Tensor, ...] | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """(Probabilities of the token after ``tokens`` [B, V], final state) for tokens [B, T].
-
-        With ``lengths`` [B] a row has so many tokens, and padding after them.
-        """
         outputs, state = self.encoder(self._embedded(tokens), state, lengths=lengths)
         if lengths is None:
             last = outputs[:, -1]
         else:
             last = outputs[torch.arange(len(outputs), device=lengths.device), lengths - 1]
         return torch.softmax(self._scores(self._dropped(last[:, None])[:, 0]), -1), state
-
-    def predict_step(self, batch: TextBatch, batch_idx: int = 0) -> Tensor:  # noqa: ARG002
-        """Probabilities [B, V] of the token after the last one: the softmax over H_t."""
-        return self.next_probabilities(batch.tokens)[0]
-
-    def answer(self, given: Input) -> Answer:
-        """The most probable next tokens and continuations, or the surprise of each token."""
-        (found,) = self._answers(given)
-        return found.as_answer()
-
-    def answer_lines(self, given: Input) -> Sequence[Line]:
-        """The same for each text, in a line."""
-        return [found.as_line() for found in self._answers(given)]
-
-    def _answers(self, given: Input) -> Sequence[Next] | Sequence[Surprise]:
-        if self.surprise:
-            return surprises_of(given, self.facts, self.surprises(given.batch))
-        return self.asked.answers(given, self.facts, self.next_probabilities)
-
-    def surprises(self, batch: TextBatch) -> list[list[float]]:
-        """Minus the log-probability (nats) of every token but the first, for each row of a batch [B, T].
-
-        A row ends before its first IGNORED target.
-        """
-        state: tuple[Tensor, ...] | None = None
-        found = []
-        for tokens, targets in zip(batch.tokens.split(CHUNK, 1), batch.targets.split(CHUNK, 1), strict=True):
-            outputs, state = self.encoder(self._embedded(tokens), state)
-            scores = self._scores(self._dropped(outputs)).transpose(1, 2)
-            found.append(F.cross_entropy(scores, targets, ignore_index=IGNORED, reduction="none").double())
-        losses = torch.cat(found, 1)
-        counts = (batch.targets != IGNORED).sum(1).tolist()
-        return [row[:count].tolist() for row, count in zip(losses, counts, strict=True)]
 
     def inspected(self, given: Input) -> Choice:
         """The next token after every token, each named as it was typed."""

@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from gatewise.kinds.kind import Input
 from gatewise.kinds.labelled_text import LabelledTextBatch, SeveralLabelsFacts
-from gatewise.nn.last import last_hidden
+from gatewise.nn.embedding import made_embedding, some_unknown
 from gatewise.nn.locked import LockedDropout
-from gatewise.nn.pooling import Pooling, PoolingName
+from gatewise.nn.pooling import PoolingName
 from gatewise.settings import Positive, Probability
 from gatewise.tasks.answer import Answer, Line, table_of
+from gatewise.tasks.classifier import PooledReader
+from gatewise.tasks.labelled_texts import in_chunks, linear_baseline
 from gatewise.tasks.scores import Measure, Score
-from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
+from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
-CHUNK = 256
-"""Texts that are predicted for at once."""
 LISTED = 20
 """Questions whose scores are shown after a test."""
 
@@ -90,7 +90,7 @@ class AnswersF1(Metric):
         return values
 
 
-class SeveralLabelsClassification(Task):
+class SeveralLabelsClassification(PooledReader):
     """Reads a text word by word and answers every question from one pooled vector.
 
     The embeddings of the tokens go through the encoder, ``pooling`` makes one vector of its outputs (see
@@ -116,17 +116,13 @@ class SeveralLabelsClassification(Task):
         pooling: PoolingName = "mean_max",
         word_dropout: Probability = 0.0,
         embedding_dropout: Probability = 0.0,
-        dropout: Probability = 0.0,
+        **settings: Any,
     ) -> None:
-        super().__init__(facts, optimizer, scheduler, monitor, mode)
+        super().__init__(facts, optimizer, scheduler, monitor, mode, pooling, **settings)
         self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
         self.scores_per_step = embedding_size
-        self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        self.encoder = model(input_size=embedding_size, batch_first=True)
-        self.pool = Pooling(pooling, self.encoder.output_size)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.pool.output_size, len(facts.answers))
+        self.embedding = made_embedding(len(facts.vocabulary), embedding_size)
+        self.make_layers(model, embedding_size, len(facts.answers))
         counts = torch.tensor(facts.answer_counts).split(list(facts.sizes))
         self.majority = [int(own.argmax()) for own in counts]
         self.by_answer = AnswersF1(facts.starts, [True] * len(facts.answers), "macro")
@@ -167,13 +163,9 @@ class SeveralLabelsClassification(Task):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Scores (logits) [B, answers] of token ids [B, T] with lengths [B]."""
-        if self.training and self.word_dropout:
-            is_dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-            tokens = tokens.masked_fill(is_dropped, 0)
-        outputs, state = self.encoder(self.embedding_dropout(self.embedding(tokens)), lengths=lengths)
-        pooled = self.pool(outputs, last_hidden(self.encoder, state), lengths)
-        logits: Tensor = self.head(self.dropout(pooled))
-        return logits
+        if self.training:
+            tokens, _ = some_unknown(tokens, self.word_dropout)
+        return self.classified(self.embedding_dropout(self.embedding(tokens)), lengths)
 
     def score(self, batch: LabelledTextBatch) -> Score:
         by_question = self(batch.tokens, batch.lengths).split(list(self.facts.sizes), -1)
@@ -184,10 +176,7 @@ class SeveralLabelsClassification(Task):
     def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
         guess = torch.tensor(self.majority, device=batch.targets.device).expand_as(batch.targets)
         answers = {"majority answers": Score(None, len(guess), guess, batch.targets)}
-        if batch.linear is not None:
-            name = "naive Bayes + logistic regression"
-            answers[name] = Score(None, len(batch.linear), batch.linear, batch.targets)
-        return answers
+        return {**answers, **linear_baseline(batch)}
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
@@ -222,10 +211,8 @@ class SeveralLabelsClassification(Task):
         batch: LabelledTextBatch = given.batch
         facts: SeveralLabelsFacts = self.facts
         probabilities = torch.empty(len(batch.lengths), len(facts.answers))
-        for rows in batch.lengths.argsort().split(CHUNK):
-            lengths = batch.lengths[rows]
-            tokens = batch.tokens[rows, : int(lengths.max())]
-            probabilities[rows] = self.predict_step(LabelledTextBatch(tokens, lengths, batch.targets[rows]))
+        for rows, part in in_chunks(batch):
+            probabilities[rows] = self.predict_step(part)
         columns: dict[str, Any] = {"text": list(batch.texts or ())}
         chosen = [own.argmax(-1).tolist() for own in probabilities.split(list(facts.sizes), -1)]
         if facts.label_separator is not None:

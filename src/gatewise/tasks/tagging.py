@@ -20,6 +20,7 @@ from gatewise.kinds.tag_schemes import TagScheme, all_tags, span_tags
 from gatewise.kinds.tagged_text import TaggedTextBatch, TaggedTextFacts
 from gatewise.kinds.tokens import UNKNOWN
 from gatewise.nn.crf import CRF
+from gatewise.nn.embedding import made_embedding
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.spellings import Spellings
 from gatewise.settings import Folders, Positive, Probability, rule
@@ -96,8 +97,7 @@ class Tagging(Task):
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.singleton_dropout, self.word_dropout = singleton_dropout, word_dropout
-        self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.embedding = made_embedding(len(facts.vocabulary), embedding_size)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
             start_from(vectors, self.embedding, facts.vocabulary, folders)
         self.embedding.weight.requires_grad_(not freeze_embeddings)

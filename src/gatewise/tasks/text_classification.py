@@ -9,18 +9,20 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
+from gatewise.nn.embedding import made_embedding, some_unknown
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.pooling import PoolingName
-from gatewise.settings import Folders, NotNegative, Positive, Probability, Share, rule
+from gatewise.settings import Folders, NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, Line, table_of
-from gatewise.tasks.classifier import Classifier, ClassScore, ClassWeights
+from gatewise.tasks.classifier import Classifier, ClassScore
 from gatewise.tasks.inspected import Choice, characters_begin, joined, remarks_of
+from gatewise.tasks.labelled_texts import in_chunks, linear_baseline, rows_of
 from gatewise.tasks.scores import Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 from gatewise.tasks.word_vectors import check_frozen_vectors, start_from
@@ -34,8 +36,6 @@ LONGEST_SHOWN = 100
 """Characters of a text in a table."""
 MOST_SHOWN = 5
 """Tokens of a mistake whose attention is listed."""
-CHUNK = 256
-"""Texts that are predicted for at once."""
 
 
 @rule
@@ -89,33 +89,19 @@ class TextClassification(Classifier):
         pooling: PoolingName = "mean_max",
         word_dropout: Probability = 0.0,
         embedding_dropout: Probability = 0.0,
-        dropout: Probability = 0.0,
-        label_smoothing: Share = 0.0,
-        class_weights: ClassWeights = "equal",
         adversarial: NotNegative = 0.0,
         adversarial_norm: NormName = "l2",
         vectors: str | None = None,
         freeze_embeddings: bool = False,
         folders: Folders = (),
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            model,
-            lambda facts: embedding_size + facts.ratio_size,
-            facts,
-            optimizer,
-            scheduler,
-            monitor,
-            mode,
-            pooling,
-            dropout,
-            label_smoothing,
-            class_weights,
-        )
+        super().__init__(facts, optimizer, scheduler, monitor, mode, pooling, **settings)
+        self.make_classifier(model, embedding_size + facts.ratio_size)
         self.word_dropout, self.embedding_dropout = word_dropout, LockedDropout(embedding_dropout)
         self.adversarial, self.adversarial_norm = adversarial, adversarial_norm
         self.scores_per_step = embedding_size + facts.ratio_size
-        self.embedding = nn.Embedding(len(facts.vocabulary), embedding_size)
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        self.embedding = made_embedding(len(facts.vocabulary), embedding_size)
         if vectors is not None and optimizer is not None:  # a prediction has them in its checkpoint
             start_from(vectors, self.embedding, facts.vocabulary, folders)
         self.embedding.weight.requires_grad_(not freeze_embeddings)
@@ -148,12 +134,12 @@ class TextClassification(Classifier):
 
     def dropped(self, tokens: Tensor, ratios: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Token ids [B, T] and ratios [B, T, R], in training with some as of ``<unk>`` and of 0."""
-        if not (self.training and self.word_dropout):
+        if not self.training:
             return tokens, ratios
-        is_dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-        if ratios is not None:
+        tokens, is_dropped = some_unknown(tokens, self.word_dropout)
+        if ratios is not None and is_dropped is not None:
             ratios = ratios.masked_fill(is_dropped.unsqueeze(-1), 0.0)
-        return tokens.masked_fill(is_dropped, 0), ratios
+        return tokens, ratios
 
     def embedded(self, tokens: Tensor) -> Tensor:
         """The embeddings [B, T, E] of token ids [B, T]."""
@@ -195,12 +181,7 @@ class TextClassification(Classifier):
         return moved
 
     def baselines(self, batch: LabelledTextBatch) -> Mapping[str, Score]:
-        answers = dict(super().baselines(batch))
-        if batch.linear is not None:
-            answers["naive Bayes + logistic regression"] = Score(
-                None, len(batch.linear), batch.linear, batch.targets
-            )
-        return answers
+        return {**super().baselines(batch), **linear_baseline(batch)}
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
@@ -217,7 +198,7 @@ class TextClassification(Classifier):
         classes = self.facts.classes
         shown: list[dict[str, str]] = [{}] * len(wrong)
         if self.pooling == "attention" and len(wrong):
-            shown = [{"attention": words} for words in self.attention(batch, wrong, MOST_SHOWN)]
+            shown = [{"attention": words} for words in self.attention(rows_of(batch, wrong), MOST_SHOWN)]
         for row, attention in zip(wrong.tolist(), shown, strict=True):
             certainty = float(score.certainty[row])
             mistake = {
@@ -256,14 +237,10 @@ class TextClassification(Classifier):
         batch: LabelledTextBatch = given.batch
         probabilities = torch.empty(len(batch.lengths), len(self.facts.classes))
         weighed = [""] * len(batch.lengths)
-        for rows in batch.lengths.argsort().split(CHUNK):
-            lengths = batch.lengths[rows]
-            tokens = batch.tokens[rows, : int(lengths.max())]
-            ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
-            part = LabelledTextBatch(tokens, lengths, batch.targets[rows], ratios=ratios)
+        for rows, part in in_chunks(batch):
             probabilities[rows] = self.predict_step(part)
             if self.pooling == "attention":
-                for row, words in zip(rows.tolist(), self.attention(batch, rows), strict=True):
+                for row, words in zip(rows.tolist(), self.attention(part), strict=True):
                     weighed[row] = words
         best = probabilities.max(-1)
         classes = self.facts.classes
@@ -318,15 +295,13 @@ class TextClassification(Classifier):
         )
 
     @torch.no_grad()
-    def attention(self, batch: LabelledTextBatch, rows: Tensor, most: int | None = None) -> list[str]:
-        """The weight of every token in some of the texts, in their order, as in ``good 0.81 film 0.19``.
+    def attention(self, batch: LabelledTextBatch, most: int | None = None) -> list[str]:
+        """The weight of every token in each text, in their order, as in ``good 0.81 film 0.19``.
 
         With ``most``, of so many tokens at most: those that weigh most.
         """
-        lengths = batch.lengths[rows]
-        tokens = batch.tokens[rows, : int(lengths.max())]
-        ratios = None if batch.ratios is None else batch.ratios[rows, : tokens.shape[1]]
-        outputs, _ = self.encoder(self.inputs(self.embedded(tokens), ratios), lengths=lengths)
+        tokens, lengths = batch.tokens, batch.lengths
+        outputs, _ = self.encoder(self.inputs(self.embedded(tokens), batch.ratios), lengths=lengths)
         weights = self.pool.weights(outputs, lengths)
         vocabulary, shown = self.facts.vocabulary, []
         for length, own, row in zip(lengths.tolist(), weights.tolist(), tokens.tolist(), strict=True):

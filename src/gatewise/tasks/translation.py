@@ -140,15 +140,15 @@ class Translation(Task):
             decoder_size,
             decoder_layers,
             context,
-            attention,
-            attention_size,
-            coverage,
             tie_embeddings,
             word_dropout,
             embedding_dropout,
             hidden_dropout,
-            dropout,
             locked_dropout,
+            attention=attention,
+            attention_size=attention_size,
+            coverage=coverage,
+            dropout=dropout,
         )
         self.scores_per_step = embedding_size
         self.register_buffer("unigram", frequencies.log().float(), persistent=False)
@@ -182,8 +182,8 @@ class Translation(Task):
 
     def score(self, batch: ParallelTextBatch) -> Score:
         """Mean negative log-likelihood (nats) of the targets' tokens; in evaluation their scores as texts."""
-        outputs, _ = self.net(batch.source, batch.source_lengths, batch.target[:, :-1])
         targets, lengths = batch.target[:, 1:], batch.target_lengths - 1
+        outputs, _ = self.net(batch.source, batch.source_lengths, batch.target[:, :-1], lengths)
         smoothing = self.label_smoothing if self.training else 0.0
         minimised, likelihood = self.net.loss(outputs, targets, lengths, smoothing)
         count = int(lengths.sum())

@@ -94,6 +94,8 @@ class PipSet:
     """Files in the package."""
     begins_after: str
     """The last words before the first example in each of them."""
+    files: str = ""
+    """A pattern of all its files, beside those looked at, where there are more."""
 
 
 def _listed(name: str) -> Iterator[KnownFile]:
@@ -212,6 +214,7 @@ PIP_SETS = {
             "py-sblgnt==0.10",
             ("sblgnt/64-Jn-morphgnt.txt",),
             "",
+            files="*-morphgnt.txt",
         ),
         PipSet(
             "kjv_bbe",

@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
-from gatewise.data.classes import natural_order
+from gatewise.data.classes import absent, class_indices, natural_order, rows_of_missing
 from gatewise.data.files import find_file
-from gatewise.data.module import BatchDataset, SequenceDataModule
-from gatewise.data.sequences.formats import UNLABELLED, LabelledSequences, read_sequences
+from gatewise.data.module import SequenceDataModule
+from gatewise.data.sequences.formats import read_sequences
+from gatewise.data.sequences.labelled import (
+    UNLABELLED,
+    LabelledSequences,
+    Missing,
+    Reading,
+    is_constant,
+    moments,
+)
+from gatewise.data.sequences.neighbours import WINDOW, Answers, answers
+from gatewise.data.sequences.padded import PaddedSequences
 from gatewise.kinds.kind import IGNORED, Input
-from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
+from gatewise.kinds.sequences import FeatureFacts
 from gatewise.settings import (
     Count,
     DataFile,
     Folders,
     Fraction,
     Positive,
-    did_you_mean,
     rule,
     split_fractions,
 )
+
+log = logging.getLogger(__name__)
+
+ArchiveName = Literal[
+    "ACSF1",
+    "ArrowHead",
+    "BasicMotions",
+    "GunPoint",
+    "ItalyPowerDemand",
+    "JapaneseVowels",
+    "OSULeaf",
+    "PLAID",
+    "UnitTest",
+]
+"""Sets of the UCR and UEA archives that come with sktime."""
+ARCHIVE = "datasets/data/{name}/{name}_{part}.ts"
+"""Where a part of one of them lies in that package."""
+
+
+@rule
+def check_one_source(train_file: str | None, dataset: str | None) -> None:
+    """Raise ValueError unless there is one source of sequences."""
+    if (train_file is None) == (dataset is None):
+        got = "none of them" if train_file is None else f"{train_file} and {dataset}"
+        raise ValueError(
+            f"give one of data.train_file and data.dataset, and set the other to null; got {got}"
+        )
 
 
 @rule
@@ -39,16 +79,24 @@ def check_held_out(
 
 
 class FeatureSequences(SequenceDataModule):
-    """Sequences of feature vectors with one class label each, from ``.ts`` or ``.npz`` files.
+    """Sequences of feature vectors with one class label each, from ``.ts``, ``.csv`` or ``.npz`` files.
 
     Args:
         train_file: labelled sequences; the class names and the scaler come from them.
+        dataset: instead of that, a set of the UCR and UEA archives that comes with sktime, in its own two
+            parts.
         test_file: without it, ``test_fraction`` of the training file is held out.
         validation_file: without it, ``validation_fraction`` of the training file is held out.
         validation_fraction, test_fraction: shares of the whole training file, of every class alike, drawn
             with the seed.
         package: an installed package (such as ``sktime``) to search for files that no folder has.
         scale: whether inputs are scaled to (x - mean) / std of each feature over the training frames.
+        missing, thin, normalise, label_column, sequence_column, step_column: how files are read and what is
+            done with each sequence before that, see :class:`gatewise.data.sequences.labelled.Reading`.
+        neighbours: whether nearest neighbours and centroids of the training and validation sequences stand
+            beside each test.
+        dtw_cells: most cells of dynamic time warping, the work of these; None: any number.
+        cache_dir: where their answers are kept for the next training, if they are slow; None keeps nothing.
     """
 
     facts_type = FeatureFacts
@@ -59,7 +107,7 @@ class FeatureSequences(SequenceDataModule):
 
     def __init__(
         self,
-        train_file: DataFile,
+        train_file: DataFile | None = None,
         test_file: DataFile | None = None,
         validation_file: DataFile | None = None,
         validation_fraction: Fraction = 0.2,
@@ -69,9 +117,22 @@ class FeatureSequences(SequenceDataModule):
         batch_size: Positive = 32,
         seed: Count = 0,
         scale: bool = True,
+        dataset: ArchiveName | None = None,
+        missing: Missing = "refuse",
+        thin: Positive = 1,
+        normalise: bool = False,
+        label_column: str = "label",
+        sequence_column: str | None = "sequence",
+        step_column: str | None = None,
+        neighbours: bool = True,
+        dtw_cells: Count | None = 3_000_000_000,
+        cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__(batch_size, seed, folders)
-        self.train_file = train_file
+        if dataset is not None:
+            train_file, package = ARCHIVE.format(name=dataset, part="TRAIN"), "sktime"
+            test_file = test_file or ARCHIVE.format(name=dataset, part="TEST")
+        self.train_file = str(train_file)
         self.test_file = test_file
         self.validation_file = validation_file
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
@@ -79,37 +140,91 @@ class FeatureSequences(SequenceDataModule):
         self.scale = scale
         self.constant: list[int] = []
         """Numbers (from 1) of the features that have a single value in the training frames."""
+        self.reading = Reading(missing, thin, normalise, label_column, sequence_column, step_column)
+        self.neighbours, self.dtw_cells = neighbours, dtw_cells
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
+        self._example: NDArray[np.float64] | None = None
+        self._compared: tuple[LabelledSequences, LabelledSequences] | None = None
+        """Sequences that simple classifiers learn from, and those that they are tested on."""
 
     def load(self, test_only: bool) -> None:
         if test_only and self.test_file:
-            self.test_data = self._dataset(self._read(self.test_file, "test_file"), "test_file")
+            self._load_test(self._read(self.test_file, "test_file"))
             return
         train = self._read(self.train_file, "train_file")
         _check_labels(train)
         test = self._read(self.test_file, "test_file") if self.test_file else None
         validation = self._read(self.validation_file, "validation_file") if self.validation_file else None
+        whole = train
         train, validation, test = self._parts(train, validation, test)
         if self.facts is None:
-            self.facts = _facts(train, self.scale)
+            self.facts = _facts(train, self.scale, self.reading)
             if len(self.facts.classes) < 2:
                 raise ValueError(
-                    f"data.train_file: every sequence of {_file(train)} has the label "
+                    f"data.train_file: every sequence of {train.file} has the label "
                     f"{self.facts.classes[0]!r}: a classification needs two classes or more"
                 )
         if self.scale:
-            self.constant = (np.flatnonzero(_is_constant(np.concatenate(train.sequences))) + 1).tolist()
+            self.constant = (np.flatnonzero(is_constant(np.concatenate(train.sequences))) + 1).tolist()
         self.train_data = self._dataset(train, "train_file")
         self.validation_data = self._dataset(validation, "validation_file")
         self.test_data = self._dataset(test, "test_file")
+        self._example = test.as_read[0] if test.as_read else test.sequences[0]
+        if self.neighbours:
+            # In the order of the file, whatever part of it a seed has drawn for validation.
+            drawn_only = self.test_file and not self.validation_file
+            self._compared = (whole if drawn_only else train.joined(validation)), test
+
+    def _load_test(self, test: LabelledSequences) -> None:
+        """The test part alone; what simple classifiers learn from is read where it is still there."""
+        self.test_data = self._dataset(test, "test_file")
+        if not self.neighbours:
+            return
+        try:
+            train = self._read(self.train_file, "train_file")
+            if self.validation_file:
+                train = train.joined(self._read(self.validation_file, "validation_file"))
+            self._dataset(train, "train_file")  # which refuses what does not fit
+        except ValueError as error:
+            log.info("no nearest neighbours, as the training sequences cannot be read: %s", error)
+        else:
+            self._compared = train, test
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        if self._compared is not None and self.test_data.neighbours is None:
+            found = self._answers(*self._compared)
+            self.test_data.neighbours = {name: torch.from_numpy(a) for name, a in found.classes.items()}
+        return super().test_dataloader()
+
+    def _answers(self, train: LabelledSequences, test: LabelledSequences) -> Answers:
+        """What simple classifiers give to the test sequences, each feature scaled as the network's are."""
+        assert self.facts is not None
+        learnt, asked = train.sequences, test.sequences
+        if self.scale:
+            # Over all that they learn from, so that no draw of a validation part changes them.
+            frames = np.concatenate(learnt)
+            mean, std = moments(frames)
+            std[is_constant(frames)] = 1.0
+            learnt, asked = ([(s - mean) / std for s in part] for part in (learnt, asked))
+        targets = np.array(_class_indices(train, self.facts, "train_file"))
+        found = answers(learnt, targets, asked, self.dtw_cells, self.cache_dir)
+        if found.percent is not None:
+            log.info(
+                "%s of %d %% of the longer sequence (%.4f of the training sequences by leave-one-out)",
+                WINDOW, found.percent, found.own,
+            )  # fmt: skip
+        return found
 
     @classmethod
     def read_input(cls, given: Path | str, facts: FeatureFacts) -> Input:
-        """All sequences of a ``.ts``, ``.npz`` or ``.npy`` file, scaled as in training.
+        """All sequences of a ``.ts``, ``.csv``, ``.npz`` or ``.npy`` file, prepared as in training.
 
         A target is the class index if the file's label is one of the training classes, else IGNORED. Raises
         ValueError if the file cannot be read or its features are not as many as in training.
         """
-        data = read_sequences(Path(given))
+        names = ("missing", "thin", "normalise", "label_column", "sequence_column", "step_column")
+        reading = Reading(**{name: getattr(facts, name) for name in names})
+        data = read_sequences(Path(given), reading).named(facts.features)
         index = {label: i for i, label in enumerate(facts.classes)}
         targets = [index.get(label, IGNORED) for label in data.labels or [UNLABELLED] * len(data.sequences)]
         labels = [facts.classes[target] if target != IGNORED else "" for target in targets]
@@ -118,7 +233,7 @@ class FeatureSequences(SequenceDataModule):
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
-        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        parts = self.parts()
         lengths = torch.cat([part.lengths for part in parts.values()])
         rows: dict[str, str | int] = {f"{name} sequences": len(part) for name, part in parts.items()}
         rows |= {
@@ -128,28 +243,31 @@ class FeatureSequences(SequenceDataModule):
         }
         if self.batch_size > len(self.train_data):
             rows["batch"] = f"all training sequences at once (data.batch_size={self.batch_size})"
+        reading = self.reading
+        done = [f"means of {reading.thin} steps"] if reading.thin > 1 else []
+        done += ["each by itself to mean 0, standard deviation 1"] if reading.normalise else []
+        done += [f"missing values: {reading.missing}"] if reading.missing != "refuse" else []
+        if done:
+            rows["prepared"] = ", ".join(done)
         if self.constant:
             rows["constant features"] = f"{', '.join(map(str, self.constant))}: centred only"
-        for name in ("validation", "test"):
-            present = set(parts[name].targets.tolist())
-            missing = [label for i, label in enumerate(self.facts.classes) if i not in present]
-            if missing:
-                more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-                rows[f"not in {name}"] = f"class {', '.join(missing[:10])}{more}"
-        return rows
+        classes = self.facts.classes
+        return rows | rows_of_missing(parts, lambda part: absent(classes, part.targets), "class ")
 
     def largest_batch(self) -> int:
         return min(self.batch_size, len(self.train_data)) * int(self.train_data.lengths.max())
 
     def save_example(self, folder: Path) -> str:
-        assert self.facts is not None
-        scaled = self.test_data[[0]].inputs[0].numpy()
+        assert self._example is not None
         path = folder / "example.npy"
-        np.save(path, scaled * np.array(self.facts.std) + np.array(self.facts.mean))
+        np.save(path, self._example)
         return str(path)
 
     def _read(self, file: str, setting: str) -> LabelledSequences:
-        return read_sequences(find_file(file, self.folders, f"data.{setting}", self.package))
+        data = read_sequences(find_file(file, self.folders, f"data.{setting}", self.package), self.reading)
+        if self.facts is not None:
+            data = data.named(self.facts.features)
+        return data
 
     def _dataset(self, data: LabelledSequences, setting: str) -> PaddedSequences:
         assert self.facts is not None
@@ -159,6 +277,7 @@ class FeatureSequences(SequenceDataModule):
         self, train: LabelledSequences, validation: LabelledSequences | None, test: LabelledSequences | None
     ) -> tuple[LabelledSequences, LabelledSequences, LabelledSequences]:
         """Training, validation and test; what has no file of its own is held out of the training file."""
+        validation, test = (part and part.named(train.features) for part in (validation, test))
         labels = np.array(_labels(train, "train_file"))
         shares = {}
         if test is None:
@@ -180,9 +299,9 @@ class FeatureSequences(SequenceDataModule):
                     f"{len(np.unique(labels))} classes leaves none for {part}: raise it or give "
                     f"data.{part}_file"
                 )
-            held_out[part] = _select(train, left[np.sort(drawn)])
+            held_out[part] = train.chosen(left[np.sort(drawn)])
             left = np.delete(left, drawn)
-        rest = _select(train, left) if held_out else train
+        rest = train.chosen(left) if held_out else train
         return rest, validation or held_out["validation"], test or held_out["test"]
 
     def _sizes(self, labels: NDArray[np.str_], shares: Mapping[str, float]) -> dict[str, dict[str, int]]:
@@ -197,48 +316,13 @@ class FeatureSequences(SequenceDataModule):
         return sizes
 
 
-class PaddedSequences(BatchDataset):
-    """Scaled sequences in one flat tensor; ``dataset[indices]`` pads them to the longest of the batch."""
-
-    def __init__(self, data: LabelledSequences, targets: Sequence[int], facts: FeatureFacts) -> None:
-        if data.feature_size != facts.feature_size:
-            raise ValueError(
-                f"{data.places[0]}: {data.feature_size} features, but the training data has "
-                f"{facts.feature_size}: give sequences of {facts.feature_size} features"
-            )
-        mean, std = np.array(facts.mean), np.array(facts.std)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            # Scaled in float64: in float32 a value of a hundred million has no decimals.
-            scaled = [((sequence - mean) / std).astype(np.float32) for sequence in data.sequences]
-        for place, sequence in zip(data.places, scaled, strict=True):
-            if not np.isfinite(sequence).all():
-                feature = int(np.argwhere(~np.isfinite(sequence))[0][1]) + 1
-                raise ValueError(f"{place}: feature {feature} holds numbers too large to scale: correct them")
-        self.frames = torch.from_numpy(np.concatenate(scaled))
-        """[sum of lengths, F]"""
-        self.lengths = torch.tensor([len(sequence) for sequence in data.sequences])
-        self.starts = self.lengths.cumsum(0) - self.lengths
-        self.targets = torch.tensor(targets)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __getitem__(self, indices: list[int]) -> SequenceBatch:
-        lengths, starts = self.lengths[indices], self.starts[indices]
-        steps = torch.arange(int(lengths.max()))
-        real = steps < lengths[:, None]
-        inputs = self.frames.new_zeros(*real.shape, self.frames.shape[1])
-        inputs[real] = self.frames[(starts[:, None] + steps)[real]]
-        return SequenceBatch(inputs, lengths, self.targets[indices])
-
-
-def _facts(train: LabelledSequences, scale: bool) -> FeatureFacts:
+def _facts(train: LabelledSequences, scale: bool, reading: Reading) -> FeatureFacts:
     counts = Counter(_labels(train, "train_file"))
     classes = sorted(counts, key=natural_order)
     frames = np.concatenate(train.sequences)
-    mean, std = _moments(frames)
+    mean, std = moments(frames)
     # Rounding can give a constant feature a tiny std, which would blow it up.
-    std[_is_constant(frames)] = 1.0
+    std[is_constant(frames)] = 1.0
     if not scale:
         mean, std = np.zeros_like(mean), np.ones_like(std)
     return FeatureFacts(
@@ -247,31 +331,9 @@ def _facts(train: LabelledSequences, scale: bool) -> FeatureFacts:
         class_counts=tuple(counts[label] for label in classes),
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
+        features=train.features,
+        **asdict(reading),
     )
-
-
-def _moments(frames: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each column, also where squares would leave the range of float64."""
-
-    def unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        # A power of two: multiplying by it changes no digit.
-        exponents = np.frexp(np.abs(values).max(axis=0))[1]
-        power: NDArray[np.float64] = np.ldexp(1.0, np.clip(exponents, -1000, 1000))
-        return power
-
-    scale = unit(frames)
-    mean = (frames / scale).mean(axis=0)
-    deviations = frames / scale - mean
-    inner = unit(deviations)
-    return mean * scale, np.sqrt(((deviations / inner) ** 2).mean(axis=0)) * inner * scale
-
-
-def _is_constant(frames: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each column has one value, but for the rounding of float64."""
-    with np.errstate(over="ignore"):
-        spread = frames.max(axis=0) - frames.min(axis=0)
-    constant: NDArray[np.bool_] = spread <= 4 * np.finfo(np.float64).eps * np.abs(frames).max(axis=0)
-    return constant
 
 
 def _apportioned(share: float, counts: NDArray[np.int64], room: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -291,7 +353,7 @@ def _apportioned(share: float, counts: NDArray[np.int64], room: NDArray[np.int64
 def _labels(data: LabelledSequences, setting: str) -> list[str]:
     """The label of each sequence; ValueError if one is unknown."""
     if data.labels is None:
-        raise ValueError(f"data.{setting}: {_file(data)} has no labels: add them to the file")
+        raise ValueError(f"data.{setting}: {data.file} has no labels: add them to the file")
     for label, place in zip(data.labels, data.places, strict=True):
         if label in (UNLABELLED, ""):
             raise ValueError(f"{place}: the label is unknown ({label!r}): label the sequence or drop it")
@@ -310,27 +372,7 @@ def _check_labels(data: LabelledSequences) -> None:
             raise ValueError(f"{place}: label {label!r} looks like {other!r} of {before}: write them alike")
 
 
-def _file(data: LabelledSequences) -> str:
-    return data.places[0].rsplit(":", 1)[0]
-
-
 def _class_indices(data: LabelledSequences, facts: FeatureFacts, setting: str) -> list[int]:
     """Class index of each sequence; ValueError for a label that is not in the training data."""
     labels = _labels(data, setting)
-    index = {label: i for i, label in enumerate(facts.classes)}
-    for label, place in zip(labels, data.places, strict=True):
-        if label not in index:
-            raise ValueError(
-                f"{place}: label {label!r} is not among the classes of the training data"
-                f"{did_you_mean(label, facts.classes)}: {', '.join(facts.classes)}"
-            )
-    return [index[label] for label in labels]
-
-
-def _select(data: LabelledSequences, indices: NDArray[np.int64]) -> LabelledSequences:
-    assert data.labels is not None
-    return LabelledSequences(
-        [data.sequences[i] for i in indices],
-        [data.labels[i] for i in indices],
-        [data.places[i] for i in indices],
-    )
+    return class_indices(labels, facts.classes, data.places.__getitem__)

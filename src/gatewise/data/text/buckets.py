@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+
+from gatewise.data.module import SharedBatches
 
 BATCHES = 20
 """Training batches of a bucket at least: enough for batches that differ from epoch to epoch."""
@@ -14,18 +15,15 @@ WIDTH = 1.25
 """A bucket's longest sequence is at least so many times as long as its shortest."""
 
 
-class LengthBuckets(Sampler[list[int]]):
-    """Sampler of one epoch's batches of similar lengths: lists of indices, this process's share of each.
+class LengthBuckets(SharedBatches):
+    """Batches of examples of similar lengths; :class:`SharedBatches` says how they are shared.
 
     A batch has at most ``batch_size`` examples and, its padding included, at most ``batch_tokens`` tokens,
     over all processes; only where a single sequence is longer it is by itself. Shuffled, the examples are in
-    buckets by length; each epoch draws the order within a bucket and that of all batches, from (seed, epoch)
-    alone, so that a resumed epoch sees the same batches. What is left of a bucket goes into the next, so
-    that every epoch has the same number of batches, of which at most one is small. Unshuffled, the examples
-    come once each, from short to long.
-
-    A shuffled batch with fewer examples than processes is filled up, so that each has work in every step.
-    Raises ValueError where the processes cannot share the batches.
+    buckets by length; each epoch draws the order within a bucket and that of all batches. What is left of a
+    bucket goes into the next, so that every epoch has the same number of batches, of which at most one is
+    small. Unshuffled, the examples come from short to long. Raises ValueError where the processes cannot
+    share the batches.
     """
 
     def __init__(
@@ -39,22 +37,14 @@ class LengthBuckets(Sampler[list[int]]):
         world_size: int = 1,
         epoch: Callable[[], int] = lambda: 0,
     ) -> None:
-        if batch_size < world_size:
-            raise ValueError(
-                f"data.batch_size={batch_size} is shared by {world_size} processes: "
-                f"make it at least {world_size}"
-            )
+        super().__init__(batch_size, shuffle, seed, rank, world_size, epoch)
         if len(lengths) < (1 if shuffle else world_size):
             # A process without an example would skip the all-reduce, and the others would wait for it.
             raise ValueError(
                 f"{len(lengths)} example(s) cannot be shared by {world_size} process(es): give more data, or "
                 f"set trainer.devices={max(len(lengths), 1)}"
             )
-        self.shuffle, self.seed, self.epoch = shuffle, seed, epoch
-        self.rank, self.world_size = rank, world_size
-        self.batch_size, self.batch_tokens = batch_size, batch_tokens
-        self.start = 0
-        """Batches that the next pass skips, because a resumed epoch has seen them already."""
+        self.batch_tokens = batch_tokens
         self.order = np.argsort(lengths, kind="stable")
         """All examples from the shortest to the longest."""
         self._lengths = lengths[self.order]
@@ -69,16 +59,6 @@ class LengthBuckets(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return self._count
-
-    def __iter__(self) -> Iterator[list[int]]:
-        first, self.start = self.start, 0
-        for batch in self._batches()[first:]:
-            if self.shuffle and len(batch) < self.world_size:
-                # Repeat the batch's own examples: if one is left, every process computes its gradient.
-                batch = np.resize(batch, self.world_size)
-            share = batch[self.rank :: self.world_size]
-            if len(share):
-                yield share.tolist()
 
     def _room(self, longest: int) -> int:
         """How many sequences of at most this length are a batch."""
@@ -106,7 +86,7 @@ class LengthBuckets(Sampler[list[int]]):
             yield size, whole + (is_last and rest > 0)
             left, start = rest, end
 
-    def _batches(self) -> list[NDArray[np.int64]]:
+    def batches(self) -> list[NDArray[np.int64]]:
         if not self.shuffle:
             return np.split(self.order, self._ends[:-1])
         generator = np.random.default_rng([self.seed, self.epoch()])

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from gatewise.data import flat
 from gatewise.data.files import digest
 from gatewise.data.locked import locked
 from gatewise.data.text import coding, prepared, running
@@ -199,6 +200,6 @@ def _key(text: Text, settings: Settings, facts: TextFacts | None, of_file: Calla
 @functools.cache
 def _code() -> list[str]:
     """The files that decide the ids, and the characters that Python knows."""
-    modules = (coding, prepared, running, subwords, tokens, text_kind)
+    modules = (flat, coding, prepared, running, subwords, tokens, text_kind)
     digests = [digest(Path(str(module.__file__))) for module in modules]
     return [*digests, unicodedata.unidata_version]

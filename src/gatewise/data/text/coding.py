@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewise.data.flat import places_of
 from gatewise.data.text.running import CHUNK, Chunk, Part
 from gatewise.kinds.subwords import Subwords
 from gatewise.kinds.text import SUBWORD, TextFacts
@@ -292,8 +293,7 @@ class Runs:
     def gathered(self, numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ids:
         """The ids of runs with these numbers, as many of each as ``lengths`` says; ends the chunk."""
         starts = self.lengths.cumsum() - self.lengths
-        moved = np.repeat(starts[numbers] - (lengths.cumsum() - lengths), lengths)
-        gathered: Ids = self._ids[np.arange(len(moved)) + moved]
+        gathered: Ids = self._ids[places_of(starts[numbers], lengths)]
         if len(self._numbers) > MOST_RUNS:
             self._clear()
         return gathered

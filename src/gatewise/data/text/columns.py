@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data.files import read_text
+from gatewise.data.flat import places_of
 from gatewise.settings.checks import shown
 
 DOCUMENT = "-DOCSTART-"
@@ -72,8 +73,7 @@ class Sentences:
         """Some of the sentences, in this order."""
         starts = self.lengths.cumsum() - self.lengths
         lengths = self.lengths[sentences]
-        moved = np.repeat(starts[sentences] - (lengths.cumsum() - lengths), lengths)
-        words = (np.arange(len(moved)) + moved).tolist()
+        words = places_of(starts[sentences], lengths).tolist()
         first = np.array([place for place, _ in self.files])
         of_file = np.searchsorted(first, words, "right") - 1
         changes = np.flatnonzero(np.diff(of_file, prepend=-1)).tolist()

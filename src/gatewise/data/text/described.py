@@ -8,6 +8,7 @@ import torch
 
 from gatewise.data.text.texts import TextsOfClasses
 from gatewise.kinds.labelled_text import ReadTextFacts
+from gatewise.settings import listed
 
 MOST_NAMED = 10
 """Classes that are named."""
@@ -37,5 +38,4 @@ def described(
 def shares_of(classes: Sequence[str], counts: Sequence[int]) -> str:
     """Classes with their shares of the texts."""
     shares = [f"{name} {count / sum(counts):.1%}" for name, count in zip(classes, counts, strict=True)]
-    more = f" and {len(shares) - MOST_NAMED} more" if len(shares) > MOST_NAMED else ""
-    return ", ".join(shares[:MOST_NAMED]) + more
+    return listed(shares, MOST_NAMED)

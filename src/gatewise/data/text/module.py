@@ -22,11 +22,22 @@ from gatewise.data.text.lanes import Lanes, OneLane, lanes_for
 from gatewise.data.text.prepared import Counted
 from gatewise.data.text.random_windows import RandomWindows
 from gatewise.data.text.running import Source, Text
+from gatewise.data.text.typed import check_typed, first_words, typed
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.subwords import BYTES
 from gatewise.kinds.text import SUBWORD, TextBatch, TextFacts
 from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN, Normalization
-from gatewise.settings import AtLeast, Count, DataFiles, Folders, Fraction, Positive, rule, split_fractions
+from gatewise.settings import (
+    AtLeast,
+    Count,
+    DataFiles,
+    Folders,
+    Fraction,
+    Positive,
+    listed,
+    rule,
+    split_fractions,
+)
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +122,7 @@ class LanguageText(SequenceDataModule):
     """
 
     facts_type = TextFacts
+    decided = ("tokenizer", "lowercase", "normalize", "min_count", "max_vocabulary")
     load_draws = False
     takes_words = True
     lines_at_once = 16
@@ -237,8 +249,7 @@ class LanguageText(SequenceDataModule):
         known = set(facts.vocabulary)
         unknown = [token for token in dict.fromkeys(tokens) if token not in known]
         if unknown:
-            more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-            log.warning("not in the vocabulary, read as %s: %s%s", UNKNOWN, ", ".join(unknown[:10]), more)
+            log.warning("not in the vocabulary, read as %s: %s", UNKNOWN, listed(unknown, 10))
         targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
         return Input(TextBatch(ids[None], targets[None]), str(given), steps=tokens)
 
@@ -256,8 +267,7 @@ class LanguageText(SequenceDataModule):
     def _read_text(given: Path | str, facts: TextFacts) -> tuple[Tensor, list[str]]:
         """The ids [T] of a text and its tokens as they were typed."""
         text = read_text(given) if isinstance(given, Path) else given
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"input={text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
+        check_typed(text)
         tokens = facts.tokenized(text.replace("\r\n", "\n"))
         if tokens and tokens[-1] == END_OF_LINE and not text.endswith("\n"):
             del tokens[-1]
@@ -302,9 +312,7 @@ class LanguageText(SequenceDataModule):
         del folder  # a few words do not need a file
         assert self.facts is not None
         text = self.facts.decoded(self.test_ids[:60].tolist())
-        # The split begins at the start of a line; punctuation is dropped, which a shell would need quoted.
-        words = "".join(c if c.isalnum() else " " for c in text).split()
-        return '"' + " ".join(words[:4]) + '"'
+        return typed(first_words(text, 4))  # the split begins at the start of a line
 
     def _evaluation_windows(self, ids: Tensor, counted: Counted) -> DataLoader[Any]:
         rank, world_size = self.shard()

@@ -1,7 +1,8 @@
 """Read parallel text: two files of which each line is one's translation of the other's, or tables.
 
 two files           plain text, ``.gz`` or not; line n of one is line n of the other.
-``.csv``, ``.tsv``  a header line with the names of the columns, then a pair a row, quoted as usual.
+``.csv``, ``.tsv``  a header line with the names of the columns, then a pair a row, quoted as usual; or no
+                    header, and the two texts in the first columns.
 ``.jsonl``          an object a line, as in ``{"source": "...", "target": "..."}``.
 """
 
@@ -83,8 +84,11 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def read_tables(paths: Sequence[Path], source_column: str, target_column: str) -> Pairs:
+def read_tables(
+    paths: Sequence[Path], source_column: str, target_column: str, has_header: bool = True
+) -> Pairs:
     """The pairs of tables, one a row; ValueError, with file and line, where one cannot be read."""
+    way = ", or set data.header=false where the first line is a pair already"
     needed = {source_column: "source_column", target_column: "target_column"}
     pairs = Pairs([], [])
     for path in paths:
@@ -94,7 +98,7 @@ def read_tables(paths: Sequence[Path], source_column: str, target_column: str) -
                 f"target_files"
             )
         before = len(pairs)
-        for line, row in table_rows(path, needed):
+        for line, row in table_rows(path, needed, (), has_header, way):
             for column in needed:
                 check_length(row[column], path, line)
             pairs.sources.append(_as_line(row[source_column]))

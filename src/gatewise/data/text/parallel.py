@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
-from gatewise.data.module import SequenceDataModule
-from gatewise.data.text.buckets import LengthBuckets
+from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.documents import LONGEST_TEXT, read_unlabelled
 from gatewise.data.text.pairs import Pairs, read_files, read_tables
 from gatewise.data.text.parallel_cache import prepared_once
 from gatewise.data.text.parallel_corpora import PARALLEL
-from gatewise.data.text.parallel_prepared import PARTS, Making, prepare, scored_pairs
+from gatewise.data.text.parallel_prepared import Making, prepare, scored_pairs
 from gatewise.data.text.parallel_set import Numbers, TextPairs, numbered
+from gatewise.data.text.parts import PARTS
+from gatewise.data.text.typed import check_typed, first_words, typed
 from gatewise.kinds.kind import Input
 from gatewise.kinds.parallel_text import UNKNOWN_ID, Language, ParallelTextFacts, Units
 from gatewise.kinds.tokens import Normalization
-from gatewise.settings import (
-    AtLeast,
-    Count,
-    DataFiles,
-    Folders,
-    Fraction,
-    Positive,
-    Word,
-    rule,
-    split_fractions,
-)
+from gatewise.settings import AtLeast, DataFiles, Fraction, Positive, Word, rule
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +72,6 @@ def check_parts(
 
 
 @rule
-def check_split(validation_fraction: float, test_fraction: float) -> None:
-    """Raise ValueError if no text is left to train on."""
-    split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
-
-
-@rule
 def check_units(source_units: str, target_units: str, joint: bool, vocabulary_size: int | None) -> None:
     """Raise ValueError for subwords without a size, and for a vocabulary of two kinds of units."""
     if joint and source_units != target_units:
@@ -100,6 +84,18 @@ def check_units(source_units: str, target_units: str, joint: bool, vocabulary_si
 
 
 @rule
+def check_header(header: bool, source_column: str, target_column: str) -> None:
+    """Raise ValueError for names of columns that nothing names."""
+    named = {"source_column": (source_column, "source"), "target_column": (target_column, "target")}
+    wrong = [f"{name}={value}" for name, (value, default) in named.items() if value != default]
+    if wrong and not header:
+        raise ValueError(
+            f"{wrong[0]}: with header=false no line names the columns: leave it out (reverse=true swaps the "
+            f"sides)"
+        )
+
+
+@rule
 def check_direction(corpus: Any, reverse: bool) -> None:
     """Raise ValueError for the direction in which a text has no answer of its own."""
     if corpus == "cmudict" and reverse:
@@ -107,7 +103,7 @@ def check_direction(corpus: Any, reverse: bool) -> None:
                          "reverse=false")  # fmt: skip
 
 
-class ParallelText(SequenceDataModule):
+class ParallelText(TextsInShares):
     """Texts and their translations, split into training, validation and test parts.
 
     Args:
@@ -117,6 +113,8 @@ class ParallelText(SequenceDataModule):
         validation_source_files, validation_target_files, validation_files, test_source_files,
             test_target_files, test_files: parts of their own; without one, a share is held out.
         source_column, target_column: the columns of tables.
+        header: whether the first line of a CSV or TSV table names its columns; if not, the first column has
+            the sources and the second the targets.
         source_language, target_language: names to show.
         reverse: whether to read the targets and write the sources.
         validation_fraction, test_fraction: shares of all pairs to hold out, drawn with the seed.
@@ -127,13 +125,23 @@ class ParallelText(SequenceDataModule):
         min_count: words or characters that occur less often in training become ``<unk>``.
         lowercase, normalize: the case and the Unicode normal form in which texts are read and written.
         max_length: pairs of which one side has more tokens are not trained on; others are never left out.
-        batch_size: pairs of a step at most, over all processes.
-        batch_tokens: tokens of the longer side of a step at most, padding included, over all processes.
         cache_dir: where the ids are kept for the next training; None keeps nothing.
+        batch_size: pairs of a step at most, over all processes.
+        settings: the others of :class:`gatewise.data.text.by_length.TextsInShares`; its tokens are those of
+            the longer side.
     """
 
     facts_type = ParallelTextFacts
-    takes_words = True
+    decided = (
+        "source_units",
+        "target_units",
+        "joint",
+        "vocabulary_size",
+        "min_count",
+        "lowercase",
+        "normalize",
+        "reverse",
+    )
     lines_at_once = 32
     facts: ParallelTextFacts | None
     train_data: TextPairs
@@ -154,6 +162,7 @@ class ParallelText(SequenceDataModule):
         test_files: DataFiles | None = None,
         source_column: Word = "source",
         target_column: Word = "target",
+        header: bool = True,
         source_language: Word = "source",
         target_language: Word = "target",
         reverse: bool = False,
@@ -167,13 +176,11 @@ class ParallelText(SequenceDataModule):
         lowercase: bool = False,
         normalize: Normalization | None = "NFC",
         max_length: Positive | None = None,
-        batch_tokens: Positive | None = None,
-        folders: Folders = (),
         cache_dir: str | Path | None = None,
         batch_size: Positive = 64,
-        seed: Count = 0,
+        **settings: Any,
     ) -> None:
-        super().__init__(batch_size, seed, folders)
+        super().__init__(validation_fraction, test_fraction, batch_size=batch_size, **settings)
         self.corpus = corpus
         self.sources = {
             "train": (files, source_files, target_files),
@@ -181,8 +188,7 @@ class ParallelText(SequenceDataModule):
             "test": (test_files, test_source_files, test_target_files),
         }
         self.reverse = reverse
-        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
-        self.columns = (source_column, target_column)
+        self.columns, self.header = (source_column, target_column), header
         self.making = Making(
             _ordered(source_language, target_language, reverse),
             _ordered(source_units, target_units, reverse),
@@ -194,15 +200,17 @@ class ParallelText(SequenceDataModule):
             normalize,
             max_length,
         )
-        self.batch_tokens = batch_tokens
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
 
-    def load(self, test_only: bool) -> None:
-        if test_only and any(self.sources["test"]):
-            assert self.facts is not None
-            self.test_data = scored_pairs(self._read("test"), self.facts)
-            return
-        split = [self.corpus, self.reverse, self.validation_fraction, self.test_fraction, self.seed]
+    def has_own(self, part: str) -> bool:
+        return any(self.sources[part])
+
+    def load_test(self) -> None:
+        assert self.facts is not None
+        self.test_data = scored_pairs(self._read("test"), self.facts)
+
+    def load_all(self) -> None:
+        split = [self.corpus, self.reverse, self.header, self.shares, self.seed]
         known, setting = self.facts, self._setting("train")
         prepared = prepared_once(
             self.cache_dir if known is None else None, self._paths(), self.making, split,
@@ -229,7 +237,7 @@ class ParallelText(SequenceDataModule):
     def _read(self, part: str) -> Pairs:
         files = self._files(part)
         if "files" in files:
-            pairs = read_tables(files["files"], *self.columns)
+            pairs = read_tables(files["files"], *self.columns, self.header)
         else:
             pairs = read_files(files["source_files"], files["target_files"])
         return pairs.reversed() if self.reverse else pairs
@@ -245,38 +253,22 @@ class ParallelText(SequenceDataModule):
         if self.corpus is not None:
             parts = PARALLEL[self.corpus].read()
             return {name: pairs.reversed() for name, pairs in parts.items()} if self.reverse else parts
-        parts = {part: self._read(part) for part in PARTS if part == "train" or any(self.sources[part])}
-        left = np.arange(len(parts["train"]))
+        parts = {part: self._read(part) for part in PARTS if part == "train" or self.has_own(part)}
         whole = parts["train"]
-        # Each part has its own generator, so that giving one file more changes no other draw.
-        for index, (part, share) in enumerate(
-            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
-        ):
-            if part in parts:
-                continue
-            count = round(share * len(whole))
-            if not 0 < count < len(left):
+        left = np.arange(len(whole))
+        for part, drawn, rest in self.held_out(len(whole), parts.keys()):
+            if not len(drawn) or not len(rest):
                 raise ValueError(
-                    f"data.{part}_fraction={share} of {len(whole)} pairs leaves none for {part} or to train "
-                    f"on: give more pairs, or another share"
+                    f"data.{part}_fraction={self.shares[part]} of {len(whole)} pairs leaves none for {part} "
+                    f"or to train on: give more pairs, or another share"
                 )
-            order = np.random.default_rng([self.seed, 2 + index]).permutation(len(left))
-            parts[part] = whole.select(np.sort(left[order[:count]]).tolist())
-            left = np.sort(left[order[count:]])
+            parts[part], left = whole.select(drawn.tolist()), rest
         parts["train"] = whole.select(left.tolist())
         return parts
 
-    def sampler(
-        self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]
-    ) -> Sampler[list[int]]:
-        lengths: NDArray[np.int64] = dataset.lengths
-        size, tokens = self.batch_size, self.batch_tokens
-        return LengthBuckets(lengths, size, tokens, shuffle, self.seed, rank, world_size, epoch)
-
-    def largest_batch(self) -> int:
-        longest = int(self.train_data.lengths.max())
-        largest = min(self.batch_size, len(self.train_data)) * longest
-        return largest if self.batch_tokens is None else min(largest, max(self.batch_tokens, longest))
+    @staticmethod
+    def draw(left: NDArray[np.int64], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        return left[generator.permutation(len(left))[:count]]
 
     @classmethod
     def read_input(cls, given: Path | str, facts: ParallelTextFacts) -> Input:
@@ -294,10 +286,7 @@ class ParallelText(SequenceDataModule):
     def read_lines(cls, lines: Sequence[str], facts: ParallelTextFacts) -> Input:
         """Texts to translate together. Raises ValueError for one that is no text."""
         for line in lines:
-            if any("\ud800" <= character <= "\udfff" for character in line):
-                raise ValueError(
-                    f"input={line[:60]!a} has bytes that are not UTF-8: set the terminal to UTF-8"
-                )
+            check_typed(line, most=60)
             if len(line) > LONGEST_TEXT:
                 raise ValueError(f"a text of {len(line):,} characters: split it into sentences")
         return _input([" ".join(line.splitlines()) for line in lines], facts, "input")
@@ -305,7 +294,7 @@ class ParallelText(SequenceDataModule):
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
         facts = self.facts
-        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        parts = self.parts()
         rows: dict[str, str | int] = {f"{name} pairs": len(part) for name, part in parts.items()}
         for side in ("source", "target"):
             language: Language = getattr(facts, side)
@@ -335,10 +324,7 @@ class ParallelText(SequenceDataModule):
     def save_example(self, folder: Path) -> str:
         del folder  # a few words do not need a file
         assert self.test_data.pairs is not None
-        # Punctuation is dropped, which a shell would need quoted.
-        text = next(filter(str.strip, self.test_data.pairs.sources), "")
-        words = "".join(c if c.isalnum() else " " for c in text).split()
-        return '"' + " ".join(words[:12]) + '"'
+        return typed(first_words(next(filter(str.strip, self.test_data.pairs.sources), ""), 12))
 
 
 def _ordered(first: T, second: T, reverse: bool) -> tuple[T, T]:

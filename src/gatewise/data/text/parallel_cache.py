@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewise.data import classes, flat
 from gatewise.data.known.finding import checksum
 from gatewise.data.text import (
     documents,
@@ -26,12 +27,15 @@ from gatewise.data.text import (
     parallel_corpora,
     parallel_prepared,
     parallel_set,
+    parts,
+    tables,
     tokenized,
     vocabularies,
 )
 from gatewise.data.text.pairs import Pairs
-from gatewise.data.text.parallel_prepared import PARTS, Making, Prepared
+from gatewise.data.text.parallel_prepared import Making, Prepared
 from gatewise.data.text.parallel_set import Numbers, TextPairs
+from gatewise.data.text.parts import PARTS
 from gatewise.kinds import parallel_text, subwords, tokens
 from gatewise.kinds.parallel_text import ParallelTextFacts
 from gatewise.kinds.reading import facts_from_dict
@@ -74,8 +78,8 @@ def _key(files: Sequence[Path], making: Making, split: Any) -> str:
 def _code() -> list[str]:
     """The files that decide the ids, and the characters that Python knows."""
     modules = (
-        documents, pairs, parallel_corpora, parallel_prepared, parallel_set, tokenized, vocabularies,
-        parallel_text, subwords, tokens,
+        classes, flat, documents, pairs, parallel_corpora, parallel_prepared, parallel_set, parts, tables,
+        tokenized, vocabularies, parallel_text, subwords, tokens,
     )  # fmt: skip
     return [*(checksum(Path(str(module.__file__))) for module in modules), unicodedata.unidata_version]
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from gatewise.data.text.pairs import Pairs
 from gatewise.data.text.parallel_set import Numbers, TextPairs, numbered
+from gatewise.data.text.parts import PARTS
 from gatewise.data.text.vocabularies import languages
 from gatewise.kinds.parallel_text import Language, ParallelTextFacts, Units
 from gatewise.kinds.tokens import Normalization
-
-PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gatewise.data.flat import places_of
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.pairs import Pairs
 from gatewise.data.text.tokenized import tokenized
@@ -40,9 +41,7 @@ class Numbers:
     def select(self, chosen: NDArray[np.int64]) -> Numbers:
         """Some of the texts, in this order."""
         lengths = self.lengths[chosen]
-        starts = lengths.cumsum() - lengths
-        moved = np.repeat(self.starts[chosen] - starts, lengths)
-        return Numbers(self.ids[np.arange(len(moved)) + moved], lengths)
+        return Numbers(self.ids[places_of(self.starts[chosen], lengths)], lengths)
 
     def counts(self, size: int) -> tuple[int, ...]:
         """How often each of ``size`` ids occurs."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gatewise.data.classes import natural_order
+from gatewise.data.flat import padded_places
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.columns import Sentences
 from gatewise.kinds.kind import IGNORED
@@ -26,7 +27,7 @@ from gatewise.kinds.tag_schemes import (
     span_tags,
 )
 from gatewise.kinds.tagged_text import TaggedTextBatch, TaggedTextFacts
-from gatewise.settings import did_you_mean
+from gatewise.settings import did_you_mean, listed
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +83,8 @@ class TaggedSentences(BatchDataset):
         return len(self.lengths)
 
     def __getitem__(self, indices: list[int]) -> TaggedTextBatch:
-        lengths, starts = self.lengths[indices], self.starts[indices]
-        steps = torch.arange(int(lengths.max()))
-        real = steps < lengths[:, None]
-        places = torch.where(real, starts[:, None] + steps, 0)
+        lengths = self.lengths[indices]
+        places, real = padded_places(self.starts[indices], lengths)
         types, rows = torch.unique(self.types[places[real]], return_inverse=True)
         spelled = torch.zeros_like(places)
         spelled[real] = rows
@@ -145,10 +144,9 @@ def targets_of(
         place = next(i for i, tag in enumerate(sentences.tags) if tag in unknown)
         tag = sentences.tags[place]
         word = tag if learnt is None else tag.partition("-")[2]
-        more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
         raise ValueError(
             f"{sentences.place(place)}: tag {tag[:40]!r} is not among the {what} of the training data"
-            f"{did_you_mean(word, shown)}: {', '.join(shown[:MOST_NAMED])}{more}"
+            f"{did_you_mean(word, shown)}: {listed(shown, MOST_NAMED)}"
         )
     ids = np.fromiter((number[tag] for tag in sentences.tags), np.int64, len(sentences.tags))
     if learnt is None:

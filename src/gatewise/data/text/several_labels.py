@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewise.data.classes import natural_order
+from gatewise.data.classes import absent, natural_order
 from gatewise.data.text.described import MOST_NAMED, shares_of
 from gatewise.data.text.documents import TABLES, Documents, read_files, read_unlabelled
-from gatewise.data.text.labelled import LabelledText
 from gatewise.data.text.naive_bayes import NaiveBayesLogistic
 from gatewise.data.text.texts import TextsOfClasses, classes_of, targets_of
 from gatewise.data.text.tokenized import Tokenized
+from gatewise.data.text.with_labels import TextsWithLabels
 from gatewise.kinds.kind import IGNORED
 from gatewise.kinds.labelled_text import SeveralLabelsFacts
-from gatewise.kinds.tokens import Normalization, TokenizerName
-from gatewise.settings import (
-    AtLeast,
-    Count,
-    DataFiles,
-    Folders,
-    Fraction,
-    Names,
-    Positive,
-    Word,
-    did_you_mean,
-    rule,
-)
+from gatewise.settings import DataFiles, Names, Word, did_you_mean, rule
 
 NO_YES = ("no", "yes")
 """The answers where a text has a label or has it not."""
@@ -57,67 +45,29 @@ class Questions:
     answers: tuple[tuple[str, ...], ...]
 
 
-class SeveralLabels(LabelledText):
+class SeveralLabels(TextsWithLabels):
     """Texts with several labels each, split into training, validation and test parts.
 
     With ``label_separator``, the only column of ``label_columns`` holds any number of labels with this
     between them, none as well, and each label is a question to which the answer is ``no`` or ``yes``.
     Otherwise each column is a question, and its values are the answers. Other settings are those of
-    :class:`gatewise.data.text.labelled.LabelledText`; ``files`` are tables.
+    :class:`gatewise.data.text.with_labels.TextsWithLabels`; ``files`` are tables.
     """
 
-    facts_type = SeveralLabelsFacts  # type: ignore[assignment]
+    facts_type = SeveralLabelsFacts
 
     def __init__(
         self,
         files: DataFiles,
-        validation_files: DataFiles | None = None,
-        test_files: DataFiles | None = None,
         text_column: Word = "text",
         label_columns: Names = ("label",),
         label_separator: Word | None = None,
-        validation_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.1,
-        fold: Count | None = None,
-        folds: Annotated[int, AtLeast(2)] = 10,
-        stratify: bool = True,
-        tokenizer: TokenizerName = "word",
-        lowercase: bool = True,
-        normalize: Normalization | None = "NFC",
-        min_count: Positive = 1,
-        max_vocabulary: Annotated[int, AtLeast(2)] | None = None,
-        max_length: Positive | None = None,
-        batch_tokens: Positive | None = None,
-        linear_baseline: bool = True,
-        folders: Folders = (),
-        batch_size: Positive = 32,
-        seed: Count = 0,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            files=files,
-            validation_files=validation_files,
-            test_files=test_files,
-            text_column=text_column,
-            validation_fraction=validation_fraction,
-            test_fraction=test_fraction,
-            fold=fold,
-            folds=folds,
-            stratify=stratify,
-            tokenizer=tokenizer,
-            lowercase=lowercase,
-            normalize=normalize,
-            min_count=min_count,
-            max_vocabulary=max_vocabulary,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            linear_baseline=linear_baseline,
-            folders=folders,
-            batch_size=batch_size,
-            seed=seed,
-        )
+        super().__init__(files, text_column=text_column, **settings)
         self.label_columns, self.label_separator = tuple(label_columns), label_separator
 
-    def _read_files(self, paths: list[Path]) -> Documents:
+    def read_files(self, paths: list[Path]) -> Documents:
         other = next((path for path in paths if path.suffix.lower() not in TABLES), None)
         if other is not None:
             raise ValueError(f"{other} is no table, and several labels stand in one: {', '.join(TABLES)}")
@@ -129,7 +79,7 @@ class SeveralLabels(LabelledText):
     def classes_in(facts: SeveralLabelsFacts) -> Questions:
         return Questions(facts.questions, tuple(map(facts.answers_of, range(len(facts.questions)))))
 
-    def _classes(self, documents: Documents) -> Questions:
+    def classes(self, documents: Documents) -> Questions:
         assert documents.answers is not None
         if self.label_separator is not None:
             labels = {
@@ -148,7 +98,7 @@ class SeveralLabels(LabelledText):
                 )
         return Questions(self.label_columns, answers)
 
-    def _targets(self, documents: Documents, classes: Questions) -> NDArray[np.int64]:
+    def targets(self, documents: Documents, classes: Questions) -> NDArray[np.int64]:
         """[N, questions]; ValueError for a label that the training data lacks."""
         assert documents.answers is not None
         if self.label_separator is None:
@@ -168,9 +118,7 @@ class SeveralLabels(LabelledText):
                 targets[row, index[label]] = 1
         return targets
 
-    def _check_classes(
-        self, classes: Questions, targets: NDArray[np.int64], train: NDArray[np.int64]
-    ) -> None:
+    def check_classes(self, classes: Questions, targets: NDArray[np.int64], train: NDArray[np.int64]) -> None:
         for question, (name, answers) in enumerate(zip(classes.names, classes.answers, strict=True)):
             counts = np.bincount(targets[:, question], minlength=len(answers))
             missing = np.flatnonzero(np.bincount(targets[train, question], minlength=len(answers)) == 0)
@@ -180,13 +128,13 @@ class SeveralLabels(LabelledText):
                     f"none of them is left to train on: give more of it, or leave it out"
                 )
 
-    def _make_facts(
+    def make_facts(
         self, train: Tokenized, classes: Questions, targets: NDArray[np.int64]
     ) -> SeveralLabelsFacts:
         sizes = tuple(map(len, classes.answers))
         counts = [np.bincount(targets[:, q], minlength=size).tolist() for q, size in enumerate(sizes)]
         return SeveralLabelsFacts(
-            **self.reading(train),
+            **self.how_read(train),
             label_columns=self.label_columns,
             label_separator=self.label_separator,
             questions=classes.names,
@@ -195,16 +143,16 @@ class SeveralLabels(LabelledText):
             answer_counts=tuple(count for own in counts for count in own),
         )
 
-    def _predicted(self, train: Tokenized, test: Tokenized, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    def predicted(self, train: Tokenized, test: Tokenized, targets: NDArray[np.int64]) -> NDArray[np.int64]:
         columns = []
         for question, size in enumerate(self.facts.sizes):
             columns.append(NaiveBayesLogistic(train, targets[:, question], size).predict(test))
         return np.stack(columns, 1)
 
-    def _linear_models(self) -> int:
+    def linear_models(self) -> int:
         return sum(size if size > 2 else 1 for size in self.facts.sizes)
 
-    def _shares(self) -> dict[str, str]:
+    def shares(self) -> dict[str, str]:
         facts: SeveralLabelsFacts = self.facts
         rows = {}
         for question, first in list(enumerate(facts.starts))[:MOST_NAMED]:
@@ -214,27 +162,21 @@ class SeveralLabels(LabelledText):
             rows["more labels"] = str(len(facts.questions) - MOST_NAMED)
         return rows
 
-    def _absent(self, parts: dict[str, TextsOfClasses]) -> dict[str, str | int]:
+    def missing_in(self, part: TextsOfClasses) -> list[str]:
         facts: SeveralLabelsFacts = self.facts
-        rows: dict[str, str | int] = {}
-        for name, part in parts.items():
-            missing = []
-            for question, asked in enumerate(facts.questions):
-                present = set(part.targets[:, question].tolist())
-                answers = enumerate(facts.answers_of(question))
-                missing += [f"{asked} {answer}" for i, answer in answers if i not in present]
-            if missing:
-                more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-                rows[f"not in {name}"] = ", ".join(missing[:MOST_NAMED]) + more
-        return rows
+        return [
+            f"{asked} {answer}"
+            for question, asked in enumerate(facts.questions)
+            for answer in absent(facts.answers_of(question), part.targets[:, question])
+        ]
 
     @classmethod
-    def _read_table(cls, path: Path, facts: SeveralLabelsFacts) -> Documents:
+    def read_table(cls, path: Path, facts: SeveralLabelsFacts) -> Documents:
         read = [read_unlabelled(path, facts.text_column, column) for column in facts.label_columns]
         return replace(read[0], answers=[documents.labels or [] for documents in read])
 
     @staticmethod
-    def _given(found: Documents, facts: SeveralLabelsFacts) -> tuple[NDArray[np.int64], dict[str, list[str]]]:
+    def given(found: Documents, facts: SeveralLabelsFacts) -> tuple[NDArray[np.int64], dict[str, list[str]]]:
         targets = np.full((len(found.texts), len(facts.questions)), IGNORED)
         named = zip(facts.label_columns, found.answers or (), strict=False)
         return targets, {column: values for column, values in named if values}

@@ -17,13 +17,18 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
 def table_rows(
-    path: Path, needed: Mapping[str, str], wanted: Collection[str] = ()
+    path: Path,
+    needed: Mapping[str, str],
+    wanted: Collection[str] = (),
+    has_header: bool = True,
+    way: str = "",
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, values by column) of every row; of a Parquet file, the row's number from 1.
 
     ``needed`` are the columns that it must have, each with the setting that names it; ``wanted`` those that
-    are read where they are there. Raises ValueError, with file and line, where the file does not follow its
-    format, or lacks a column.
+    are read where they are there. Without ``has_header`` the first columns of a CSV or TSV file are the
+    ``needed`` ones. Raises ValueError, with file and line, where the file does not follow its format, or
+    lacks a column; for a CSV or TSV file the line ends with another ``way`` to read it.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -32,16 +37,16 @@ def table_rows(
     content = read_text(path)
     if suffix in (".jsonl", ".ndjson"):
         return _objects(path, content, needed)
-    return _records(path, content, needed, "\t" if suffix == ".tsv" else ",")
+    return _records(path, content, needed, "\t" if suffix == ".tsv" else ",", has_header, way)
 
 
 def _records(
-    path: Path, content: str, needed: Mapping[str, str], delimiter: str
+    path: Path, content: str, needed: Mapping[str, str], delimiter: str, has_header: bool, way: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     before = csv.field_size_limit(len(content) + 1)  # the length of a text is checked where it is known
     try:
         reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-        header: list[str] | None = None
+        header: list[str] | None = None if has_header else list(needed)
         start = 1
         while True:
             start = reader.line_num + 1
@@ -56,14 +61,19 @@ def _records(
                 continue
             if header is None:
                 header = [name.strip() for name in row]
-                _check_columns(path, header, needed)
+                _check_columns(path, header, needed, way)
                 continue
-            if len(row) != len(header):
+            if not has_header and len(row) < len(header):
+                raise ValueError(
+                    f"{path}:{start}: {len(row)} column(s), but data.header=false reads the first "
+                    f"{len(header)}: fill the row, or correct what is between its columns"
+                )
+            if has_header and len(row) != len(header):
                 raise ValueError(
                     f"{path}:{start}: {len(row)} columns, but the header has {len(header)}: quote a text "
                     f"that holds the separator"
                 )
-            yield start, dict(zip(header, row, strict=True))
+            yield start, dict(zip(header, row, strict=has_header))
         if header is None:
             raise ValueError(f"{path} is empty: it has to begin with the names of its columns")
     finally:
@@ -93,12 +103,14 @@ def _objects(path: Path, content: str, needed: Mapping[str, str]) -> Iterator[tu
         yield number, values
 
 
-def _check_columns(place: Path | str, columns: Sequence[str], needed: Mapping[str, str]) -> None:
+def _check_columns(
+    place: Path | str, columns: Sequence[str], needed: Mapping[str, str], way: str = ""
+) -> None:
     for name, setting in needed.items():
         if name not in columns:
             raise ValueError(
                 f"{place}: no column {name!r}{did_you_mean(name, columns)}; it has "
-                f"{shown(', '.join(columns))}: name one with data.{setting}"
+                f"{shown(', '.join(columns))}: name one with data.{setting}{way}"
             )
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice in needed:

@@ -5,37 +5,28 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
-from gatewise.data.classes import held_out
+from gatewise.data.classes import rows_of_missing
 from gatewise.data.files import read_text
-from gatewise.data.module import SequenceDataModule
-from gatewise.data.text.buckets import LengthBuckets
+from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.columns import Columns, Sentences, read_columns, read_words
+from gatewise.data.text.parts import PARTS
 from gatewise.data.text.sentences import TaggedSentences, learnt_tags, targets_of, usual_tags
 from gatewise.data.text.tagged_corpora import TAGGED
+from gatewise.data.text.typed import check_typed, first_words, typed
+from gatewise.data.text.vocabularies import vocabulary_of
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.tag_schemes import SpanScheme, TagScheme
 from gatewise.kinds.tagged_text import Separator, TaggedTextFacts, is_sign, looked_up, words_of
-from gatewise.kinds.tokens import UNKNOWN, Vocabulary
-from gatewise.settings import (
-    AtLeast,
-    Count,
-    DataFiles,
-    Folders,
-    Fraction,
-    Positive,
-    Word,
-    rule,
-    split_fractions,
-)
+from gatewise.kinds.tokens import UNKNOWN
+from gatewise.settings import AtLeast, DataFiles, Positive, Word, listed, rule
 
 log = logging.getLogger(__name__)
 
@@ -55,19 +46,13 @@ def check_source(corpus: Any, files: Any) -> None:
 
 
 @rule
-def check_split(validation_fraction: float, test_fraction: float) -> None:
-    """Raise ValueError if no sentence is left to train on."""
-    split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
-
-
-@rule
 def check_columns(word_column: int, tag_column: int) -> None:
     """Raise ValueError for words and tags in one column."""
     if word_column == tag_column:
         raise ValueError(f"word_column={word_column} and tag_column={tag_column} are one column: name two")
 
 
-class TaggedText(SequenceDataModule):
+class TaggedText(TextsInShares):
     """Sentences with a tag for each word, split into training, validation and test parts.
 
     Args:
@@ -79,19 +64,26 @@ class TaggedText(SequenceDataModule):
         comment: what lines that are left out begin with; None: every line is read.
         scheme: how the files say spans, see :mod:`gatewise.kinds.tag_schemes`; a corpus has plain tags.
         tagged_as: how the model says them.
-        validation_fraction, test_fraction: shares of all sentences to hold out, drawn with the seed.
         lowercase, zero_digits: whether words are looked up in lower case, and with every digit as 0; their
             spelling is read as it is.
         min_count: words that occur less often in training become ``<unk>``.
         max_vocabulary: largest size of the vocabulary, with ``<unk>``; None means no limit.
         longest_word: characters that are read of a word, from its start.
-        batch_size: sentences of a step at most, over all processes.
-        batch_tokens: words of a step at most, padding included, over all processes; None means no limit.
+        settings: those of :class:`gatewise.data.text.by_length.TextsInShares`; its texts are sentences, and
+            its tokens words.
     """
 
     facts_type = TaggedTextFacts
-    takes_words = True
-    lines_at_once = 64
+    baseline = ("baseline of usual tags", "files")
+    decided = (
+        "scheme",
+        "tagged_as",
+        "lowercase",
+        "zero_digits",
+        "min_count",
+        "max_vocabulary",
+        "longest_word",
+    )
     facts: TaggedTextFacts | None
     train_data: TaggedSentences
     validation_data: TaggedSentences
@@ -109,44 +101,31 @@ class TaggedText(SequenceDataModule):
         comment: Word | None = None,
         scheme: TagScheme = "iob2",
         tagged_as: SpanScheme = "iobes",
-        validation_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.1,
         lowercase: bool = True,
         zero_digits: bool = True,
         min_count: Positive = 1,
         max_vocabulary: Annotated[int, AtLeast(2)] | None = None,
         longest_word: Positive = 30,
-        batch_tokens: Positive | None = None,
-        folders: Folders = (),
-        batch_size: Positive = 32,
-        seed: Count = 0,
+        **settings: Any,
     ) -> None:
-        super().__init__(batch_size, seed, folders)
+        super().__init__(**settings)
         self.corpus = corpus
         self.files = {"train": files, "validation": validation_files, "test": test_files}
         self.columns = Columns(word_column, tag_column, separator, comment)
         self.scheme: TagScheme = scheme if corpus is None else "plain"
         self.tagged_as: SpanScheme = tagged_as
-        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.lowercase, self.zero_digits = lowercase, zero_digits
         self.min_count, self.max_vocabulary, self.longest_word = min_count, max_vocabulary, longest_word
-        self.batch_tokens = batch_tokens
 
-    def load(self, test_only: bool) -> None:
-        if test_only and self.files["test"] is not None:
-            try:
-                self._load_all()
-            except ValueError as error:
-                log.info("no baseline of usual tags, as the training files cannot be read: %s", error)
-            else:
-                return
-            assert self.facts is not None
-            test = self._read("test")
-            self.test_data = TaggedSentences(test, _targets(test, self.facts), self.facts, with_texts=True)
-            return
-        self._load_all()
+    def has_own(self, part: str) -> bool:
+        return self.files[part] is not None
 
-    def _load_all(self) -> None:
+    def load_test(self) -> None:
+        assert self.facts is not None
+        test = self._read("test")
+        self.test_data = TaggedSentences(test, _targets(test, self.facts), self.facts, with_texts=True)
+
+    def load_all(self) -> None:
         parts = self._parts()
         facts = self.facts
         if facts is None:
@@ -175,31 +154,22 @@ class TaggedText(SequenceDataModule):
 
     def _parts(self) -> dict[str, Sentences]:
         """The sentences of each part."""
-        given = {part: self._read(part) for part in self.files if part == "train" or self.files[part]}
-        whole = given["train"]
+        parts = {part: self._read(part) for part in PARTS if part == "train" or self.has_own(part)}
+        whole = parts["train"]
         count = len(whole.lengths)
-        parts = dict(given)
-        is_left = np.ones(count, bool)
-        # Each part has its own generator, so that giving one file more changes no other draw.
-        for index, (part, share) in enumerate(
-            {"test": self.test_fraction, "validation": self.validation_fraction}.items()
-        ):
-            if part in given:
-                continue
-            left = np.flatnonzero(is_left)
-            generator = np.random.default_rng([self.seed, 2 + index])
-            chosen = held_out(np.zeros(len(left), np.int64), round(share * count), generator, stratify=False)
-            if not chosen.any():
+        left = np.arange(count)
+        for part, drawn, rest in self.held_out(count, parts.keys()):
+            if not len(drawn):
                 raise ValueError(
-                    f"data.{part}_fraction={share} of {count} sentence(s) leaves none for {part}: give more "
-                    f"sentences (a blank line ends one), a larger share, or data.{part}_files"
+                    f"data.{part}_fraction={self.shares[part]} of {count} sentence(s) leaves none for "
+                    f"{part}: give more sentences (a blank line ends one), a larger share, or "
+                    f"data.{part}_files"
                 )
-            is_left[left[chosen]] = False
-            parts[part] = whole.selected(left[chosen])
-        if not is_left.any():
+            parts[part], left = whole.selected(drawn), rest
+        if not len(left):
             raise ValueError(f"no sentence of {count} is left to train on: give more, or smaller shares")
-        if not is_left.all():
-            parts["train"] = whole.selected(np.flatnonzero(is_left))
+        if len(left) < count:
+            parts["train"] = whole.selected(left)
         return parts
 
     def _make_facts(self, train: Sentences) -> TaggedTextFacts:
@@ -212,12 +182,7 @@ class TaggedText(SequenceDataModule):
         tagged_as = "plain" if self.scheme == "plain" else self.tagged_as
         targets = targets_of(train, tags, self.scheme, tagged_as)
         seen = Counter(looked_up(word, self.lowercase, self.zero_digits) for word in train.words)
-        vocabulary = Vocabulary.build(seen, (UNKNOWN,), self.min_count, self.max_vocabulary)
-        if len(vocabulary.tokens) == 1:
-            raise ValueError(
-                f"none of the {len(train.words)} training words comes {self.min_count} times or more, so "
-                f"that all would be {UNKNOWN}: give more text or make data.min_count smaller"
-            )
+        vocabulary = vocabulary_of(seen, self.min_count, self.max_vocabulary, what="words")
         characters = Counter(unicodedata.normalize("NFC", "".join(train.words)))
         return TaggedTextFacts(
             vocabulary.tokens,
@@ -235,13 +200,6 @@ class TaggedText(SequenceDataModule):
             self.columns.separator,
             self.columns.comment,
         )
-
-    def sampler(
-        self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]
-    ) -> Sampler[list[int]]:
-        lengths = dataset.lengths.numpy()
-        size, tokens = self.batch_size, self.batch_tokens
-        return LengthBuckets(lengths, size, tokens, shuffle, self.seed, rank, world_size, epoch)
 
     @classmethod
     def read_input(cls, given: Path | str, facts: TaggedTextFacts) -> Input:
@@ -285,7 +243,7 @@ class TaggedText(SequenceDataModule):
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"
         facts = self.facts
-        parts = {"training": self.train_data, "validation": self.validation_data, "test": self.test_data}
+        parts = self.parts()
         rows: dict[str, str | int] = {
             name: f"{len(part):,} sentences, {len(part.words):,} words" for name, part in parts.items()
         }
@@ -295,8 +253,7 @@ class TaggedText(SequenceDataModule):
         if facts.spans is not None:
             what, counts = "spans to train on", self._span_counts(facts)
         rows |= {
-            what: ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:MOST_LISTED])
-            + (f" and {len(counts) - MOST_LISTED} more" if len(counts) > MOST_LISTED else ""),
+            what: listed([f"{name} {count:,}" for name, count in counts.items()], MOST_LISTED),
             "words per sentence": f"{int(lengths.min())} to {int(lengths.max())}, half of them up to "
             f"{int(lengths.median())}",
             "scheme": facts.scheme
@@ -306,17 +263,15 @@ class TaggedText(SequenceDataModule):
             "characters": len(facts.characters),
             "words not in training": ", ".join(f"{s:.2%} of {part}" for part, s in self.unseen.items()),
         }
-        for name in ("validation", "test"):
-            missing = self._missing(parts[name], facts)
-            if missing:
-                more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
-                rows[f"not in {name}"] = ", ".join(missing[:MOST_LISTED]) + more
+        rows |= rows_of_missing(parts, self._missing, most=MOST_LISTED)
         if self.repeated:
             rows["also in training"] = f"{self.repeated} of the test sentences, word for word"
         return rows
 
-    def _missing(self, part: TaggedSentences, facts: TaggedTextFacts) -> list[str]:
+    def _missing(self, part: TaggedSentences) -> list[str]:
         """Tags, or classes of spans, that training has and a part does not."""
+        facts = self.facts
+        assert facts is not None
         there = {facts.tags[i] for i in torch.unique(part.targets).tolist()}
         if facts.spans is None:
             return [tag for tag in facts.tags if tag not in there]
@@ -331,17 +286,11 @@ class TaggedText(SequenceDataModule):
                 counts[tag[2:]] = counts.get(tag[2:], 0) + count
         return counts
 
-    def largest_batch(self) -> int:
-        longest = int(self.train_data.lengths.max())
-        largest = min(self.batch_size, len(self.train_data)) * longest
-        return largest if self.batch_tokens is None else min(largest, max(self.batch_tokens, longest))
-
     def save_example(self, folder: Path) -> str:
         del folder  # a few words do not need a file
         assert self.test_data.texts is not None
-        # Punctuation is dropped, which a shell would need quoted.
-        words = [word for word in self.test_data.texts[0] if word.isalnum()]
-        return '"' + " ".join(words[:8] or ["..."]) + '"'
+        words = " ".join(word for word in self.test_data.texts[0] if word.isalnum())
+        return typed(first_words(words, 8) or ["..."])
 
 
 def _targets(sentences: Sentences, facts: TaggedTextFacts) -> NDArray[np.int64]:
@@ -357,8 +306,7 @@ def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentence
     has_signs = any(is_sign(word) for word in facts.vocabulary)
     rows, lines = [], []
     for number, text in enumerate(texts, start=1):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"{path}={text!a} has bytes that are not UTF-8: set the terminal to UTF-8")
+        check_typed(text, str(path))
         words = [word for word in words_of(text) if has_signs or not is_sign(word)]
         if words:
             rows.append(words)

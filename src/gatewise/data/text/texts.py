@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gatewise.data.classes import natural_order
+from gatewise.data.classes import class_indices, natural_order
+from gatewise.data.flat import padded_places
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.documents import Documents
 from gatewise.data.text.tokenized import Tokenized
 from gatewise.kinds.labelled_text import LabelledTextBatch, ReadTextFacts
-from gatewise.settings import did_you_mean
 
 
 class TextsOfClasses(BatchDataset):
@@ -62,10 +62,8 @@ class TextsOfClasses(BatchDataset):
         return len(self.lengths)
 
     def __getitem__(self, indices: list[int]) -> LabelledTextBatch:
-        lengths, starts = self.lengths[indices], self.starts[indices]
-        steps = torch.arange(int(lengths.max()))
-        real = steps < lengths[:, None]
-        places = torch.where(real, starts[:, None] + steps, 0)
+        lengths = self.lengths[indices]
+        places, real = padded_places(self.starts[indices], lengths)
         tokens = self.tokens[places].masked_fill_(~real, 0)
         texts = None if self.texts is None else [self.texts[i] for i in indices]
         linear = None if self.linear is None else self.linear[indices]
@@ -89,14 +87,7 @@ def classes_of(documents: Documents) -> tuple[str, ...]:
 def targets_of(documents: Documents, classes: Sequence[str]) -> NDArray[np.int64]:
     """Class index of each text; ValueError for a label that is not in the training data."""
     assert documents.labels is not None
-    index = {label: i for i, label in enumerate(classes)}
-    for number, label in enumerate(documents.labels):
-        if label not in index:
-            raise ValueError(
-                f"{documents.place(number)}: label {label!r} is not among the classes of the training data"
-                f"{did_you_mean(label, classes)}: {', '.join(classes)}"
-            )
-    return np.array([index[label] for label in documents.labels], dtype=np.int64)
+    return np.array(class_indices(documents.labels, classes, documents.place), dtype=np.int64)
 
 
 def check_tokens(documents: Documents, split: Tokenized) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewise.data.flat import places_of
 from gatewise.kinds.tokens import END_OF_LINE, UNKNOWN, Tokenizer
 
 
@@ -40,10 +41,7 @@ class Tokenized:
         lengths = self.lengths[indices]
         if longest is not None:
             lengths = np.minimum(lengths, longest)
-        ends = lengths.cumsum()
-        # Each position less the place where its text begins here, plus where it begins in `ids`.
-        moved = np.repeat(self.starts[indices] - (ends - lengths), lengths)
-        return Tokenized(self.types, self.ids[np.arange(len(moved)) + moved], lengths)
+        return Tokenized(self.types, self.ids[places_of(self.starts[indices], lengths)], lengths)
 
 
 def tokenized(texts: Sequence[str], tokenizer: Tokenizer) -> Tokenized:

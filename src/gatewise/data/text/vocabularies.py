@@ -1,9 +1,9 @@
-"""The vocabularies of two languages, made from the training part of parallel text."""
+"""Vocabularies, made from the training texts: of one, or of two languages."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,6 +41,23 @@ def languages(
     return made[0], made[1]
 
 
+def vocabulary_of(
+    seen: Mapping[str, int],
+    min_count: int,
+    most: int | None,
+    specials: Sequence[str] = (UNKNOWN,),
+    what: str = "tokens",
+) -> Vocabulary:
+    """The vocabulary of how often each token comes in training; ValueError where none comes often enough."""
+    vocabulary = Vocabulary.of_counts(seen, specials, min_count, most)
+    if len(vocabulary.tokens) == len(specials):
+        raise ValueError(
+            f"none of the {sum(seen.values())} training {what} comes {min_count} times or more, so that all "
+            f"would be {UNKNOWN}: give more text or make data.min_count smaller"
+        )
+    return vocabulary
+
+
 def _vocabulary(
     texts: Sequence[str],
     units: Units,
@@ -63,10 +80,4 @@ def _vocabulary(
     seen = Counter(dict(zip(split.types, counts, strict=True)))
     for special in SPECIALS[1:]:
         seen[UNKNOWN] += seen.pop(special, 0)
-    vocabulary = Vocabulary.build(seen, SPECIALS, min_count, size)
-    if len(vocabulary.tokens) == len(SPECIALS):
-        raise ValueError(
-            f"none of the {len(split.ids)} training tokens comes {min_count} times or more, so that all "
-            f"would be {UNKNOWN}: give more text or make data.min_count smaller"
-        )
-    return vocabulary.tokens, None
+    return vocabulary_of(seen, min_count, size, SPECIALS).tokens, None

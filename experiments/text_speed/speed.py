@@ -1,7 +1,7 @@
 """Time the training of text presets beside a plain PyTorch loop with nn.LSTM of the same model, in turns.
 
-    python experiments/text_language/speed.py                                 # the presets of PRESETS
-    python experiments/text_language/speed.py presets=text/mr,text/lm_awd rounds=5 seconds=4 threads=2
+    python experiments/text_speed/speed.py                                 # all of them
+    python experiments/text_speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
 
 Every other word is an override of ``gatewise train``. Gatewise's side is a real training, with its loop,
 metrics, callbacks and checkpoints; the plain side has the same batches ready in memory, the same optimizer
@@ -19,10 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from made_up import CONLL, write_files
 from omegaconf import DictConfig, OmegaConf, open_dict
-from plain_models import PLAIN, left_out
+from plain_models import has_cell, left_out, plain_model
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gatewise.bench.loop_overhead import lightning_epoch, without_output
@@ -31,33 +31,24 @@ from gatewise.config.compose import compose
 from gatewise.training.parts import make_data, make_task
 from gatewise.views import screen
 
-PRESETS = "text/king_james,text/char_small,text/char_large,text/lm_zaremba_small,text/mr"
-WORDS = 10_000
-"""Size of the made-up vocabulary, with <eos>."""
-TOKENS = 60_000
+LANGUAGE_MODELS = "king_james,king_james_rnn,char_small,char_large,lm_zaremba_small,lm_zaremba_medium"
+LANGUAGE_MODELS += ",lm_zaremba_large,lm_tied_512,lm_awd,lm_melis_24m"
+OTHERS = "mr,verses,wnut17,conll,greek_tags,multi30k_quick,multi30k,kjv_bbe,cmudict"
 FEWEST, MOST = 5, 200
 """Timed steps of an epoch."""
 COLUMNS = ["preset", "plain PyTorch, ms a step", "Gatewise", "times as fast", "of single rounds", "steps"]
 COLUMNS += ["nn.LSTM lacks"]
 
 
-def write_treebank(folder: Path) -> None:
-    """Made-up files in place of the Penn Treebank's, every word in each of them."""
-    draw = np.random.default_rng(0)
-    for part, size in (("train", TOKENS * 10), ("valid", TOKENS // 5), ("test", TOKENS // 5)):
-        ids = np.concatenate([np.arange(WORDS - 1), draw.integers(0, WORDS - 1, size)])
-        rows = np.array_split(np.char.add("w", ids.astype(str)), len(ids) // 20)
-        (folder / f"ptb.{part}.txt").write_text("".join(" ".join(row) + "\n" for row in rows))
-
-
-def config_of(preset: str, words: list[str], treebank: Path) -> DictConfig:
-    """The preset's config, for two short epochs of training."""
-    config = compose("train", [f"experiment={preset}", *words])
+def config_of(preset: str, words: list[str], made_up: Path) -> DictConfig:
+    """The preset's config, for two short epochs of training; files that nobody may hand on are made up."""
+    files = [f"data.files=[{made_up / CONLL}]"] if preset == "text/conll" else []
+    config = compose("train", [f"experiment={preset}", *files, *words])
     without_output(config)
     with open_dict(config):
         config.trainer.val_check_interval, config.trainer.limit_val_batches = 1.0, 1
         if "ptb.train.txt" in (OmegaConf.select(config, "data.train_files") or []):
-            config.data.folders = [str(treebank)]
+            config.data.folders = [str(made_up)]
     return config
 
 
@@ -65,7 +56,7 @@ class PlainLoop:
     """A training as a plain script writes it."""
 
     def __init__(self, config: DictConfig, task: Any, batches: list[Any]) -> None:
-        self.model = next(plain for kind, plain in PLAIN.items() if isinstance(task, kind))(task)
+        self.model = plain_model(task)
         self.batches, self.clip = batches, config.trainer.gradient_clip_val
         # As one writes it: without the choice of another implementation.
         settings = OmegaConf.masked_copy(config.optimizer, [k for k in config.optimizer if k != "fused"])
@@ -103,9 +94,9 @@ def line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def measure(preset: str, words: list[str], rounds: int, seconds: float, treebank: Path) -> str:
+def measure(preset: str, words: list[str], rounds: int, seconds: float, made_up: Path) -> str:
     """One line of the table."""
-    config = config_of(preset, words, treebank)
+    config = config_of(preset, words, made_up)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     data = make_data(config)
@@ -121,8 +112,7 @@ def measure(preset: str, words: list[str], rounds: int, seconds: float, treebank
         return task, PlainLoop(config, task, batches[:count])
 
     task, loop = loop_of(FEWEST)
-    missing = left_out(task)
-    if not missing:
+    if has_cell(task.encoder):
         check_same(task, loop.model, batches[0])
     loop.epoch()
     count = min(max(FEWEST, round(seconds * FEWEST / loop.epoch())), len(batches))
@@ -138,21 +128,22 @@ def measure(preset: str, words: list[str], rounds: int, seconds: float, treebank
     milliseconds = [f"{statistics.median(times):.1f}" for times in (plain, ours)]
     spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
     cells = [f"`{preset}`", *milliseconds, f"{statistics.median(ratios):.2f}", spread, str(count)]
-    return line([*cells, ", ".join(missing)])
+    return line([*cells, ", ".join(left_out(task.encoder))])
 
 
 def main(words: list[str]) -> None:
     """Print a table in Markdown, a line as soon as it is measured."""
-    own = {"presets": PRESETS, "rounds": "5", "seconds": "4"}
+    own = {"presets": f"{LANGUAGE_MODELS},{OTHERS}", "rounds": "5", "seconds": "4"}
     own |= dict(word.split("=", 1) for word in words if word.partition("=")[0] in own)
     words = [word for word in words if word.partition("=")[0] not in own]
     print(line(COLUMNS))
     print(line(["---"] * len(COLUMNS)))
     screen.quiet()
     with tempfile.TemporaryDirectory() as folder:
-        write_treebank(Path(folder))
+        write_files(Path(folder))
         for preset in own["presets"].split(","):
-            print(measure(preset, words, int(own["rounds"]), float(own["seconds"]), Path(folder)), flush=True)
+            name = preset if "/" in preset else f"text/{preset}"
+            print(measure(name, words, int(own["rounds"]), float(own["seconds"]), Path(folder)), flush=True)
 
 
 if __name__ == "__main__":
