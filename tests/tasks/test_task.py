@@ -2,6 +2,9 @@
 
 import math
 from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from inspect import signature
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,6 +23,7 @@ from gatewise.nn import Recurrent
 from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.forecasting import Forecasting
 from gatewise.tasks.language_modelling import LanguageModelling
+from gatewise.tasks.task import Task
 
 FEATURES = FeatureFacts(3, ("a", "b", "c", "d"), (4, 5, 6, 7), (0.0,) * 3, (1.0,) * 3)
 TEXT = TextFacts(("<unk>", "<eos>", "a", "b", "c"), (0, 3, 6, 1, 2), "word", False)
@@ -278,3 +282,16 @@ def test_frozen_weights_stay_out_of_the_optimizer():
     chosen = {id(p) for group in task.configure_optimizers().param_groups for p in group["params"]}
     assert id(task.head.weight) not in chosen
     assert chosen == {id(p) for p in task.parameters() if p.requires_grad}
+
+
+def test_every_task_tells_its_sizes_by_facts_and_settings():
+    package = files("gatewise.tasks")
+    for name in (each.name.removesuffix(".py") for each in package.iterdir() if each.name.endswith(".py")):
+        import_module(f"gatewise.tasks.{name}")
+    tasks, kinds = [Task], []
+    while tasks:
+        kinds.append(tasks.pop())
+        tasks += kinds[-1].__subclasses__()
+    assert len(kinds) > 6
+    for kind in kinds:
+        assert list(signature(kind.sizes).parameters) == ["facts", "settings"], kind

@@ -128,7 +128,11 @@ class SeveralLabelsClassification(PooledReader):
         self.by_answer = AnswersF1(facts.starts, [True] * len(facts.answers), "macro")
 
     @classmethod
-    def sizes(cls, facts: SeveralLabelsFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(
+        cls,
+        facts: SeveralLabelsFacts,
+        settings: Mapping[str, Any],  # noqa: ARG003
+    ) -> Mapping[str, tuple[str, int, int]]:
         return {
             "answers": ("head.weight", 0, len(facts.answers)),
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),

@@ -119,7 +119,7 @@ class Tagging(Task):
         self._counts: list[list[int]] = []
 
     @classmethod
-    def sizes(cls, facts: TaggedTextFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(cls, facts: TaggedTextFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
         return {
             "tags": ("head.weight", 0, len(facts.tags)),
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),

@@ -113,7 +113,11 @@ class TextClassification(Classifier):
         self._mistakes: list[tuple[float, int, dict[str, Any]]] = []
 
     @classmethod
-    def sizes(cls, facts: LabelledTextFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(
+        cls,
+        facts: LabelledTextFacts,
+        settings: Mapping[str, Any],  # noqa: ARG003
+    ) -> Mapping[str, tuple[str, int, int]]:
         return {
             "classes": ("head.weight", 0, len(facts.classes)),
             "vocabulary": ("embedding.weight", 0, len(facts.vocabulary)),

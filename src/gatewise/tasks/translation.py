@@ -165,7 +165,11 @@ class Translation(Task):
         return self.net.encoder
 
     @classmethod
-    def sizes(cls, facts: ParallelTextFacts) -> Mapping[str, tuple[str, int, int]]:
+    def sizes(
+        cls,
+        facts: ParallelTextFacts,
+        settings: Mapping[str, Any],  # noqa: ARG003
+    ) -> Mapping[str, tuple[str, int, int]]:
         return {
             "source vocabulary": ("net.source_embedding.weight", 0, len(facts.source_vocabulary)),
             "target vocabulary": ("net.target_embedding.weight", 0, len(facts.target_vocabulary)),

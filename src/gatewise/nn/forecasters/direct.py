@@ -41,4 +41,7 @@ class Direct(Forecaster):
 
     def of_head(self, numbers: Tensor) -> Tensor:
         """The head's numbers [..., h · C · P] for each value, [..., h, C, P]."""
-        return numbers.unflatten(-1, (self.shape.horizon, len(self.shape.targets), self.output.numbers))
+        each: Tensor = numbers.unflatten(
+            -1, (self.shape.horizon, len(self.shape.targets), self.output.numbers)
+        )
+        return each
