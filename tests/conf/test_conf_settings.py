@@ -111,7 +111,7 @@ ON_PURPOSE = {
     # Which data it is, and what suits them; seed, folders and cache are the run's. Runs from before there
     # was evaluation_warmup are scored as they were.
     "data": {
-        "files", "file", "dataset", "corpus", "time_column", "test_file", "package",
+        "files", "file", "train_file", "dataset", "corpus", "time_column", "test_file", "package",
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
         "folders", "cache_dir", "evaluation_warmup",
     },
