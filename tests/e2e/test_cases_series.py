@@ -189,6 +189,27 @@ def test_dates_and_the_chosen_targets_are_in_the_picture(place: Place, figures: 
     assert axes.get_xticklabels()[0].get_text() == window["times"][0]
 
 
+def test_a_test_without_the_training_file_has_the_baselines_that_need_none(place: Place) -> None:
+    mine = write(place, "date,wave", dates("D", "%Y-%m-%d"), texts(WAVE))
+    given = ("data.time_column=date", "task.output=quantiles")
+    place.train(*SMALL, mine, *given, "task.baselines=[drift,linear]")
+    run = place.last()
+    tables = {path.name for path in run.tables.glob("*.csv")}
+    assert tables == {"errors.csv", "errors_by_step.csv", "comparison.csv", "anomalies.csv"}
+    rows = pd.read_csv(run.tables / "errors.csv").set_index("forecast")
+    summary = read_json(run.folder / "summary.json")
+    assert rows["mse"].to_dict() == pytest.approx(
+        {"this run": summary["test"]["mse"], **{n: s["mse"] for n, s in summary["baselines"].items()}}, 1e-4
+    )
+    assert list(summary["baselines"]) == ["drift", "linear"]
+    (place.folder / "mine.csv").rename(place.folder / "new.csv")
+    out = place.ok("evaluate", "run=last", "data.test_file=new.csv").out
+    assert "Without the training data there is no baseline linear" in out
+    assert "drift, the best baseline" in out
+    assert "lie outside of their 95 % interval" in out
+    refused(place("evaluate", "run=last", "task.baselines=[dritf]"), "did you mean 'drift'?")
+
+
 @pytest.mark.slow
 def test_many_series(place: Place) -> None:
     """A table of two shops with a price known for the horizon, and one shop more in the forecast."""

@@ -19,6 +19,7 @@ from gatewise.tasks.forecasting import Forecasting
 COLUMNS = ("load", "wind")
 FACTS = SeriesFacts("time", COLUMNS, COLUMNS, "D", 8, 4, 4, (10.0, -2.0), (2.0, 0.5))
 MASKED = SeriesFacts("time", COLUMNS, COLUMNS, "D", 8, 4, 4, (10.0, -2.0), (2.0, 0.5), masked=COLUMNS)
+FILLED = SeriesFacts("time", COLUMNS, COLUMNS, "D", 8, 4, 4, (10.0, -2.0), (2.0, 0.5), missing="forward")
 FORECASTERS = ("direct", "decoder", "segments", "residual")
 OUTPUTS = ("point", "quantiles", "gaussian", "student_t", "negative_binomial")
 
@@ -70,12 +71,14 @@ def test_the_weights_of_earlier_runs_have_the_same_names():
     }
 
 
-@pytest.mark.parametrize("forecaster", FORECASTERS)
-def test_missing_targets_count_in_no_metric(forecaster, trainer, loader):
-    task = make_task(MASKED, forecaster=forecaster).eval()
+@pytest.mark.parametrize(
+    ("forecaster", "facts"), [*((name, MASKED) for name in FORECASTERS), ("direct", FILLED)]
+)
+def test_missing_targets_count_in_no_metric(forecaster, facts, trainer, loader):
+    task = make_task(facts, forecaster=forecaster).eval()
     batches = []
     for size in (3, 1):
-        batch = make_batch(MASKED, size)
+        batch = make_batch(facts, size)
         batch.inputs[..., 2:] = 1.0
         batch.targets[0, 1:, 0] = torch.nan
         batches.append(batch)

@@ -140,7 +140,8 @@ class Forecasting(Task):
                     f"{', '.join(facts.targets)}"
                 )
         self.levels, self.teacher_forcing_epochs = tuple(levels), teacher_forcing_epochs
-        self.some_missing = not set(facts.targets).isdisjoint(facts.masked)
+        is_masked = not set(facts.targets).isdisjoint(facts.masked)
+        self.some_missing = is_masked or facts.missing != "refuse"
         """Whether targets can be NaN, which count nowhere."""
         self._simple, self._tested = Baselines(facts, baselines), ForecastReport(facts, self.pictured)
         self.wants_parts = True
