@@ -87,7 +87,7 @@ def _stored(prepared: Prepared) -> tuple[Any, Arrays]:
         "test_texts": prepared.test_texts,
         "repeated": prepared.repeated,
     }
-    arrays = {"ids": split.ids, "lengths": split.lengths, "targets": prepared.targets}
+    arrays: dict[str, Any] = {"ids": split.ids, "lengths": split.lengths, "targets": prepared.targets}
     arrays |= {f"chosen_{part}": chosen for part, chosen in prepared.chosen.items()}
     return about, arrays | {f"ratios_{part}": ratios for part, ratios in prepared.ratios.items()}
 
