@@ -260,7 +260,10 @@ BEFORE_TORCH = [
     ),
     (["experiment=series/csv", "data.time_column=t"], "data.file: a value is required, e.g. data.file=..."),
     (["experiment=text/files", "data.files=[no.txt]"], "data.files=no.txt was not found in "),
-    ([SUNSPOTS, "data.dataset=null"], "data: give one of data.file and data.dataset (sunspots_monthly), got"),
+    (
+        [SUNSPOTS, "data.dataset=null"],
+        "data: give one of data.file and data.dataset (sunspots_monthly, m1_yearly, generated), got",
+    ),
     ([SUNSPOTS, "data.train_fraction=0.95"], "data: train_fraction=0.95 and validation_fraction=0.1 leave"),
     (
         [SUNSPOTS, "task.loss=rmse"],

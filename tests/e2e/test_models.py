@@ -184,7 +184,7 @@ def test_what_a_user_got_wrong_is_one_line_and_no_run(
         (["evaluate", "run=runs"], "run=runs: not a run directory (holds no config.yaml)"),
         (["predict", "run=last"], "input: a value is required"),
         (["predict", "run=last", "input=nosuch.npy"], "input=nosuch.npy: there is no such file"),
-        (["predict", "run=last", "input=mine.csv"], "unknown file type '.csv'"),
+        (["predict", "run=last", "input=mine.csv"], "mine.csv:1: no column 'sequence'"),
         (["predict", "run=last", "input=mine.ts"], "3 features, but"),
     ],
 )

@@ -289,7 +289,7 @@ class Forecasting(Task):
         parts = []
         for first in range(0, len(windows.inputs), AT_ONCE):
             some = slice(first, first + AT_ONCE)
-            part = WindowBatch._make(None if each is None else each[some] for each in windows)
+            part = WindowBatch(*(None if each is None else each[some] for each in windows))  # type: ignore[arg-type]
             parts.append(self.forecast(*self.placed(part)))
         return answer_of(joined(parts), given, self.facts)
 

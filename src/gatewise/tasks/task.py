@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.kinds.kind import Facts, Input
+from gatewise.nn.last import last_hidden as last_hidden  # a name that users' tasks import from here
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer, Line
 from gatewise.tasks.inspected import Inspected
