@@ -11,7 +11,7 @@ from problem import needs_compiler
 from torch import Tensor, nn
 
 from gatewise.cells import LSTM, Cell, CoupledLSTM
-from gatewise.engine import auto, choice, engines_used
+from gatewise.engine import auto, choice, engines_used, loop
 from gatewise.nn import Recurrent
 
 
@@ -97,8 +97,9 @@ def test_turns_that_only_measure_count_where_nothing_was_decided(monkeypatch):
     monkeypatch.setattr(auto, "clocks", {"cpu": Clock()})
     monkeypatch.setattr(auto, "_choices", WeakKeyDictionary())
     monkeypatch.setattr(auto, "_file", lambda *_: None)
+    monkeypatch.setattr(auto, "_ENGINES", {**auto._ENGINES, "the loop engine": loop.run})
     net = Recurrent(3, 5, cell=LSTM())
-    assert ran(net, calls=8) == ["function", "torch"]
+    assert ran(net, calls=8) == ["loop", "torch"]
     found = ran(net, calls=2 * (choice.WARM_UPS + choice.MEASURED) + 1)
     (measured,) = auto._choices[net._run_cells[True]].values()
     assert found == [str(measured.winner).split()[1]]

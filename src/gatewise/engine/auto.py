@@ -29,7 +29,7 @@ Outcome = tuple[T, Sequence[Tensor]]
 
 clocks: dict[str, Clock] = {"cuda": GpuClock()}
 """What measures on a type of device."""
-_choices: WeakKeyDictionary[Cell, dict[Hashable, Choice]] = WeakKeyDictionary()
+_choices: WeakKeyDictionary[Cell, dict[tuple[torch.device, Hashable], Choice]] = WeakKeyDictionary()
 
 
 def _function(request: Request) -> Result:
@@ -45,13 +45,24 @@ _DESIGNS: Mapping[str, Literal["whole", "steps"]] = {
 _ENGINES: Mapping[str, Callable[[Request], Result]] = {
     "the torch engine": torch_nn.run,
     **{name: partial(cuda.run, design=design) for name, design in _DESIGNS.items()},
-    "the function engine": _function,
 }
+_LAST = "the function engine"
+"""What runs where none of these can: it launches dozens of kernels a step, so it is never the fastest."""
 
 
 def chooses(device: torch.device) -> bool:
     """Whether engines are measured on a device."""
     return device.type in clocks
+
+
+def settled(kind: str) -> bool:
+    """Whether for all that has run on a kind of device it is known what is fastest."""
+    return all(
+        choice.winner is not None
+        for by_kind in _choices.values()
+        for (device, _), choice in by_kind.items()
+        if device.type == kind
+    )
 
 
 def run(request: Request) -> tuple[str, Result]:
@@ -61,7 +72,8 @@ def run(request: Request) -> tuple[str, Result]:
         result = run(request)
         return result, (result.outputs,)
 
-    return _fastest(request, 1, 1, {name: partial(once, run) for name, run in _ENGINES.items()})
+    engines = {**_ENGINES, _LAST: _function}
+    return _fastest(request, 1, 1, {name: partial(once, run) for name, run in engines.items()})
 
 
 def run_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
@@ -84,7 +96,7 @@ def run_stack(stack: Stack) -> tuple[str, tuple[Tensor, tuple[Tensor, ...]]]:
 
     first, *others = _ENGINES.items()
     candidates: dict[str, Callable[[], Outcome[tuple[Tensor, tuple[Tensor, ...]]]]] = {first[0]: at_once}
-    candidates |= {name: partial(one_by_one, run) for name, run in others}
+    candidates |= {name: partial(one_by_one, run) for name, run in (*others, (_LAST, _function))}
     layers = len(stack.weights) // stack.num_directions
     return _fastest(stack.first_request(), layers, stack.num_directions, candidates)
 
@@ -124,7 +136,7 @@ def _fastest(
         size = f"{request.hidden_size} features, {x.dtype}".replace("torch.", "")
         what = f"engine=auto: {type(cell).__name__} ({size}, {way}) runs"
         file = _file(cell, x.device, kind) if measure else None
-        by_kind[key] = Choice(clocks[x.device.type], x.device, what, file, differentiated)
+        by_kind[key] = Choice(clocks[x.device.type], x.device, what, file, differentiated, _LAST)
     choice = by_kind[key]
     taken, result = choice.run(candidates, measure)
     engine = taken.removeprefix("the ").partition(" ")[0]

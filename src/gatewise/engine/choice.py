@@ -1,8 +1,9 @@
 """The fastest of several ways to compute the same, measured in the first real calls.
 
 Calls take turns among the candidates; events around each, and around its backward pass, are read when they
-are done, so that nothing waits. All candidates have the same results within the digits of their dtype, so a
-training run may change between them. What was found is kept on disk.
+are done, so that nothing waits. Who is far behind after its warm-up has no further turn. All candidates have
+the same results within the digits of their dtype, so a training run may change between them. What was found
+is kept on disk.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from gatewise.engine.request import Unsupported
 
 WARM_UPS, MEASURED = 2, 3
 """Calls of each candidate that are not measured (the first compiles, the second records), and that are."""
+FAR = 10
+"""A candidate whose warm-up takes so many times as long as another's is out: a step that records a CUDA graph
+takes a few times as long as one that plays it."""
 PATIENCE = 20
 """Calls after the last measured one that wait for its events; without a backward pass, one never comes."""
 
@@ -90,10 +94,14 @@ class Choice:
     file: str | None
     """Where it is kept in the cache; None where it cannot be."""
     differentiated: bool
+    last: str | None = None
+    """A candidate that runs only where no other can, and has no turn."""
     winner: str | None = None
     refused: dict[str, Unsupported] = field(default_factory=dict)
-    calls: int = 0
-    samples: list[_Sample] = field(default_factory=list)
+    behind: set[str] = field(default_factory=set)
+    """Those that were far slower than another in their warm-up."""
+    samples: dict[str, list[_Sample]] = field(default_factory=dict)
+    """The calls of each candidate so far."""
 
     def __post_init__(self) -> None:
         content = None if self.file is None else cache.cached(self.file)
@@ -114,12 +122,15 @@ class Choice:
         where none can run it.
         """
         able = [name for name in candidates if name not in self.refused]
+        measured = [name for name in able if name != self.last] or able
         if self.winner not in candidates:
             self.winner = None  # of another version
         if self.winner is None and measure:
-            self._decide(able)
-        first = self.winner or (able[self.calls % len(able)] if measure and able else None)
-        order = sorted(able, key=lambda name: name != first)
+            self._decide(measured)
+        first = self.winner
+        if first is None and measure:
+            first = min(self._racing(measured), key=self._calls, default=None)
+        order = sorted(able, key=lambda name: (name != first, name == self.last))
         reason = next(reversed(self.refused.values()), Unsupported("no engine"))
         for name in order:
             try:
@@ -130,8 +141,7 @@ class Choice:
                 reason = error
                 if measure:
                     self.refused[name] = error
-                    # Those that are left take turns from the start: none may miss its warm-up.
-                    self.calls, self.samples = 0, []
+                    self.behind.clear()  # if all others were far behind this one, they race again
                     self.winner = None if self.winner == name else self.winner
         raise reason
 
@@ -144,8 +154,7 @@ class Choice:
         for node in nodes:
             node.register_prehook(partial(self._backward_starts, sample))
             node.register_hook(partial(self._backward_ends, sample))
-        self.calls += 1
-        self.samples.append(sample)
+        self.samples.setdefault(name, []).append(sample)
         return result
 
     def _backward_starts(self, sample: _Sample, _: Any) -> None:
@@ -157,38 +166,54 @@ class Choice:
         if sample.nodes == 0:  # a second backward pass counts on below it
             sample.back_end = self.clock.now(self.device)
 
+    def _calls(self, name: str) -> int:
+        return len(self.samples.get(name, ()))
+
+    def _racing(self, able: Sequence[str]) -> list[str]:
+        return [name for name in able if name not in self.behind]
+
     def _decide(self, able: Sequence[str]) -> None:
-        """Take the fastest once every candidate has been measured."""
+        """Take the fastest once every candidate that is not far behind has been measured."""
         if len(able) < 2:
             self.winner = able[0] if able else None
             if able:
                 _log.info("%s on %s", self.what, self.winner)
             return
-        turns = len(able) * (WARM_UPS + MEASURED)
-        if self.calls < turns:
+        racing = self._racing(able)
+        fewest = min(self._calls(name) for name in racing)
+        if fewest == WARM_UPS:
+            warm = self._times(racing, slice(WARM_UPS - 1, WARM_UPS), self.differentiated)
+            self.behind |= {name for name, time in warm.items() if time > FAR * min(warm.values())}
+            racing = self._racing(able)
+        if fewest < WARM_UPS + MEASURED:
             return
-        measured = self.samples[len(able) * WARM_UPS : turns]
-        times = self._times(measured, able, self.differentiated)
-        if len(times) < len(able):
-            if self.calls < turns + PATIENCE:
+        times = self._measured_times(racing, self.differentiated)
+        if len(times) < len(racing):
+            waited = sum(self._calls(name) - WARM_UPS - MEASURED for name in racing)
+            if waited < PATIENCE:
                 return
             # Some never had a backward pass.
-            times = self._times(measured, able, False)
-        if len(times) < len(able):
-            self.calls, self.samples = 0, []
+            times = self._measured_times(racing, False)
+        if len(times) < len(racing):
+            self.samples.clear()
             return
         self.winner = min(times, key=times.__getitem__)
-        self.samples = []
+        self.samples.clear()
         found = ", ".join(f"{name} {time:.3g} ms" for name, time in times.items())
         _log.info("%s on %s (measured: %s)", self.what, self.winner, found)
         if self.file is not None:
             cache.store(self.file, json.dumps({"fastest": self.winner, "milliseconds": times}).encode())
 
-    def _times(self, samples: Sequence[_Sample], able: Sequence[str], backward: bool) -> dict[str, float]:
-        """The median of each candidate, of those whose events are done."""
-        times: dict[str, list[float]] = {name: [] for name in able}
-        for sample in samples:
-            spans = sample.spans(backward)
-            if all(event is not None and self.clock.done(event) for span in spans for event in span):
-                times[sample.name].append(sum(self.clock.milliseconds(*span) for span in spans))
-        return {name: statistics.median(values) for name, values in times.items() if len(values) == MEASURED}
+    def _measured_times(self, names: Sequence[str], backward: bool) -> dict[str, float]:
+        return self._times(names, slice(WARM_UPS, WARM_UPS + MEASURED), backward)
+
+    def _times(self, names: Sequence[str], which: slice, backward: bool) -> dict[str, float]:
+        """The median of each candidate over these of its calls, if their events are all done."""
+        times = {}
+        for name in names:
+            spans = [sample.spans(backward) for sample in self.samples[name][which]]
+            events = [event for of_call in spans for span in of_call for event in span]
+            if all(event is not None and self.clock.done(event) for event in events):
+                taken = [sum(self.clock.milliseconds(*span) for span in of_call) for of_call in spans]
+                times[name] = statistics.median(taken)
+        return times
