@@ -5,6 +5,7 @@ What needs no GPU (where weights lie, how a ragged batch is passed) is in test_t
 
 import copy
 import logging
+import re
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from gatewise import engine as engines
 from gatewise.cells import GRU, LSTM, RNN, CoupledLSTM, LayerNormLSTM, ProjectedLSTM
-from gatewise.engine import torch_nn
+from gatewise.engine import auto, torch_nn
 from gatewise.nn import Recurrent
 
 pytestmark = [
@@ -122,13 +123,18 @@ def test_float32(cell, layers, bidirectional, training, form, calls):
     assert_close(found, reference(recurrent, lengths=LENGTHS[form]), 1e-5)
 
 
+def at_once(cell, dtype):
+    """Directions of each call: of a plain RNN in float16, cuDNN has wrong gradients for both in one."""
+    return [1, 1] if dtype == torch.float16 and isinstance(cell, RNN) else [2]
+
+
 @pytest.mark.parametrize("form", LENGTHS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("cell", CELLS, ids=repr)
 def test_other_dtypes(cell, dtype, form, calls):
     recurrent = draw(dtype, cell=cell, bidirectional=True)
     found = results(recurrent, lengths=LENGTHS[form])
-    assert calls == [2]
+    assert calls == at_once(cell, dtype)
     assert {value.dtype for value in found.values()} == {dtype}
     expected = reference(recurrent, lengths=LENGTHS[form])
     assert_close(found, expected, 1e-12 if dtype == torch.float64 else 1e-2)
@@ -151,7 +157,7 @@ def test_autocast(cell, dtype, form, calls):
     recurrent = draw(cell=cell, bidirectional=True)
     with torch.autocast(DEVICE, dtype):
         found = results(recurrent, lengths=LENGTHS[form])
-    assert calls == [2]
+    assert calls == at_once(cell, dtype)
     for name, value in found.items():
         assert value.dtype == (torch.float32 if name.startswith("grad") else dtype), name
     assert_close(found, reference(recurrent, lengths=LENGTHS[form]), 1e-2)
@@ -199,15 +205,21 @@ def test_one_direction_at_a_time(cell, form):
     assert_close(found, expected, 1e-5)
 
 
-def test_auto_takes_cudnn(calls, caplog, monkeypatch):
-    monkeypatch.setattr(engines, "_logged", set())
+def test_auto_tries_cudnn_and_takes_what_is_fastest(calls, caplog):
+    """Every try has the same results, and what is taken is said once, with what was measured."""
     recurrent = draw(num_layers=2)
     recurrent.engine = "auto"
+    expected = reference(recurrent)
     with caplog.at_level(logging.INFO, "gatewise"):
-        results(recurrent)
-    assert calls == [2]
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines == ["engine=auto: LSTM runs on the torch engine"]
+        for _ in range(40):
+            assert_close(results(recurrent), expected, 1e-5)
+            torch.cuda.synchronize()
+    assert 2 in calls
+    assert auto.settled("cuda")
+    (line,) = [record.getMessage() for record in caplog.records if "runs on" in record.getMessage()]
+    assert re.match(
+        r"engine=auto: LSTM \(64 features, float32, training\) runs on the \w+ engine.* \(measured: ", line
+    )
 
 
 @pytest.mark.parametrize("engine", ["auto", "torch"])

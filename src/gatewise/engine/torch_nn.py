@@ -87,8 +87,12 @@ def run_stack(stack: Stack) -> tuple[Tensor, tuple[Tensor, ...]]:
         outputs, *state = stack.layer_by_layer(loop.run)
         return outputs, tuple(state)
     needs_grad = any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    differentiated = torch.is_grad_enabled() and needs_grad
+    if differentiated and dtype == torch.float16 and stack.num_directions == 2 and type(stack.cell) is RNN:
+        # Seen with cuDNN 9.19, in torch.nn.RNN as well; each direction alone is right.
+        raise Unsupported("gradients of a bidirectional RNN in float16, where cuDNN's are wrong")
     try:
-        if torch.is_grad_enabled() and needs_grad:
+        if differentiated:
             outputs, *state = _Layers.apply(stack.settings, dtype, *tensors)
         else:
             outputs, *state = _run(stack, _weights(stack, dtype), False)
