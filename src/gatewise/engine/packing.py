@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+
+from gatewise.engine.sent import sent
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Packing:
     order: Tensor | None
     """[B] index in the batch of each sorted sequence, or None where the batch is sorted already."""
     positions: Tensor | None
-    """[N] position t·B + b of each packed row in the flattened sorted batch; None without padding."""
+    """[N] position t·B + b of each packed row in the flattened batch; None without padding."""
 
     @classmethod
     def full(cls, time: int, batch: int) -> Packing:
@@ -48,23 +51,29 @@ class Packing:
             )
         if lengths.is_floating_point() or lengths.dtype == torch.bool:
             raise ValueError(f"lengths must be whole numbers, got {lengths.dtype}")
-        on_cpu = lengths.detach().to("cpu", torch.int64)
-        if batch and (int(on_cpu.min()) < 0 or int(on_cpu.max()) > time):
-            wrong = int(on_cpu.min()) if int(on_cpu.min()) < 0 else int(on_cpu.max())
+        # By numpy, whose calls on a few numbers take a fraction of torch's; inside of torch.func, lengths have
+        # no memory that it could read.
+        of_each = np.array(lengths.detach().cpu().tolist(), dtype=np.int64)
+        shortest, longest = (int(of_each.min()), int(of_each.max())) if batch else (time, time)
+        if shortest < 0 or longest > time:
+            wrong = shortest if shortest < 0 else longest
             raise ValueError(f"lengths must lie in 0 … {time} (the batch's time steps), got {wrong}")
-        if bool((on_cpu == time).all()):
+        if shortest == time:
             return cls.full(time, batch)
-        ordered, order = on_cpu.sort(descending=True, stable=True)
-        alive = torch.arange(time)[:, None] < ordered[None, :]  # [T, B]
-        sizes = alive.sum(1)
         device = lengths.device if device is None else device
-        is_sorted = bool((order == torch.arange(batch)).all())
+        order = np.argsort(-of_each, kind="stable")
+        steps = np.arange(longest)
+        sizes = batch - np.searchsorted(of_each[order[::-1]], steps, side="right")
+        first_rows = np.cumsum(sizes) - sizes
+        places = np.arange(sizes.sum()) - first_rows.repeat(sizes)  # of each row among those of its step
+        positions = (steps * batch).repeat(sizes) + order[places]
+        is_sorted = bool((order == np.arange(batch)).all())
         return cls(
-            batch_sizes=tuple(sizes[: int(ordered[0])].tolist()),
+            batch_sizes=tuple(sizes.tolist()),
             time=time,
             batch=batch,
-            order=None if is_sorted else order.to(device),
-            positions=alive.flatten().nonzero().squeeze(1).to(device),
+            order=None if is_sorted else sent(torch.from_numpy(order), device),
+            positions=sent(torch.from_numpy(positions), device),
         )
 
     @classmethod
@@ -114,15 +123,15 @@ class Packing:
         """[T, B, F] to [N, F]."""
         if self.positions is None:
             return padded.reshape(self.time * self.batch, *padded.shape[2:])
-        return self.sort(padded, 1).flatten(0, 1).index_select(0, self.positions)
+        return padded.flatten(0, 1).index_select(0, self.positions)
 
     def unpack(self, packed: Tensor) -> Tensor:
         """[N, F] to [T, B, F], with zeros as padding."""
         if self.positions is None:
             return packed.reshape(self.time, self.batch, *packed.shape[1:])
         flat = packed.new_zeros(self.time * self.batch, *packed.shape[1:])
-        padded = flat.index_copy(0, self.positions, packed).unflatten(0, (self.time, self.batch))
-        return self.unsort(padded, 1)
+        padded: Tensor = flat.index_copy(0, self.positions, packed).unflatten(0, (self.time, self.batch))
+        return padded
 
     def sort(self, tensor: Tensor, dim: int) -> Tensor:
         """From the order of the batch to falling length, along ``dim``."""
