@@ -5,6 +5,7 @@ A tile of sequences is shared by so many blocks, of which some split each sum, w
 """
 
 import re
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +13,7 @@ from gatewise.cells import GRU, LSTM, LayerNormLSTM
 from gatewise.engine.cuda import nvrtc, whole
 from gatewise.engine.cuda.emit import filled, sequence_source
 from gatewise.engine.cuda.plan import Gpu, best
+from gatewise.engine.cuda.variant import Calls
 from gatewise.engine.traced.trace import trace
 
 GPUS = {
@@ -29,6 +31,7 @@ SIZES = [
     (1024, 1, 256),
 ]
 KINDS = {"bf16": (torch.bfloat16, False), "TF32": (torch.float32, False), "float32": (torch.float32, True)}
+TRAINING = Calls(full=True, keeps=True, returns=False, masked=False)
 EXCHANGES = ("block", "cluster", "grid")
 
 
@@ -38,10 +41,14 @@ def main() -> None:
     for cell in (LSTM(), GRU(), LayerNormLSTM()):
         for steps, batch, hidden in SIZES:
             traced = trace(cell, hidden)
+            norms = bool(traced.row_values)
             for name, (dtype, exact) in KINDS.items():
                 for way in ("forward", "backward"):
                     for arch, gpu in GPUS.items():
-                        shape = whole.shape_of(cell, traced, hidden, dtype, way, exact)
+                        shape = whole.shape_of(
+                            cell, traced, hidden, dtype, way, exact or (norms and dtype == torch.float32)
+                        )
+                        shape = replace(shape, calls=TRAINING)
                         variant = best(shape, batch, gpu)
                         row = [type(cell).__name__, f"({steps},{batch},{hidden})", name, way, arch]
                         if variant is None:

@@ -98,6 +98,7 @@ DEV float __uint_as_float(u32 x) { float y; memcpy(&y, &x, 4); return y; }
 DEV u32 __float_as_uint(float x) { u32 y; memcpy(&y, &x, 4); return y; }
 static void __syncthreads() { emulated::wait(emulated::block().barrier, blockDim.x); }
 static void __syncwarp() { emulated::wait(emulated::warp().barrier, 32); }
+DEV int pinned(int x) { return x; }
 DEV unsigned short to_bfloat16(float x) {
     u32 bits = __float_as_uint(x);
     return x != x ? 0x7FFF : (unsigned short)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
@@ -121,6 +122,8 @@ DEV unsigned short to_half(float x) {
     if (places == 2048) places = 1024, exponent++;
     return places < 1024 ? sign | (unsigned short)places : sign | (unsigned short)((exponent + 14) << 10) | (unsigned short)(places - 1024);
 }
+DEV u32 two_bfloat16(float low, float high) { return (u32)to_bfloat16(low) | (u32)to_bfloat16(high) << 16; }
+DEV u32 two_halves(float low, float high) { return (u32)to_half(low) | (u32)to_half(high) << 16; }
 DEV float fast_tanh(float x) { return std::tanh(x); }
 DEV float fast_exp(float x) { return std::exp(x); }
 DEV float fast_reciprocal(float x) { return 1 / x; }

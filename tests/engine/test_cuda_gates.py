@@ -8,7 +8,7 @@ import torch
 from emulator import emulated_gpu, needs_cpp
 from problem import ELEMENTWISE, WITH_GATES, Problem, SomeProducts, assert_same, results_with_gates
 
-from gatewise.cells import GRU, LSTM, LayerNormLSTM, ProjectedLSTM
+from gatewise.cells import GRU, LSTM, LayerNormLSTM, MinLSTM, ProjectedLSTM
 from gatewise.cells.zoneout import zoneout
 from gatewise.engine import cuda, loop
 from gatewise.engine.cuda import plan
@@ -80,7 +80,11 @@ VARIANTS = {
 RAGGED = [5, 4, 4, 2, 2, 1, 1, 1, 1, 0]
 # What the dtype's digits allow, TF32 having 10 of them after the point.
 LIMITS = {torch.float32: 1e-3, torch.bfloat16: 1e-2, torch.float16: 2e-3}
-FIRST = [(LSTM(), "cluster", torch.bfloat16), (GRU(), "grid", torch.float32)]
+FIRST = [
+    (LSTM(), "cluster", torch.bfloat16),
+    (GRU(), "grid", torch.float32),
+    (MinLSTM(), "grid", torch.bfloat16),  # which hands nothing on
+]
 OTHERS = [
     (cell, name, list(LIMITS)[(place + turn) % 3])
     for place, cell in enumerate([*ELEMENTWISE[:4], SomeProducts(), ELEMENTWISE[9]])

@@ -24,6 +24,7 @@ from gatewise.engine.autocast import without_autocast
 from gatewise.engine.cuda import plan, steps, whole
 from gatewise.engine.cuda.compared import compared_forward
 from gatewise.engine.cuda.design import Design
+from gatewise.engine.cuda.digits import tf32_allowed
 from gatewise.engine.cuda.dtypes import in_dtype, product_dtype
 from gatewise.engine.cuda.emit import steps_source
 from gatewise.engine.cuda.gates import StepsOfGates, WholeOfGates, backward_shape
@@ -31,6 +32,7 @@ from gatewise.engine.cuda.launcher import capturing, launcher_of, stream_of
 from gatewise.engine.cuda.many import Models
 from gatewise.engine.cuda.projected import ProjectedKernels
 from gatewise.engine.cuda.steps import StepKernels
+from gatewise.engine.cuda.variant import Calls
 from gatewise.engine.cuda.whole import WholeKernels
 from gatewise.engine.examine import loop_only
 from gatewise.engine.prepared_layers import PreparedLayers
@@ -86,7 +88,7 @@ def prepare(
     settings: Callable[[], object] | None = None,
 ) -> PreparedLayers | Literal["later"] | None:
     """As :func:`gatewise.engine.prepare`, in a design; ``settings`` are those of torch that have to stay."""
-    first, settings = layers[0], settings or _tf32_allowed
+    first, settings = layers[0], settings or tf32_allowed
     device = first.x.device
     if capturing(device):
         return "later"  # its zeros would be the graph's
@@ -211,17 +213,19 @@ def _in_one_launch(
 
     With a ``count`` of models, the request has the tensors of all.
     """
-    exact = dtype == torch.float32 and not _tf32_allowed()
+    # What is rounded off is magnified by a norm, and a gradient then has fewer digits than TF32's products.
+    exact = dtype == torch.float32 and not (tf32_allowed() and not kernels.trace.row_values)
     if request.weights.projection is not None and request.state_mask is not None:
         return None  # W times what is masked of P u cannot be folded
     by_key = _designs.setdefault(request.cell, {})
     batch, of_gates = request.state[0].shape[-2], kernels.of_gates is not None
-    key = (request.hidden_size, dtype, exact, request.x.device, batch, differentiated, count, of_gates)
+    calls = _calls(request, differentiated)
+    key = (request.hidden_size, dtype, exact, request.x.device, batch, differentiated, count, of_gates, calls)
     if key not in by_key:
         if capturing(request.x.device):
             return None
         try:
-            by_key[key] = _compiled_in_one(request, kernels, dtype, exact, differentiated, count)
+            by_key[key] = _compiled_in_one(request, kernels, dtype, exact, differentiated, count, calls)
         except Unsupported:
             by_key[key] = None
     found = by_key[key]
@@ -229,15 +233,21 @@ def _in_one_launch(
     return found
 
 
-def _tf32_allowed() -> bool:
-    """Whether torch may round the factors of products in float32 to TF32's 10 bits."""
-    matmul = torch.backends.cuda.matmul
-    precision = getattr(matmul, "fp32_precision", None)  # its setting since torch 2.9
-    return bool(matmul.allow_tf32) if precision is None else precision == "tf32"
+def _calls(request: Request, differentiated: bool) -> Calls:
+    """What is known of calls like this one."""
+    full = request.batch_sizes[-1] == request.state[0].shape[-2]
+    keeps = None if request.recompute and differentiated else differentiated
+    return Calls(full, keeps, request.return_gates, request.state_mask is not None)
 
 
 def _compiled_in_one(
-    request: Request, kernels: StepKernels, dtype: torch.dtype, exact: bool, differentiated: bool, count: int
+    request: Request,
+    kernels: StepKernels,
+    dtype: torch.dtype,
+    exact: bool,
+    differentiated: bool,
+    count: int,
+    calls: Calls,
 ) -> Design | None:
     batch = request.state[0].shape[-2]
     cell, size, launcher = request.cell, request.hidden_size, kernels.launcher
@@ -250,7 +260,7 @@ def _compiled_in_one(
     ways = ("forward", "backward") if differentiated and not of_gates else ("forward",)
     compiled = []
     for way in ways:
-        shape = whole.shape_of(cell, traced, size, dtype, way, exact)
+        shape = replace(whole.shape_of(cell, traced, size, dtype, way, exact), calls=calls)
         variant = plan.best(shape, batch, launcher.gpu, count)
         if variant is None:
             return None
@@ -345,6 +355,6 @@ def _gradients(
 
 
 def _sum_of_rows(rows: Tensor) -> Tensor:
-    """[N, J] to [J], summed up in the dtype of sums."""
+    """[N, J] to [J], summed up in the dtype of sums, as torch itself does on a GPU."""
     wide = steps.accumulated(rows.dtype)
-    return rows.sum(0) if wide is rows.dtype else rows.sum(0, dtype=wide).to(rows.dtype)
+    return rows.sum(0) if wide is rows.dtype or rows.is_cuda else rows.sum(0, dtype=wide).to(rows.dtype)

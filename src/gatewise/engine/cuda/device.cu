@@ -9,6 +9,11 @@ typedef unsigned int u32;
 #define INFINITY __uint_as_float(0x7F800000)
 #define NAN __uint_as_float(0x7FFFFFFF)
 
+// A number that the compiler keeps in a register: it would compute it anew at every step.
+DEV int pinned(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
 DEV unsigned short to_bfloat16(float x) {
 #if __CUDA_ARCH__ >= 800
     unsigned short y;
@@ -29,6 +34,18 @@ DEV unsigned short to_half(float x) {
     asm("cvt.rn.f16.f32 %0,%1;" : "=h"(y) : "f"(x));
     return y;
 }
+#if __CUDA_ARCH__ >= 800
+DEV u32 two_bfloat16(float low, float high) {
+    u32 y;
+    asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+DEV u32 two_halves(float low, float high) {
+    u32 y;
+    asm("cvt.rn.f16x2.f32 %0,%1,%2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+#endif
 DEV float fast_tanh(float x) {
     float y;
     asm("tanh.approx.f32 %0,%1;" : "=f"(y) : "f"(x));

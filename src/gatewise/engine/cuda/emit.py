@@ -223,6 +223,10 @@ def sequence_source(
         "@EXCHANGE@": variant.exchange,
         "@STAGED@": int(variant.staged),
         "@EIGHTS@": variant.eights,
+        "@FULL@": int(shape.calls.full),
+        "@KEEPS@": _known(shape.calls.keeps, "(q.kept != nullptr)"),
+        "@RETURNS@": _known(shape.calls.returns, "true"),
+        "@MASKED@": _known(shape.calls.masked, "(q.mask != nullptr)"),
         "@WARPS@": variant.warps(shape),
         "@OF_ROW@": step.of_row,
         "@LIVE@": step.live,
@@ -234,6 +238,11 @@ def sequence_source(
     }
     rows = ("sequence_rows.cu",) if shape.exchanged else ()
     return filled(("scalars.cu", "sequence.cu", *rows, f"sequence_{shape.way}.cu"), blocks)
+
+
+def _known(value: bool | None, asked: str) -> str:
+    """In C, what is known of every call, or what a call is asked."""
+    return asked if value is None else str(int(value))
 
 
 def filled(names: Iterable[str], blocks: Mapping[str, object]) -> str:

@@ -38,12 +38,19 @@
 #define EIGHTS @EIGHTS@
 #define MODELS @MODELS@  // whether a launch has several models: its grid's y, which begins with model `first`
 #define WARPS @WARPS@
+// What is known of every call: whether all sequences have all steps; whether values are kept, gates and states returned, and
+// the hidden state masked, or a call says so.
+#define FULL @FULL@
+#define KEEPS @KEEPS@
+#define RETURNS @RETURNS@
+#define MASKED @MASKED@
 #define EXACT @EXACT@  // of float32: whether a product takes all of its digits, and not TF32's alone
 
 #define HALVES (KIND == 0 ? 1 : 2)  // numbers in a word
 #define ROWS (8 * TILES)            // sequences of a tile
 #define OF_BLOCK @OF_BLOCK@  // features of a block
 #define OF_SPLIT (OF_BLOCK * SPLIT)
+#define PADDED (BLOCKS * OF_BLOCK > H)  // whether the last block has features that are not there
 #define UNITS (OF_BLOCK / 8 * TILES)  // 8 features of 8 sequences
 #define SUMS (SPLIT * WSPLIT)
 #define DIRECT (SUMS == 1)  // the lane that multiplies has all of the sum
@@ -119,8 +126,7 @@ DEV void multiply_exactly(float (*c)[4], const u32 *first, const u32 *second, co
         for (int i = 0; i < 4; i++) c[j][i] += d[j][i];
 }
 #endif
-DEV u32 pair(S low, S high) { return (u32)to_t(low) | (u32)to_t(high) << 16; }
-DEV u32 pair_of_halves(S low, S high) { return (u32)to_half(low) | (u32)to_half(high) << 16; }
+DEV u32 pair(S low, S high) { return KIND == 1 ? two_bfloat16(low, high) : two_halves(low, high); }
 // Number i of words in shared memory.
 DEV S number(const u32 *words, int i) {
 #if KIND == 0
@@ -142,26 +148,34 @@ DEV Words as_words(S first, S second, int feature) {
     S other = __shfl_xor_sync(0xffffffffu, feature & 1 ? first : second, 4);
     words.word[0] = feature & 1 ? pair(other, second) : pair(first, other);
 #endif
-    for (int i = 0; i < 3 - HALVES; i++)
-        if (words.word[i] == MARK) words.word[i] = 0x7FFF7FFFu;  // a NaN as well
+    if (EXCHANGE == 2)
+        for (int i = 0; i < 3 - HALVES; i++)
+            if (words.word[i] == MARK) words.word[i] = 0x7FFF7FFFu;  // a NaN as well
     return words;
 }
-// Calls put(which of the lane's two sequences, word of the unit's features, word) for each word of a lane.
+// Which of the lane's two sequences its first word is of, and which of the unit's words; in 32 bits the second is the same word
+// of the other sequence. each_word calls put(0 or 1, the lane's sequence, word) for each.
+#define FIRST_OF_TWO(feature) (HALVES == 2 ? (feature) & 1 : 0)
+#define WORD_OF(feature) (HALVES == 2 ? (feature) >> 1 : (feature))
 template <class Put> DEV void each_word(const Words &words, int feature, Put put) {
 #if KIND == 0
-    put(0, feature, words.word[0]);
-    put(1, feature, words.word[1]);
+    put(0, 0, words.word[0]);
+    put(1, 1, words.word[1]);
 #else
-    put(feature & 1, feature >> 1, words.word[0]);
+    put(0, feature & 1, words.word[0]);
 #endif
 }
 
+// Where a lane begins to read the words of a row of sequences that it multiplies.
+template <int WORDS> DEV int read_from(int part, int g, int q) {
+    constexpr int CHUNKS = (WORDS + CHUNK - 1) / CHUNK, MINE = (CHUNKS + WSPLIT - 1) / WSPLIT;
+    return pinned(g * SPREAD(WORDS) + part * MINE * CHUNK + q * 4);
+}
 // Adds to c the rows of a warp (in registers, M tiles of 16) times the rows of `words` (in shared memory).
 template <int M, int WORDS>
-DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const u32 *words, int tile, int part, int lane) {
+DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const u32 *words, int tile, int part, int place) {
     constexpr int STRIDE = SPREAD(WORDS), CHUNKS = (WORDS + CHUNK - 1) / CHUNK, MINE = (CHUNKS + WSPLIT - 1) / WSPLIT;
     constexpr int TWICE = !EXACT && M * PASS <= 4;  // two sums, where one would wait for itself
-    const int g = lane >> 2, q = lane & 3;
     float d[TWICE ? M : 1][TWICE ? PASS : 1][4];
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -183,7 +197,7 @@ DEV void multiply_all(float (*c)[PASS][4], const u32 (*weights)[2][M][4], const 
         uint4 x[PASS];
 #pragma unroll
         for (int j = 0; j < PASS; j++)
-            if (tile + j < TILES) x[j] = *(const uint4 *)(words + (((STAGED ? 0 : tile) + j) * 8 + g) * STRIDE + chunk * CHUNK + q * 4);
+            if (tile + j < TILES) x[j] = *(const uint4 *)(words + ((STAGED ? 0 : tile) + j) * 8 * STRIDE + place + k * CHUNK);
 #if EXACT
 #pragma unroll
         for (int m = 0; m < M; m++) multiply_exactly<PASS>(c[m], weights[k][0][m], weights[k][1][m], x, mask);
@@ -309,7 +323,7 @@ struct Part {
 #define ROW (H / HALVES)  // words of a row of features
 #define FEATURE_GROUPS ((H + 7) / 8)
 #define RECORD (SLOTS * 32 * KEPT_WORDS + ROW_SLOTS * 8)  // words that are kept of a unit: each value, then what its sequences have
-#define KEPT_OF_A_STEP (long long)(FEATURE_GROUPS * ((q.batch + 7) / 8) * RECORD)
+#define KEPT_OF_A_STEP ((long long)FEATURE_GROUPS * ((q.batch + 7) / 8) * RECORD)
 #define UNIT_WORDS (32 * (3 - HALVES))  // of 8 features of 8 sequences
 #define ALL_WORDS @ALL_WORDS@  // that a block hands on of a sequence in all exchanges of a step
 #if !LEVELS
@@ -324,21 +338,24 @@ struct Part {
 template <class Arguments> struct Layout {
     const Arguments &q;
     const Part me;
-    const int batch, tiles, steps;
+    const int batch, tiles, kept_of_a_step, steps;
     METHOD Layout(const Arguments &given)
-        : q(given), me((int)given.batch), batch((int)given.batch), tiles((batch + 7) / 8),
-          steps(me.count <= 0 ? 0 : given.lengths ? given.lengths[me.first] : (int)given.steps) {}
+        : q(given), me((int)given.batch), batch((int)given.batch), tiles((batch + 7) / 8), kept_of_a_step(FEATURE_GROUPS * tiles * RECORD),
+          steps(me.count <= 0 ? 0 : !FULL && given.lengths ? given.lengths[me.first] : (int)given.steps) {}
     METHOD int time_of(int i) const { return q.reverse ? steps - 1 - i : i; }
-    METHOD int start_of(int t) const { return q.starts ? q.starts[t] : t * batch; }
+    METHOD int start_of(int t) const { return !FULL && q.starts ? q.starts[t] : t * batch; }
     // How many of the block's sequences have step t.
     METHOD int alive_at(int t) const {
+        if (FULL) return me.count;
         const int size = q.starts ? q.starts[t + 1] - q.starts[t] : batch;
         return max(0, min(me.count, size - me.first));
     }
-    METHOD int length_of(int b) const { return b >= batch ? 0 : q.lengths ? q.lengths[b] : (int)q.steps; }
-    METHOD long long record_at(int t, int feature, int b) const {
-        return (((long long)t * FEATURE_GROUPS + feature / 8) * tiles + b / 8) * RECORD;
-    }
+    METHOD int length_of(int b) const { return b >= batch ? 0 : !FULL && q.lengths ? q.lengths[b] : (int)q.steps; }
+    // Whether a sequence of this length has step t.
+    METHOD bool has(int length, int t) const { return FULL ? length > 0 : t < length; }
+    // Where what is kept of a unit lies, within that of step t and in all.
+    METHOD int record_of(int feature, int b) const { return (feature / 8 * tiles + b / 8) * RECORD; }
+    METHOD u32 *record_at(int t, int record) const { return (u32 *)q.kept + (long long)t * kept_of_a_step + record; }
     // Where the blocks with these sequences hand on the words of step i that are reduced, for EXCHANGE 2.
     METHOD u32 *rows_at(int i) const {
         return q.reduced ? q.reduced + ((long long)(blockIdx.x / BLOCKS) * q.steps + i) * ALL_WORDS * BLOCKS * ROWS : nullptr;

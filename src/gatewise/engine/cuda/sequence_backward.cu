@@ -1,12 +1,12 @@
 struct SequenceBack {
-    const T *weights;  // W transposed, [H, R·H]; `of_weights` numbers further is the next model's
+    const T *weights;  // W [R·H, H]; `of_weights` numbers further is the next model's
     const T *above;    // [rows, H]: gradient of the outputs
     const u32 *kept;
     const S *own;
     const T *mask;
     T *da;         // [rows, G·H]
     T *dr;         // [rows, R·H], which is da where ONE_GRADIENT; filled with marks for EXCHANGE 2
-    S *grad;       // [K, batch, H]: gradients of the final state, then of the initial one
+    S *grad;       // [K, batch, H]: gradients of the final state where `given`, else 0; then of the initial one
     S *grad_own;   // [tiles of 8 sequences, OWN, H]
     const int *starts, *lengths;
     int *error;
@@ -14,7 +14,7 @@ struct SequenceBack {
     const T *carried[CARRIED];  // [rows, H] each
 #endif
     u32 *reduced;  // [tiles of ROWS, steps, ALL_WORDS, BLOCKS, ROWS], filled with marks for EXCHANGE 2
-    long long steps, batch, reverse, rows, of_weights, first;
+    long long steps, batch, reverse, rows, given, of_weights, first;
 };
 
 // The last phase of a step's derivative; u are the gradients of gates.
@@ -26,6 +26,15 @@ DEV void step_back(
 
 #define BACK_ROW (R * ROW)  // words of a row of dr
 #define BLOCK_WORDS (OF_BLOCK / HALVES)
+// A word of W transposed: its column is one row of W, or two.
+DEV u32 transposed(const T *weights, int feature, int column) {
+#if KIND == 0
+    return __float_as_uint(weights[(long long)column * H + feature]);
+#else
+    const T *from = weights + (long long)column * 2 * H + feature;
+    return (u32)from[0] | (u32)from[H] << 16;
+#endif
+}
 #define PART_WORDS (OWN_PART ? R * BLOCK_WORDS : (BACK_ROW + SPLIT - 1) / SPLIT)
 #define PART ((PART_WORDS + CHUNK - 1) / CHUNK * CHUNK)
 #define CHUNKS_OF_WARP ((PART / CHUNK + WSPLIT - 1) / WSPLIT)
@@ -68,7 +77,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                     const int own = me.rank * BLOCK_WORDS + word % BLOCK_WORDS;
                     const int column = OWN_PART ? word / BLOCK_WORDS * ROW + own : me.place * PART + word;
                     const bool there = half < EIGHTS && feature < H && (OWN_PART ? word < PART_WORDS && own < ROW : word < PART && column < BACK_ROW);
-                    w[k][v / 2][m][half + v % 2 * 2] = factor(there ? ((const u32 *)q.weights)[(long long)feature * BACK_ROW + column] : 0);
+                    w[k][v / 2][m][half + v % 2 * 2] = factor(there ? transposed(q.weights, feature, column) : 0);
                 }
 #endif
     S grad[MY_UNITS][K][2], own[MY_UNITS][AT_LEAST_1(OWN)], grad_own[MY_UNITS][AT_LEAST_1(OWN)], mask[MY_UNITS][2];
@@ -87,33 +96,46 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
             const int b = row0(u) + 2 * me.q + e;
             const bool is_row = there && b < batch;
             length[u][e] = is_row ? at.length_of(b) : 0;
-            mask[u][e] = is_row && q.mask ? from_t(q.mask[(long long)b * H + feature]) : 1;
+            mask[u][e] = is_row && MASKED ? from_t(q.mask[(long long)b * H + feature]) : 1;
 #pragma unroll
-            for (int k = 0; k < K; k++) grad[u][k][e] = is_row ? q.grad[((long long)k * batch + b) * H + feature] : 0;
+            for (int k = 0; k < K; k++) grad[u][k][e] = is_row && q.given ? q.grad[((long long)k * batch + b) * H + feature] : 0;
         }
     }
+    // Where in rows of `words` a lane's word of a unit is, as in the forward pass; a step's gradients lie in rows of BACK_ROW and
+    // of G * ROW words, and as many further is the word of the next gate.
+    const int two = FIRST_OF_TWO(g), first_row = row0(0) + 2 * me.q + two, column0 = feature0(0) / HALVES + WORD_OF(g);
+    const int first_r = pinned(first_row * BACK_ROW + column0), first_a = pinned(first_row * G * ROW + column0);
+    const int first_own = pinned((tile_of(0) * 8 + 2 * me.q + two) * SPREAD(PART) + (OWN_PART ? group_of(0) * 8 / HALVES + WORD_OF(g) : column0));
+    const int first_number = pinned(2 * me.q * 8 + g), reads = read_from<PART>(me.share, g, me.q);
+    auto beside = [&](int u, int first, int words) {
+        return first + u / TILES % EIGHTS * (8 / HALVES) + u / (EIGHTS * TILES) * (EIGHTS * 8 / HALVES) + u % TILES * 8 * words;
+    };
+    auto place_of = [&](int u, int second, int first, int words) {
+        const int place = DIRECT ? beside(u, first, words) : u ? (row0(u) + 2 * me.q + two) * words + feature0(u) / HALVES + WORD_OF(g) : first;
+        return place + second * words;
+    };
+    auto own_of = [&](int u, int second) {
+        const int column = OWN_PART ? group_of(u) * 8 / HALVES : feature0(u) / HALVES;
+        const int first = DIRECT ? beside(u, first_own, SPREAD(PART)) : u ? (tile_of(u) * 8 + 2 * me.q + two) * SPREAD(PART) + column + WORD_OF(g) : first_own;
+        return first + second * SPREAD(PART);
+    };
+    auto length_of = [&](int u, int e) { return e ? length[u][1] : length[u][0]; };  // without local memory
     auto fetch = [&](int i) {
         if (i >= 0) {
             const int t = at.time_of(i), alive = at.alive_at(t);
-            const u32 *rows = (const u32 *)q.above + ((long long)at.start_of(t) + me.first) * ROW;
+            const u32 *rows = (const u32 *)q.above + (long long)at.start_of(t) * ROW;
 #pragma unroll
             for (int u = 0; u < MY_UNITS; u++) {
-                if (!is_unit(u) || feature0(u) >= H || row0(u) >= batch) continue;
+                if (!is_unit(u) || (PADDED && feature0(u) >= H) || row0(u) >= batch) continue;
                 u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
-                const u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
+                const u32 *record = at.record_at(t, at.record_of(feature0(u), row0(u)));
 #pragma unroll
-                for (int n = 0; n < SLOTS; n++)
-#pragma unroll
-                    for (int word = 0; word < KEPT_WORDS; word++) {
-                        const int x = (n * 32 + lane) * KEPT_WORDS + word;
-                        copy_word(slot + x, record + x);
-                    }
-#pragma unroll
-                for (int x = SLOTS * 32 * KEPT_WORDS + lane; x < RECORD; x += 32) copy_word(slot + x, record + x);
+                for (int x = 0; x < RECORD; x += 32)
+                    if (x + 32 <= RECORD || x + lane < RECORD) copy_word(slot + lane + x, record + lane + x);
 #pragma unroll
                 for (int s = 0; s < 3 - HALVES; s++) {
                     const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
-                    if (row < alive && word < ROW) copy_word(slot + RECORD + x, rows + (long long)row * ROW + word);
+                    if (row < alive && (!PADDED || word < ROW)) copy_word(slot + RECORD + x, rows + ((me.first + row) * ROW + word));
 #if CARRIED
                     const long long place = (at.start_of(t) + me.first + row) * (long long)ROW + word;
 #pragma unroll
@@ -162,7 +184,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                     __syncthreads();
                 }
                 float c[GROUPS][PASS][4];
-                multiply_all<GROUPS, PART>(c, w, now, tile, me.share, lane);
+                multiply_all<GROUPS, PART>(c, w, now, tile, me.share, reads);
 #pragma unroll
                 for (int m = 0; m < GROUPS; m++)
 #pragma unroll
@@ -202,7 +224,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
 #endif
         if (i < 0) break;
         const int t = at.time_of(i);
-        const long long start = at.start_of(t);
+        u32 *rows_of_a = (u32 *)q.da + (long long)at.start_of(t) * (G * ROW), *rows_of_r = (u32 *)q.dr + (long long)at.start_of(t) * BACK_ROW;
         wait_for_copies<DEPTH - 1>();
         __syncwarp();
         Words da[MY_UNITS][AT_LEAST_1(G)], dr[MY_UNITS][AT_LEAST_1(R)];
@@ -212,7 +234,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
             const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
 #pragma unroll
             for (int k = 0; k < K; k++) after[k] = grad[u][k][e];
-            after[0] += number(slot + RECORD, (2 * me.q + e) * 8 + g);
+            after[0] += number(slot + RECORD, first_number + e * 8);
 #pragma unroll
             for (int n = 0; n < SLOTS; n++) {
                 const u32 *value = slot + (n * 32 + lane) * KEPT_WORDS;
@@ -248,7 +270,7 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
                     E::phase(after, kept, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], x[u][e], of_own);
 #pragma unroll
                     for (int n = 0; n < OWN; n++)
-                        if (E::sets_dp(n) && t < length[u][e]) grad_own[u][n] += of_own[n];
+                        if (E::sets_dp(n) && at.has(length[u][e], t)) grad_own[u][n] += of_own[n];
                 }
             }
             reduce<E, MY_UNITS>(x, row, me, reduced, at.rows_at(i), late, q.error, is_unit, tile_of, group_of);
@@ -262,13 +284,13 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
             S of_a[2][AT_LEAST_1(G)], of_r[2][AT_LEAST_1(R)];
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                const bool alive = t < length[u][e];
+                const bool alive = at.has(length[u][e], t);
                 S after[K], kept[AT_LEAST_1(SLOTS)], before[K], of_own[AT_LEAST_1(OWN)];
                 inputs(u, e, after, kept);
                 S carried[AT_LEAST_1(CARRIED)];
 #pragma unroll
                 for (int n = 0; n < CARRIED; n++)
-                    carried[n] = number(ring + (u * DEPTH + i % DEPTH) * SLOT + RECORD + (1 + n) * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+                    carried[n] = number(ring + (u * DEPTH + i % DEPTH) * SLOT + RECORD + (1 + n) * UNIT_WORDS, first_number + e * 8);
 #pragma unroll
                 for (int k = 1; k < K && CARRIED; k++) after[k] += carried[k - 1];
                 step_back(after, kept, own[u], carried + (CARRIED ? K - 1 : 0), row[DIRECT ? u % TILES : u][e], live[u][e], of_a[e], of_r[e], before, of_own);
@@ -287,19 +309,18 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
             for (int n = 0; n < G; n++) da[u][n] = as_words(of_a[0][n], of_a[1][n], g);
 #pragma unroll
             for (int n = 0; n < R; n++) {
-                dr[u][n] = as_words(of_r[0][n], of_r[1][n], g);
-                each_word(dr[u][n], g, [&](int e, int word, u32 x) {
-                    const int b = row0(u) + 2 * me.q + e, column = feature0(u) / HALVES + word;
-                    if (column >= ROW || b >= batch) return;
+                dr[u][n] = ONE_GRADIENT ? da[u][n] : as_words(of_r[0][n], of_r[1][n], g);
+                each_word(dr[u][n], g, [&](int second, int e, u32 x) {
+                    if (PADDED && feature0(u) / HALVES + WORD_OF(g) >= ROW) return;
                     if (EXCHANGE == 2) {
-                        if (t < length[u][e]) write_shared_word((u32 *)q.dr + (start + b) * BACK_ROW + n * ROW + column, x);
+                        if (at.has(length_of(u, e), t)) write_shared_word(rows_of_r + place_of(u, second, first_r, BACK_ROW) + n * ROW, x);
                         return;
                     }
-                    u32 *row = passed + ((parity ^ 1) * ROWS + b - me.first) * SPREAD(PART);
-                    if (OWN_PART) row[n * BLOCK_WORDS + group_of(u) * 8 / HALVES + word] = factor(x);
+                    u32 *place = passed + (parity ^ 1) * ROWS * SPREAD(PART) + own_of(u, second);  // 0 where there is no sequence
+                    if (OWN_PART) place[n * BLOCK_WORDS] = factor(x);
                     else
 #pragma unroll
-                        for (int block = 0; block < (EXCHANGE == 1 ? BLOCKS : 1); block++) hand_to(row + n * ROW + column, block, factor(x));
+                        for (int block = 0; block < (EXCHANGE == 1 ? BLOCKS : 1); block++) hand_to(place + n * ROW, block, factor(x));
                 });
             }
         }
@@ -311,19 +332,17 @@ KERNEL(sequence_backward, SequenceBack, WARPS * 32) {
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            auto store = [&](const Words &words, T *rows, int width, int block) {
-                each_word(words, g, [&](int e, int word, u32 x) {
-                    const int column = feature0(u) / HALVES + word;
-                    if (column < ROW && t < length[u][e])
-                        ((u32 *)rows)[(start + row0(u) + 2 * me.q + e) * width * ROW + block * ROW + column] = x;
+            auto store = [&](const Words &words, u32 *rows, int first, int width) {
+                each_word(words, g, [&](int second, int e, u32 x) {
+                    if ((!PADDED || feature0(u) / HALVES + WORD_OF(g) < ROW) && at.has(length_of(u, e), t)) rows[place_of(u, second, first, width)] = x;
                 });
             };
             if (!(ONE_GRADIENT && EXCHANGE == 2))
 #pragma unroll
-                for (int n = 0; n < G; n++) store(da[u][n], q.da, G, n);
+                for (int n = 0; n < G; n++) store(da[u][n], rows_of_a + n * ROW, first_a, G * ROW);
             if (!ONE_GRADIENT && EXCHANGE != 2)
 #pragma unroll
-                for (int n = 0; n < R; n++) store(dr[u][n], q.dr, R, n);
+                for (int n = 0; n < R; n++) store(dr[u][n], rows_of_r + n * ROW, first_r, BACK_ROW);
         }
 #if COUPLED
         wait_for_others();

@@ -1,6 +1,7 @@
 struct Sequence {
-    const T *a;        // [rows, A·H]: U x + b, and noise
-    const T *weights;  // W [R·H, H]; `of_weights` numbers further is the next model's
+    const T *a;        // [rows, A·H]: U x, and noise
+    const T *bias;     // b [G·H] or null
+    const T *weights;  // W [R·H, H]; `of_weights` numbers further is the next model's, `of_bias` of b
     const S *initial;  // [K, batch, H]
     const S *own;      // [OWN, H]
     const T *mask;     // [batch, H] or null: the factor of h in its next product
@@ -15,7 +16,7 @@ struct Sequence {
     const int *lengths;  // [batch], falling; null: steps
     int *error;          // set where polling has taken too long
     u32 *reduced;        // [tiles of ROWS, steps, ALL_WORDS, BLOCKS, ROWS], filled with marks for EXCHANGE 2
-    long long steps, batch, reverse, rows, of_weights, first;
+    long long steps, batch, reverse, rows, of_weights, of_bias, first;
 };
 
 // The last phase of a step.
@@ -35,6 +36,8 @@ DEV void keep_of_row(const OfRow &row, S *k) {
 #define M (TWO_GATES * GROUPS)
 #define MY_UNITS (DIRECT ? GROUPS * TILES : (UNITS + WARPS - 1) / WARPS)
 #define SLOT (A * UNIT_WORDS)
+#define BEFORE ((EXCHANGE == 2 && R > 0) || KEEPS)  // whether `before` is there
+#define BIASES (OF_BLOCK * A)  // words of shared memory that hold the bias, and 0 for noise
 
 #if MODELS
 DEV void of_model(const Sequence &q) {
@@ -45,7 +48,8 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     const Part &me = at.me;
     const int lane = me.lane, g = me.g, batch = at.batch, steps = at.steps;
     SHARED
-    u32 *hidden = (u32 *)shared_memory + FIRST;                                                   // [BUFFERS][HELD][SPREAD(PART)]
+    S *bias = (S *)((u32 *)shared_memory + FIRST);                                                // [OF_BLOCK][A]
+    u32 *hidden = (u32 *)bias + BIASES;                                                           // [BUFFERS][HELD][SPREAD(PART)]
     float4 *sums = (float4 *)(hidden + (R ? BUFFERS * HELD * SPREAD(PART) : 0));            // [SUM_BUFFERS][SUMS][UNITS][TWO_GATES][32]
     S *reduced = (S *)(sums + (R && !DIRECT ? SUM_BUFFERS * SUMS * UNITS * TWO_GATES * 32 : 0));      // [REDUCED]
     u32 *ring = (u32 *)reduced + REDUCED + me.warp * MY_UNITS * DEPTH * SLOT;                         // [WARPS][MY_UNITS][DEPTH][SLOT]
@@ -73,6 +77,10 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                     w[k][v / 2][group * TWO_GATES + gate / 2][gate % 2 + v % 2 * 2] = factor(x);
                 }
 #endif
+    for (int i = threadIdx.x; i < BIASES; i += WARPS * 32) {
+        const int feature = me.rank * OF_BLOCK + i / A, gate = i % A;
+        bias[i] = q.bias && gate < G && feature < H ? from_t(q.bias[gate * H + feature]) : 0;
+    }
     S state[MY_UNITS][K][2], own[MY_UNITS][AT_LEAST_1(OWN)], mask[MY_UNITS][2];
     int length[MY_UNITS][2];
 #pragma unroll
@@ -86,17 +94,33 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
             const int b = row0(u) + 2 * me.q + e;
             const bool is_row = there && b < batch;
             length[u][e] = is_row ? at.length_of(b) : 0;
-            mask[u][e] = is_row && q.mask ? from_t(q.mask[(long long)b * H + feature]) : 1;
+            mask[u][e] = is_row && MASKED ? from_t(q.mask[(long long)b * H + feature]) : 1;
 #pragma unroll
             for (int k = 0; k < K; k++)
                 state[u][k][e] = is_row ? q.initial[((long long)k * batch + b) * H + feature] : 0;
         }
     }
+    // Where in rows of `words` a lane's word of a unit is: the first of its two, and the row below it in 32 bits.
+    auto beside = [&](int u, int first, int words) { return first + u % TILES * 8 * words + u / TILES * (8 / HALVES); };
+    const int two = FIRST_OF_TWO(g), column0 = feature0(0) / HALVES + WORD_OF(g);
+    const int first_place = pinned((row0(0) + 2 * me.q + two) * ROW + column0);
+    const int first_own = pinned((tile_of(0) * 8 + 2 * me.q + two) * SPREAD(PART) + (OWN_PART ? group_of(0) * 8 / HALVES + WORD_OF(g) : column0));
+    const int first_number = pinned(2 * me.q * 8 + g), reads = read_from<PART>(me.share, g, me.q);
+    auto place_of = [&](int u, int second) {
+        const int first = DIRECT ? beside(u, first_place, ROW) : u ? (row0(u) + 2 * me.q + two) * ROW + feature0(u) / HALVES + WORD_OF(g) : first_place;
+        return first + second * ROW;
+    };
+    auto own_of = [&](int u, int second) {
+        const int column = OWN_PART ? group_of(u) * 8 / HALVES : feature0(u) / HALVES;
+        const int first = DIRECT ? beside(u, first_own, SPREAD(PART)) : u ? (tile_of(u) * 8 + 2 * me.q + two) * SPREAD(PART) + column + WORD_OF(g) : first_own;
+        return first + second * SPREAD(PART);
+    };
+    auto length_of = [&](int u, int e) { return e ? length[u][1] : length[u][0]; };  // without local memory
     // What step i needs, on its way.
     auto fetch = [&](int i) {
         if (i < steps) {
             const int t = at.time_of(i), alive = at.alive_at(t);
-            const u32 *rows = (const u32 *)q.a + ((long long)at.start_of(t) + me.first) * A * ROW;
+            const u32 *rows = (const u32 *)q.a + (long long)at.start_of(t) * (A * ROW);
 #pragma unroll
             for (int u = 0; u < MY_UNITS; u++) {
                 if (!is_unit(u)) continue;
@@ -104,34 +128,36 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
 #pragma unroll
                 for (int s = 0; s < 3 - HALVES; s++) {
                     const int x = s * 32 + lane, row = tile_of(u) * 8 + x / (8 / HALVES), word = feature0(u) / HALVES + x % (8 / HALVES);
-                    if (row < alive && word < ROW)
+                    const u32 *from = rows + ((me.first + row) * (A * ROW) + word);
+                    if (row < alive && (!PADDED || word < ROW))
 #pragma unroll
-                        for (int block = 0; block < A; block++)
-                            copy_word(slot + block * UNIT_WORDS + x, rows + (long long)row * A * ROW + block * ROW + word);
+                        for (int block = 0; block < A; block++) copy_word(slot + block * UNIT_WORDS + x, from + block * ROW);
                 }
             }
         }
         commit_copies();
     };
     // The masked hidden state, to all who multiply it in step i, and to `before`.
+    Words handed[MY_UNITS];
     auto hand_on = [&](int i) {
-        const int t = at.time_of(i), start = at.start_of(t);
+        const bool there = i < steps;
+        const int t = there ? at.time_of(i) : 0;
+        u32 *before = (u32 *)q.before + (long long)at.start_of(t) * ROW;
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            const Words words = as_words(state[u][0][0] * mask[u][0], state[u][0][1] * mask[u][1], g);
-            each_word(words, g, [&](int e, int word, u32 x) {
-                const int b = row0(u) + 2 * me.q + e, column = feature0(u) / HALVES + word;
-                if (column >= ROW || b >= batch) return;
+            handed[u] = as_words(MASKED ? state[u][0][0] * mask[u][0] : state[u][0][0], MASKED ? state[u][0][1] * mask[u][1] : state[u][0][1], g);
+            each_word(handed[u], g, [&](int second, int e, u32 x) {
+                if (!there || (PADDED && feature0(u) / HALVES + WORD_OF(g) >= ROW)) return;
 #if R > 0 && EXCHANGE != 2
-                u32 *row = hidden + ((i & 1) * ROWS + b - me.first) * SPREAD(PART);
-                if (OWN_PART) row[group_of(u) * 8 / HALVES + word] = factor(x);
+                u32 *place = hidden + (i & 1) * ROWS * SPREAD(PART) + own_of(u, second);  // 0 where there is no sequence
+                if (OWN_PART) *place = factor(x);
                 else
 #pragma unroll
-                    for (int block = 0; block < (EXCHANGE == 1 ? BLOCKS : 1); block++) hand_to(row + column, block, factor(x));
+                    for (int block = 0; block < (EXCHANGE == 1 ? BLOCKS : 1); block++) hand_to(place, block, factor(x));
 #endif
-                if (q.before && t < length[u][e]) {
-                    u32 *place = (u32 *)q.before + ((long long)start + b) * ROW + column;
+                if (BEFORE && at.has(length_of(u, e), t)) {
+                    u32 *place = before + place_of(u, second);
                     if (EXCHANGE == 2) write_shared_word(place, x);
                     else *place = x;
                 }
@@ -179,7 +205,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                 __syncthreads();
             }
             float c[M][PASS][4];
-            multiply_all<M, PART>(c, w, now, tile, me.share, lane);
+            multiply_all<M, PART>(c, w, now, tile, me.share, reads);
 #pragma unroll
             for (int group = 0; group < GROUPS; group++)
 #pragma unroll
@@ -238,7 +264,8 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
         auto inputs = [&](int u, int e, S *a, S *before) {
             const u32 *slot = ring + (u * DEPTH + i % DEPTH) * SLOT;
 #pragma unroll
-            for (int block = 0; block < A; block++) a[block] = number(slot + block * UNIT_WORDS, (2 * me.q + e) * 8 + g);
+            for (int block = 0; block < A; block++)
+                a[block] = number(slot + block * UNIT_WORDS, first_number + e * 8) + (block < G ? bias[(group_of(u) * 8 + g) * A + block] : 0);
 #pragma unroll
             for (int k = 0; k < K; k++) before[k] = state[u][k][e];
         };
@@ -249,29 +276,29 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
         // What a phase sets of the values that are kept, and of gates.
         auto store = [&](auto phase, int u, const S (&kept)[2][AT_LEAST_1(SLOTS)], const S (&gate)[2][AT_LEAST_1(GATES)]) {
             using E = decltype(phase);
-            if (q.kept && row0(u) < batch && feature0(u) < H) {
-                u32 *record = q.kept + at.record_at(t, feature0(u), row0(u));
+            if (KEEPS && row0(u) < batch && (!PADDED || feature0(u) < H)) {
+                u32 *record = at.record_at(t, at.record_of(feature0(u), row0(u))) + lane * KEPT_WORDS;
 #pragma unroll
                 for (int slot = 0; slot < SLOTS; slot++) {
                     if (!E::sets_k(slot)) continue;
                     const S x = kept[0][slot], y = kept[1][slot];
-                    if (KEPT_WORDS == 1) record[slot * 32 + lane] = IN_HALF(slot) ? pair_of_halves(x, y) : pair(x, y);
-                    else ((float2 *)record)[slot * 32 + lane] = {(float)x, (float)y};
+                    if (KEPT_WORDS == 1) record[slot * 32] = IN_HALF(slot) ? two_halves(x, y) : pair(x, y);
+                    else *(float2 *)(record + slot * 64) = {(float)x, (float)y};
                 }
             }
+            if (!(RETURNS) || !q.gates) return;
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                if (t >= length[u][e]) continue;
                 const long long row = (long long)start + row0(u) + 2 * me.q + e;
-                if (q.gates)
+                if (at.has(length[u][e], t))
 #pragma unroll
                     for (int k = 0; k < GATES; k++)
                         if (E::sets_gate(k)) q.gates[(row * GATES + k) * H + feature0(u) + g] = to_t(gate[e][k]);
             }
         };
         auto store_of_row = [&](auto phase, int u) {
-            if (!q.kept || row0(u) >= batch || feature0(u) >= H || g) return;
-            u32 *record = q.kept + at.record_at(t, feature0(u), row0(u)) + SLOTS * 32 * KEPT_WORDS + 2 * me.q;
+            if (!(KEEPS) || row0(u) >= batch || feature0(u) >= H || g) return;
+            u32 *record = at.record_at(t, at.record_of(feature0(u), row0(u))) + SLOTS * 32 * KEPT_WORDS + 2 * me.q;
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 S of_row[AT_LEAST_1(ROW_SLOTS)];
@@ -314,30 +341,30 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
                 step(a, r[u][e], before, own[u], row[DIRECT ? u % TILES : u][e], live[u][e], after, kept[u][e], gate[u][e]);
 #pragma unroll
                 for (int k = 0; k < K; k++)
-                    if (t < length[u][e]) state[u][k][e] = after[k];
+                    if (at.has(length[u][e], t)) state[u][k][e] = after[k];
             }
         }
-        if (i + 1 < steps) hand_on(i + 1);
+        hand_on(i + 1);
 #if COUPLED
         arrive();
 #endif
         __syncwarp();
         fetch(i + DEPTH);
+        u32 *out = (u32 *)q.out + (long long)start * ROW;
 #pragma unroll
         for (int u = 0; u < MY_UNITS; u++) {
             if (!is_unit(u)) continue;
-            each_word(as_words(state[u][0][0], state[u][0][1], g), g, [&](int e, int word, u32 x) {
-                const int column = feature0(u) / HALVES + word;
-                if (column < ROW && t < length[u][e])
-                    ((u32 *)q.out)[((long long)start + row0(u) + 2 * me.q + e) * ROW + column] = x;
+            const Words words = MASKED ? as_words(state[u][0][0], state[u][0][1], g) : handed[u];
+            each_word(words, g, [&](int second, int e, u32 x) {
+                if ((!PADDED || feature0(u) / HALVES + WORD_OF(g) < ROW) && at.has(length_of(u, e), t)) out[place_of(u, second)] = x;
             });
             store(Last(), u, kept[u], gate[u]);
             store_of_row(Last(), u);
+            if (!(RETURNS) || !q.states) continue;
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                if (t >= length[u][e]) continue;
                 const long long row = (long long)start + row0(u) + 2 * me.q + e;
-                if (q.states)
+                if (at.has(length[u][e], t))
 #pragma unroll
                     for (int k = 0; k < K; k++) q.states[(row * K + k) * H + feature0(u) + g] = to_t(state[u][k][e]);
             }
@@ -367,6 +394,7 @@ KERNEL(sequence_forward, Sequence, WARPS * 32) {
     const long long model = q.first + blockIdx.y, states = model * K * q.batch * H;
     Sequence mine = q;
     mine.a += model * q.rows * A * H;
+    if (q.bias) mine.bias += model * q.of_bias;
     mine.weights += model * q.of_weights;
     mine.initial += states;
     mine.own += model * OWN * H;

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
+from gatewise.engine.cuda.digits import product_of_all_digits, tf32_allowed
 from gatewise.engine.cuda.emit import kept_values, threads_of
 from gatewise.engine.cuda.graphs import Graphs, Tensors, graphs_of, product_settings
 from gatewise.engine.cuda.launcher import Launcher
@@ -161,7 +162,7 @@ def forward(kernels: StepKernels, request: Request, keep: bool) -> Forward:
     wide, models = accumulated(dtype), _models(request)
     batch, features = len(request.state[0]), cell.state_sizes(size)[0]
     projects = weights.projection is not None
-    a = inputs(request)
+    a = inputs(request, normed=bool(trace.row_values))
     like: dict[str, Any] = {"device": a.device}
     state = torch.stack(
         [s.new_zeros(batch, size) if projects and k == 0 else s for k, s in enumerate(request.state)]
@@ -309,11 +310,14 @@ def backward(
     return Backward(grad_a, grad_r, grad_projection, of_own, grad_states)
 
 
-def inputs(request: Request) -> Tensor:
+def inputs(request: Request, normed: bool) -> Tensor:
     """U x + b and the noise, [N, A·H], in the dtype of sums: a norm would magnify what is rounded off."""
     weights = request.weights
     x, bias = request.x, weights.bias
-    if x.dim() == 3 and not x.stride(1):  # one input for all models, whose weights are then as one
+    if x.dim() == 2 and normed and x.dtype == torch.float32 and tf32_allowed():
+        a = product_of_all_digits(x, weights.input)
+        a = a if bias is None else a + bias
+    elif x.dim() == 3 and not x.stride(1):  # one input for all models, whose weights are then as one
         a = product(x[:, 0], weights.input.flatten(0, 1).t())
         if bias is not None:
             a += bias.flatten()

@@ -23,6 +23,20 @@ CHUNK = 16
 
 
 @dataclass(frozen=True)
+class Calls:
+    """What is known of every call of a kernel, which then need not ask; None where a call says it."""
+
+    full: bool = False
+    """Whether all sequences have all steps; False where they may or may not."""
+    keeps: bool | None = None
+    """Whether values are kept for a backward pass."""
+    returns: bool | None = None
+    """Whether gates and states are returned."""
+    masked: bool | None = None
+    """Whether the hidden state is masked before its next product."""
+
+
+@dataclass(frozen=True)
 class Shape:
     """What a cell asks for at one size and dtype, in one direction."""
 
@@ -48,6 +62,7 @@ class Shape:
     """Values of a feature that are in registers from one phase to the next, or to what follows the last."""
     own: int = 0
     """Own parameters."""
+    calls: Calls = Calls()
 
     @property
     def halves(self) -> int:
@@ -105,8 +120,8 @@ class Variant:
         return 8 if shape.way == "forward" else 8 * self.eights
 
     def of_block(self, shape: Shape) -> int:
-        """Features of a block: whole rows of the tensor cores' tiles."""
-        rows = self.rows_of_a_tile(shape)
+        """Features of a block: whole rows of the tensor cores' tiles, which blocks that split a sum share."""
+        rows = 8 if self.split > 1 else self.rows_of_a_tile(shape)
         return math.ceil(shape.hidden / self.blocks / rows) * rows
 
     def warps(self, shape: Shape) -> int:
@@ -133,6 +148,7 @@ class Variant:
         """Bytes of shared memory of a block."""
         unit, sums = 32 * (3 - shape.halves), self.split * self.wsplit
         exchanged = summed = 0
+        biases = self.of_block(shape) * shape.inputs if shape.way == "forward" else 0
         if shape.recurrent:
             buffers = 1 if self.staged or (self.exchange == GRID and sums > 1) else 2
             held = self.passes if self.staged else self.tiles
@@ -145,7 +161,7 @@ class Variant:
             shape.inputs * unit if shape.way == "forward" else shape.record_words + (1 + shape.carried) * unit
         )
         ring = self.warps(shape) * self.units(shape) * self.depth * slot
-        return 4 * (4 * shape.exact + exchanged + summed + self._reduced(shape) + ring)
+        return 4 * (4 * shape.exact + biases + exchanged + summed + self._reduced(shape) + ring)
 
     def _reduced(self, shape: Shape) -> int:
         """Words of shared memory for reductions along the features, as ``sequence_rows.cu`` has them."""

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from gatewise.cells import Cell
 from gatewise.engine.cuda.design import Backward, Forward
+from gatewise.engine.cuda.digits import product_of_all_digits, tf32_allowed
 from gatewise.engine.cuda.emit import exchanged, kept_of_a_sequence, sequence_phases, sequence_source
 from gatewise.engine.cuda.kernel import SequenceKernel
 from gatewise.engine.cuda.launcher import Launcher, capturing, stream_of
 from gatewise.engine.cuda.steps import accumulated, stacked
 from gatewise.engine.cuda.variant import GRID, Shape, Variant
 from gatewise.engine.request import Request
+from gatewise.engine.sent import sent
 from gatewise.engine.traced.trace import Trace
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -124,7 +126,11 @@ def forward(
     dtype, size = shape.dtype, shape.hidden
     like: dict[str, Any] = {"device": x.device}
     steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
-    a = _inputs(request)
+    # The kernel adds the bias: a product with one takes torch far longer to start.
+    if shape.exchanged and dtype == torch.float32 and tf32_allowed():
+        a = product_of_all_digits(x, weights.input)  # a norm would magnify what is rounded off
+    else:
+        a = x @ weights.input.mT
     if request.noise is not None:
         a = torch.cat([a, request.noise.to(dtype)], -1)
     initial = _in_a_row(request.state)
@@ -138,14 +144,25 @@ def forward(
     states = torch.empty(rows, shape.states, size, dtype=dtype, **like) if wanted else None
     mask = None if request.state_mask is None else request.state_mask.contiguous()
     own, (hidden, of_hidden) = stacked(request), _of_models(weights.hidden)
+    bias, of_bias = (None, 0) if weights.bias is None else _of_models(weights.bias, 1)
     reduced = _reduced(models, kernel, steps, batch, x.device)
     starts, lengths = packed(request.batch_sizes, batch, x.device)
     words = [
-        *(_at(a), _at(hidden), _at(initial), _at(own), _at(mask), _at(outputs), _at(before), _at(final)),
+        *(
+            _at(a),
+            _at(bias),
+            _at(hidden),
+            _at(initial),
+            _at(own),
+            _at(mask),
+            _at(outputs),
+            _at(before),
+            _at(final),
+        ),
         _at(addend),
         *(_at(values), _at(gates), _at(states), _at(starts), _at(lengths), _at(_error(x.device))),
         _at(reduced),
-        *(steps, batch, int(request.reverse), rows, of_hidden),
+        *(steps, batch, int(request.reverse), rows, of_hidden, of_bias),
     ]
     kernel.launch(words, batch, *models)
     if polled or reduced is not None:
@@ -170,6 +187,7 @@ def backward(
     steps, batch = len(request.batch_sizes), request.state[0].shape[-2]
     polled = kernel.polled
     above = above.contiguous()
+    given = any(grad is not None for grad in grad_final)
     grad = _stacked_states(grad_final, request.state)
     recurrent = len(request.cell.recurrent)
     grad_r = _marked((*models, rows, recurrent * size), dtype, device, polled)
@@ -180,14 +198,14 @@ def backward(
     own = stacked(request)
     grad_own = None if own is None else own.new_empty(*models, -(-batch // 8), *own.shape[-2:])
     mask = None if request.state_mask is None else request.state_mask.contiguous()
-    transposed, of_transposed = _of_models(weights.hidden.mT)
+    hidden, of_hidden = _of_models(weights.hidden)
     reduced = _reduced(models, kernel, steps, batch, device)
     starts, lengths = packed(request.batch_sizes, batch, device)
     words = [
-        *(_at(transposed), _at(above), _at(kept.values), _at(own), _at(mask), _at(grad_a), _at(grad_r)),
+        *(_at(hidden), _at(above), _at(kept.values), _at(own), _at(mask), _at(grad_a), _at(grad_r)),
         *(_at(grad), _at(grad_own), _at(starts), _at(lengths), _at(_error(device)), *map(_at, carried)),
         _at(reduced),
-        *(steps, batch, int(request.reverse), rows, of_transposed),
+        *(steps, batch, int(request.reverse), rows, int(given), of_hidden),
     ]
     kernel.launch(words, batch, *models)
     if polled or reduced is not None:
@@ -214,28 +232,18 @@ def _in_a_row(states: Sequence[Tensor]) -> Tensor:
 
 
 def _stacked_states(grads: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
-    """Gradients of the final state, [K, B, H] or of each model; zeros for those that are not there."""
+    """Gradients of the final state, [K, B, H] or of each model; anything where there are none."""
     if all(grad is None for grad in grads):
         *models, batch, size = like[0].shape
-        return like[0].new_zeros(*models, len(like), batch, size)
+        return like[0].new_empty(*models, len(like), batch, size)
     pairs = zip(grads, like, strict=True)
     return torch.stack([torch.zeros_like(state) if grad is None else grad for grad, state in pairs], -3)
 
 
-def _inputs(request: Request) -> Tensor:
-    """U x + b, [N, G·H] or of each model [K, N, G·H]."""
-    x, weights = request.x, request.weights
-    if weights.bias is None:
-        return x @ weights.input.mT
-    if x.dim() == 3:
-        return torch.baddbmm(weights.bias.unsqueeze(-2), x, weights.input.mT)
-    return torch.addmm(weights.bias, x, weights.input.t())
-
-
-def _of_models(weights: Tensor) -> tuple[Tensor, int]:
+def _of_models(weights: Tensor, dimensions: int = 2) -> tuple[Tensor, int]:
     """Contiguous weights, and how many numbers lie between those of two models: 0 where all share them."""
-    if weights.dim() == 2 or not weights.stride(0):
-        return (weights if weights.dim() == 2 else weights[0]).contiguous(), 0
+    if weights.dim() == dimensions or not weights.stride(0):
+        return (weights if weights.dim() == dimensions else weights[0]).contiguous(), 0
     return weights.contiguous(), weights[0].numel()
 
 
@@ -270,41 +278,28 @@ def packed(
     """First row of every step and one beyond, and each sequence's length; None where all have all steps."""
     if batch_sizes[-1] == batch:
         return None, None
-    if not capturing(device):
-        # Of one stream: on another one they might not be there yet.
-        return _numbers_of(batch_sizes, batch, device, stream_of(device))[1]
-    # The graph copies the numbers from the CPU's memory whenever it runs: they have to stay there. Those
-    # that are kept for other calls might be freed before.
-    on_cpu, on_device = _copied_numbers(batch_sizes, batch, device)
-    _held_for_graphs.append(on_cpu)
-    return on_device
-
-
-_Numbers = tuple[Tensor, Tensor]
-_held_for_graphs: list[_Numbers] = []
+    if capturing(device):
+        return _sent_numbers(batch_sizes, batch, device)  # those that are kept for other calls may be freed
+    # Of one stream: on another one they might not be there yet.
+    return _kept_numbers(batch_sizes, batch, device, stream_of(device))
 
 
 @functools.lru_cache(maxsize=64)
-def _numbers_of(
+def _kept_numbers(
     batch_sizes: tuple[int, ...],
     batch: int,
     device: torch.device,
     stream: int,  # noqa: ARG001
-) -> tuple[_Numbers, _Numbers]:
-    return _copied_numbers(batch_sizes, batch, device)
+) -> tuple[Tensor, Tensor]:
+    return _sent_numbers(batch_sizes, batch, device)
 
 
-def _copied_numbers(
-    batch_sizes: tuple[int, ...], batch: int, device: torch.device
-) -> tuple[_Numbers, _Numbers]:
-    """A ragged batch's numbers in the CPU's memory and on the device, by a copy that waits for nothing."""
+def _sent_numbers(batch_sizes: tuple[int, ...], batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A ragged batch's numbers on the device."""
     starts = torch.tensor(list(accumulate(batch_sizes, initial=0)), dtype=torch.int32)
     sizes = torch.tensor(batch_sizes)
     lengths = (sizes[:, None] > torch.arange(batch)).sum(0, dtype=torch.int32)
-    if device.type == "cuda":
-        starts, lengths = starts.pin_memory(), lengths.pin_memory()
-    copied = starts.to(device, non_blocking=True), lengths.to(device, non_blocking=True)
-    return (starts, lengths), copied
+    return sent(starts, device), sent(lengths, device)
 
 
 @functools.cache
