@@ -51,7 +51,7 @@ class Packing:
             )
         if lengths.is_floating_point() or lengths.dtype == torch.bool:
             raise ValueError(f"lengths must be whole numbers, got {lengths.dtype}")
-        # By numpy, whose calls on a few numbers take a fraction of torch's; inside of torch.func, lengths have
+        # By numpy, whose calls on a few numbers take a fraction of torch's; in torch.func lengths have
         # no memory that it could read.
         of_each = np.array(lengths.detach().cpu().tolist(), dtype=np.int64)
         shortest, longest = (int(of_each.min()), int(of_each.max())) if batch else (time, time)
