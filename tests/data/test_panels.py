@@ -147,15 +147,12 @@ def test_split_of_each_series_and_scales_of_its_training_rows(tmp_path):
     table = long_table()
     data = loaded(tmp_path, scaling="series")
     train = table.groupby("shop", sort=False)["sales"].apply(lambda each: each.iloc[:-8])
-    mean, std = train.mean(), train.std(ddof=0)
-    assert data.facts.mean[0] == pytest.approx(mean)
+    assert (data.facts.mean[0], data.facts.std[0]) == (0, 1)
     batch = every(data.test_data)
     assert batch.series.tolist() == [0, 0, 1, 1, 2, 2]
     for number, name in enumerate(LENGTHS):
-        own = train[name]
-        of_series = (own - mean) / std
         scales = batch.scales[2 * number, :, 0].tolist()
-        assert scales == pytest.approx([of_series.mean(), of_series.std(ddof=0)])
+        assert scales == pytest.approx([train[name].mean(), train[name].std(ddof=0)])
         whole = table.loc[table["shop"] == name, "sales"].to_numpy()
         unscaled = data.facts.unscaled(batch.targets, batch.scales)[2 * number : 2 * number + 2, :, 0]
         np.testing.assert_allclose(unscaled, [whole[-4:-1], whole[-3:]], rtol=1e-5)
@@ -164,6 +161,31 @@ def test_split_of_each_series_and_scales_of_its_training_rows(tmp_path):
     said = data.describe()
     assert said["test rows"] == "12, of each series the last 4"
     assert said["series"] == "3 of 25 to 40 rows"
+
+
+def test_a_small_series_beside_a_large_one_is_scaled_by_its_own_size(tmp_path):
+    """Its numbers once seemed to be constant, and a forecast was off by the size of the large one."""
+    values = {
+        "large": 1e9 + 1e8 * np.sin(np.arange(30)),
+        "small": 5 + np.cos(np.arange(30)),
+        "same": [7.0] * 30,
+    }
+    rows = [(name, step, value) for name, of_series in values.items() for step, value in enumerate(of_series)]
+    table = pd.DataFrame(rows, columns=["shop", "time", "sales"])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    data = SeriesWindows(
+        file="a.csv", time_column="time", series_column="shop", folders=[tmp_path], lookback=6, horizon=2,
+        test_steps=4, validation_steps=4, scaling="series",
+    )  # fmt: skip
+    data.setup()
+    batch = every(data.test_data)
+    assert batch.targets.abs().max() < 3
+    for number, of_series in enumerate(values.values()):
+        mean, std = batch.scales[3 * number, :, 0].tolist()
+        assert mean == pytest.approx(np.mean(of_series[:22]))
+        assert std == pytest.approx(np.std(of_series[:22]) or 7.0)
+        unscaled = data.facts.unscaled(batch.targets, batch.scales)[3 * number, :, 0]
+        np.testing.assert_allclose(unscaled, of_series[26:28], rtol=1e-6)
 
 
 def test_the_split_of_ett_by_rows_and_by_date_is_the_same(tmp_path):

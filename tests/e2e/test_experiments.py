@@ -30,7 +30,7 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
-    *("tag", "tag in the file", "predicted label", "predicted sea", "sea"),
+    *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
 )
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
@@ -128,7 +128,7 @@ RECIPES = {
     **{
         f"series/{name}": Short(
             [
-                *("data.file=mine.csv", "data.max_rows=null", "data.lookback=14", "data.horizon=5"),
+                *("data.file=mine.csv", "data.split_rows=null", "data.lookback=14", "data.horizon=5"),
                 *("data.season=1", "task.segment_length=7", "model.hidden_size=16"),
             ],
             {"{run}/example.csv": 5},
@@ -154,7 +154,7 @@ RECIPES |= {
     "series/generated": Short(["data.stride=100", "data.max_series=20"], {"{run}/example.csv": 36}),
     # Its own series need a package that is an extra.
     "series/m1_yearly": Short(
-        ["data.dataset=null", "data.file=mine.long.csv"],
+        ["data.dataset=null", "data.file=mine.long.csv", "data.time_column=ds"],
         {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
     ),
 }
@@ -197,7 +197,9 @@ class Trained:
     def name(self) -> str:
         """What its runs are called: a file of the user's own shows."""
         more = "+1" if self.experiment == "text/mr" else ""
-        own = any("mine." in setting for setting in EXPERIMENTS[self.experiment].overrides)
+        overrides = EXPERIMENTS[self.experiment].overrides
+        own = any("mine." in setting for setting in overrides)
+        more += ".long" if "data.file=mine.long.csv" in overrides else ""
         return f"{self.experiment}/mine{more}" if own else self.experiment
 
     def inputs(self, work: Path, run: Path) -> list[tuple[str, int]]:
@@ -235,6 +237,7 @@ WHOLE = [
 CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
+    "series/archive": ["confusion_matrix.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"],

@@ -57,11 +57,12 @@ def seasonal_errors(history: SeriesHistory, facts: SeriesFacts) -> NDArray[np.fl
     np.add.at(sums[0], numbers[later], np.where(there, differences, 0))
     np.add.at(sums[1], numbers[later], there)
     with np.errstate(invalid="ignore", divide="ignore"):
-        scale: NDArray[np.float64] = sums[0] / sums[1] * facts.target_std
+        scale: NDArray[np.float64] = sums[0] / sums[1]
+    # A constant series of float32 differs from itself by rounding at most.
+    scale[~(scale > 1e-9)] = np.nan
+    scale *= facts.target_std
     if history.scales is not None:
         scale[:count] *= history.scales[:, 1]
-    # A constant series of float32 differs from itself by rounding at most.
-    scale[~(scale > 1e-9 * facts.target_std)] = np.nan
     return scale
 
 

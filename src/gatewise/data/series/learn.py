@@ -70,7 +70,9 @@ def learned(
     series_std: tuple[tuple[float, ...], ...] = ()
     if wanted.scaling == "series":
         places = [columns.index(target) for target in targets]
-        scales = series_scales((panel.values[:, places] - mean[places]) / std[places], panel, rows)
+        # Each by its own numbers alone: beside large series, a small one would seem to be constant.
+        mean[places], std[places] = 0.0, 1.0
+        scales = series_scales(panel.values[:, places], panel, rows)
         series_mean, series_std = (tuple(map(tuple, scales[:, place].tolist())) for place in (0, 1))
     if wanted.calendar:
         calendar_values(panel.times[:1], wanted.calendar)  # that the times are dates

@@ -56,7 +56,7 @@ def column_scales(
 def series_scales(values: NDArray[np.floating], panel: Panel, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
     """[series, 2, C]: mean and standard deviation of each series over some of its rows.
 
-    A series of which no value is there has 0 and 1; a constant one has 1 for the second.
+    A series of which no value is there has 0 and 1; a constant one its size for the second, or 1 for zeros.
     """
     there = rows[:, None] & ~np.isnan(values)
     kept = np.where(there, values, 0.0)
@@ -72,7 +72,8 @@ def series_scales(values: NDArray[np.floating], panel: Panel, rows: NDArray[np.b
     apart = np.where(there, values - mean[owner], 0.0)
     std = np.sqrt(sums(apart**2) / count)
     # A tiny one is the rounding error of a constant series.
-    std[std <= 1e-7 * np.maximum(np.abs(mean), 1e-30)] = 1.0
+    size = np.abs(mean)
+    std = np.where(std > 1e-7 * size, std, np.where(size > 0, size, 1.0))
     return np.stack([mean, std], axis=1)
 
 
