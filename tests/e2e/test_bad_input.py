@@ -266,6 +266,10 @@ BEFORE_TORCH = [
     ),
     ([SUNSPOTS, "data.train_fraction=0.95"], "data: train_fraction=0.95 and validation_fraction=0.1 leave"),
     (
+        [SUNSPOTS, "task.output=quantiles", "task.loss=mae"],
+        "loss=mae is for output=point, and output=quantiles has the pinball loss: set loss=null",
+    ),
+    (
         [SUNSPOTS, "task.loss=rmse"],
         "task.loss='rmse' is unknown (did you mean 'mse'?); choose one of: mse, mae",
     ),

@@ -70,6 +70,17 @@ def check_logarithm(forecaster: str, output: str, logarithm: bool) -> None:
         raise ValueError(f"logarithm=true needs output=point or quantiles, and it is {output}")
 
 
+@rule
+def check_loss(output: str, loss: str | None) -> None:
+    """Raise ValueError for the loss of a point where more is said of each value, which has a loss of its own.
+
+    Runs of before have ``mse`` beside every output.
+    """
+    if output != "point" and loss not in (None, "mse"):
+        own = "the pinball loss" if output == "quantiles" else "the likelihood"
+        raise ValueError(f"loss={loss} is for output=point, and output={output} has {own}: set loss=null")
+
+
 @dataclass(frozen=True)
 class ForecastScore(Score):
     """A score and, for a test's report, what the output says of each value."""
@@ -87,7 +98,7 @@ class Forecasting(Task):
     ``forecaster`` is ``direct`` (all steps from the encoder's last state), ``decoder`` (step after step, as
     many as are asked for), ``segments`` (SegRNN) or ``residual`` (dilated layers, and a level and season of
     each series); see ``gatewise.nn.forecasters``. ``output`` is what is said of each value: a ``point``,
-    with ``loss`` mse, mae or huber; ``quantiles`` of ``levels``; or a distribution, ``gaussian``,
+    with ``loss`` mse (or None), mae or huber; ``quantiles`` of ``levels``; or a distribution, ``gaussian``,
     ``student_t`` or ``negative_binomial``, whose loss is the negative log-likelihood in nats.
 
     ``center`` forecasts the difference from the last value seen, so that a level never seen in training does
@@ -117,7 +128,7 @@ class Forecasting(Task):
         mode: Literal["min", "max"] = "min",
         forecaster: ForecasterName = "direct",
         output: OutputName = "point",
-        loss: LossName = "mse",
+        loss: LossName | None = None,
         levels: Levels = LEVELS,
         dropout: Probability = 0.0,
         center: bool = False,
@@ -145,7 +156,7 @@ class Forecasting(Task):
         """Whether targets can be NaN, which count nowhere."""
         self._simple, self._tested = Baselines(facts, baselines), ForecastReport(facts, self.pictured)
         self.wants_parts = True
-        self.output = make_output(output, loss, self.levels)
+        self.output = make_output(output, loss or "mse", self.levels)
         level: LevelName = "last" if center else "instance" if instance_norm else "none"
         self.forecaster = make_forecaster(
             forecaster,
