@@ -24,7 +24,7 @@ test-slow: $(VENV)/.installed-dev ## Run the slow tests
 	$(BIN)/pytest -q -m slow
 
 test-gpu: $(VENV)/.installed-dev ## Run the tests that need a CUDA device
-	$(BIN)/pytest -q -m gpu
+	$(BIN)/pytest -q -m gpu -n auto --maxprocesses 12
 
 cases: $(VENV)/.installed-dev ## Run the small inputs that were once answered wrongly, with what comes
 	$(BIN)/pytest -v -m "" tests/e2e/test_cases_*.py

@@ -31,7 +31,7 @@ bench() {
 }
 
 part machine 15 nvidia-smi
-part tests 170 "$BIN/pytest" -q -m gpu --maxfail=20 --timeout=60 tests
+part tests 170 "$BIN/pytest" -q -m gpu -n auto --maxprocesses 12 --maxfail=20 --timeout=60 tests
 bench bf16 150 dtype=bfloat16 lengths=full,ragged seconds=120
 bench tf32 150 dtype=tf32 lengths=full,ragged seconds=120
 bench models_bf16 35 dtype=bfloat16 models=1,8,32 rounds=3 seconds=20
