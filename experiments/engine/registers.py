@@ -30,7 +30,7 @@ SIZES = [
     (128, 64, 1024),
     (1024, 1, 256),
 ]
-KINDS = {"bf16": (torch.bfloat16, False), "TF32": (torch.float32, False), "float32": (torch.float32, True)}
+DTYPES = {"bf16": (torch.bfloat16, False), "TF32": (torch.float32, False), "float32": (torch.float32, True)}
 TRAINING = Calls(full=True, keeps=True, returns=False, masked=False)
 EXCHANGES = ("block", "cluster", "grid")
 
@@ -42,7 +42,7 @@ def main() -> None:
         for steps, batch, hidden in SIZES:
             traced = trace(cell, hidden)
             norms = bool(traced.row_values)
-            for name, (dtype, exact) in KINDS.items():
+            for name, (dtype, exact) in DTYPES.items():
                 for way in ("forward", "backward"):
                     for arch, gpu in GPUS.items():
                         shape = whole.shape_of(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from registers import DTYPES, GPUS, SIZES, TRAINING
 
 from gatewise import cells
 from gatewise.cells import Cell
@@ -31,22 +32,13 @@ from gatewise.engine.cuda.compared import compared_forward
 from gatewise.engine.cuda.emit import filled
 from gatewise.engine.cuda.launcher import launcher_of
 from gatewise.engine.cuda.plan import Gpu
-from gatewise.engine.cuda.variant import Calls, Shape, Variant
+from gatewise.engine.cuda.variant import Shape, Variant
 from gatewise.engine.request import Request, Unsupported, Weights
-from gatewise.engine.traced.trace import trace
+from gatewise.engine.traced.trace import Trace, trace
 
-SIZES = [
-    (128, 64, 128),
-    (512, 64, 64),
-    (1024, 16, 768),
-    (35, 20, 650),
-    (128, 256, 256),
-    (128, 64, 1024),
-    (1024, 1, 256),
-]
-KINDS = {"bf16": (torch.bfloat16, False), "TF32": (torch.float32, False)}
+KINDS = ("bf16", "TF32")
 WAYS = ("forward", "backward")
-HOPPER = Gpu(132, 227 * 1024, (9, 0))
+HOPPER = GPUS["sm_90a"]
 LAUNCHES = 5
 Job = tuple[str, tuple[int, int, int], str]
 
@@ -89,9 +81,14 @@ class Compiler:
         return name
 
 
+def exact_of(traced: Trace, dtype: torch.dtype, exact: bool) -> bool:
+    """Whether products have all digits, as those of a norm do."""
+    return exact or (bool(traced.row_values) and dtype == torch.float32)
+
+
 def known(shape: Shape) -> Shape:
     """As a training step without masks has it."""
-    return replace(shape, calls=Calls(full=True, keeps=True, returns=False, masked=False))
+    return replace(shape, calls=TRAINING)
 
 
 def chosen(shape: Shape, batch: int, gpu: Gpu, count: int) -> list[tuple[Variant, float]]:
@@ -125,7 +122,7 @@ def timed(job: Job, count: int) -> list[dict[str, Any]]:
     name, size, kind = job
     cell: Cell = getattr(cells, name)()
     steps, batch, hidden = size
-    dtype, exact = KINDS[kind]
+    dtype, exact = DTYPES[kind]
     torch.backends.cuda.matmul.allow_tf32 = kind == "TF32"
     traced = compared_forward(trace(cell, hidden))
     request = request_of(cell, size, dtype)
@@ -135,7 +132,7 @@ def timed(job: Job, count: int) -> list[dict[str, Any]]:
     above = torch.randn(steps * batch, hidden, device="cuda").to(dtype)
     with gpu_alone():
         for way in WAYS:
-            shape = known(whole.shape_of(cell, traced, hidden, dtype, way, exact))
+            shape = known(whole.shape_of(cell, traced, hidden, dtype, way, exact_of(traced, dtype, exact)))
             reference = None
             for variant, expected in chosen(shape, batch, launcher.gpu, count):
                 row = {"cell": name, "size": named(size), "kind": kind, "way": way}
@@ -174,10 +171,10 @@ def compile_all(job: Job, count: int) -> list[dict[str, Any]]:
     name, size, kind = job
     cell: Cell = getattr(cells, name)()
     _, batch, hidden = size
-    dtype, exact = KINDS[kind]
+    dtype, exact = DTYPES[kind]
     traced = compared_forward(trace(cell, hidden))
     for way in WAYS:
-        shape = known(whole.shape_of(cell, traced, hidden, dtype, way, exact))
+        shape = known(whole.shape_of(cell, traced, hidden, dtype, way, exact_of(traced, dtype, exact)))
         for variant, _ in chosen(shape, batch, HOPPER, count):
             whole.compiled(cell, traced, shape, variant, Compiler())  # type: ignore[arg-type]
     return []
