@@ -23,7 +23,7 @@ from gatewise.data.text.parallel import Corpus as ParallelCorpus
 from gatewise.data.text.parallel_corpora import PARALLEL
 from gatewise.engine import ENGINES
 from gatewise.kinds.tokens import TOKENIZERS, TokenizerName
-from gatewise.nn.forecast_outputs import LOSSES
+from gatewise.nn.forecast_outputs import LOSSES, LossName
 from gatewise.settings.declared import check_settings, declared
 from gatewise.settings.libraries import library_checks
 from gatewise.settings.rules import Rule
@@ -195,7 +195,7 @@ def test_what_the_source_says_is_what_runs(target: str) -> None:
         (get_args(LabelledCorpus), LABELLED),
         (get_args(ParallelCorpus), PARALLEL),
         (get_args(TokenizerName), TOKENIZERS),
-        (declared("gatewise.tasks.forecasting.Forecasting").checks["loss"].keywords["known"], LOSSES),  # type: ignore[union-attr]
+        (get_args(LossName), LOSSES),
         (declared("gatewise.nn.Recurrent").checks["engine"].keywords["known"], dict.fromkeys(ENGINES)),  # type: ignore[union-attr]
     ],
 )
