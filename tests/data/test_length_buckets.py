@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewise.data.text.buckets import LengthBuckets
+from gatewise.data.buckets import LengthBuckets
 
 cases = given(
     lengths=st.lists(st.integers(1, 60), min_size=3, max_size=400),

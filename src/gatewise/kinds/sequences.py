@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FeatureFacts(Facts):
-    """Labelled sequences of feature vectors (speech frames, sensor readings)."""
+class LabelledFacts(Facts):
+    """What all labelled sequences of feature vectors share, wherever the vectors come from."""
 
-    kind: ClassVar[str] = "features"
     summary: ClassVar[str] = "labelled feature sequences"
 
     feature_size: int
@@ -27,6 +26,32 @@ class FeatureFacts(Facts):
     mean: tuple[float, ...]
     """Mean of each feature over the training frames; inputs are scaled to (x - mean) / std."""
     std: tuple[float, ...]
+
+    def check(self) -> None:
+        """Raise ValueError for values that no training can have given, as in a damaged file."""
+        if self.feature_size < 1:
+            raise self.wrong("feature_size", "must be at least 1")
+        self.check_distinct("classes")
+        self.check_counts("class_counts", len(self.classes), "classes")
+        self.check_scaler(self.feature_size, "features (feature_size)")
+
+    def agrees_with(self, earlier: Facts) -> bool:
+        """Whether they are equal but for the rounding of float32, in which means once were computed."""
+        if not isinstance(earlier, type(self)) or len(earlier.mean) != len(self.mean):
+            return False
+        scalers = zip(self.mean, earlier.mean, self.std, earlier.std, strict=True)
+        return replace(self, mean=earlier.mean, std=earlier.std) == earlier and all(
+            max(abs(mean - other_mean), abs(std - other_std)) <= 1e-6 * abs(mean) + 1e-5 * std
+            for mean, other_mean, std, other_std in scalers
+        )
+
+
+@dataclass(frozen=True)
+class FeatureFacts(LabelledFacts):
+    """Labelled sequences of feature vectors that a file has as they are (speech frames, sensor readings)."""
+
+    kind: ClassVar[str] = "features"
+
     missing: str = "refuse"
     """What is done with values that are not known, before all else; see ``data.missing``."""
     thin: int = 1
@@ -41,28 +66,13 @@ class FeatureFacts(Facts):
     """Names of the features in their order, where the training file names them."""
 
     def check(self) -> None:
-        """Raise ValueError for values that no training can have given, as in a damaged file."""
-        if self.feature_size < 1:
-            raise self.wrong("feature_size", "must be at least 1")
-        self.check_distinct("classes")
-        self.check_counts("class_counts", len(self.classes), "classes")
-        self.check_scaler(self.feature_size, "features (feature_size)")
+        super().check()
         if self.missing not in ("refuse", "interpolate", "forward_fill"):
             raise self.wrong("missing", "must be refuse, interpolate or forward_fill")
         if self.thin < 1:
             raise self.wrong("thin", "must be at least 1")
         if self.features and len(self.features) != self.feature_size:
             raise self.wrong("features", f"must name each of the {self.feature_size} features (feature_size)")
-
-    def agrees_with(self, earlier: Facts) -> bool:
-        """Whether they are equal but for the rounding of float32, in which means once were computed."""
-        if not isinstance(earlier, FeatureFacts) or len(earlier.mean) != len(self.mean):
-            return False
-        scalers = zip(self.mean, earlier.mean, self.std, earlier.std, strict=True)
-        return replace(self, mean=earlier.mean, std=earlier.std) == earlier and all(
-            max(abs(mean - other_mean), abs(std - other_std)) <= 1e-6 * abs(mean) + 1e-5 * std
-            for mean, other_mean, std, other_std in scalers
-        )
 
 
 class SequenceBatch(NamedTuple):

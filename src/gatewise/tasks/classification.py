@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from gatewise.kinds.kind import Input
-from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
+from gatewise.kinds.sequences import LabelledFacts, SequenceBatch
 from gatewise.nn.pooling import PoolingName
 from gatewise.tasks import followed
 from gatewise.tasks.answer import Answer, table_of
@@ -25,12 +25,12 @@ class SequenceClassification(Classifier):
     applied before the linear layer.
     """
 
-    facts_type = FeatureFacts
+    facts_type = LabelledFacts
 
     def __init__(
         self,
         model: MakeModel,
-        facts: FeatureFacts,
+        facts: LabelledFacts,
         optimizer: MakeOptimizer | None = None,
         scheduler: MakeScheduler | None = None,
         monitor: str = "val/loss",
@@ -42,7 +42,7 @@ class SequenceClassification(Classifier):
         self.make_classifier(model, facts.feature_size)
 
     @classmethod
-    def sizes(cls, facts: FeatureFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
+    def sizes(cls, facts: LabelledFacts, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
         return {
             "classes": ("head.weight", 0, len(facts.classes)),
             "feature_size": ("encoder.layers.0.weight_ih", 1, facts.feature_size),

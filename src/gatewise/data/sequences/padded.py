@@ -10,13 +10,13 @@ import torch
 from gatewise.data.flat import padded_places
 from gatewise.data.module import BatchDataset
 from gatewise.data.sequences.labelled import LabelledSequences
-from gatewise.kinds.sequences import FeatureFacts, SequenceBatch
+from gatewise.kinds.sequences import LabelledFacts, SequenceBatch
 
 
 class PaddedSequences(BatchDataset):
     """Scaled sequences in one flat tensor; ``dataset[indices]`` pads them to the longest of the batch."""
 
-    def __init__(self, data: LabelledSequences, targets: Sequence[int], facts: FeatureFacts) -> None:
+    def __init__(self, data: LabelledSequences, targets: Sequence[int], facts: LabelledFacts) -> None:
         if data.feature_size != facts.feature_size:
             raise ValueError(
                 f"{data.places[0]}: {data.feature_size} features, but the training data has "

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from gatewise.data.buckets import LengthBuckets
 from gatewise.data.module import SequenceDataModule
-from gatewise.data.text.buckets import LengthBuckets
 from gatewise.data.text.parts import draw_evenly, held_out_in_turn
 from gatewise.settings import Count, Folders, Fraction, Positive, rule, split_fractions
 
