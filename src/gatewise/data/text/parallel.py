@@ -20,7 +20,7 @@ from gatewise.data.text.parallel_set import Numbers, TextPairs, numbered
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.typed import check_typed, first_words, typed
 from gatewise.kinds.kind import Input
-from gatewise.kinds.parallel_text import UNKNOWN_ID, Language, ParallelTextFacts, Units
+from gatewise.kinds.parallel_text import UNKNOWN_ID, UNNAMED, Language, ParallelTextFacts, Units
 from gatewise.kinds.tokens import Normalization
 from gatewise.settings import AtLeast, DataFiles, Fraction, Positive, Word, rule
 
@@ -188,7 +188,7 @@ class ParallelText(TextsInShares):
             "test": (test_files, test_source_files, test_target_files),
         }
         self.reverse = reverse
-        self.columns, self.header = (source_column, target_column), header
+        self.columns = (source_column, target_column)
         self.making = Making(
             _ordered(source_language, target_language, reverse),
             _ordered(source_units, target_units, reverse),
@@ -199,6 +199,7 @@ class ParallelText(TextsInShares):
             lowercase,
             normalize,
             max_length,
+            header,
         )
         self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
 
@@ -210,7 +211,7 @@ class ParallelText(TextsInShares):
         self.test_data = scored_pairs(self._read("test"), self.facts)
 
     def load_all(self) -> None:
-        split = [self.corpus, self.reverse, self.header, self.shares, self.seed]
+        split = [self.corpus, self.reverse, self.shares, self.seed]
         known, setting = self.facts, self._setting("train")
         prepared = prepared_once(
             self.cache_dir if known is None else None, self._paths(), self.making, split,
@@ -237,7 +238,7 @@ class ParallelText(TextsInShares):
     def _read(self, part: str) -> Pairs:
         files = self._files(part)
         if "files" in files:
-            pairs = read_tables(files["files"], *self.columns, self.header)
+            pairs = read_tables(files["files"], *self.columns, () if self.making.header else UNNAMED)
         else:
             pairs = read_files(files["source_files"], files["target_files"])
         return pairs.reversed() if self.reverse else pairs
@@ -274,11 +275,13 @@ class ParallelText(TextsInShares):
     def read_input(cls, given: Path | str, facts: ParallelTextFacts) -> Input:
         """One text in words, or the lines of a file or rows of a table, blank ones too.
 
-        Where a table has a column of targets, they are the references. Raises ValueError if the file cannot
+        A table has a header where those of the training had one. If it has a column of targets, they are the
+        references. Raises ValueError if the file cannot
         be used; words outside the vocabulary are logged.
         """
         if isinstance(given, Path):
-            found = read_unlabelled(given, facts.source_column, facts.target_column)
+            unnamed = () if facts.header else UNNAMED
+            found = read_unlabelled(given, facts.source_column, facts.target_column, unnamed)
             return _input(found.texts, facts, given.name, found.labels)
         return cls.read_lines([given], facts)
 
