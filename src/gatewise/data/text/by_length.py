@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from gatewise.data.buckets import LengthBuckets
 from gatewise.data.module import SequenceDataModule
-from gatewise.data.text.kept import Kept, Made
+from gatewise.data.text.kept_texts import Kept, Prepared
 from gatewise.data.text.parts import draw_evenly, held_out_in_turn
 from gatewise.settings import Count, Folders, Fraction, Positive, rule, split_fractions
 
@@ -71,14 +71,14 @@ class TextsByLength(SequenceDataModule):
         """Read the files of the test part alone; the facts are set."""
         raise NotImplementedError
 
-    def prepared_once(self, kept: Kept[Made], about: Any, make: Callable[[], Made]) -> Made:
-        """What ``make`` makes of the content and settings ``about``, kept for the next start."""
+    def prepared_once(self, kept: Kept[Prepared], about: Any, prepare: Callable[[], Prepared]) -> Prepared:
+        """What ``prepare`` makes of the content and settings ``about``, kept for the next start."""
         # A class of a user's own may have code that no key knows of.
         if self.cache_dir is None or not type(self).__module__.startswith("gatewise."):
-            return make()
+            return prepare()
         modules = {each.__module__ for each in type(self).__mro__}
         own = [sys.modules[name] for name in sorted(modules) if name.startswith(str(__package__))]
-        return kept.prepared_once(self.cache_dir, [type(self).__name__, about], self.facts, own, make)
+        return kept.prepared_once(self.cache_dir, [type(self).__name__, about], self.facts, own, prepare)
 
     def has_own(self, part: str) -> bool:
         """Whether a part has files of its own."""

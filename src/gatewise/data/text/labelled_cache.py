@@ -22,7 +22,8 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
-from gatewise.data.text.kept import Arrays, Kept
+from gatewise.data.text.kept import Arrays
+from gatewise.data.text.kept_texts import Kept
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.tokenized import Tokenized
 from gatewise.kinds import labelled_text, tokens

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.documents import LONGEST_TEXT, read_unlabelled
-from gatewise.data.text.kept import content_of
+from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.pairs import Pairs, read_files, read_tables
 from gatewise.data.text.parallel_cache import PARALLEL_TEXT
 from gatewise.data.text.parallel_corpora import PARALLEL

@@ -17,7 +17,8 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
-from gatewise.data.text.kept import Arrays, Kept
+from gatewise.data.text.kept import Arrays
+from gatewise.data.text.kept_texts import Kept
 from gatewise.data.text.pairs import Pairs
 from gatewise.data.text.parallel_prepared import Prepared
 from gatewise.data.text.parallel_set import Numbers, TextPairs

@@ -17,7 +17,7 @@ from gatewise.data.classes import rows_of_missing
 from gatewise.data.files import read_text
 from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.columns import Columns, Sentences, read_columns, read_words
-from gatewise.data.text.kept import content_of
+from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.sentences import TaggedSentences, learnt_tags, targets_of, usual_tags
 from gatewise.data.text.tagged_cache import TAGGED_TEXT, Prepared

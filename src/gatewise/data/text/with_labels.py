@@ -19,7 +19,7 @@ from gatewise.data.classes import rows_of_missing
 from gatewise.data.text.by_length import TextsByLength
 from gatewise.data.text.described import described
 from gatewise.data.text.documents import Documents
-from gatewise.data.text.kept import content_of
+from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.labelled_cache import LABELLED, Prepared
 from gatewise.data.text.log_ratios import SplitRatios
 from gatewise.data.text.parts import PARTS, parts_of, strata_of
