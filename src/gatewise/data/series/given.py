@@ -50,6 +50,7 @@ def read_input(
     future_file: DataFile | None = None,
     unknown_categories: Literal["refuse", "zero"] = "refuse",
     short_series: Literal["refuse", "leave_out"] = "refuse",
+    time_zone: str | None = None,
 ) -> Input:
     """Read the series of a file, and find the ``horizon`` times that follow the last row of each.
 
@@ -59,13 +60,20 @@ def read_input(
 
     The batch has a window for each series, the newest, with targets [B, horizon, C_targets] of NaN; with
     ``in_sample`` a window for every row that one may end with, whose targets are known as far as the file
-    has them. ``columns`` has ``horizon`` entries for each window, one window after another.
+    has them. ``columns`` has ``horizon`` entries for each window, one window after another. ``time_zone`` is
+    that of the file, where the training has been told of none or it is another.
 
     Raises ValueError if a series has too few rows, values are missing (unless the training filled them), a
     category is new (unless ``unknown_categories`` is ``zero``), or covariates of the horizon are missing.
     """
     steps = facts.horizon if horizon is None else horizon
-    style = CsvStyle(facts.separator, facts.decimal, facts.thousands, facts.time_format)
+    style = CsvStyle(
+        facts.separator,
+        facts.decimal,
+        facts.thousands,
+        facts.time_format,
+        time_zone=time_zone or facts.time_zone,
+    )
     reading = Reading(style, "predict")
     panel, time_format = read_table(path, replace(roles_of(facts), may_be_one=True), reading, may_miss=True)
     if facts.irregular == "fill":
