@@ -90,7 +90,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("times", "zone", "bits"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_time_of_a_place_is_named(tmp_path, times, zone, bits):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
         read(tmp_path, times, zone)
     for bit in bits:
         assert bit in str(caught.value)

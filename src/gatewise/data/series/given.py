@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatewise.data.series.features import laid_out, said_of_unknown, unknown_categories
+from gatewise.data.series.features import laid_out, unknown_categories
 from gatewise.data.series.future import with_future
 from gatewise.data.series.missing import check_none_missing, padded, with_missing_rows
 from gatewise.data.series.panel import Panel, Roles, listed
@@ -170,10 +170,7 @@ def _long_enough(
 def _check_unknown(panel: Panel, facts: SeriesFacts, how: str) -> None:
     found = unknown_categories(panel, facts)
     if found and how == "refuse":
-        raise ValueError(
-            f"{panel.source}: {said_of_unknown(found)}: correct it, or set data.unknown_categories=zero to "
-            f"forecast without it"
-        )
+        raise ValueError(f"{found}: correct it, or set data.unknown_categories=zero to forecast without it")
 
 
 def _read_future(path: Path, facts: SeriesFacts, reading: Reading) -> Panel:

@@ -118,8 +118,8 @@ def regular(panel: Panel, how: str, frequency: str | None) -> tuple[Panel, Steps
         which = f" in {len(names)} of {len(panel.names)} series: {listed(names)}"
     if forward is not None:
         which += (
-            f" ({panel.place(forward)} comes an hour too late, as where clocks go forward: set {EXAMPLE} or the "
-            f"place that the times are of)"
+            f" ({panel.place(forward)} comes an hour too late, as where clocks go forward: set {EXAMPLE} or "
+            f"the place that the times are of)"
         )
     if how == "refuse":
         raise ValueError(

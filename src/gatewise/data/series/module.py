@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.series.datasets import DATASETS
 from gatewise.data.series.example import write_example
-from gatewise.data.series.features import Laid, laid_out, said_of_unknown, unknown_categories
+from gatewise.data.series.features import Laid, laid_out, unknown_categories
 from gatewise.data.series.given import read_input, roles_of
 from gatewise.data.series.learn import learned
 from gatewise.data.series.missing import padded, regular
@@ -205,7 +205,6 @@ class SeriesWindows(SeriesSettings):
         found = unknown_categories(panel, self.facts)
         if not found:
             return
-        said = f"{panel.source}: {said_of_unknown(found)}"
         if may_be_known and self.unknown_categories == "refuse":
-            raise ValueError(f"{said}: correct it, or set data.unknown_categories=zero to go on without it")
-        log.warning("%s, and is number 0", said)
+            raise ValueError(f"{found}: correct it, or set data.unknown_categories=zero to go on without it")
+        log.warning("%s, and is number 0", found)

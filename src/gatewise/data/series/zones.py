@@ -91,8 +91,8 @@ def _of_clocks(
     if first.hasnans:
         at = int(np.asarray(first.isna()).argmax())
         raise ValueError(
-            f"{where}:{cells.index[at]}: there was no {shown(str(cells.iloc[at]))} in {zone}, where clocks went "
-            f"forward: correct it, or set data.time_zone=null where the times are of no clocks"
+            f"{where}:{cells.index[at]}: there was no {shown(str(cells.iloc[at]))} in {zone}, where clocks "
+            f"went forward: correct it, or set data.time_zone=null where the times are of no clocks"
         )
     twice = np.asarray(first != second)
     if not twice.any():
@@ -139,13 +139,13 @@ def _check_told(
     if untold.any():
         at = int(before[untold.argmax()])
         raise ValueError(
-            f"{where}:{cells.index[at]}: {shown(str(cells.iloc[at]))} came twice in {zone}, where clocks went "
-            f"back, and the rows do not tell which it is: write it with its offset from UTC"
+            f"{where}:{cells.index[at]}: {shown(str(cells.iloc[at]))} came twice in {zone}, where clocks "
+            f"went back, and the rows do not tell which it is: write it with its offset from UTC"
         )
 
 
 def where_clocks_went_forward(panel: Panel) -> int | None:
-    """The first row after an hour left out, where all that makes the steps irregular are such, on Sundays.
+    """The first row after an hour left out, where all that makes steps irregular are such, on Sundays.
 
     None for times with an offset, and for steps of more than an hour.
     """
