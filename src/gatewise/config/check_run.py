@@ -18,7 +18,7 @@ from gatewise.config.outputs import Output, find_output
 from gatewise.runs.opened import check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, suggestion, whole_number
-from gatewise.settings.checks import shown
+from gatewise.settings.checks import flag, shown
 from gatewise.settings.declared import check_settings, declared
 
 SPLITS = ("test", "validation")
@@ -57,6 +57,35 @@ def check_evaluation(config: DictConfig) -> None:
         tested = tuple(name for name in declaration.files if name.startswith("test_") and named.get(name))
         # Test files of their own are all that is read.
         check_files(named, tested if tested and config.split == "test" else declaration.files)
+
+
+def check_backtest(config: DictConfig) -> None:
+    """Raise ValueError for a run that does not forecast, or settings that it cannot be backtested with."""
+    whole_number("origins", config.origins)
+    if config.step is not None:
+        whole_number("step", config.step)
+    flag("refit", config.refit)
+    run = _check_run(config)
+    trained = run.config()
+    if run.facts().kind != "series":
+        raise ValueError(f"run={config.run}: was trained on {run.facts().summary}: backtest takes a forecast")
+    _check_changed(config.task, target_of(trained.task), "an evaluation")
+    data = given(config.data)
+    of_split = ("split_rows", "split_dates", "test_steps", "left_out_steps", "test_file")
+    for name in (*of_split, *(() if config.refit else ("lookback", "horizon"))):
+        if name in data:
+            why = "the origins say what is tested" if name in of_split else "that is for refit=true"
+            raise SettingError(f"data.{name}: leave it out: {why}")
+    if config.trainer and not config.refit:
+        raise SettingError("trainer: its settings are for refit=true")
+    _check_given(data, target_of(trained.data), "data")
+    _check_given(given(config.trainer), target_of(trained.trainer), "trainer")
+    named = {**given(trained.data), **data}
+    if data:
+        named["folders"] = [config.paths.work_dir, config.paths.data_dir]
+    declaration = declared(target_of(trained.data))
+    if declaration is not None:
+        check_files({**named, "test_file": None}, declaration.files)
 
 
 def check_decided(changed: Mapping[Any, Any], trained: Mapping[Any, Any], decided: tuple[str, ...]) -> None:

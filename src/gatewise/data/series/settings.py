@@ -206,6 +206,7 @@ class SeriesSettings(SequenceDataModule):
         split_rows: rows of each series for training, validation and test instead; others are not used.
         split_dates: the first time of the validation part and that of the test part instead.
         test_steps, validation_steps: the last rows of each series for these parts instead.
+        left_out_steps: the last rows of each series, after those of the test, which are not used.
         stride: rows between the starts of training windows. Validation and test use every window.
         max_rows, max_series: use only the first rows of each series, and the first series; None means all.
     """
@@ -254,10 +255,12 @@ class SeriesSettings(SequenceDataModule):
         validation_steps: Positive | None = None,
         max_series: Positive | None = None,
         time_zone: str | None = None,
+        left_out_steps: Count = 0,
     ) -> None:
         super().__init__(batch_size, seed, folders)
         self.file, self.dataset, self.test_file = file, dataset, test_file
         self.stride, self.max_rows, self.max_series = stride, max_rows, max_series
+        self.left_out_steps = left_out_steps
         self.frequency, self.short_series = frequency, short_series
         self.unknown_categories = unknown_categories
         self.roles = Roles(
