@@ -126,7 +126,7 @@ def _computer(form: SoundForm) -> Any:
 
 
 def _slopes(orders: int) -> list[NDArray[np.float32]]:
-    """The weights of neighbouring frames for a feature itself and for each order of slopes, as Kaldi has them.
+    """The weights of neighbouring frames for a feature and for each order of its slopes, as Kaldi has them.
 
     A slope is that of the straight line through a frame and its neighbours, by least squares.
     """

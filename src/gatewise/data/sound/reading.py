@@ -47,7 +47,8 @@ def read_sound(path: Path, form: SoundForm, key: str = "data") -> Sound:
     if rate < 2 * form.high_hz:
         raise ValueError(
             f"{path}: recorded at {rate} Hz, which holds nothing above {rate / 2:g} Hz, but the features "
-            f"reach {form.high_hz:g} Hz: set {key}.sample_rate={rate}, or {key}.high_hz to {rate / 2:g} or less"
+            f"reach {form.high_hz:g} Hz: set {key}.sample_rate={rate}, or {key}.high_hz to at "
+            f"most {rate / 2:g}"
         )
     size = np.abs(samples)
     full = size >= FULL_SCALE
