@@ -220,9 +220,9 @@ class SoundData(SequenceDataModule):
         raise NotImplementedError
 
     def dataset(
-        self, recordings: Recordings, heard: Heard, scaler: Scaler, training: InTraining | None
+        self, part: str, recordings: Recordings, heard: Heard, scaler: Scaler, training: InTraining | None
     ) -> RecordedFrames:
-        """Recordings as batches."""
+        """The recordings of a part as batches."""
         raise NotImplementedError
 
     @classmethod
@@ -279,7 +279,7 @@ class SoundData(SequenceDataModule):
                     Augmenter(self.augmentation, self.form, noises),
                     self.seed, recordings.paths, recordings.speakers, normalisers[part], scaler,
                 )  # fmt: skip
-            setattr(self, f"{part}_data", self.dataset(recordings, pieces[part], scaler, training))
+            setattr(self, f"{part}_data", self.dataset(part, recordings, pieces[part], scaler, training))
 
     def read(self, part: str) -> Recordings:
         """The recordings of a part that has a source of its own."""
