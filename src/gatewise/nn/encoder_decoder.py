@@ -11,8 +11,7 @@ from gatewise.nn.attention import Memory
 from gatewise.nn.attention_decoder import ContextName
 from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses
-from gatewise.nn.stacked import Stacked
-from gatewise.nn.token_writer import TokenWriter
+from gatewise.nn.token_writer import TokenWriter, layers_for
 from gatewise.settings import Positive, Probability, checked
 
 TieName = Literal["none", "target", "all"]
@@ -50,15 +49,13 @@ class EncoderDecoder(TokenWriter):
         if tie == "all" and source_words != words:
             raise ValueError(f"tie=all needs one vocabulary for both sides, got {source_words} and {words}")
         encoder = model(input_size=embedding_size, batch_first=True)
-        # There, a layer above the first reads the contexts.
-        layers = decoder_layers or max(_layers_of(encoder), 2 if context == "layers" else 1)
         super().__init__(
             encoder,
             model,
             words,
             embedding_size,
             decoder_size,
-            layers,
+            decoder_layers or layers_for(context, encoder),
             context,
             word_dropout,
             embedding_dropout,
@@ -94,14 +91,10 @@ class EncoderDecoder(TokenWriter):
     def search(
         self, source: Tensor, lengths: Tensor, limits: Tensor, *of: Any, **settings: Any
     ) -> Hypotheses:
-        """The best targets of each source, at most ``limits`` [B] tokens; see :meth:`TokenWriter.searched`."""
+        """The best targets of each source, at most ``limits`` [B] tokens; see ``searched``."""
 
         def remember(part: Tensor) -> tuple[Memory, DecoderState]:
             longest = int(lengths[part].max())
             return self.encode(source[part, :longest], lengths[part])
 
         return self.searched(remember, limits, *of, **settings)
-
-
-def _layers_of(encoder: Any) -> int:
-    return len(encoder.layers) if isinstance(encoder, Stacked) else int(encoder.num_layers)

@@ -15,6 +15,7 @@ from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses, Step, beam_search
 from gatewise.nn.embedding import some_unknown
 from gatewise.nn.locked import LockedDropout
+from gatewise.nn.stacked import Stacked
 from gatewise.nn.token_loss import token_loss
 from gatewise.settings import NotNegative, Positive, Probability, Share
 
@@ -25,8 +26,8 @@ MOST_SCORES = 30_000_000
 class TokenWriter(nn.Module):
     """An ``encoder`` that something is read by, and a recurrent decoder that attends to what it gives.
 
-    ``model(input_size=…, batch_first=True, num_layers=…)`` makes the decoder's recurrent layers, ``layers`` of
-    them (see :class:`AttentionDecoder`), of ``decoder_size`` or else its own size. The summary of what was
+    ``model(input_size=…, batch_first=True)`` makes the ``layers`` recurrent layers of the decoder (see
+    :class:`AttentionDecoder`), of ``decoder_size`` or else of its own. The summary of what was
     read is the mean of the encoder's outputs, ``encoder.output_size`` long. ``word_dropout`` reads tokens as
     unknown, ``embedding_dropout`` drops features of embeddings, and ``hidden_dropout`` those of what the
     decoder gets of the encoder and of its own layers; ``attending`` are the other settings of
@@ -170,3 +171,12 @@ class TokenWriter(nn.Module):
             )
             parts.append(found)
         return Hypotheses.joined(parts, end)
+
+
+def layers_for(context: ContextName, made: Any) -> int:
+    """How many recurrent layers a decoder has where nothing else says so: as many as what ``model`` has made.
+
+    With ``context=layers`` a layer above the first reads the contexts.
+    """
+    own = len(made.layers) if isinstance(made, Stacked) else int(made.num_layers)
+    return max(own, 2 if context == "layers" else 1)

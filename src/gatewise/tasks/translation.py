@@ -100,6 +100,7 @@ class Translation(Writing):
 
     def outputs(self, batch: ParallelTextBatch) -> Tensor:
         lengths = batch.target_lengths - 1
+        outputs: Tensor
         outputs, _ = self.net(batch.source, batch.source_lengths, batch.target[:, :-1], lengths)
         return outputs
 

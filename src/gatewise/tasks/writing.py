@@ -76,7 +76,7 @@ class Writing(Task):
     ``target_lengths`` [B], ``indices`` [B], and ``references`` where it is scored.
     """
 
-    answer_settings = ("beam", "best", "length_penalty", "coverage_penalty")
+    answer_settings: ClassVar[tuple[str, ...]] = ("beam", "best", "length_penalty", "coverage_penalty")
     picture: ClassVar[str] = "attention"
     """What draws the first texts of the test."""
     columns: ClassVar[tuple[str, ...]]

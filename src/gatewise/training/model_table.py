@@ -12,8 +12,8 @@ from torchmetrics import Metric
 
 from gatewise.nn import Recurrent, Stacked
 from gatewise.nn.attention_decoder import AttentionDecoder
-from gatewise.nn.token_writer import TokenWriter
 from gatewise.nn.forecasters.forecaster import Forecaster
+from gatewise.nn.token_writer import TokenWriter
 from gatewise.tasks.scores import SplitScores
 from gatewise.views import screen
 from gatewise.views.plain import cell
