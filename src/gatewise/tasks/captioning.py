@@ -47,6 +47,7 @@ class Captioning(Writing):
     facts_type = CaptionFacts
     measured = ("perplexity", "bleu", "bleu_lower", "chrf", "cider", "true", "true_seen", "true_unseen")
     answer_settings = ("beam", "best", "length_penalty", "coverage_penalty", "max_length")
+    has_encoder = False
     picture = "caption_attention"
     columns = ("picture", "caption", "reference")
     written_are = "captions"
@@ -99,8 +100,8 @@ class Captioning(Writing):
         found = {
             **bleu.measures(),
             "cider": Measure(
-                "CIDEr-D: weighted n-grams of the caption that the references of its picture have, and those "
-                "of few others, mostly from 0 to 2; higher is better",
+                "CIDEr-D: how far the caption says what the references say, and those of few other pictures, "
+                "from 0 to 10 and mostly below 2; higher is better",
                 SummedCounts(CIDER, CIDER + 2, lambda sums: sums[0] / FINE / max(sums[1], 1)),
             ),
             **super().metrics(),

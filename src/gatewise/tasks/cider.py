@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from gatewise.kinds.tokens import WordTokenizer
+from gatewise.kinds.tokens import END_OF_LINE, WordTokenizer
 
 ORDER = 4
 """The longest n-grams."""
@@ -41,7 +41,8 @@ class Cider:
         return [self._score(text, right) for text, right in zip(captions, references, strict=True)]
 
     def _words(self, text: str) -> list[str]:
-        return [word for word in self._tokenizer.tokenize(text) if any(map(str.isalnum, word))]
+        words = self._tokenizer.tokenize(text)
+        return [word for word in words if word != END_OF_LINE and any(map(str.isalnum, word))]
 
     @staticmethod
     def _grams(words: Sequence[str]) -> _Grams:

@@ -58,8 +58,8 @@ def _read(path: Path) -> tuple[NDArray[np.float32], list[str]]:
     maps = maps[None] if maps.ndim == 3 else maps
     if maps.ndim != 4 or maps.dtype.kind != "f" or 0 in maps.shape:
         raise ValueError(
-            f"{path}: maps of shape {list(maps.shape)} and type {maps.dtype}: give floats of shape [pictures, "
-            f"channels, rows, columns]"
+            f"{path}: maps of shape {list(maps.shape)} and type {maps.dtype}: give floats of shape "
+            f"[pictures, channels, rows, columns]"
         )
     names = [path.name] if names is None and len(maps) == 1 else names
     if names is None or len(names) != len(maps):
