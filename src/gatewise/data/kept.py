@@ -68,11 +68,7 @@ def made_once(
 
 def _write(place: Path, about: Any, arrays: Arrays) -> None:
     """Put a file in its place whole, and remove what nobody has used for long."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    for other in place.parent.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - other.stat().st_mtime > FORGOTTEN:
-                other.unlink()
+    make_room(place.parent)
     part_place = place.with_name(f".{place.stem}.{os.getpid()}.npz")
     values = np.frombuffer(json.dumps(about).encode(), np.uint8)
     try:
@@ -80,3 +76,12 @@ def _write(place: Path, about: Any, arrays: Arrays) -> None:
         part_place.replace(place)
     finally:
         part_place.unlink(missing_ok=True)
+
+
+def make_room(folder: Path) -> None:
+    """Make the folder of a cache, or remove from it what nobody has used for long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > FORGOTTEN:
+                other.unlink()
