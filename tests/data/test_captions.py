@@ -226,7 +226,7 @@ def test_what_is_wrong_is_one_line(spoil, settings, message, tmp_path):
     write_pictures(tmp_path / "pictures")
     content = spoil(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
-        made(tmp_path, content=content if isinstance(content, str) and "{" in content or content == "[1]"
+        made(tmp_path, content=content if (isinstance(content, str) and "{" in content) or content == "[1]"
              else None, **settings)  # fmt: skip
     assert "\n" not in str(error.value)
 
