@@ -125,6 +125,14 @@ class Task(pl.LightningModule):
         """What ``gatewise inspect`` looks at in some sequences; ValueError if the task does not say."""
         raise ValueError(f"{type(self).__name__} cannot be inspected: it has no method `inspected`")
 
+    def runs(self) -> Mapping[str, str]:
+        """Run directories of other trainings that it asks, each by the setting that names it."""
+        return {}
+
+    def take_run(self, setting: str, task: Task) -> None:
+        """Take the trained task of the run directory that this setting names."""
+        raise NotImplementedError
+
     @classmethod
     def sizes(cls, facts: Any, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003
         """What of the facts decides a size of weights: by the field these, the dimension, and the size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -181,6 +182,9 @@ def make_task(
             scheduler=None if scheduler is None else lambda to: build(scheduler, "scheduler", optimizer=to),
         )
     assert isinstance(task, Task)
+    for setting, name in task.runs().items():
+        other = Run.open(name, Path(config.paths.runs_dir), f"task.{setting}")
+        task.take_run(setting, load_task(other, "best", stored_config(other)))
     return task
 
 
