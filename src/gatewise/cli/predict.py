@@ -16,7 +16,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.lines import Ask, answer_lines, talk
 from gatewise.config.build import class_of
-from gatewise.config.check_run import PICTURE, PREDICTIONS, format_of, input_file, takes_lines, takes_words
+from gatewise.config.check_run import (
+    PICTURE,
+    PREDICTIONS,
+    format_of,
+    input_file,
+    takes_folders,
+    takes_lines,
+    takes_words,
+)
 from gatewise.config.outputs import SCREEN, Output, find_output
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Input
@@ -50,7 +58,7 @@ def main(config: DictConfig) -> pd.DataFrame | None:
     assert issubclass(data, SequenceDataModule)
     with torch.inference_mode():
         if not takes_lines(config.input):
-            path = input_file(str(config.input), takes_words(trained))
+            path = input_file(str(config.input), takes_words(trained), may_be_folder=takes_folders(trained))
             is_shown = output is None or not output.is_standard()  # else whoever reads it wants that alone
             with screen.warnings_on_screen(sys.stdout if is_shown else sys.stderr):
                 read: Callable[..., Input] = data.read_input

@@ -87,7 +87,7 @@ def check_prediction(config: DictConfig) -> None:
         raise ValueError(f"input={STANDARD_INPUT}: this run predicts from files alone: name one")
     if lines:
         return
-    file = input_file(str(config.input), takes_words(trained))
+    file = input_file(str(config.input), takes_words(trained), may_be_folder=takes_folders(trained))
     if file is not None and output is not None and output.path.exists() and output.path.samefile(file):
         raise ValueError(f"{output.setting}: is the input: name another file")
 
@@ -219,13 +219,26 @@ def takes_words(trained: DictConfig) -> bool:
     return data is not None and bool(data.attribute("takes_words"))
 
 
-def input_file(given: str, may_be_words: bool, key: str = "input") -> Path | None:
-    """The file that the setting ``key`` names, or None for words; ValueError where there is no such file."""
+def takes_folders(trained: DictConfig) -> bool:
+    """Whether a run predicts for all files of a folder as well."""
+    data = declared(target_of(trained.data))
+    return data is not None and bool(data.attribute("takes_folders"))
+
+
+def input_file(
+    given: str, may_be_words: bool, key: str = "input", may_be_folder: bool = False
+) -> Path | None:
+    """The file that the setting ``key`` names, or None for words; ValueError where there is no such file.
+
+    With ``may_be_folder`` it may name a folder too.
+    """
     # A long text cannot be a file name: the system would refuse to look.
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path.expanduser raises for ~nobody
     if len(given) < 1000 and "\n" not in given and is_file(path):
         return path
     folder = len(given) < 1000 and given.strip() not in ("", ".") and is_file(path, folder=True)
+    if folder and may_be_folder:
+        return path
     if folder and (not may_be_words or "/" in given):  # a word may be called as a folder is
         raise ValueError(f"{key}={given}: is a folder: give a file in it")
     if not may_be_words or _LIKE_A_FILE.fullmatch(given):
