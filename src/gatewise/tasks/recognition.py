@@ -13,13 +13,14 @@ from gatewise.kinds.transcripts import TranscribedBatch, TranscriptFacts
 from gatewise.nn.ctc import best_paths, log_likelihood, stacked, steps_needed
 from gatewise.nn.locked import LockedDropout
 from gatewise.nn.ngrams import NGramModel
-from gatewise.nn.prefix_search import UnitModel, prefix_beam_search
+from gatewise.nn.prefix_search import PrefixSearch, UnitModel, prefix_beam_search
 from gatewise.settings import NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed, transcript_errors
 from gatewise.tasks.answer import Answer, table_of
 from gatewise.tasks.inspected import Choice
 from gatewise.tasks.recognised import BLANK, DRAWN, Recognised, Worst, parts
 from gatewise.tasks.scores import Measure, Score
+from gatewise.tasks.streamed import StreamedRecognition
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
 from gatewise.tasks.unit_model import TrainedUnitModel
 
@@ -61,7 +62,7 @@ class Recognition(Task):
     facts_type = TranscriptFacts
     measured = ("word_error_rate", "unit_error_rate", "transcript_error_rate")
     evaluation_settings = ("beam", "language_model", "language_weight", "length_bonus")
-    answer_settings = (*evaluation_settings, "best")
+    answer_settings = ("beam", "language_model", "language_weight", "length_bonus", "best")
 
     def __init__(
         self,
@@ -118,6 +119,21 @@ class Recognition(Task):
         steps, counts = stacked(inputs, lengths, self.stack)
         outputs, _ = self.encoder(self.input_dropout(steps), lengths=counts)
         return torch.log_softmax(self.head(self.dropout(outputs)).float(), -1), counts
+
+    @torch.no_grad()
+    def read_on(self, steps: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(Log-probabilities [B, S, K + 1], state) of steps [B, S, F] that follow those before."""
+        outputs, state = self.encoder(steps, state)
+        return torch.log_softmax(self.head(outputs).float(), -1), state
+
+    def new_search(self, searches: int) -> PrefixSearch:
+        """A search for the transcripts of so many sequences, before their first step."""
+        model = self._asked[0] if self._asked else None
+        weights = (self.language_weight, self.length_bonus)
+        return PrefixSearch(searches, self.beam, self.head.bias.detach(), model, *weights)
+
+    def streamed(self) -> StreamedRecognition:
+        return StreamedRecognition(self)
 
     def score(self, batch: TranscribedBatch) -> Score:
         log_probabilities, steps = self(batch.inputs, batch.lengths)

@@ -20,6 +20,7 @@ from gatewise.config.check import misfit
 from gatewise.config.origins import check_origins, nodes, not_a_part
 from gatewise.config.sections import kind_of, parts_of
 from gatewise.data.module import SequenceDataModule
+from gatewise.data.sound.augmentation import Augmentation
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent, Stacked
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
@@ -36,6 +37,7 @@ PARTS = (
     Stacked,
     Task,
     SequenceDataModule,
+    Augmentation,
     Optimizer,
     LRScheduler,
     ReduceLROnPlateau,
