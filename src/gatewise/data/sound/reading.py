@@ -66,8 +66,8 @@ def read_sound(path: Path, form: SoundForm, key: str = "data") -> Sound:
 def _read(path: Path, form: SoundForm, key: str) -> tuple[NDArray[np.float32], int]:
     """(The samples of one channel, their rate) of a file."""
     soundfile, _ = libraries()
-    check_size(path)
     try:
+        check_size(path)
         with soundfile.SoundFile(path) as file:
             channels, rate = file.channels, file.samplerate
             if channels > 1 and form.channel == "refuse":
