@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch
 from gatewise.data.sound import Augmentation, LabelledSound
 from gatewise.data.sound import heard as heard_module
 from gatewise.data.sound.augmentation import Augmenter
+from gatewise.data.sound.features import frames_of
 from gatewise.data.sound.recordings import read_fsdd
 from gatewise.kinds.kind import IGNORED
 from gatewise.kinds.reading import facts_from_dict
@@ -226,7 +227,7 @@ def test_clipped_and_silent_recordings_are_counted_and_named(tones, tmp_path, ca
 
 ALL = {
     "speed": 0.2, "gain_db": 6.0, "time_shift_ms": 30.0, "noise": 0.5,
-    "time_masks": 2, "frequency_masks": 1, "frequency_mask_bins": 3,
+    "frequency_warp": 0.1, "time_masks": 2, "frequency_masks": 1, "frequency_mask_bins": 3,
 }  # fmt: skip
 
 
@@ -298,6 +299,28 @@ def test_speed_changes_length_and_pitch(tones):
         peak = np.abs(np.fft.rfft(changed * np.hanning(len(changed)))).argmax() * 8000 / len(changed)
         assert peak * len(changed) == pytest.approx(500 * 8000, rel=0.01)
         assert 0.79 < len(changed) / 8000 < 1.21
+
+
+def test_a_tone_is_heard_in_the_band_of_its_stretched_frequency(tones):
+    form = replace(made(tones).form, bins=40)
+    times = np.arange(4000) / 8000
+    frames = {
+        hz: frames_of(np.sin(2 * np.pi * hz * times).astype(np.float32), form) for hz in (800, 1000, 1250)
+    }
+    by = Augmenter(Augmentation(frequency_warp=0.25), form)
+    heard = {hz: int(each.mean(0).argmax()) for hz, each in frames.items()}
+    drawn = {
+        int(by.frames(frames[1000], np.random.default_rng(seed)).mean(0).argmax()) for seed in range(200)
+    }
+    assert heard[800] in drawn
+    assert heard[1250] in drawn
+    assert min(drawn) >= heard[800] - 1
+    assert max(drawn) <= heard[1250] + 2
+
+
+def test_frequencies_are_stretched_of_log_mel_alone(tones):
+    with pytest.raises(ValueError, match=r"frequency_warp=0\.1 is of log_mel alone"):
+        made(tones, features="mfcc", coefficients=5, augmentation=Augmentation(frequency_warp=0.1))
 
 
 def test_noise_is_as_much_softer_as_is_asked_for(tones):
