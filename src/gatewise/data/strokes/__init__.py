@@ -1,0 +1,5 @@
+"""Pen strokes, from UNIPEN files, JSONL files, or rows of points."""
+
+from gatewise.data.strokes.module import StrokeSequences
+
+__all__ = ["StrokeSequences"]

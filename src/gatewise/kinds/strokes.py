@@ -1,0 +1,52 @@
+"""Pen strokes: characters with a label, lines of handwriting with a transcript."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from gatewise.kinds.kind import Facts
+from gatewise.kinds.sequences import LabelledFacts
+
+Normalise = Literal["box", "height", "none"]
+FEATURES = ("x", "y", "dx", "dy", "pen_up")
+"""What a step may have: its place, the way from the step before, and whether the pen was in the air on it."""
+
+
+@dataclass(frozen=True)
+class StrokeReading(Facts):
+    """How the strokes of a file become steps, which a prediction does as the training did."""
+
+    step_features: tuple[str, ...]
+    """What each step has, of ``FEATURES``."""
+    normalise: str
+    """``box``: the larger side of what was written is 1; ``height``: its height is; ``none``: as in the file."""
+    spacing: float
+    """How far apart the steps are along a stroke, in units of that side; 0: the points of the file."""
+    y_down: bool
+    """Whether y grows downwards in JSONL files, as on a screen."""
+    segments: str
+    """The segments of a UNIPEN file that are read; nothing: those of the lowest level."""
+
+    def check_reading(self) -> None:
+        """Raise ValueError for values that no training can have given."""
+        if not self.step_features or not set(self.step_features) <= set(FEATURES):
+            raise self.wrong("step_features", f"must be some of {', '.join(FEATURES)}")
+        if self.normalise not in get_args(Normalise):
+            raise self.wrong("normalise", f"must be one of {', '.join(get_args(Normalise))}")
+        if self.spacing < 0:
+            raise self.wrong("spacing", "must be 0 or more")
+
+
+@dataclass(frozen=True)
+class StrokeFacts(LabelledFacts, StrokeReading):
+    """Characters, or anything else that a pen wrote, with one label each."""
+
+    kind: ClassVar[str] = "strokes"
+    summary: ClassVar[str] = "labelled pen strokes"
+
+    def check(self) -> None:
+        super().check()
+        self.check_reading()
+        if len(self.step_features) != self.feature_size:
+            raise self.wrong("step_features", f"must name each of the {self.feature_size} features (feature_size)")
