@@ -99,7 +99,7 @@ class Input:
     """The name of a picture of what was read, and what it is drawn from beside the ``answers``; or None."""
 
     def with_answers(self, answers: Sequence[str]) -> tuple[str, Mapping[str, Any]] | None:
-        """The picture with the answer to each thing in it, as an answer names it; None where there is none."""
+        """The picture with the answer to each thing in it; None where there is none."""
         return self.picture and (self.picture[0], {**self.picture[1], "answers": list(answers)})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from gatewise.kinds.kind import Facts
 from gatewise.kinds.sequences import LabelledFacts
 
 Normalise = Literal["box", "height", "none"]
@@ -14,13 +13,13 @@ FEATURES = ("x", "y", "dx", "dy", "pen_up")
 
 
 @dataclass(frozen=True)
-class StrokeReading(Facts):
+class StrokeReading:
     """How the strokes of a file become steps, which a prediction does as the training did."""
 
     step_features: tuple[str, ...]
     """What each step has, of ``FEATURES``."""
     normalise: str
-    """``box``: the larger side of what was written is 1; ``height``: its height is; ``none``: as in the file."""
+    """``box``: the larger side of a drawing is 1; ``height``: its height is; ``none``: as in the file."""
     spacing: float
     """How far apart the steps are along a stroke, in units of that side; 0: the points of the file."""
     y_down: bool
@@ -31,11 +30,15 @@ class StrokeReading(Facts):
     def check_reading(self) -> None:
         """Raise ValueError for values that no training can have given."""
         if not self.step_features or not set(self.step_features) <= set(FEATURES):
-            raise self.wrong("step_features", f"must be some of {', '.join(FEATURES)}")
+            raise _wrong("step_features", f"must be some of {', '.join(FEATURES)}", self.step_features)
         if self.normalise not in get_args(Normalise):
-            raise self.wrong("normalise", f"must be one of {', '.join(get_args(Normalise))}")
+            raise _wrong("normalise", f"must be one of {', '.join(get_args(Normalise))}", self.normalise)
         if self.spacing < 0:
-            raise self.wrong("spacing", "must be 0 or more")
+            raise _wrong("spacing", "must be 0 or more", self.spacing)
+
+
+def _wrong(name: str, rule: str, value: object) -> ValueError:
+    return ValueError(f"facts of strokes: {name} {rule}, got {str(value)[:60]}")
 
 
 @dataclass(frozen=True)
@@ -49,4 +52,6 @@ class StrokeFacts(LabelledFacts, StrokeReading):
         super().check()
         self.check_reading()
         if len(self.step_features) != self.feature_size:
-            raise self.wrong("step_features", f"must name each of the {self.feature_size} features (feature_size)")
+            raise self.wrong(
+                "step_features", f"must name each of the {self.feature_size} features (feature_size)"
+            )

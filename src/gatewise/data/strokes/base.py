@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +17,8 @@ from gatewise.data.files import find_file
 from gatewise.data.module import SequenceDataModule
 from gatewise.data.sequences.labelled import is_constant, moments
 from gatewise.data.strokes.drawings import Drawings
-from gatewise.data.strokes.formats import read_drawings
-from gatewise.data.strokes.tracks import Tracks
+from gatewise.data.strokes.formats import read_drawings, strokes_of
+from gatewise.data.strokes.tracks import Tracks, in_the_drawing
 from gatewise.data.strokes.varied import Variation
 from gatewise.kinds.strokes import Normalise, StrokeReading
 from gatewise.settings import (
@@ -47,17 +46,6 @@ def check_held_out(
         split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How files are read and strokes become steps; its names are those of the fields of StrokeReading."""
-
-    step_features: tuple[str, ...]
-    normalise: str
-    spacing: float
-    y_down: bool
-    segments: str
-
-
 class StrokeFiles(SequenceDataModule):
     """Pen strokes from UNIPEN files, JSONL files or rows of points, in three parts.
 
@@ -75,6 +63,7 @@ class StrokeFiles(SequenceDataModule):
         batch_frames: most steps of a batch, its padding too; None: any number.
     """
 
+    reads_strokes = True
     train_data: Any
     validation_data: Any
     test_data: Any
@@ -104,7 +93,7 @@ class StrokeFiles(SequenceDataModule):
         self.train_file, self.test_file, self.validation_file = train_file, test_file, validation_file
         self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.by_writer = by_writer
-        self.reading = Settings(tuple(features), normalise, spacing, y_down, segments or "")
+        self.reading = StrokeReading(tuple(features), normalise, spacing, y_down, segments or "")
         self.varied = Variation(rotate, stretch, shear, seed, self._epoch)
         self.batch_frames = batch_frames
         self._example: list[NDArray[np.float64]] = []
@@ -136,7 +125,9 @@ class StrokeFiles(SequenceDataModule):
             if not label or not label.strip():
                 raise ValueError(f"{place}: no label: give it one, or drop it")
             if not label.isprintable():
-                raise ValueError(f"{place}: the label {label!r} has a character that cannot be seen: remove it")
+                raise ValueError(
+                    f"{place}: the label {label!r} has a character that cannot be seen: remove it"
+                )
         return drawings
 
     def read_parts(self) -> dict[str, Drawings]:
@@ -182,14 +173,27 @@ class StrokeFiles(SequenceDataModule):
         return str(path)
 
 
-def scaler(tracks: Tracks, reading: Settings | StrokeReading) -> dict[str, tuple[float, ...]]:
+def scaler(tracks: Tracks, reading: StrokeReading) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each feature over all steps, as facts have them."""
     steps = tracks.steps(reading.step_features)
     mean, std = moments(steps)
     std[is_constant(steps)] = 1.0
-    return {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def drawn_from(drawings: Drawings, most: int = 60) -> tuple[str, dict[str, Any]]:
     """The name of a picture of the first of them, and what it is drawn from."""
     return "strokes", {"strokes": [[s.tolist() for s in each] for each in drawings.strokes[:most]]}
+
+
+def one_drawing(given: Any) -> Drawings:
+    """A drawing as lists of [x, y], y upwards; ValueError if it is none."""
+    drawing = Drawings()
+    drawing.add(strokes_of(given), None, None, "the drawing")
+    return drawing
+
+
+def with_steps(drawing: Drawings, tracks: Tracks, reading: StrokeReading) -> tuple[str, dict[str, Any]]:
+    """As :func:`drawn_from`, with where each step of the only drawing lies in it."""
+    name, values = drawn_from(drawing)
+    return name, {**values, "steps": in_the_drawing(tracks, drawing, reading.normalise).round(2).tolist()}

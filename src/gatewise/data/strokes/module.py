@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from gatewise.data.classes import absent, class_indices, natural_order, rows_of_missing
 from gatewise.data.sequences.neighbours import answers
-from gatewise.data.strokes.base import StrokeFiles, drawn_from, scaler
+from gatewise.data.strokes.base import StrokeFiles, drawn_from, one_drawing, scaler, with_steps
 from gatewise.data.strokes.dataset import Characters
 from gatewise.data.strokes.drawings import Drawings
-from gatewise.data.strokes.formats import read_drawings, strokes_of
+from gatewise.data.strokes.formats import read_drawings
 from gatewise.data.strokes.tracks import Tracks, joined_tracks, tracks_of
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.strokes import StrokeFacts
@@ -98,13 +98,14 @@ class StrokeSequences(StrokeFiles):
                 f"data.train_file: every drawing of {self.train_file} has the label {classes[0]!r}: a "
                 f"classification needs two classes or more"
             )
-        reading = self.reading
+        mean, std = scaler(tracks_of(train, self.reading), self.reading)
         return StrokeFacts(
-            feature_size=len(reading.step_features),
+            feature_size=len(mean),
             classes=classes,
             class_counts=tuple(counts[label] for label in classes),
-            **scaler(tracks_of(train, reading), reading),
-            **asdict(reading),
+            mean=mean,
+            std=std,
+            **asdict(self.reading),
         )
 
     def _dataset(self, drawings: Drawings) -> Characters:
@@ -120,7 +121,9 @@ class StrokeSequences(StrokeFiles):
 
     def _answers(self, learnt: Tracks, targets: list[int]) -> dict[str, torch.Tensor]:
         """What simple classifiers give to the test drawings."""
-        places = [list(of.normalised("box").at_equal_times(COMPARED)) for of in (learnt, self.test_data.tracks)]
+        places = [
+            list(of.normalised("box").at_equal_times(COMPARED)) for of in (learnt, self.test_data.tracks)
+        ]
         found = answers(places[0], torch.tensor(targets).numpy(), places[1], self.dtw_cells, self.cache_dir)
         return {name: torch.from_numpy(given) for name, given in found.classes.items()}
 
@@ -132,23 +135,19 @@ class StrokeSequences(StrokeFiles):
         ValueError if the file cannot be read.
         """
         drawings = read_drawings(Path(given), facts.y_down, facts.segments)
-        return cls._as_input(drawings, Path(given).name, facts)
-
-    @classmethod
-    def read_strokes(cls, given: Any, facts: StrokeFacts) -> Input:
-        """One drawing as lists of [x, y], y upwards; ValueError if it is none."""
-        drawing = Drawings()
-        drawing.add(strokes_of(given), None, None, "the drawing")
-        return cls._as_input(drawing, "drawing", facts)
-
-    @classmethod
-    def _as_input(cls, drawings: Drawings, name: str, facts: StrokeFacts) -> Input:
         index = {label: i for i, label in enumerate(facts.classes)}
         targets = [index.get(label or "", IGNORED) for label in drawings.labels]
         labels = [facts.classes[target] if target != IGNORED else "" for target in targets]
         batch = Characters(tracks_of(drawings, facts), targets, facts)[list(range(len(targets)))]
         columns = {"label": labels} if any(labels) else {}
-        return Input(batch, name, columns, picture=drawn_from(drawings))
+        return Input(batch, Path(given).name, columns, picture=drawn_from(drawings))
+
+    @classmethod
+    def read_strokes(cls, given: Any, facts: StrokeFacts) -> Input:
+        drawing = one_drawing(given)
+        tracks = tracks_of(drawing, facts)
+        picture = with_steps(drawing, tracks, facts)
+        return Input(Characters(tracks, [IGNORED], facts)[[0]], "drawing", picture=picture)
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None, "describe() before setup()"

@@ -47,17 +47,23 @@ class Tracks:
         return Tracks(points, self.is_lifted, self.lengths)
 
     def normalised(self, how: str) -> Tracks:
-        """Each moved to the middle, with its larger side or its height 1 (``box``, ``height``); or as it is."""
+        """Each in the middle, with its larger side or its height 1 (``box``, ``height``), or as it is."""
         if how == "none":
             return self
+        middle, side = (np.repeat(of, self.lengths, 0) for of in self.boxes(how))
+        return Tracks((self.points - middle) / side, self.is_lifted, self.lengths)
+
+    def boxes(self, how: str) -> tuple[Floats, Floats]:
+        """The middle of each [N, 2], and what becomes 1 [N, 1]."""
+        if how == "none":
+            return np.zeros((len(self.lengths), 2)), np.ones((len(self.lengths), 1))
         low = np.minimum.reduceat(self.points, self.starts)
         high = np.maximum.reduceat(self.points, self.starts)
         sides = high - low
         larger = sides.max(1)
         side = np.maximum(sides[:, 1], larger / FLATTEST) if how == "height" else larger
         side[side == 0] = 1.0  # a dot
-        middle, side = (np.repeat(of, self.lengths, 0) for of in ((low + high) / 2, side[:, None]))
-        return Tracks((self.points - middle) / side, self.is_lifted, self.lengths)
+        return (low + high) / 2, side[:, None]
 
     def steps(self, features: Sequence[str]) -> Floats:
         """[sum of lengths, F]: what each step has, of the names of ``kinds.strokes.FEATURES``."""
@@ -86,9 +92,7 @@ def tracks_of(drawings: Drawings, reading: StrokeReading) -> Tracks:
     sizes = np.array([len(stroke) for strokes in drawings.strokes for stroke in strokes])
     counts = np.array([len(strokes) for strokes in drawings.strokes])
     firsts = counts.cumsum() - counts
-    points = np.concatenate([stroke for strokes in drawings.strokes for stroke in strokes])
-    none_lifted = np.zeros(len(points), bool)
-    points = Tracks(points, none_lifted, np.add.reduceat(sizes, firsts)).normalised(reading.normalise).points
+    points = _as_read(drawings).normalised(reading.normalise).points
     gone = _gone(points, sizes)
     if reading.spacing:
         steps = np.add.reduceat(gone[1] / reading.spacing, firsts)
@@ -101,6 +105,18 @@ def tracks_of(drawings: Drawings, reading: StrokeReading) -> Tracks:
     is_lifted = np.zeros(len(points), bool)
     is_lifted[np.delete(sizes.cumsum() - sizes, firsts)] = True
     return Tracks(points, is_lifted, np.add.reduceat(sizes, firsts))
+
+
+def in_the_drawing(tracks: Tracks, drawings: Drawings, how: str) -> Floats:
+    """[sum of lengths, 2]: where the steps of normalised tracks lie in the drawings that they are of."""
+    middle, side = (np.repeat(of, tracks.lengths, 0) for of in _as_read(drawings).boxes(how))
+    return tracks.points * side + middle
+
+
+def _as_read(drawings: Drawings) -> Tracks:
+    points = [np.concatenate(strokes) for strokes in drawings.strokes]
+    flat = np.concatenate(points)
+    return Tracks(flat, np.zeros(len(flat), bool), np.array(list(map(len, points))))
 
 
 def _gone(points: Floats, sizes: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -63,8 +63,8 @@ class _Reader:
                 self._keyword(word, start)
         if begun is not None:
             raise ValueError(
-                f"{self.path}:{len(self.lines)}: the file ends in the middle of the stroke that begins in line "
-                f"{begun + 1}, without .PEN_UP: it is cut, get it again"
+                f"{self.path}:{len(self.lines)}: the file ends in the middle of the stroke that begins in "
+                f"line {begun + 1}, without .PEN_UP: it is cut, get it again"
             )
         return self._drawings(level)
 
@@ -72,7 +72,9 @@ class _Reader:
         rows = [line for line in self.lines[first:end] if line.strip()]
         if not rows:
             if word == ".PEN_DOWN":
-                raise ValueError(f"{self.path}:{first}: a stroke without a point: the file seems to be cut here")
+                raise ValueError(
+                    f"{self.path}:{first}: a stroke without a point: the file seems to be cut here"
+                )
             return
         words = " ".join(rows).split()
         try:

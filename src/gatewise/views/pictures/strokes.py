@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def draw(data: Mapping[str, Any], path: Path, title: str) -> None:
         for stroke in strokes:
             axes.plot(*stroke.T, color="#333333", linewidth=1.6, solid_capstyle="round", zorder=2)
             axes.plot(*stroke[0], ".", color="#d95f02", markersize=5, zorder=3)
-        for before, after in zip(strokes, strokes[1:], strict=False):
+        for before, after in pairwise(strokes):
             axes.plot(*np.stack([before[-1], after[0]]).T, ":", color="#9a9a9a", linewidth=1, zorder=1)
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.12)
