@@ -104,8 +104,8 @@ def _rows(path: Path, text: str) -> Drawings:
             numbers = np.empty(0)
         if not len(numbers):
             raise ValueError(
-                f"{place}: {shown(line)} is neither UNIPEN, nor JSONL, nor a row of x,y,x,y,...,label: give a "
-                f"file of strokes"
+                f"{place}: {shown(line)} is neither UNIPEN, nor JSONL, nor a row of x,y,x,y,...,label: "
+                f"give a file of strokes"
             )
         if len(cells) != width:
             raise ValueError(
