@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,6 +47,8 @@ class SequenceDataModule(pl.LightningDataModule):
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
+    takes_folders: ClassVar[bool] = False
+    """Whether it accepts the name of a folder."""
     input_reader: ClassVar[str] = ""
     """Dotted name of a function of a path and facts that reads an input; its others are settings."""
     reads_strokes: ClassVar[bool] = False
@@ -55,6 +57,8 @@ class SequenceDataModule(pl.LightningDataModule):
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
     decided: ClassVar[tuple[str, ...]] = ()
     """Settings that decide the facts, which an evaluation has from the training."""
+    known_set: ClassVar[str] = ""
+    """The setting that names a known set, which is downloaded before a training."""
     load_draws: ClassVar[bool] = True
     """Whether :meth:`load` draws from the seed; if not, trainings with several seeds share what it loads."""
 
@@ -174,7 +178,11 @@ class SequenceDataModule(pl.LightningDataModule):
             # shuffle by one that draws single examples.
             batches: Any = list(sampler)
             return DataLoader(Subset(dataset, batches), batch_size=None)
-        return DataLoader(dataset, sampler=sampler, batch_size=None)
+        return DataLoader(dataset, sampler=sampler, batch_size=None, **self.loading(dataset))
+
+    def loading(self, dataset: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        """Settings of a loader of ``dataset``: of processes that make its batches, where that takes long."""
+        return {}
 
     def sampler(
         self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]

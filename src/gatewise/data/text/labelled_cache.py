@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data import classes
+from gatewise.data.kept import Arrays, key_of, made_once
 from gatewise.data.known.finding import checksum
 from gatewise.data.text import (
     corpora,
@@ -25,7 +26,6 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
-from gatewise.data.text.kept import Arrays, key_of, made_once
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.tokenized import Tokenized
 from gatewise.kinds import labelled_text, tokens

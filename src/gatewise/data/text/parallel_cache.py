@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewise.data import classes, flat
+from gatewise.data.kept import Arrays, key_of, made_once
 from gatewise.data.known.finding import checksum
 from gatewise.data.text import (
     documents,
@@ -20,7 +21,6 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
-from gatewise.data.text.kept import Arrays, key_of, made_once
 from gatewise.data.text.pairs import Pairs
 from gatewise.data.text.parallel_prepared import Making, Prepared
 from gatewise.data.text.parallel_set import Numbers, TextPairs

@@ -1,4 +1,4 @@
-"""What was prepared of texts, kept in one file for the next training, by its content."""
+"""What was prepared of data, kept in one file for the next training, by its content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gatewise.data.known.finding import checksum
 log = logging.getLogger(__name__)
 
 FORGOTTEN = 60 * 24 * 60 * 60
-"""Seconds after which a text that no training has used makes room."""
+"""Seconds after which what no training has used makes room."""
 Arrays = Mapping[str, NDArray[Any]]
 Made = TypeVar("Made")
 
@@ -53,7 +53,7 @@ def made_once(
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s is damaged (%s): the text is prepared anew", place, str(error).split("\n", 1)[0])
+        log.warning("%s is damaged (%s): the data is prepared anew", place, str(error).split("\n", 1)[0])
     else:
         with contextlib.suppress(OSError):
             os.utime(place)  # used last
@@ -62,7 +62,7 @@ def made_once(
     try:
         _write(place, *stored(made))
     except OSError as error:
-        log.warning("%s cannot be used (%s): the text is prepared anew the next time", place.parent, error)
+        log.warning("%s cannot be used (%s): the data is prepared anew the next time", place.parent, error)
     return made
 
 
