@@ -62,15 +62,15 @@ class Pen:
         answer = self.task.answer(given)
         answer.check_finite()
         row = answer.table.iloc[0]
-        encoder: Any = self.task.encoder
         classes = getattr(self.facts, "classes", ())
         choices = [(name, float(row[_OF_A_CLASS.format(name)])) for name in classes]
+        inspected = self.task.inspected(given)
         assert given.picture is not None
         return {
-            "answer": str(row["class" if classes else "text"]),
+            "answer": str(row["class" if classes else "transcript"]),
             "choices": sorted(choices, key=lambda each: -each[1])[:CHOICES],
-            "layers": live_gates(encoder, given.batch.inputs, given.batch.lengths),
-            "places": given.picture[1]["steps"],
+            "layers": live_gates(inspected.encoder, inspected.inputs, inspected.lengths),
+            "places": given.picture[1]["steps"][:: getattr(self.task, "stack", 1)],
         }
 
 

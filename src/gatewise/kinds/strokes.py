@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from gatewise.kinds.sequences import LabelledFacts
+from gatewise.kinds.transcripts import TranscriptFacts
 
 Normalise = Literal["box", "height", "none"]
 FEATURES = ("x", "y", "dx", "dy", "pen_up")
@@ -27,7 +28,7 @@ class StrokeReading:
     segments: str
     """The segments of a UNIPEN file that are read; nothing: those of the lowest level."""
 
-    def check_reading(self) -> None:
+    def check_reading(self, feature_size: int) -> None:
         """Raise ValueError for values that no training can have given."""
         if not self.step_features or not set(self.step_features) <= set(FEATURES):
             raise _wrong("step_features", f"must be some of {', '.join(FEATURES)}", self.step_features)
@@ -35,6 +36,9 @@ class StrokeReading:
             raise _wrong("normalise", f"must be one of {', '.join(get_args(Normalise))}", self.normalise)
         if self.spacing < 0:
             raise _wrong("spacing", "must be 0 or more", self.spacing)
+        if len(self.step_features) != feature_size:
+            rule = f"must name each of the {feature_size} features (feature_size)"
+            raise _wrong("step_features", rule, self.step_features)
 
 
 def _wrong(name: str, rule: str, value: object) -> ValueError:
@@ -50,8 +54,16 @@ class StrokeFacts(LabelledFacts, StrokeReading):
 
     def check(self) -> None:
         super().check()
-        self.check_reading()
-        if len(self.step_features) != self.feature_size:
-            raise self.wrong(
-                "step_features", f"must name each of the {self.feature_size} features (feature_size)"
-            )
+        self.check_reading(self.feature_size)
+
+
+@dataclass(frozen=True)
+class WrittenFacts(TranscriptFacts, StrokeReading):
+    """Lines of handwriting, with a transcript each."""
+
+    kind: ClassVar[str] = "transcribed_strokes"
+    summary: ClassVar[str] = "pen strokes with transcripts"
+
+    def check(self) -> None:
+        super().check()
+        self.check_reading(self.feature_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,8 @@ class StrokeFiles(SequenceDataModule):
     """
 
     reads_strokes = True
+    by_class: ClassVar[bool] = True
+    """Whether each part gets the same share of every label."""
     train_data: Any
     validation_data: Any
     test_data: Any
@@ -163,7 +165,7 @@ class StrokeFiles(SequenceDataModule):
             count = min(max(round(share * len(writers)), 1), len(names) - 1)
             return np.isin(of_left, generator.permutation(names)[:count])
         labels = np.unique([whole.labels[i] or "" for i in left], return_inverse=True)[1]
-        return held_out(labels, round(share * len(whole)), generator, stratify=True)
+        return held_out(labels, round(share * len(whole)), generator, stratify=self.by_class)
 
     def save_example(self, folder: Path) -> str:
         path = folder / "example.jsonl"
