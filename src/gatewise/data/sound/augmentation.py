@@ -82,6 +82,12 @@ class Augmentation:
         most: NDArray[np.int64] = np.ceil((lengths + 1) / (1 - self.speed) + later).astype(np.int64)
         return most if self.changes_sound else lengths
 
+    def shortest(self, lengths: NDArray[np.int64], form: SoundForm) -> NDArray[np.int64]:
+        """The fewest frames that recordings of these ``lengths`` can come to have."""
+        later = self.time_shift_ms / form.shift_ms
+        least: NDArray[np.int64] = np.floor((lengths - 1) / (1 + self.speed) - later).astype(np.int64)
+        return least.clip(min=1) if self.changes_sound else lengths
+
     def noises(self, folders: Sequence[str | Path], form: SoundForm) -> list[Samples]:
         """The recordings of noise; ValueError where there are none in the folder."""
         if not self.noise or self.noise_folder is None:

@@ -62,7 +62,12 @@ class LabelledSound(SoundData):
         )
 
     def dataset(
-        self, recordings: Recordings, heard: Heard, scaler: Scaler, training: InTraining | None
+        self,
+        part: str,  # noqa: ARG002
+        recordings: Recordings,
+        heard: Heard,
+        scaler: Scaler,
+        training: InTraining | None,
     ) -> LabelledFrames:
         assert self.facts is not None
         targets = class_indices(recordings.labels, self.facts.classes, recordings.places.__getitem__)
