@@ -28,21 +28,17 @@ class StrokeReading:
     segments: str
     """The segments of a UNIPEN file that are read; nothing: those of the lowest level."""
 
-    def check_reading(self, feature_size: int) -> None:
+    def check_reading(self, kind: str, feature_size: int) -> None:
         """Raise ValueError for values that no training can have given."""
+        allowed = get_args(Normalise)
         if not self.step_features or not set(self.step_features) <= set(FEATURES):
-            raise _wrong("step_features", f"must be some of {', '.join(FEATURES)}", self.step_features)
-        if self.normalise not in get_args(Normalise):
-            raise _wrong("normalise", f"must be one of {', '.join(get_args(Normalise))}", self.normalise)
-        if self.spacing < 0:
-            raise _wrong("spacing", "must be 0 or more", self.spacing)
+            raise ValueError(f"{kind} facts: step_features must be some of {', '.join(FEATURES)}")
         if len(self.step_features) != feature_size:
-            rule = f"must name each of the {feature_size} features (feature_size)"
-            raise _wrong("step_features", rule, self.step_features)
-
-
-def _wrong(name: str, rule: str, value: object) -> ValueError:
-    return ValueError(f"facts of strokes: {name} {rule}, got {str(value)[:60]}")
+            raise ValueError(f"{kind} facts: step_features must name each of the {feature_size} features")
+        if self.normalise not in allowed:
+            raise ValueError(f"{kind} facts: normalise must be one of {', '.join(allowed)}")
+        if self.spacing < 0:
+            raise ValueError(f"{kind} facts: spacing must be 0 or more, got {self.spacing}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class StrokeFacts(LabelledFacts, StrokeReading):
 
     def check(self) -> None:
         super().check()
-        self.check_reading(self.feature_size)
+        self.check_reading(self.kind, self.feature_size)
 
 
 @dataclass(frozen=True)
@@ -66,4 +62,4 @@ class WrittenFacts(TranscriptFacts, StrokeReading):
 
     def check(self) -> None:
         super().check()
-        self.check_reading(self.feature_size)
+        self.check_reading(self.kind, self.feature_size)
