@@ -98,6 +98,8 @@ class StrokeFiles(SequenceDataModule):
         self.reading = StrokeReading(tuple(features), normalise, spacing, y_down, segments or "")
         self.varied = Variation(rotate, stretch, shear, seed, self._epoch)
         self.batch_frames = batch_frames
+        self.drawn: dict[str, NDArray[np.int64]] = {}
+        """Which drawings of the training file each part has, of those that have no file of their own."""
         self._example: list[NDArray[np.float64]] = []
 
     def _epoch(self) -> int:
@@ -149,9 +151,9 @@ class StrokeFiles(SequenceDataModule):
                     f"data.{part}_fraction={self.fractions[part]} of {len(whole)} drawings leaves none for "
                     f"{'training' if is_out.any() else part}: change it, or give data.{part}_file"
                 )
-            parts[part] = whole.chosen(left[is_out])
-            left = left[~is_out]
-        return {"train": whole.chosen(left), **parts}
+            self.drawn[part], left = left[is_out], left[~is_out]
+        self.drawn["train"] = left
+        return parts | {part: whole.chosen(numbers) for part, numbers in self.drawn.items()}
 
     def _held_out(
         self, whole: Drawings, left: NDArray[np.int64], part: str, generator: np.random.Generator

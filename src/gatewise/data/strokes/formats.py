@@ -11,7 +11,6 @@ import numpy as np
 from gatewise.data.files import read_text
 from gatewise.data.strokes.drawings import Drawings, Stroke
 from gatewise.data.strokes.unipen import read_unipen
-from gatewise.settings import did_you_mean
 from gatewise.settings.checks import shown
 
 KEYS = ("strokes", "label", "text", "writer")
@@ -69,8 +68,7 @@ def _objects(path: Path, text: str, y_down: bool) -> Drawings:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{place}: no whole object of JSON ({error}): is the file cut here?") from None
         if not isinstance(entry, dict) or "strokes" not in entry:
-            near = did_you_mean("strokes", entry) if isinstance(entry, dict) else ""
-            raise ValueError(f'{place}: not an object with "strokes"{near} but {shown(entry)}')
+            raise ValueError(f'{place}: not an object with "strokes" but {shown(entry)}')
         try:
             strokes = strokes_of(entry["strokes"], y_down)
         except ValueError as error:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -77,7 +78,13 @@ class StrokeSequences(StrokeFiles):
         self.test_data = self._dataset(test)
         self._example = test.strokes[0]
         if self.neighbours:
-            self._compared = _joined([self.train_data, self.validation_data])
+            tracks, targets = _joined([self.train_data, self.validation_data])
+            numbers = np.concatenate([self.drawn.get(part, []) for part in ("train", "validation")])
+            if len(numbers) == len(targets):
+                # In the order of the file, whatever part of it a seed has drawn for validation.
+                order = np.argsort(numbers)
+                tracks, targets = tracks.chosen(order), [targets[number] for number in order]
+            self._compared = tracks, targets
 
     def _compare_with_training(self) -> None:
         try:
