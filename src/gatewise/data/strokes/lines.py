@@ -11,14 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data import transcripts
-from gatewise.data.strokes.base import StrokeFiles, drawn_from, one_drawing, scaler, with_steps
+from gatewise.data.strokes.base import (
+    StepFeatures,
+    StrokeFiles,
+    drawn_from,
+    one_drawing,
+    scaler,
+    with_steps,
+)
 from gatewise.data.strokes.dataset import Lines
 from gatewise.data.strokes.drawings import Drawings, Stroke
 from gatewise.data.strokes.formats import read_drawings
 from gatewise.data.strokes.tracks import Tracks, tracks_of
 from gatewise.data.transcripts import TooLong, UnitName, Units
 from gatewise.kinds.kind import Input
-from gatewise.kinds.strokes import WrittenFacts
+from gatewise.kinds.strokes import Normalise, WrittenFacts
 from gatewise.settings import Count, NotNegative, Positive, rule
 
 PARTS = ("train", "validation", "test")
@@ -34,7 +41,8 @@ class StrokeLines(StrokeFiles):
         stack: steps of a drawing that are one of the model, which then has fewer.
         ngram_order: so many units in a row are counted in the training transcripts, for a language model of
             them; None counts none.
-        settings: those of :class:`gatewise.data.strokes.base.StrokeFiles`.
+        features, normalise, batch_frames, settings: those of
+            :class:`gatewise.data.strokes.base.StrokeFiles`; how far a step is to the right says nothing here.
     """
 
     facts_type = WrittenFacts
@@ -49,9 +57,12 @@ class StrokeLines(StrokeFiles):
         too_long: TooLong = "refuse",
         stack: Positive = 1,
         ngram_order: Positive | None = None,
+        features: StepFeatures = ("y", "dx", "dy", "pen_up"),
+        normalise: Normalise = "height",
+        batch_frames: Positive | None = 8000,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(features=features, normalise=normalise, batch_frames=batch_frames, **settings)
         self.unit_name: UnitName = units
         self.alphabet, self.ngram_order, self.stack = alphabet, ngram_order, stack
         self.too_long: TooLong = too_long
