@@ -45,7 +45,7 @@ EXPERIMENTS = {
     "speech/japanese_vowels": Short(
         ["trainer.limit_train_batches=3"], {"{run}/example.npy": 1, "{vowels}": 370}
     ),
-    "speech/files": Short(
+    "speech/features": Short(
         ["data.train_file=mine.ts"], {"{work}/mine.ts": 60, "{work}/mine.npz": 60, "{run}/example.npy": 1}
     ),
     "series/sunspots": Short(["data.stride=40", "data.max_rows=1500"], {"{run}/example.csv": 12}),
@@ -173,7 +173,7 @@ EXPERIMENTS |= RECIPES
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
 ONE_OF_EACH_KIND = {
-    "speech/files",
+    "speech/features",
     "series/csv",
     *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
 }
@@ -335,7 +335,7 @@ def test_predict(trained: Trained, tmp_path: Path) -> None:
             assert all(0 < float(row["probability"]) <= 1 for row in table)
 
 
-@pytest.mark.parametrize("trained", ["speech/files"], indirect=True, scope="module")
+@pytest.mark.parametrize("trained", ["speech/features"], indirect=True, scope="module")
 def test_predict_is_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:
     work = trained.place.folder
     tables = [
@@ -381,7 +381,7 @@ def test_a_moved_run_directory_is_evaluated_from_another_folder(trained: Trained
 
 
 OTHER_FILES = {
-    "speech/files": "+data.test_file=mine.npz",
+    "speech/features": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
     "text/pairs": "+data={test_source_files: [mine.txt], test_target_files: [mine.txt]}",

@@ -118,6 +118,14 @@ class SequenceDataModule(pl.LightningDataModule):
         raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
 
     @classmethod
+    def read_stream(cls, facts: Any) -> Any:  # noqa: ARG003
+        """What turns bytes as they come into frames: it has ``accept(bytes)``, ``end()`` and ``seconds``.
+
+        Raises ValueError if the data cannot be read so.
+        """
+        raise ValueError(f"stream=true: {cls.__name__} reads whole inputs alone, and no sound as it comes")
+
+    @classmethod
     def read_lines(cls, lines: Sequence[str], facts: Any) -> Input:
         """Read texts to predict from, up to ``lines_at_once`` of them, each one line and not blank.
 

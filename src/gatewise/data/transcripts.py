@@ -40,8 +40,8 @@ def split(text: str, joiner: str) -> list[str]:
 def learnt(texts: Sequence[str], units: UnitName, alphabet: str | None = None) -> dict[str, Any]:
     """The facts ``units``, ``joiner`` and ``usual`` of training transcripts.
 
-    The units are all that they have, or those of the text ``alphabet``. Raises ValueError where the transcripts have
-    no unit.
+    The units are all that they have, or those of the text ``alphabet``. Raises ValueError where they have
+    none.
     """
     joiner = JOINERS[units]
     found = {unit for text in texts for unit in split(text, joiner)}

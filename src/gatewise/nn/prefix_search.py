@@ -72,6 +72,8 @@ class PrefixSearch:
         """Its units."""
         self.parents: list[Tensor] = []
         self.units: list[Tensor] = []
+        self._forgotten = 0
+        """Steps before those of ``parents`` and ``units``, of which every prefix has the same."""
         if model is not None:
             state, following = model.start(device)
             self.state = tuple(t.unsqueeze(0).expand(*shape, *t.shape[1:]) for t in state)
@@ -153,6 +155,35 @@ class PrefixSearch:
             return scores
         ends = self.model.end(tuple(tensor.flatten(0, 1) for tensor in self.state))
         return scores + self.weight * ends.view_as(scores).to(scores)
+
+    def agreed(self) -> list[tuple[int, int]]:
+        """The units that all prefixes of the only sequence begin with, each with the step that added it.
+
+        They are given once, and are no part of a result from then on.
+        """
+        places = (torch.maximum(self.blank, self.unit)[0] > -torch.inf).nonzero().flatten()
+        for step in range(len(self.parents) - 1, -1, -1):
+            places = self.parents[step][0, places].unique()
+            if len(places) == 1:
+                return self._given(step, int(places))
+        return []
+
+    def rest(self) -> list[tuple[int, int]]:
+        """The units of the best prefix of the only sequence that were not given before."""
+        return self._given(len(self.parents), int(self.scores()[0].argmax()))
+
+    def _given(self, end: int, place: int) -> list[tuple[int, int]]:
+        """(Unit, step) of a prefix up to the step ``end``; what lies before that is forgotten."""
+        found = []
+        for step in range(end - 1, -1, -1):
+            unit = int(self.units[step][0, place])
+            if unit >= 0:
+                found.append((unit, self._forgotten + step))
+            place = int(self.parents[step][0, place])
+        self.parents, self.units = self.parents[end:], self.units[end:]
+        self._forgotten += end
+        self.sizes = self.sizes - len(found)
+        return found[::-1]
 
     def result(self, best: int) -> Labelings:
         """The ``best`` prefixes of each sequence, if the sequences end here."""

@@ -12,14 +12,20 @@ from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.transcripts import TranscribedBatch, TranscriptFacts
 from gatewise.nn.ctc import best_paths, log_likelihood, stacked, steps_needed
 from gatewise.nn.locked import LockedDropout
-from gatewise.nn.prefix_search import prefix_beam_search
-from gatewise.settings import Positive, Probability, rule
+from gatewise.nn.ngrams import NGramModel
+from gatewise.nn.prefix_search import PrefixSearch, UnitModel, prefix_beam_search
+from gatewise.settings import NotNegative, Positive, Probability, rule
 from gatewise.tasks import followed, transcript_errors
 from gatewise.tasks.answer import Answer, table_of
 from gatewise.tasks.inspected import Choice
 from gatewise.tasks.recognised import BLANK, DRAWN, Recognised, Worst, parts
 from gatewise.tasks.scores import Measure, Score
+from gatewise.tasks.streamed import StreamedRecognition
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
+from gatewise.tasks.unit_model import TrainedUnitModel
+
+NGRAM = "ngram"
+"""The language model that the counts of the training transcripts give."""
 
 
 @rule
@@ -27,6 +33,15 @@ def check_best(best: int, beam: int) -> None:
     """Raise ValueError where more transcripts are wanted than are searched for."""
     if best > beam:
         raise ValueError(f"best={best} of beam={beam} hypotheses: make the beam at least as wide")
+
+
+@rule
+def check_model(language_model: str | None, beam: int) -> None:
+    """Raise ValueError where nothing would ask the language model."""
+    if language_model is not None and beam == 1:
+        raise ValueError(
+            f"language_model={language_model} is asked by a beam search alone: make the beam 2 or wider"
+        )
 
 
 class Recognition(Task):
@@ -38,13 +53,16 @@ class Recognition(Task):
 
     A validation takes the most probable path (greedy decoding), a test and a prediction a prefix beam search
     of width ``beam``, or the path where that is 1. ``best`` is the number of transcripts that a prediction
-    gives.
+    gives. ``language_model`` is ``ngram``, by the counts of units in a row that the data's ``ngram_order``
+    asked for, or the run directory of a language model of transcripts, a line each, whose tokens are the same
+    units; its log-probability counts ``language_weight`` times, and each unit adds ``length_bonus`` (see
+    :class:`gatewise.nn.prefix_search.PrefixSearch`).
     """
 
     facts_type = TranscriptFacts
     measured = ("word_error_rate", "unit_error_rate", "transcript_error_rate")
-    answer_settings = ("beam", "best")
-    evaluation_settings = ("beam",)
+    evaluation_settings = ("beam", "language_model", "language_weight", "length_bonus")
+    answer_settings = ("beam", "language_model", "language_weight", "length_bonus", "best")
 
     def __init__(
         self,
@@ -59,6 +77,9 @@ class Recognition(Task):
         dropout: Probability = 0.0,
         beam: Positive = 8,
         best: Positive = 1,
+        language_model: str | None = None,
+        language_weight: NotNegative = 0.5,
+        length_bonus: float = 0.0,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.stack, self.beam, self.best = stack, beam, best
@@ -66,6 +87,11 @@ class Recognition(Task):
         self.input_dropout, self.dropout = LockedDropout(input_dropout), LockedDropout(dropout)
         self.head = nn.Linear(self.encoder.output_size, len(facts.units) + 1)
         self.scores_per_step = len(facts.units) + 1
+        self.language_model, self.language_weight = language_model, language_weight
+        self.length_bonus = length_bonus
+        self._asked: list[UnitModel] = []  # in a list: a task that is asked is no part of this one
+        if language_model == NGRAM:
+            self._asked = [_counted(facts)]
         self._width, self._keeps = 1, False
         self._worst = Worst()
 
@@ -77,6 +103,14 @@ class Recognition(Task):
             "feature_size": ("encoder.layers.0.weight_ih", 1, size),
         }
 
+    def runs(self) -> Mapping[str, str]:
+        named = self.language_model
+        return {} if named in (None, NGRAM) else {"language_model": str(named)}
+
+    def take_run(self, setting: str, task: Task) -> None:
+        assert setting == "language_model"
+        self._asked = [TrainedUnitModel(task, self.facts.units, str(self.language_model))]
+
     def metrics(self) -> Mapping[str, Measure]:
         return transcript_errors.measures()
 
@@ -85,6 +119,21 @@ class Recognition(Task):
         steps, counts = stacked(inputs, lengths, self.stack)
         outputs, _ = self.encoder(self.input_dropout(steps), lengths=counts)
         return torch.log_softmax(self.head(self.dropout(outputs)).float(), -1), counts
+
+    @torch.no_grad()
+    def read_on(self, steps: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(Log-probabilities [B, S, K + 1], state) of steps [B, S, F] that follow those before."""
+        outputs, state = self.encoder(steps, state)
+        return torch.log_softmax(self.head(outputs).float(), -1), state
+
+    def new_search(self, searches: int) -> PrefixSearch:
+        """A search for the transcripts of so many sequences, before their first step."""
+        model = self._asked[0] if self._asked else None
+        weights = (self.language_weight, self.length_bonus)
+        return PrefixSearch(searches, self.beam, self.head.bias.detach(), model, *weights)
+
+    def streamed(self) -> StreamedRecognition:
+        return StreamedRecognition(self)
 
     def score(self, batch: TranscribedBatch) -> Score:
         log_probabilities, steps = self(batch.inputs, batch.lengths)
@@ -123,11 +172,13 @@ class Recognition(Task):
     def _recognised(
         self, batch: TranscribedBatch, log_probabilities: Tensor, steps: Tensor, width: int, best: int
     ) -> Recognised:
-        found = (
-            best_paths(log_probabilities, steps)
-            if width == 1
-            else prefix_beam_search(log_probabilities, steps, width, best)
-        )
+        if width == 1:
+            found = best_paths(log_probabilities, steps)
+        else:
+            model = self._asked[0] if self._asked else None
+            found = prefix_beam_search(
+                log_probabilities, steps, width, best, model, self.language_weight, self.length_bonus
+            )
         return Recognised(self.facts, batch, log_probabilities, steps, found, self.stack)
 
     @torch.no_grad()
@@ -222,3 +273,12 @@ class Recognition(Task):
             truth=unknown[:1].expand(steps.shape[1]),
             at_every_step=True,
         )
+
+
+def _counted(facts: TranscriptFacts) -> NGramModel:
+    if not facts.ngrams:
+        raise ValueError(
+            f"language_model={NGRAM}: no units in a row were counted in the training transcripts: train with "
+            f"data.ngram_order=3, or name the run directory of a language model"
+        )
+    return NGramModel(facts.ngrams, len(facts.units))

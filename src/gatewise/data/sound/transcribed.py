@@ -13,6 +13,7 @@ from gatewise.data import transcripts
 from gatewise.data.sound.base import SoundData
 from gatewise.data.sound.frames import InTraining, RecordedFrames, Scaler
 from gatewise.data.sound.heard import Heard
+from gatewise.data.sound.pcm import PcmFrames
 from gatewise.data.sound.recordings import Columns, Recordings
 from gatewise.data.transcripts import PaddedUnits, TooLong, UnitName, Units
 from gatewise.kinds.kind import IGNORED, Input
@@ -147,6 +148,10 @@ class TranscribedSound(SoundData):
             columns["text"] = recordings.labels
         name = names[0] if len(recordings) == 1 else f"{len(recordings)} recordings"
         return Input(data[list(range(len(recordings)))], name, columns)
+
+    @classmethod
+    def read_stream(cls, facts: SpokenFacts) -> PcmFrames:
+        return PcmFrames(facts, facts.mean, facts.std)
 
     def describe(self) -> dict[str, str | int]:
         assert self.facts is not None
