@@ -32,6 +32,7 @@ NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
     *("caption", "picture"),
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
+    *("transcript", "starts"),
 )
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
@@ -153,6 +154,7 @@ RECIPES = {
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
+PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
     "captions/scenes": Short(
         [
@@ -162,6 +164,12 @@ RECIPES |= {
             "trainer.limit_train_batches=3",
         ],
         {"{run}/example.png": 1},
+    ),
+    "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/pendigits": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/line_ctc": Short(
+        [*PEN, *(f"data.{part}_lines=20" for part in ("train", "validation", "test"))],
+        {"{work}/mine.pen": 60, "{run}/example.jsonl": 1},
     ),
     # Predicted are the series of the example, which has three of several.
     "series/long": Short(
@@ -256,6 +264,7 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
+    "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gatewise.runs.run import Run
+from made_strokes import write_shapes
 
 PATIENCE = 300
 """Seconds to wait for what is sure to come, however busy the machine; only a failing test waits so long."""
@@ -249,6 +250,7 @@ def write_user_files(folder: Path) -> None:
     write_sequences(folder)
     write_series(folder)
     write_text(folder)
+    write_shapes(folder / "mine.pen")
 
 
 def read_json(path: Path) -> Any:

@@ -214,6 +214,18 @@ def check_inspection(config: DictConfig) -> None:
                 raise ValueError(f"{output.setting}: is the input: name another file")
 
 
+def check_drawing(config: DictConfig) -> None:
+    """Raise ValueError for a run that there is not, or that does not read strokes, or for a wrong port."""
+    whole_number("port", config.port)
+    found = _check_run(config)
+    data = declared(target_of(found.config().data))
+    if data is None or not data.attribute("reads_strokes"):
+        raise ValueError(
+            f"run={config.run}: was trained on {found.facts().summary}: draw takes a run that was trained on "
+            f"pen strokes, as by experiment=strokes/pendigits"
+        )
+
+
 CHANGEABLE = {"a prediction": "answer_settings", "an evaluation": "evaluation_settings"}
 """Where a task names the settings that may be changed for what a verb does."""
 
