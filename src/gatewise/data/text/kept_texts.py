@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
+from gatewise.data.kept import Arrays, found, key_of, made_once
 from gatewise.data.known.finding import checksum
-from gatewise.data.text.kept import Arrays, found, key_of, made_once
 from gatewise.kinds.kind import Facts
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data import classes
+from gatewise.data.kept import Arrays
 from gatewise.data.text import (
     corpora,
     documents,
@@ -22,7 +23,6 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
-from gatewise.data.text.kept import Arrays
 from gatewise.data.text.kept_texts import Kept
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.tokenized import Tokenized

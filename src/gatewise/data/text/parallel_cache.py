@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewise.data import classes, flat
+from gatewise.data.kept import Arrays
 from gatewise.data.text import (
     documents,
     pairs,
@@ -17,7 +18,6 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
-from gatewise.data.text.kept import Arrays
 from gatewise.data.text.kept_texts import Kept
 from gatewise.data.text.pairs import Pairs
 from gatewise.data.text.parallel_prepared import Prepared

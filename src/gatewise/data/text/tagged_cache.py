@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data import classes
+from gatewise.data.kept import Arrays
 from gatewise.data.text import columns, parts, sentences, tagged_corpora, tokenized, vocabularies
-from gatewise.data.text.kept import Arrays
 from gatewise.data.text.kept_texts import Kept
 from gatewise.data.text.tokenized import Tokenized
 from gatewise.kinds import tag_schemes, tagged_text, tokens

@@ -1,4 +1,4 @@
-"""What was prepared of texts, kept in one file for the next training, by its content."""
+"""What was prepared of data, kept in one file for the next training, by its content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gatewise.data.known.finding import checksum
 log = logging.getLogger(__name__)
 
 FORGOTTEN = 60 * 24 * 60 * 60
-"""Seconds after which a text that no training has used makes room."""
+"""Seconds after which what no training has used makes room."""
 Arrays = Mapping[str, NDArray[Any]]
 Made = TypeVar("Made")
 
@@ -44,7 +44,7 @@ def found(place: Path, read: Callable[[Any, Arrays], Made]) -> Made | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s is damaged (%s): the text is prepared anew", place, str(error).split("\n", 1)[0])
+        log.warning("%s is damaged (%s): the data is prepared anew", place, str(error).split("\n", 1)[0])
         return None
     with contextlib.suppress(OSError):
         os.utime(place)  # used last
@@ -69,17 +69,13 @@ def made_once(
     try:
         _write(place, *stored(made))
     except OSError as error:
-        log.warning("%s cannot be used (%s): the text is prepared anew the next time", place.parent, error)
+        log.warning("%s cannot be used (%s): the data is prepared anew the next time", place.parent, error)
     return made
 
 
 def _write(place: Path, about: Any, arrays: Arrays) -> None:
     """Put a file in its place whole, and remove what nobody has used for long."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    for other in place.parent.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - other.stat().st_mtime > FORGOTTEN:
-                other.unlink()
+    make_room(place.parent)
     part_place = place.with_name(f".{place.stem}.{os.getpid()}.npz")
     values = np.frombuffer(json.dumps(about).encode(), np.uint8)
     try:
@@ -87,3 +83,12 @@ def _write(place: Path, about: Any, arrays: Arrays) -> None:
         part_place.replace(place)
     finally:
         part_place.unlink(missing_ok=True)
+
+
+def make_room(folder: Path) -> None:
+    """Make the folder of a cache, or remove from it what nobody has used for long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > FORGOTTEN:
+                other.unlink()
