@@ -105,7 +105,7 @@ def test_only_white_space_is_lost(text):
 
 
 def test_king_james_has_the_words_of_before():
-    text = king_james()
+    text = " ".join(dict.fromkeys(king_james().split()))  # no word goes on over a space
     tokens = make_tokenizer("word", normalize="NFC").tokenize(text)
     assert tokens == make_tokenizer("word", marks=False).tokenize(text)
 
