@@ -113,7 +113,7 @@ ON_PURPOSE = {
     "data": {
         "files", "file", "train_file", "dataset", "corpus", "time_column", "test_file", "package",
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
-        "folders", "cache_dir", "evaluation_warmup", "augmentation",
+        "folders", "cache_dir", "evaluation_warmup", "augmentation", "stack",
     },
     # Where a file of the user's is looked for is the run's too.
     "task": {"folders"},

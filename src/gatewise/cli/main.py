@@ -99,6 +99,14 @@ VERBS: dict[str, Verb] = {
         as_typed=("input", "input2", "run", "run2", "output", "arrays"),
         keeps=True,
     ),
+    "draw": Verb(
+        "gatewise.cli.draw",
+        "draw",
+        "write with mouse or finger, and see what a finished run makes of it",
+        "check_run.check_drawing",
+        as_typed=("run",),
+        keeps=True,
+    ),
     "sync": Verb(
         "gatewise.cli.sync",
         "sync",
