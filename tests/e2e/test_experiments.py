@@ -30,6 +30,7 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("transcript", "file", "starts"),
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
 )
 """Columns of an answer that hold no numbers."""
@@ -158,6 +159,21 @@ RECIPES |= {
         {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
     ),
 }
+DIGITS = [
+    "data.dataset=null",
+    "data.files=[mine.spoken.csv]",
+    "data.text_column=label",
+    "data.test_strings=4",
+]
+DIGITS += ["data.train_strings=8", "data.validation_strings=4", "model.hidden_size=8"]
+RECIPES |= {
+    f"speech/{name}": Short(DIGITS, {"{run}/example.wav": 1})
+    for name in ("digits_ctc", "digits_ctc_streaming")
+}
+RECIPES["speech/transcripts"] = Short(
+    ["data.files=[mine.spoken.csv]", "data.sample_rate=8000", "model.hidden_size=8"],
+    {"{work}/mine.spoken.csv": 24, "{run}/example.wav": 1},
+)
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 
@@ -238,6 +254,7 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
+    **{f"speech/{name}": ["alignment.png"] for name in ("transcripts", "digits_ctc", "digits_ctc_streaming")},
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"],

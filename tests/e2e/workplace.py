@@ -225,11 +225,27 @@ def write_tagged_text(folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
+def write_spoken(folder: Path) -> None:
+    """``mine.spoken.csv``: 24 recordings of noise with a label and a transcript, of three parts."""
+    import soundfile
+
+    (folder / "spoken").mkdir()
+    draw = np.random.default_rng(0)
+    rows = ["path,label,text,speaker,split"]
+    for number in range(24):
+        name, label = f"spoken/{number}.wav", number % 2
+        soundfile.write(folder / name, 0.1 * draw.normal(size=int(draw.uniform(1600, 3200))), 8000)
+        part = ("train", "train", "dev", "test")[number // 2 % 4]
+        rows.append(f"{name},{label},{('no', 'on no')[label]},s{number // 8},{part}")
+    (folder / "mine.spoken.csv").write_text("\n".join(rows))
+
+
 def write_user_files(folder: Path) -> None:
     write_labelled_texts(folder)
     write_tagged_text(folder)
     write_sequences(folder)
     write_series(folder)
+    write_spoken(folder)
     write_text(folder)
 
 
