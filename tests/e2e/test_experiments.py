@@ -159,20 +159,15 @@ RECIPES |= {
         {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
     ),
 }
-DIGITS = [
-    "data.dataset=null",
-    "data.files=[mine.spoken.csv]",
-    "data.text_column=label",
-    "data.test_strings=4",
-]
-DIGITS += ["data.train_strings=8", "data.validation_strings=4", "model.hidden_size=8"]
+DIGITS = ["data.dataset=null", "data.files=[mine.tsv]", "data.text_column=label", "data.test_strings=4"]
+DIGITS += ["data.train_strings=8", "data.validation_strings=4", "model.hidden_size=8", "task.beam=1"]
 RECIPES |= {
     f"speech/{name}": Short(DIGITS, {"{run}/example.wav": 1})
     for name in ("digits_ctc", "digits_ctc_streaming")
 }
 RECIPES["speech/transcripts"] = Short(
-    ["data.files=[mine.spoken.csv]", "data.sample_rate=8000", "model.hidden_size=8"],
-    {"{work}/mine.spoken.csv": 24, "{run}/example.wav": 1},
+    ["data.files=[mine.tsv]", "data.sample_rate=8000", "model.hidden_size=8", "task.beam=1"],
+    {"{work}/spoken/3.wav": 1, "{run}/example.wav": 1},
 )
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from workplace import Place, write_spoken, write_text
 
-OWN = ["experiment=speech/transcripts", "data.files=[mine.spoken.csv]", "data.sample_rate=8000"]
+OWN = ["experiment=speech/transcripts", "data.files=[mine.tsv]", "data.sample_rate=8000"]
 OWN += ["model.hidden_size=8", "model.num_layers=1", "trainer.max_epochs=1", "model.engine=function"]
 
 
@@ -53,12 +53,12 @@ def test_a_pipe_is_answered_in_objects(place: Place, monkeypatch: pytest.MonkeyP
         (["input=spoken/3.wav", "format=csv"], "format=csv: stream=true writes text or jsonl"),
         (["input=none.wav"], "input=none.wav: there is no such file"),
         (["input=spoken/3.wav", "wait=-1"], "wait must be"),
-        (["input=mine.spoken.csv"], "of sound came"),
+        (["input=short.raw"], "of sound came"),
         ([], "input: stream=true reads sound from a file, or from input=-"),
     ],
 )
 def test_what_cannot_come_is_one_line(place: Place, settings: list[str], said: str) -> None:
-    (place.folder / "mine.spoken.csv").write_bytes(b"few bytes") if "mine" in str(settings) else None
+    (place.folder / "short.raw").write_bytes(b"few bytes")
     result = place("predict", "run=last", "stream=true", "wait=0", *settings)
     assert result.code != 0
     assert said in result.line()

@@ -226,18 +226,18 @@ def write_tagged_text(folder: Path) -> None:
 
 
 def write_spoken(folder: Path) -> None:
-    """``mine.spoken.csv``: 24 recordings of noise with a label and a transcript, of three parts."""
+    """``mine.tsv``: 24 recordings of noise with a label and a transcript, of three parts."""
     import soundfile
 
     (folder / "spoken").mkdir()
     draw = np.random.default_rng(0)
-    rows = ["path,label,text,speaker,split"]
+    rows = [("path", "label", "text", "speaker", "split")]
     for number in range(24):
         name, label = f"spoken/{number}.wav", number % 2
         soundfile.write(folder / name, 0.1 * draw.normal(size=int(draw.uniform(1600, 3200))), 8000)
         part = ("train", "train", "dev", "test")[number // 2 % 4]
-        rows.append(f"{name},{label},{('no', 'on no')[label]},s{number // 8},{part}")
-    (folder / "mine.spoken.csv").write_text("\n".join(rows))
+        rows.append((name, str(label), ("no", "on no")[label], f"s{number // 8}", part))
+    (folder / "mine.tsv").write_text("\n".join(map("\t".join, rows)))
 
 
 def write_user_files(folder: Path) -> None:
