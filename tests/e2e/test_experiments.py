@@ -30,8 +30,13 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+<<<<<<< HEAD
     *("transcript", "file", "starts"),
+=======
+    *("caption", "picture"),
+>>>>>>> main
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
+    *("transcript", "starts"),
 )
 """Columns of an answer that hold no numbers."""
 VOWELS = "datasets/data/JapaneseVowels/JapaneseVowels_TEST.ts"
@@ -82,6 +87,13 @@ EXPERIMENTS = {
         {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
     ),
 }
+EXPERIMENTS["captions/files"] = Short(
+    [
+        *("data.files=[mine.json]", "data.images=pictures", "data.height=16", "data.width=16"),
+        *("task.encoder_sizes=[8,8]", "task.embedding_size=8", "model.hidden_size=16", "threads=1"),
+    ],
+    {"{run}/example.png": 1, "{work}/pictures/0.png": 1},
+)
 PAIRS = ("pairs", "multi30k", "multi30k_quick")
 """Translations whose test part is whole, so that its first texts are drawn."""
 OWN_PAIRS = ["data.source_files=[mine.txt]", "data.target_files=[mine.txt]", "data.vocabulary_size=300"]
@@ -146,7 +158,23 @@ RECIPES = {
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
+PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
+    "captions/scenes": Short(
+        [
+            "data.train_size=60",
+            "data.validation_size=20",
+            "data.test_size=20",
+            "trainer.limit_train_batches=3",
+        ],
+        {"{run}/example.png": 1},
+    ),
+    "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/pendigits": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/line_ctc": Short(
+        [*PEN, *(f"data.{part}_lines=20" for part in ("train", "validation", "test"))],
+        {"{work}/mine.pen": 60, "{run}/example.jsonl": 1},
+    ),
     # Predicted are the series of the example, which has three of several.
     "series/long": Short(
         ["data.file=mine.long.csv", "data.lookback=8", "data.horizon=4"],
@@ -178,6 +206,7 @@ EXPERIMENTS |= RECIPES
 ONE_OF_EACH_KIND = {
     "speech/features",
     "series/csv",
+    "captions/files",
     *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
 }
 one_of_each_kind = pytest.mark.parametrize(
@@ -249,10 +278,14 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
+<<<<<<< HEAD
     **{f"speech/{name}": ["alignment.png"] for name in ("transcripts", "digits_ctc", "digits_ctc_streaming")},
+=======
+    "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
+>>>>>>> main
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
-    "text/conll": ["span_scores.png"],
+    "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],
 }  # fmt: skip
 
 
@@ -387,6 +420,7 @@ OTHER_FILES = {
     "speech/features": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
+    "captions/files": "+data={test_files: [mine.json], test_images: pictures}",
     "text/pairs": "+data={test_source_files: [mine.txt], test_target_files: [mine.txt]}",
     "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
 }

@@ -243,6 +243,7 @@ class Recognition(Task):
                 rows.append({"sequence": number + 1, **row, **own})
             drawn |= {n: recognised.alignment(i) for i, n in enumerate(numbers) if n < DRAWN}
         table = table_of(sorted(rows, key=lambda row: (row["sequence"], row["rank"])))
+        read = table.loc[table["rank"] == 1, "transcript"].tolist()
         several = len(batch.lengths) > 1
         leave_out = [*([] if several else ["sequence"]), *([] if self.best > 1 else ["rank"])]
         return Answer(
@@ -250,7 +251,7 @@ class Recognition(Task):
             f"transcripts of {given.name}" if several else "transcript",
             {"log_probability": "{:.3f}"},
             ("starts",),
-            picture=("alignment", [drawn[number] for number in sorted(drawn)]),
+            picture=given.with_answers(read) or ("alignment", [drawn[number] for number in sorted(drawn)]),
         )
 
     def inspected(self, given: Input) -> Choice:
