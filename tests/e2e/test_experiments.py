@@ -30,7 +30,11 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+<<<<<<< HEAD
+    *("transcript", "file", "starts"),
+=======
     *("caption", "picture"),
+>>>>>>> main
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
     *("transcript", "starts"),
 )
@@ -183,6 +187,16 @@ RECIPES |= {
         {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
     ),
 }
+DIGITS = ["data.dataset=null", "data.files=[mine.tsv]", "data.text_column=label", "data.test_strings=4"]
+DIGITS += ["data.train_strings=8", "data.validation_strings=4", "model.hidden_size=8", "task.beam=1"]
+RECIPES |= {
+    f"speech/{name}": Short(DIGITS, {"{run}/example.wav": 1})
+    for name in ("digits_ctc", "digits_ctc_streaming")
+}
+RECIPES["speech/transcripts"] = Short(
+    ["data.files=[mine.tsv]", "data.sample_rate=8000", "model.hidden_size=8", "task.beam=1"],
+    {"{work}/spoken/3.wav": 1, "{run}/example.wav": 1},
+)
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 
@@ -264,7 +278,11 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
+<<<<<<< HEAD
+    **{f"speech/{name}": ["alignment.png"] for name in ("transcripts", "digits_ctc", "digits_ctc_streaming")},
+=======
     "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
+>>>>>>> main
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],
