@@ -30,6 +30,7 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("caption", "picture"),
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
     *("transcript", "starts"),
 )
@@ -82,6 +83,13 @@ EXPERIMENTS = {
         {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
     ),
 }
+EXPERIMENTS["captions/files"] = Short(
+    [
+        *("data.files=[mine.json]", "data.images=pictures", "data.height=16", "data.width=16"),
+        *("task.encoder_sizes=[8,8]", "task.embedding_size=8", "model.hidden_size=16", "threads=1"),
+    ],
+    {"{run}/example.png": 1, "{work}/pictures/0.png": 1},
+)
 PAIRS = ("pairs", "multi30k", "multi30k_quick")
 """Translations whose test part is whole, so that its first texts are drawn."""
 OWN_PAIRS = ["data.source_files=[mine.txt]", "data.target_files=[mine.txt]", "data.vocabulary_size=300"]
@@ -148,6 +156,15 @@ RECIPES = {
 }
 PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
+    "captions/scenes": Short(
+        [
+            "data.train_size=60",
+            "data.validation_size=20",
+            "data.test_size=20",
+            "trainer.limit_train_batches=3",
+        ],
+        {"{run}/example.png": 1},
+    ),
     "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
     "strokes/pendigits": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
     "strokes/line_ctc": Short(
@@ -175,6 +192,7 @@ EXPERIMENTS |= RECIPES
 ONE_OF_EACH_KIND = {
     "speech/features",
     "series/csv",
+    "captions/files",
     *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
 }
 one_of_each_kind = pytest.mark.parametrize(
@@ -249,7 +267,7 @@ PICTURES = {
     "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
-    "text/conll": ["span_scores.png"],
+    "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],
 }  # fmt: skip
 
 
@@ -384,6 +402,7 @@ OTHER_FILES = {
     "speech/features": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
+    "captions/files": "+data={test_files: [mine.json], test_images: pictures}",
     "text/pairs": "+data={test_source_files: [mine.txt], test_target_files: [mine.txt]}",
     "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
 }

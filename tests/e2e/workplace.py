@@ -226,7 +226,25 @@ def write_tagged_text(folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
+def write_captioned_pictures(folder: Path) -> None:
+    """``mine.json`` as COCO has it, and ``pictures``: 40 of one colour each, two captions each."""
+    from PIL import Image
+
+    colours = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "grey": (120, 120, 120)}
+    (folder / "pictures").mkdir(exist_ok=True)
+    images, annotations = [], []
+    for number in range(40):
+        name = list(colours)[number % 4]
+        Image.new("RGB", (20 + number % 3, 16), colours[name]).save(folder / "pictures" / f"{number}.png")
+        images.append({"id": 100 + number, "file_name": f"{number}.png"})
+        for caption in (f"A {name} picture.", f"All of it is {name}."):
+            annotations.append({"image_id": 100 + number, "id": len(annotations), "caption": caption})
+    content = {"images": images, "annotations": annotations}
+    (folder / "mine.json").write_text(json.dumps(content))
+
+
 def write_user_files(folder: Path) -> None:
+    write_captioned_pictures(folder)
     write_labelled_texts(folder)
     write_tagged_text(folder)
     write_sequences(folder)

@@ -67,6 +67,14 @@ VERBS: dict[str, Verb] = {
         as_typed=("run", "output"),
         open_sections=("data", "task"),
     ),
+    "backtest": Verb(
+        "gatewise.cli.backtest",
+        "backtest",
+        "forecast from several origins, with or without refit",
+        "check_run.check_backtest",
+        as_typed=("run",),
+        open_sections=("data", "task", "trainer"),
+    ),
     "predict": Verb(
         "gatewise.cli.predict",
         "predict",

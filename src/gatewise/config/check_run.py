@@ -62,6 +62,35 @@ def check_evaluation(config: DictConfig) -> None:
         check_files(named, tested if tested and config.split == "test" else declaration.files)
 
 
+def check_backtest(config: DictConfig) -> None:
+    """Raise ValueError for a run that does not forecast, or settings that it cannot be backtested with."""
+    whole_number("origins", config.origins)
+    if config.step is not None:
+        whole_number("step", config.step)
+    flag("refit", config.refit)
+    run = _check_run(config)
+    trained = run.config()
+    if run.facts().kind != "series":
+        raise ValueError(f"run={config.run}: was trained on {run.facts().summary}: backtest takes a forecast")
+    _check_changed(config.task, target_of(trained.task), "an evaluation")
+    data = given(config.data)
+    of_split = ("split_rows", "split_dates", "test_steps", "left_out_steps", "test_file")
+    for name in (*of_split, *(() if config.refit else ("lookback", "horizon"))):
+        if name in data:
+            why = "the origins say what is tested" if name in of_split else "that is for refit=true"
+            raise SettingError(f"data.{name}: leave it out: {why}")
+    if config.trainer and not config.refit:
+        raise SettingError("trainer: its settings are for refit=true")
+    _check_given(data, target_of(trained.data), "data")
+    _check_given(given(config.trainer), target_of(trained.trainer), "trainer")
+    named = {**given(trained.data), **data}
+    if data:
+        named["folders"] = [config.paths.work_dir, config.paths.data_dir]
+    declaration = declared(target_of(trained.data))
+    if declaration is not None:
+        check_files({**named, "test_file": None}, declaration.files)
+
+
 def check_decided(changed: Mapping[Any, Any], trained: Mapping[Any, Any], decided: tuple[str, ...]) -> None:
     """Raise SettingError for a setting that would need another vocabulary, or others of a run's facts."""
     for name in decided:

@@ -48,6 +48,8 @@ class Task(pl.LightningModule):
     """Every name that :meth:`metrics` may give, beside the loss, where that is known without data."""
     scores_per_step: int = 0
     """Numbers that it computes for each step of a sequence, beside what the encoder gives."""
+    has_encoder: ClassVar[bool] = True
+    """Whether ``encoder``, or that of ``net``, is what ``model`` makes of its settings alone."""
     tags_words: ClassVar[bool] = False
     """Whether the rows of its answers are words with a tag each, which a column file can hold."""
     answer_settings: ClassVar[tuple[str, ...]] = ()

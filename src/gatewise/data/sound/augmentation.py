@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class Augmentation:
         noise: share of recordings that noise is mixed with.
         noise_least_db, noise_most_db: by how much the recording is louder than the noise.
         noise_folder: recordings of noise; without it, the noise is white.
+        frequency_warp: how far frequencies are stretched at most, as a share: as by a longer or shorter vocal
+            tract (Jaitly and Hinton, 2013). Of log_mel alone.
         time_masks, time_mask_share: how many stretches of frames are hidden (SpecAugment, Park et al., 2019),
             each at most this share of the recording.
         frequency_masks, frequency_mask_bins: how many bands are hidden, each of at most so many features.
@@ -55,6 +58,7 @@ class Augmentation:
         noise_least_db: float = 5.0,
         noise_most_db: float = 30.0,
         noise_folder: Folder | None = None,
+        frequency_warp: Share = 0.0,
         time_masks: Count = 0,
         time_mask_share: Share = 0.2,
         frequency_masks: Count = 0,
@@ -63,6 +67,7 @@ class Augmentation:
         self.speed, self.gain_db, self.time_shift_ms = speed, gain_db, time_shift_ms
         self.noise, self.noise_db = noise, (noise_least_db, noise_most_db)
         self.noise_folder = noise_folder
+        self.frequency_warp = frequency_warp
         self.time_masks, self.time_mask_share = time_masks, time_mask_share
         self.frequency_masks, self.frequency_mask_bins = frequency_masks, frequency_mask_bins
 
@@ -70,11 +75,6 @@ class Augmentation:
     def changes_sound(self) -> bool:
         """Whether the recording itself is changed, so that its features have to be computed anew."""
         return any((self.speed, self.gain_db, self.time_shift_ms, self.noise))
-
-    @property
-    def changes_frames(self) -> bool:
-        """Whether some of its frames are hidden."""
-        return bool(self.time_masks or self.frequency_masks)
 
     def longest(self, lengths: NDArray[np.int64], form: SoundForm) -> NDArray[np.int64]:
         """The most frames that recordings of these ``lengths`` can come to have."""
@@ -139,16 +139,24 @@ class Augmenter:
             return samples
         return samples + noise * np.float32(loudness / (of_noise * softer))
 
-    def hide(self, frames: Frames, generator: np.random.Generator) -> None:
-        """Hide stretches and bands of scaled frames [T, F]: they become 0, the mean."""
+    def frames(self, frames: Frames, generator: np.random.Generator) -> Frames:
+        """Scaled frames [T, F] with their frequencies stretched, and some hidden: they become 0, the mean."""
         by, form = self.by, self.form
+        by_order = frames.reshape(len(frames), 1 + form.deltas, form.size)
+        if by.frequency_warp:
+            most = int(by.frequency_warp * _STEPS)
+            stretch = 1 + int(generator.integers(-most, most + 1)) / _STEPS
+            by_order = by_order @ _warped(stretch, form.bins, form.low_hz, form.high_hz)
+        else:
+            by_order = by_order.copy()
+        frames = by_order.reshape(frames.shape)  # a view: what is hidden in one is in the other
         for _ in range(by.time_masks):
             first, end = _stretch(len(frames), int(by.time_mask_share * len(frames)), generator)
             frames[first:end] = 0.0
-        by_order = frames.reshape(len(frames), 1 + form.deltas, form.size)  # a view: slopes too are hidden
         for _ in range(by.frequency_masks):
             first, end = _stretch(form.size, min(by.frequency_mask_bins, form.size), generator)
             by_order[:, :, first:end] = 0.0
+        return frames
 
 
 def _stretch(size: int, most: int, generator: np.random.Generator) -> tuple[int, int]:
@@ -156,3 +164,21 @@ def _stretch(size: int, most: int, generator: np.random.Generator) -> tuple[int,
     width = int(generator.integers(most + 1))
     first = int(generator.integers(size - width + 1))
     return first, first + width
+
+
+@functools.lru_cache(maxsize=256)
+def _warped(stretch: float, bins: int, low_hz: float, high_hz: float) -> NDArray[np.float32]:
+    """[bins, bins]: what each band (column) takes of all, where it looks at its frequency times ``stretch``.
+
+    Between two bands the straight line; beyond the first and the last band these.
+    """
+    low, high = (_mel(hz) for hz in (low_hz, high_hz))
+    width = (high - low) / (bins + 1)
+    hz = 700 * np.expm1((low + width * np.arange(1, bins + 1)) / 1127)
+    places = np.clip((_mel(hz * stretch) - low) / width - 1, 0, bins - 1)
+    return np.maximum(1 - np.abs(np.arange(bins)[:, None] - places), 0).astype(np.float32)
+
+
+def _mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """On Kaldi's scale."""
+    return 1127 * np.log1p(np.asarray(hz) / 700)

@@ -119,6 +119,15 @@ def check_coefficients(features: str, bins: int, coefficients: int) -> None:
         raise ValueError(f"coefficients={coefficients} of mfcc: there are bins={bins} bands: give no more")
 
 
+@rule
+def check_warp(features: str, augmentation: Any) -> None:
+    """Raise ValueError where frequencies cannot be stretched, as there are none."""
+    named = "frequency_warp"
+    warp = augmentation.get(named) if isinstance(augmentation, dict) else getattr(augmentation, named, 0)
+    if warp and features == "mfcc":
+        raise ValueError(f"augmentation.frequency_warp={warp:g} is of log_mel alone: set it to 0 for mfcc")
+
+
 class SoundData(SequenceDataModule):
     """Recordings in three parts, as frames of features.
 

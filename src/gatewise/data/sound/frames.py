@@ -146,9 +146,8 @@ class RecordedFrames(BatchDataset):
             frames = scaled(frames, training.scaler)
         else:
             start = int(self.starts[index])
-            frames = self.frames[start : start + int(self.lengths[index])].numpy().copy()
-        augmenter.hide(frames, generator)
-        return frames
+            frames = self.frames[start : start + int(self.lengths[index])].numpy()
+        return augmenter.frames(frames, generator)
 
 
 class LabelledFrames(RecordedFrames):

@@ -54,6 +54,7 @@ class PcmFrames:
         self._is_beginning = True
         self._left: int | None = None
         """Bytes of samples that are still to come, as a header said."""
+        self._is_over = False
         self.samples = 0
         """That have come."""
 
@@ -89,22 +90,26 @@ class PcmFrames:
     def _sound(self, piece: bytes) -> bytes:
         """The bytes of samples in what has come; what cannot be told yet waits."""
         self._rest = b""
+        if self._is_over:
+            return b""
         if self._is_beginning:
             header = _header(piece, self.facts.sample_rate)
             if header is None:
                 self._rest = piece
                 return b""
             piece, self._left, self._is_beginning = piece[header.size :], header.samples, False
-        if self._left is not None:
-            behind = piece[self._left :]
-            if len(behind) >= 4:
-                # A file that has grown since has more samples there.
-                piece = piece[: self._left] if behind[:4] in _BEHIND else piece
-                self._left = 0 if behind[:4] in _BEHIND else None
-            elif len(piece) >= self._left:
-                self._rest, piece, self._left = behind, piece[: self._left], 0
-            else:
-                self._left -= len(piece) - len(piece) % 2
+        if self._left is None:
+            return piece
+        behind = piece[self._left :]
+        if len(behind) >= 4:
+            # Else a file that has grown since has more samples there.
+            self._is_over = behind[:4] in _BEHIND
+            piece = piece[: self._left] if self._is_over else piece
+            self._left = None
+        elif len(piece) >= self._left:
+            self._rest, piece, self._left = behind, piece[: self._left], 0
+        else:
+            self._left -= len(piece) - len(piece) % 2
         return piece
 
     def _frames(self, piece: bytes) -> Tensor:

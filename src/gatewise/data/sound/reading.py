@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewise.data.files import TooLargeError, check_size
+from gatewise.data.files import TooLargeError
 from gatewise.data.sound.extra import libraries
 from gatewise.kinds.sound import SoundForm
 from gatewise.settings.memory import in_words, memory
@@ -23,6 +23,8 @@ SILENCE = 1e-3
 """A recording with no sample above this, 60 dB below full scale, is silent."""
 _BLOCK = 1 << 20
 """Samples that are read at once."""
+_LARGE = 1 << 28
+"""Bytes from which on it is asked how much memory there is, which takes longer than reading a short file."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,6 @@ def read_sound(path: Path, form: SoundForm, key: str = "data") -> Sound:
 def _read(path: Path, form: SoundForm, key: str) -> tuple[NDArray[np.float32], int]:
     """(The samples of one channel, their rate) of a file."""
     soundfile, _ = libraries()
-    check_size(path)
     try:
         with soundfile.SoundFile(path) as file:
             channels, rate = file.channels, file.samplerate
@@ -75,7 +76,7 @@ def _read(path: Path, form: SoundForm, key: str) -> tuple[NDArray[np.float32], i
                     f"{path}: {channels} channels, and one is expected: set {key}.channel to mean, left or "
                     f"right"
                 )
-            if max(file.frames, 0) * 4 > memory():
+            if file.frames * 4 > _LARGE and file.frames * 4 > memory():
                 raise TooLargeError(
                     f"{path}: {in_words(4 * file.frames)} of samples, and there are {in_words(memory())} of "
                     f"memory here: cut it into pieces"
