@@ -278,7 +278,10 @@ OBJECTS = {
     "no JSON": ("good", "mine.jsonl:2: not an object of JSON"),
     "a list": ("[1]", "mine.jsonl:2: not an object such as"),
     "no label": ('{"text": "good"}', "mine.jsonl:2: no column 'label'"),
-    "no text": ('{"text": ["good"], "label": 1}', "mine.jsonl:2: 'text' must be text, got [\"good\"]: correct"),
+    "no text": (
+        '{"text": ["good"], "label": 1}',
+        "mine.jsonl:2: 'text' must be text, got [\"good\"]: correct",
+    ),
     "half a pair in a label": ('{"text": "a", "label": "\\ud800"}', "mine.jsonl:2: half a surrogate pair"),
     "NUL": ('{"text": "a\\u0000b", "label": 1}', "mine.jsonl:2: the text has a NUL"),
     "half a pair": ('{"text": "\\ud800", "label": 1}', "mine.jsonl:2: half a surrogate pair"),
