@@ -204,5 +204,6 @@ class Captioning(Writing):
 
 
 def _share(sums: list[int]) -> float:
-    """Percent of true ones, for pairs of (how many are true, how many there are)."""
-    return 100 * sum(sums[::2]) / max(sum(sums[1::2]), 1)
+    """Percent of true ones, for pairs of (how many are true, how many there are); NaN of none."""
+    count = sum(sums[1::2])
+    return 100 * sum(sums[::2]) / count if count else float("nan")
