@@ -19,7 +19,7 @@ from gatewise.tasks import bleu
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.captioned import Captioned, parts
 from gatewise.tasks.cider import Cider
-from gatewise.tasks.scores import Measure, Score
+from gatewise.tasks.scores import EpochScores, Measure, Score
 from gatewise.tasks.summed import SummedCounts
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 from gatewise.tasks.writing import DRAWN, Writing
@@ -122,6 +122,11 @@ class Captioning(Writing):
                 ),
             }
         return found
+
+    def _reduced(self, prefix: str, scores: EpochScores) -> dict[str, Tensor]:
+        found = super()._reduced(prefix, scores)
+        # A part without scenes of a kind has no share of them.
+        return {name: value for name, value in found.items() if "/true" not in name or not value.isnan()}
 
     def scaled(self, pictures: Tensor) -> Tensor:
         """Pictures as the encoder reads them."""
