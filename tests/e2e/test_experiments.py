@@ -86,6 +86,7 @@ EXPERIMENTS["captions/files"] = Short(
     [
         *("data.files=[mine.json]", "data.images=pictures", "data.height=16", "data.width=16"),
         *("task.encoder_sizes=[8,8]", "task.embedding_size=8", "model.hidden_size=16", "threads=1"),
+        "task.beam=1",  # as a validation has it
     ],
     {"{run}/example.png": 1, "{work}/pictures/0.png": 1},
 )
@@ -155,7 +156,10 @@ RECIPES = {
 }
 RECIPES |= {
     "captions/scenes": Short(
-        [f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))],
+        [
+            *(f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))),
+            "task.beam=1",  # as a validation has it
+        ],
         {"{run}/example.png": 1},
     ),
     # Predicted are the series of the example, which has three of several.
