@@ -162,7 +162,7 @@ def test_simple_classifiers_stand_beside_the_test_alone(tmp_path):
     module.setup()
     assert next(iter(module.train_dataloader())).neighbours is None
     (batch,) = module.test_dataloader()
-    assert set(batch.neighbours) == {"1-NN DTW", "1-NN DTW in a window"}  # of different lengths
+    assert set(batch.neighbours) == {"nearest centroid", "1-NN DTW", "1-NN DTW in a window"}
     assert all(len(given) == len(batch.targets) for given in batch.neighbours.values())
     without = mine(tmp_path, neighbours=False)
     without.setup()

@@ -128,10 +128,16 @@ def test_centroids_and_neighbours_find_what_is_near():
     assert (found.percent, found.own) == (0, 1.0)
 
 
-def test_only_warping_compares_sequences_of_different_lengths():
+def test_sequences_of_different_lengths_are_compared_by_warping_and_by_what_they_are_stretched_to():
     train, targets, test = small()
     found = neighbours.answers(train, targets, [test[0][:-1], test[1]], None)
-    assert list(found.classes) == [neighbours.DTW, neighbours.WINDOW]
+    assert list(found.classes) == [neighbours.CENTROID, neighbours.DTW, neighbours.WINDOW]
+
+
+def test_the_nearest_centroid_does_not_see_how_long_a_straight_line_takes():
+    rising, falling = (np.linspace([0.0, a], [1.0, -a], 9) for a in (1.0, -1.0))
+    found = neighbours.answers([rising, falling], np.array([0, 1]), [falling[::4], rising[::2]], 0)
+    assert found.classes[neighbours.CENTROID].tolist() == [1, 0]
 
 
 def test_what_takes_too_long_is_left_out_and_a_line_says_so(caplog):

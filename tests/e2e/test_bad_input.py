@@ -14,7 +14,7 @@ from workplace import Place, write_user_files
 
 HEAD = "@dimensions 2\n@classLabel true a b\n@data\n"
 SPEECH, SERIES, TEXT = (
-    ("experiment=speech/files", "data.train_file=bad.ts"),
+    ("experiment=speech/features", "data.train_file=bad.ts"),
     ("experiment=series/csv", "data.file=bad.csv", "data.time_column=time"),
     ("experiment=text/files", "data.files=[bad.txt]"),
 )

@@ -13,7 +13,7 @@ from workplace import Place
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("## Write your own cell\n")[1].split("\n## ")[0]
 QUICK = (
-    *("train", "experiment=speech/files", "logger=none", "model.hidden_size=4", "data.train_file=two.ts"),
+    *("train", "experiment=speech/features", "logger=none", "model.hidden_size=4", "data.train_file=two.ts"),
     *("trainer.max_epochs=1", "test=false", "model.engine=function"),
 )
 CELL = """

@@ -20,7 +20,7 @@ from gatewise.runs.run import Run
 SEQUENCES = (
     "train",
     "logger=none",
-    "experiment=speech/files",
+    "experiment=speech/features",
     "model.hidden_size=8",
     "data.train_file=two.ts",
 )
@@ -246,7 +246,13 @@ class Mine(SequenceDataModule):
         if self.fault != "split":
             self.test_data = Noise(0 if self.fault == "empty" else 8, "none")
 """
-OWN_TRAIN = ("train", "logger=none", "experiment=speech/files", "model.hidden_size=4", "trainer.max_epochs=1")
+OWN_TRAIN = (
+    "train",
+    "logger=none",
+    "experiment=speech/features",
+    "model.hidden_size=4",
+    "trainer.max_epochs=1",
+)
 
 
 @pytest.mark.slow

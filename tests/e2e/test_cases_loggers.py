@@ -16,7 +16,7 @@ from gatewise.runs.run import Run
 from gatewise.runs.unsent import unsent
 
 ARGV = [
-    "experiment=speech/files",
+    "experiment=speech/features",
     "data.train_file=mine.ts",
     "model.hidden_size=4",
     "data.batch_size=8",
@@ -92,7 +92,7 @@ def test_wandb_offline_resume(resumed: tuple[Place, Run]) -> None:
     assert summary[monitor] == {run.config().task.mode: pytest.approx(best)}
     assert summary["parameters"] == run.summary()["parameters"]
     assert summary["plots/confusion_matrix"]["_type"] == "image-file"
-    assert begun["displayName"] == "speech/files/mine bilstm seed 1"
+    assert begun["displayName"] == "speech/features/mine bilstm seed 1"
 
 
 @pytest.mark.slow
@@ -249,9 +249,9 @@ def test_a_trial_is_named_after_its_sweep(own: Place) -> None:
     )
     sweep = (own.folder / "sweeps" / "last").resolve()
     settings = [Run(folder).config().logger.wandb for folder in own.runs()]
-    assert {node.group for node in settings} == {f"speech/files/mine/{sweep.name}"}
+    assert {node.group for node in settings} == {f"speech/features/mine/{sweep.name}"}
     assert {(node.name, node.job_type, *node.tags) for node in settings} == {
-        (f"speech/files/mine bilstm seed 1 trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
+        (f"speech/features/mine bilstm seed 1 trial {n}", f"trial {n}", "mine", f"trial {n}") for n in (0, 1)
     }
 
 

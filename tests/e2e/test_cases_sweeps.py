@@ -34,7 +34,7 @@ def table(place: Place, name: str = "trials") -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_duplicate_draws(place: Place) -> None:
     write_sequences(place.folder)
-    argv = ["experiment=speech/files", "logger=none", "data.train_file=mine.ts", "trainer.max_epochs=1"]
+    argv = ["experiment=speech/features", "logger=none", "data.train_file=mine.ts", "trainer.max_epochs=1"]
     argv += ["test=false", "sweep=random", "sweep.trials=5", "model.hidden_size=choice(4,8)"]
     result = place.ok("train", *argv, "optimizer.lr=0.003", "task.dropout=0")
     assert sorted(Run(folder).config().model.hidden_size for folder in place.runs()) == [4, 8]

@@ -13,7 +13,7 @@ from gatewise.runs.metrics import read_metrics, read_validations
 from gatewise.runs.run import Run
 
 FILES = [
-    "experiment=speech/files", "logger=none", "model.hidden_size=8", "data.train_file=two.npz",
+    "experiment=speech/features", "logger=none", "model.hidden_size=8", "data.train_file=two.npz",
     "callbacks.early_stopping.patience=100", "callbacks.progress=null", "callbacks.learning_curves=null",
 ]  # fmt: skip
 

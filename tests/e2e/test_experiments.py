@@ -30,6 +30,7 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("transcript", "file", "starts"),
     *("caption", "picture"),
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
 )
@@ -45,7 +46,7 @@ EXPERIMENTS = {
     "speech/japanese_vowels": Short(
         ["trainer.limit_train_batches=3"], {"{run}/example.npy": 1, "{vowels}": 370}
     ),
-    "speech/files": Short(
+    "speech/features": Short(
         ["data.train_file=mine.ts"], {"{work}/mine.ts": 60, "{work}/mine.npz": 60, "{run}/example.npy": 1}
     ),
     "series/sunspots": Short(["data.stride=40", "data.max_rows=1500"], {"{run}/example.csv": 12}),
@@ -154,6 +155,7 @@ RECIPES = {
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
+PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
     "captions/scenes": Short(
         [
@@ -161,6 +163,12 @@ RECIPES |= {
             "task.beam=1",  # as a validation has it
         ],
         {"{run}/example.png": 1},
+    ),
+    "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/pendigits": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/line_ctc": Short(
+        [*PEN, *(f"data.{part}_lines=20" for part in ("train", "validation", "test"))],
+        {"{work}/mine.pen": 60, "{run}/example.jsonl": 1},
     ),
     # Predicted are the series of the example, which has three of several.
     "series/long": Short(
@@ -174,6 +182,16 @@ RECIPES |= {
         {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
     ),
 }
+DIGITS = ["data.dataset=null", "data.files=[mine.tsv]", "data.text_column=label", "data.test_strings=4"]
+DIGITS += ["data.train_strings=8", "data.validation_strings=4", "model.hidden_size=8", "task.beam=1"]
+RECIPES |= {
+    f"speech/{name}": Short(DIGITS, {"{run}/example.wav": 1})
+    for name in ("digits_ctc", "digits_ctc_streaming")
+}
+RECIPES["speech/transcripts"] = Short(
+    ["data.files=[mine.tsv]", "data.sample_rate=8000", "model.hidden_size=8", "task.beam=1"],
+    {"{work}/spoken/3.wav": 1, "{run}/example.wav": 1},
+)
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 
@@ -181,7 +199,7 @@ EXPERIMENTS |= RECIPES
 # Evaluating and predicting in every way is tried with one experiment of each kind of data; with the others,
 # which differ in their data alone, in the slow tests.
 ONE_OF_EACH_KIND = {
-    "speech/files",
+    "speech/features",
     "series/csv",
     "captions/files",
     *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
@@ -255,6 +273,8 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
+    **{f"speech/{name}": ["alignment.png"] for name in ("transcripts", "digits_ctc", "digits_ctc_streaming")},
+    "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],
@@ -344,7 +364,7 @@ def test_predict(trained: Trained, tmp_path: Path) -> None:
             assert all(0 < float(row["probability"]) <= 1 for row in table)
 
 
-@pytest.mark.parametrize("trained", ["speech/files"], indirect=True, scope="module")
+@pytest.mark.parametrize("trained", ["speech/features"], indirect=True, scope="module")
 def test_predict_is_the_same_in_every_format(trained: Trained, tmp_path: Path) -> None:
     work = trained.place.folder
     tables = [
@@ -390,7 +410,7 @@ def test_a_moved_run_directory_is_evaluated_from_another_folder(trained: Trained
 
 
 OTHER_FILES = {
-    "speech/files": "+data.test_file=mine.npz",
+    "speech/features": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
     "captions/files": "+data={test_files: [mine.json], test_images: pictures}",

@@ -95,11 +95,11 @@ WRONG = [
     (["task=language_modelling"], "task=language_modelling takes running text", "data=japanese_vowels gives"),
     # What is required.
     (["experiment=series/csv", "data.file=mine.csv"], "data.time_column: a value is required", ""),
-    (["experiment=speech/files"], "data.train_file: a value is required", ""),
+    (["experiment=speech/features"], "data.train_file: a value is required", ""),
     (["experiment=text/files"], "data.files: a value is required", ""),
     # Files that are not there, or not what they should be.
     (
-        ["experiment=speech/files", "data.train_file=mne.ts"],
+        ["experiment=speech/features", "data.train_file=mne.ts"],
         "data.train_file=mne.ts was not found in",
         "mine.ts",
     ),

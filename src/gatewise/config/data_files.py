@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from gatewise.config.build import given, target_of
-from gatewise.data.files import find_file, get_if_known
+from gatewise.data.files import find_file, get_if_known, get_set_if_known
 from gatewise.settings.declared import declared, is_part
 
 
@@ -18,6 +18,8 @@ def get_known_files(config: DictConfig) -> None:
     settings = given(config.data)
     for name, file in _files(settings, () if data is None else data.files):
         get_if_known(file, settings.get("folders", ()), f"data.{name}")
+    if data is not None and data.attribute("known_set"):
+        get_set_if_known(settings.get(data.attribute("known_set")), settings.get("folders", ()))
 
 
 def check_files(data: Mapping[str, Any], settings: tuple[str, ...]) -> None:

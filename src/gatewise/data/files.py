@@ -15,7 +15,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gatewise.data.known.finding import PREFIX, data_folder, find_known, named
+from gatewise.data.known.finding import PREFIX, Places, data_folder, find_known, named, state
+from gatewise.data.known.sets import known_set
 from gatewise.settings import nearest
 from gatewise.settings.checks import no_path, short
 from gatewise.settings.memory import in_words, memory
@@ -78,6 +79,17 @@ def get_if_known(path: str | Path, folders: Sequence[str | Path], key: str) -> N
         from gatewise.data.known.getting import get
 
         get(known, data_folder(folders))
+
+
+def get_set_if_known(name: str | None, folders: Sequence[str | Path]) -> None:
+    """Download the known set of this name, where it is not here whole; else, and for None, nothing.
+
+    Raises ValueError where that fails, or there is no such set.
+    """
+    if name is not None and state(Places(known_set(name), data_folder(folders))).word != "here":
+        from gatewise.data.known.getting import get
+
+        get(known_set(name), data_folder(folders))
 
 
 def find_folder(path: str, folders: Sequence[str | Path], key: str) -> Path:

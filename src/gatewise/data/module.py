@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,12 +47,18 @@ class SequenceDataModule(pl.LightningDataModule):
     facts_type: ClassVar[type[Facts]]
     takes_words: ClassVar[bool] = False
     """Whether :meth:`read_input` accepts words as well as the name of a file."""
+    takes_folders: ClassVar[bool] = False
+    """Whether it accepts the name of a folder."""
     input_reader: ClassVar[str] = ""
     """Dotted name of a function of a path and facts that reads an input; its others are settings."""
+    reads_strokes: ClassVar[bool] = False
+    """Whether it has a :meth:`read_strokes` for what is written with a pen, for ``gatewise draw``."""
     lines_at_once: ClassVar[int] = 1
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
     decided: ClassVar[tuple[str, ...]] = ()
     """Settings that decide the facts, which an evaluation has from the training."""
+    known_set: ClassVar[str] = ""
+    """The setting that names a known set, which is downloaded before a training."""
     load_draws: ClassVar[bool] = True
     """Whether :meth:`load` draws from the seed; if not, trainings with several seeds share what it loads."""
 
@@ -112,6 +118,14 @@ class SequenceDataModule(pl.LightningDataModule):
         raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
 
     @classmethod
+    def read_stream(cls, facts: Any) -> Any:  # noqa: ARG003
+        """What turns bytes as they come into frames: it has ``accept(bytes)``, ``end()`` and ``seconds``.
+
+        Raises ValueError if the data cannot be read so.
+        """
+        raise ValueError(f"stream=true: {cls.__name__} reads whole inputs alone, and no sound as it comes")
+
+    @classmethod
     def read_lines(cls, lines: Sequence[str], facts: Any) -> Input:
         """Read texts to predict from, up to ``lines_at_once`` of them, each one line and not blank.
 
@@ -120,6 +134,11 @@ class SequenceDataModule(pl.LightningDataModule):
         """
         (line,) = lines
         return cls.read_input(line, facts)
+
+    @classmethod
+    def read_strokes(cls, given: Any, facts: Any) -> Input:  # noqa: ARG003
+        """Read strokes, lists of points [x, y] with y upwards; ValueError if they cannot be used."""
+        raise ValueError(f"{cls.__name__} reads no strokes")
 
     def describe(self) -> dict[str, str | int]:
         """A few numbers about the data, for a table on the screen; call it after ``setup()``."""
@@ -167,7 +186,11 @@ class SequenceDataModule(pl.LightningDataModule):
             # shuffle by one that draws single examples.
             batches: Any = list(sampler)
             return DataLoader(Subset(dataset, batches), batch_size=None)
-        return DataLoader(dataset, sampler=sampler, batch_size=None)
+        return DataLoader(dataset, sampler=sampler, batch_size=None, **self.loading(dataset))
+
+    def loading(self, dataset: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        """Settings of a loader of ``dataset``: of processes that make its batches, where that takes long."""
+        return {}
 
     def sampler(
         self, dataset: Any, shuffle: bool, rank: int, world_size: int, epoch: Callable[[], int]

@@ -301,7 +301,7 @@ _DATA = {
     "ts": ("mine.ts", ("train", *FAST, *SPEECH, "test=false"), VERBS["predict"]),
     "npz": (
         "mine.npz",
-        ("train", *FAST, "experiment=speech/files", "data.train_file=mine.npz", "test=false"),
+        ("train", *FAST, "experiment=speech/features", "data.train_file=mine.npz", "test=false"),
         ("predict", "run=runs/r", "input=mine.npz"),
     ),
     "csv": ("mine.csv", ("train", *FAST, *SERIES, "test=false"), ("predict", "run=runs/s", "input=mine.csv")),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from workplace import Place
 
 SPEECH, SERIES, TEXT = (
-    ("experiment=speech/files", "data.train_file=mine.ts"),
+    ("experiment=speech/features", "data.train_file=mine.ts"),
     ("experiment=series/csv", "data.file=mine.csv", "data.time_column=date"),
     ("experiment=text/files", "data.files=[mine.txt]"),
 )

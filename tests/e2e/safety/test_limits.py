@@ -133,7 +133,7 @@ def test_more_than_memory_is_known_with_the_data(place: Place, monkeypatch: pyte
     ]
     header = "@dimensions 2\n@classLabel true a b\n@data\n"
     (place.folder / "d.ts").write_text(header + "\n".join(rows) + "\n")
-    words = ["experiment=speech/files", "data.train_file=d.ts", "logger=none", "data.batch_size=200"]
+    words = ["experiment=speech/features", "data.train_file=d.ts", "logger=none", "data.batch_size=200"]
     result = place("train", *words)
     assert result.code == 1
     assert "data.batch_size=200: a training step of" in result.line()

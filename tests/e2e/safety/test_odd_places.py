@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workplace import Place, write_sequences
 
-WORDS = ("train", "experiment=speech/files", "data.train_file=mine.ts", "logger=none", "name=x")
+WORDS = ("train", "experiment=speech/features", "data.train_file=mine.ts", "logger=none", "name=x")
 
 
 @pytest.mark.parametrize("name", ["a${oc.env:HOME}", os.fsdecode(b"a\xff")])

@@ -10,7 +10,7 @@ from workplace import Place, write_sequences
 
 SECRET, KEY = "hunter2-the-secret", "0123456789abcdef" * 2 + "01234567"
 FAST = (
-    "experiment=speech/files",
+    "experiment=speech/features",
     "data.train_file=mine.ts",
     "threads=1",
     "model.hidden_size=2",

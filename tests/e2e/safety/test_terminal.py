@@ -44,7 +44,7 @@ def write_files(folder: Path, name: str) -> None:
 
 SERIES = ("data.file=odd.csv", "data.time_column=date", "data.lookback=8", "data.horizon=2")
 TRAININGS = {
-    "classes": (("experiment=speech/files", "data.train_file=odd.npz"), "odd.npz"),
+    "classes": (("experiment=speech/features", "data.train_file=odd.npz"), "odd.npz"),
     "columns": (("experiment=series/csv", *SERIES), "odd.csv"),
     "words": (
         ("experiment=text/files", "data.files=[odd.txt]", "data.tokenizer=char", "task.embedding_size=2"),

@@ -19,7 +19,7 @@ from gatewise.data.images.captions import PicturesWithCaptions
 from gatewise.data.images.maps import read_maps
 from gatewise.data.images.pictures import Wanted, read_picture
 from gatewise.data.images.stored import stored_once
-from gatewise.data.text.kept import key_of
+from gatewise.data.kept import key_of
 from gatewise.data.text.parts import PARTS, draw_evenly, held_out_in_turn
 from gatewise.kinds.captions import OtherMode, OtherSize
 from gatewise.settings import DataFile, DataFiles, Folder, Fraction, Positive, did_you_mean, rule

@@ -13,7 +13,7 @@ from gatewise.data.images.captioned_set import Captioned
 from gatewise.data.images.captions import PicturesWithCaptions
 from gatewise.data.images.drawing import draw
 from gatewise.data.images.stored import stored_once
-from gatewise.data.text.kept import key_of
+from gatewise.data.kept import key_of
 from gatewise.data.text.parts import PARTS
 from gatewise.kinds import scenes as grammar
 from gatewise.kinds.scenes import CELLS, COLOURS, FIELDS, NONE, SHAPES, SIZES, sentences, things_of

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from gatewise.data.text.kept import make_room
+from gatewise.data.kept import make_room
 
 log = logging.getLogger(__name__)
 

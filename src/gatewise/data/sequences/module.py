@@ -27,7 +27,7 @@ from gatewise.data.sequences.labelled import (
     is_constant,
     moments,
 )
-from gatewise.data.sequences.neighbours import WINDOW, Answers, answers
+from gatewise.data.sequences.neighbours import Answers, answers_to_scaled
 from gatewise.data.sequences.padded import PaddedSequences
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sequences import FeatureFacts
@@ -199,21 +199,10 @@ class FeatureSequences(SequenceDataModule):
     def _answers(self, train: LabelledSequences, test: LabelledSequences) -> Answers:
         """What simple classifiers give to the test sequences, each feature scaled as the network's are."""
         assert self.facts is not None
-        learnt, asked = train.sequences, test.sequences
-        if self.scale:
-            # Over all that they learn from, so that no draw of a validation part changes them.
-            frames = np.concatenate(learnt)
-            mean, std = moments(frames)
-            std[is_constant(frames)] = 1.0
-            learnt, asked = ([(s - mean) / std for s in part] for part in (learnt, asked))
         targets = np.array(_class_indices(train, self.facts, "train_file"))
-        found = answers(learnt, targets, asked, self.dtw_cells, self.cache_dir)
-        if found.percent is not None:
-            log.info(
-                "%s of %d %% of the longer sequence (%.4f of the training sequences by leave-one-out)",
-                WINDOW, found.percent, found.own,
-            )  # fmt: skip
-        return found
+        return answers_to_scaled(
+            train.sequences, targets, test.sequences, self.scale, self.dtw_cells, self.cache_dir
+        )
 
     @classmethod
     def read_input(cls, given: Path | str, facts: FeatureFacts) -> Input:

@@ -1,7 +1,8 @@
 """Simple classifiers beside a network: the nearest neighbour and the nearest centroid.
 
-The nearest of the training sequences gives its class. How far they are apart is measured step by step
-(squared Euclidean distance, where all sequences are of one length), by dynamic time warping, or by warping
+The nearest of the training sequences gives its class, or the nearest of the classes' means, for which
+sequences of several lengths are stretched to one. How far they are apart is measured step by step (squared
+Euclidean distance, of single sequences where all are of one length), by dynamic time warping, or by warping
 within the window for which most training sequences have a nearest neighbour of their own class ("DTW-CV"; the
 narrowest of the best). So are the figures of the UCR archive made (Dau et al., The UCR time series archive,
 IEEE/CAA Journal of Automatica Sinica 6, 2019).
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.files import digest
 from gatewise.data.sequences import warping
+from gatewise.data.sequences.labelled import is_constant, moments
 from gatewise.data.sequences.warping import Stacked
 
 Sequences = Sequence[NDArray[np.float64]]
@@ -87,19 +89,43 @@ def answers(
     return found
 
 
+def answers_to_scaled(
+    train: Sequences,
+    targets: NDArray[np.int64],
+    test: Sequences,
+    scale: bool,
+    most_cells: int | None,
+    folder: Path | None,
+) -> Answers:
+    """The same, with ``scale`` for features that are scaled as a network's are; a line tells the window."""
+    if scale:
+        # Over all that they learn from, so that no draw of a validation part changes them.
+        frames = np.concatenate(train)
+        mean, std = moments(frames)
+        std[is_constant(frames)] = 1.0
+        train, test = ([(s - mean) / std for s in part] for part in (train, test))
+    found = answers(train, targets, test, most_cells, folder)
+    if found.percent is not None:
+        log.info(
+            "%s of %d %% of the longer sequence (%.4f of the training sequences by leave-one-out)",
+            WINDOW, found.percent, found.own,
+        )  # fmt: skip
+    return found
+
+
 def _computed(
     train: Sequences, targets: NDArray[np.int64], test: Sequences, most_cells: int | None
 ) -> Answers:
     classes: dict[str, NDArray[np.int64]] = {}
     ours, theirs = (np.array([len(s) for s in sequences]) for sequences in (train, test))
     features = train[0].shape[1]
-    if len(np.unique(np.concatenate((ours, theirs)))) == 1:
-        flat, asked = (np.stack(sequences).reshape(len(sequences), -1) for sequences in (train, test))
-        names = np.unique(targets)
-        centroids = np.stack([flat[targets == name].mean(0) for name in names])
-        classes[CENTROID] = names[_nearest_point(asked, centroids)]
-        if _fits(EUCLIDEAN, asked.shape[0] * flat.size, most_cells):
-            classes[EUCLIDEAN] = targets[_nearest_point(asked, flat)]
+    flat, asked = (_of_one_length(sequences, round(float(ours.mean()))) for sequences in (train, test))
+    names = np.unique(targets)
+    centroids = np.stack([flat[targets == name].mean(0) for name in names])
+    classes[CENTROID] = names[_nearest_point(asked, centroids)]
+    are_alike = len(np.unique(np.concatenate((ours, theirs)))) == 1
+    if are_alike and _fits(EUCLIDEAN, asked.shape[0] * flat.size, most_cells):
+        classes[EUCLIDEAN] = targets[_nearest_point(asked, flat)]
     pairs = len(train) * len(test)
     if not _fits(DTW, int(ours.sum()) * int(theirs.sum()) * features + _PER_PAIR * pairs, most_cells):
         return Answers(classes)
@@ -114,6 +140,18 @@ def _computed(
     nearest, _ = warping.nearest(asked_of, known, apart, percent)
     classes[WINDOW] = targets[nearest]
     return Answers(classes, percent, own)
+
+
+def _of_one_length(sequences: Sequences, length: int) -> NDArray[np.float64]:
+    """[N, length * F]: sequences [T, F], each stretched to a length by straight lines between its steps."""
+    stretched = np.empty((len(sequences), length, sequences[0].shape[1]))
+    for row, sequence in zip(stretched, sequences, strict=True):
+        places = np.linspace(0, len(sequence) - 1, length)
+        before = places.astype(np.int64)
+        after = np.minimum(before + 1, len(sequence) - 1)
+        share = (places - before)[:, None]
+        row[:] = sequence[before] * (1 - share) + sequence[after] * share
+    return stretched.reshape(len(sequences), -1)
 
 
 def _fits(name: str, cells: int, most_cells: int | None) -> bool:

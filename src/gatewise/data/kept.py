@@ -1,4 +1,4 @@
-"""What was prepared of texts, kept in one file for the next training, by its content."""
+"""What was prepared of data, kept in one file for the next training, by its content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gatewise.data.known.finding import checksum
 log = logging.getLogger(__name__)
 
 FORGOTTEN = 60 * 24 * 60 * 60
-"""Seconds after which a text that no training has used makes room."""
+"""Seconds after which what no training has used makes room."""
 Arrays = Mapping[str, NDArray[Any]]
 Made = TypeVar("Made")
 
@@ -33,6 +33,22 @@ def key_of(about: Any, code: Iterable[ModuleType]) -> str:
     digests = [checksum(Path(str(module.__file__))) for module in code]
     values = [about, digests, unicodedata.unidata_version]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def found(place: Path, read: Callable[[Any, Arrays], Made]) -> Made | None:
+    """What is kept at ``place``; None where there is nothing, or it is damaged, which a line says."""
+    try:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        kept = read(json.loads(arrays.pop("about").tobytes()), arrays)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("%s is damaged (%s): the data is prepared anew", place, str(error).split("\n", 1)[0])
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(place)  # used last
+    return kept
 
 
 def made_once(
@@ -46,23 +62,14 @@ def made_once(
     ``stored`` gives these, and ``read`` takes them; it raises ValueError, KeyError or TypeError for others.
     Where the file is damaged or cannot be written, a line says so.
     """
-    try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        found = read(json.loads(arrays.pop("about").tobytes()), arrays)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s is damaged (%s): the text is prepared anew", place, str(error).split("\n", 1)[0])
-    else:
-        with contextlib.suppress(OSError):
-            os.utime(place)  # used last
-        return found
+    kept = found(place, read)
+    if kept is not None:
+        return kept
     made = make()
     try:
         _write(place, *stored(made))
     except OSError as error:
-        log.warning("%s cannot be used (%s): the text is prepared anew the next time", place.parent, error)
+        log.warning("%s cannot be used (%s): the data is prepared anew the next time", place.parent, error)
     return made
 
 
