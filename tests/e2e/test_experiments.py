@@ -87,6 +87,7 @@ EXPERIMENTS["captions/files"] = Short(
     [
         *("data.files=[mine.json]", "data.images=pictures", "data.height=16", "data.width=16"),
         *("task.encoder_sizes=[8,8]", "task.embedding_size=8", "model.hidden_size=16", "threads=1"),
+        "task.beam=1",  # as a validation has it
     ],
     {"{run}/example.png": 1, "{work}/pictures/0.png": 1},
 )
@@ -157,7 +158,10 @@ RECIPES = {
 PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
     "captions/scenes": Short(
-        [f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))],
+        [
+            *(f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))),
+            "task.beam=1",  # as a validation has it
+        ],
         {"{run}/example.png": 1},
     ),
     "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
