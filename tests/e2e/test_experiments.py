@@ -30,11 +30,8 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
-<<<<<<< HEAD
-    *("transcript", "file", "starts"),
-=======
+    "file",
     *("caption", "picture"),
->>>>>>> main
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
     *("transcript", "starts"),
 )
@@ -278,11 +275,8 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
-<<<<<<< HEAD
     **{f"speech/{name}": ["alignment.png"] for name in ("transcripts", "digits_ctc", "digits_ctc_streaming")},
-=======
     "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
->>>>>>> main
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
     "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],

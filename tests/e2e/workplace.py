@@ -226,7 +226,6 @@ def write_tagged_text(folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
-<<<<<<< HEAD
 def write_spoken(folder: Path) -> None:
     """``mine.tsv``: 24 recordings of noise with a label and a transcript, of three parts."""
     import soundfile
@@ -240,7 +239,8 @@ def write_spoken(folder: Path) -> None:
         part = ("train", "train", "dev", "test")[number // 2 % 4]
         rows.append((name, str(label), ("no", "on no")[label], f"s{number // 8}", part))
     (folder / "mine.tsv").write_text("\n".join(map("\t".join, rows)))
-=======
+
+
 def write_captioned_pictures(folder: Path) -> None:
     """``mine.json`` as COCO has it, and ``pictures``: 40 of one colour each, two captions each."""
     from PIL import Image
@@ -256,7 +256,6 @@ def write_captioned_pictures(folder: Path) -> None:
             annotations.append({"image_id": 100 + number, "id": len(annotations), "caption": caption})
     content = {"images": images, "annotations": annotations}
     (folder / "mine.json").write_text(json.dumps(content))
->>>>>>> main
 
 
 def write_user_files(folder: Path) -> None:
