@@ -1,4 +1,4 @@
-"""Train recognisers of PenDigits with several seeds, of single digits and of lines, and print what they get right.
+"""Train recognisers of PenDigits with several seeds, of digits and of lines, and print what they get right.
 
     python experiments/handwriting_digits/study.py
     python experiments/handwriting_digits/study.py seeds=1 "steps=strokes;lines" trainer.max_epochs=2
