@@ -64,7 +64,7 @@ def _records(
                 continue
             if not header:
                 header = [name.strip() for name in row]
-                _check_columns(path, header, needed, way)
+                _check_columns(f"{path}:{start}", header, needed, way)
                 continue
             if unnamed and len(row) < least:
                 raise ValueError(
@@ -100,7 +100,9 @@ def _objects(path: Path, content: str, needed: Mapping[str, str]) -> Iterator[tu
             if isinstance(value, (int, str)):
                 values[name] = str(value).lower() if isinstance(value, bool) else str(value)
             elif name in needed:
-                raise ValueError(f"{path}:{number}: {name} must be text, got {shown(value)}")
+                raise ValueError(
+                    f"{path}:{number}: {name!r} must be text, got {json.dumps(value)[:40]}: correct the line"
+                )
         if any("\ud800" <= character <= "\udfff" for name in needed for character in values[name]):
             raise ValueError(f"{path}:{number}: half a surrogate pair, which no text has: correct the escape")
         yield number, values
