@@ -84,10 +84,10 @@ def run(create):
 @pytest.fixture
 def figures(monkeypatch):
     """Every figure, in the order of saving; they are saved as well."""
-    from gatewise.views.pictures import confusion_matrix, forecasts, inspected, learning_curves
+    from gatewise.views.pictures import alignment, confusion_matrix, forecasts, inspected, learning_curves
 
     drawn = []
-    for picture in (confusion_matrix, forecasts, inspected, learning_curves):
+    for picture in (alignment, confusion_matrix, forecasts, inspected, learning_curves):
 
         def keep(path, figure, save=picture.write_picture):
             drawn.append(figure)

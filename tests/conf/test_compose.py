@@ -23,6 +23,7 @@ PRIMARY = {
     "compare": [],
     "sync": [],
     "data": [],
+    "draw": [],
 }
 
 

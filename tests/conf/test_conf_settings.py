@@ -109,11 +109,11 @@ ON_PURPOSE = {
     # The signature's is what a user gets who builds the layer in Python: the LSTM. The file names it.
     "model": {"cell"},
     # Which data it is, and what suits them; seed, folders and cache are the run's. Runs from before there
-    # was evaluation_warmup are scored as they were.
+    # was evaluation_warmup are scored as they were. What a step of the model is, the task says.
     "data": {
         "files", "file", "train_file", "dataset", "corpus", "time_column", "test_file", "package",
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
-        "folders", "cache_dir", "evaluation_warmup", "augmentation",
+        "folders", "cache_dir", "evaluation_warmup", "augmentation", "stack",
     },
     # Where a file of the user's is looked for is the run's too.
     "task": {"folders"},

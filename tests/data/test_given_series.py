@@ -127,7 +127,11 @@ def test_what_does_not_fit_the_training_is_named(tmp_path):
     )
     storm = table.assign(sky=table["sky"].mask(table.index == 3, "storm"))
     refused(
-        tmp_path, facts, storm, "column 'sky': 'storm' was never seen in training", "unknown_categories=zero"
+        tmp_path,
+        facts,
+        storm,
+        ":5: column 'sky': 'storm' was never seen in training, which has",
+        "unknown_categories=zero",
     )
     found = given(tmp_path, facts, storm, unknown_categories="zero")
     assert (found.batch.categories >= 0).all()

@@ -14,7 +14,7 @@ from gatewise.data.series.missing import filled
 from gatewise.data.series.panel import Panel, Roles
 from gatewise.data.series.regular import steps_of
 from gatewise.data.series.split import Split, window_starts
-from gatewise.data.series.style import Reading
+from gatewise.data.series.style import CsvStyle, Reading
 from gatewise.data.series.table import read_table
 
 LENGTHS = {"b": 40, "a": 25, "c": 31}
@@ -389,6 +389,6 @@ def test_times_with_the_offsets_of_summer_and_winter_are_steps_of_an_hour(tmp_pa
     local = pd.date_range("2024-10-26", periods=60, freq="h", tz="Europe/Berlin")
     text = [time.isoformat() for time in local]
     pd.DataFrame({"t": text, "x": np.arange(60.0)}).to_csv(tmp_path / "a.csv", index=False)
-    read, _ = read_table(tmp_path / "a.csv", Roles("t"), Reading())
+    read, _ = read_table(tmp_path / "a.csv", Roles("t"), Reading(CsvStyle(time_zone="utc")))
     assert (read.times == local).all()
     assert steps_of(read).frequency == "h"

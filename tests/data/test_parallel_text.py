@@ -337,7 +337,7 @@ def test_multi30k_has_its_published_sizes():
 @pytest.mark.parametrize(
     ("content", "settings", "message"),
     [
-        ("ein\ta\nrot\tred\n", {}, "mine.tsv: no column 'source'; it has 'ein, a': name one with "
+        ("ein\ta\nrot\tred\n", {}, "mine.tsv:1: no column 'source'; it has 'ein, a': name one with "
          "data.source_column, or set data.header=false where the first line is a pair already"),
         ("ein\ta\nrot\n", {"header": False}, "mine.tsv:2: 1 column(s), but data.header=false reads"),
         ("ein\ta\n", {"header": False, "source_column": "2"}, "source_column=2: with header=false"),
@@ -347,3 +347,22 @@ def test_a_table_without_names_of_columns_says_the_way(content, settings, messag
     (tmp_path / "mine.tsv").write_text(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         make(tmp_path, files=["mine.tsv"], **settings)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_table_to_translate_is_read_as_those_of_the_training(reverse, tmp_path):
+    pairs = examples()
+    data = make(tmp_path, **table_without_names(tmp_path, pairs), reverse=reverse)
+    facts = facts_from_dict(json.loads(json.dumps(data.facts.to_dict())))
+    wanted = [pair[::-1] for pair in pairs] if reverse else pairs
+    given = ParallelText.read_input(tmp_path / "mine.tsv", facts).batch
+    assert (given.sources, given.references) == ([a for a, _ in wanted], [(b,) for _, b in wanted])
+    (tmp_path / "mine.csv").write_text("rot\n")
+    if reverse:
+        with pytest.raises(ValueError, match=re.escape("mine.csv:1: 1 column(s), but data.header=false")):
+            ParallelText.read_input(tmp_path / "mine.csv", facts)
+    else:
+        assert ParallelText.read_input(tmp_path / "mine.csv", facts).batch.sources == ["rot"]
+    # A run from before the facts said so.
+    older = {name: value for name, value in facts.to_dict().items() if name != "header"}
+    assert facts_from_dict(older).header

@@ -30,6 +30,8 @@ class Short(NamedTuple):
 
 NAMES = (
     *("token", "class", "label", "date", "month", "continuation", "text", "attention", "translation", "word"),
+    *("transcript", "file", "starts"),
+    *("caption", "picture"),
     *("tag", "tag in the file", "predicted label", "predicted sea", "sea", "unique_id", "ds"),
 )
 """Columns of an answer that hold no numbers."""
@@ -81,6 +83,13 @@ EXPERIMENTS = {
         {"Ann left New York": 4, "{work}/mine.conll": 281, "{work}/prompt.txt": 10},
     ),
 }
+EXPERIMENTS["captions/files"] = Short(
+    [
+        *("data.files=[mine.json]", "data.images=pictures", "data.height=16", "data.width=16"),
+        *("task.encoder_sizes=[8,8]", "task.embedding_size=8", "model.hidden_size=16", "threads=1"),
+    ],
+    {"{run}/example.png": 1, "{work}/pictures/0.png": 1},
+)
 PAIRS = ("pairs", "multi30k", "multi30k_quick")
 """Translations whose test part is whole, so that its first texts are drawn."""
 OWN_PAIRS = ["data.source_files=[mine.txt]", "data.target_files=[mine.txt]", "data.vocabulary_size=300"]
@@ -145,7 +154,18 @@ RECIPES = {
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
+PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
+    "captions/scenes": Short(
+        [f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))],
+        {"{run}/example.png": 1},
+    ),
+    "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/pendigits": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
+    "strokes/line_ctc": Short(
+        [*PEN, *(f"data.{part}_lines=20" for part in ("train", "validation", "test"))],
+        {"{work}/mine.pen": 60, "{run}/example.jsonl": 1},
+    ),
     # Predicted are the series of the example, which has three of several.
     "series/long": Short(
         ["data.file=mine.long.csv", "data.lookback=8", "data.horizon=4"],
@@ -158,6 +178,16 @@ RECIPES |= {
         {"{work}/mine.long.csv": 30, "{run}/example.csv": 18},
     ),
 }
+DIGITS = ["data.dataset=null", "data.files=[mine.tsv]", "data.text_column=label", "data.test_strings=4"]
+DIGITS += ["data.train_strings=8", "data.validation_strings=4", "model.hidden_size=8", "task.beam=1"]
+RECIPES |= {
+    f"speech/{name}": Short(DIGITS, {"{run}/example.wav": 1})
+    for name in ("digits_ctc", "digits_ctc_streaming")
+}
+RECIPES["speech/transcripts"] = Short(
+    ["data.files=[mine.tsv]", "data.sample_rate=8000", "model.hidden_size=8", "task.beam=1"],
+    {"{work}/spoken/3.wav": 1, "{run}/example.wav": 1},
+)
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 
@@ -167,6 +197,7 @@ EXPERIMENTS |= RECIPES
 ONE_OF_EACH_KIND = {
     "speech/features",
     "series/csv",
+    "captions/files",
     *(f"text/{of}" for of in ("files", "labels", "pairs", "conll")),
 }
 one_of_each_kind = pytest.mark.parametrize(
@@ -238,9 +269,11 @@ CLASSES = ["confusion_matrix.png", "mistakes.png"]
 PICTURES = {
     "speech": ["confusion_matrix.png"], "series": ["forecasts.png"],
     "series/archive": ["confusion_matrix.png"],
+    **{f"speech/{name}": ["alignment.png"] for name in ("transcripts", "digits_ctc", "digits_ctc_streaming")},
+    "strokes": ["confusion_matrix.png"], "strokes/line_ctc": ["alignment.png"],
     "text/labels": CLASSES, "text/mr": CLASSES, "text/verses": CLASSES,
     **{f"text/{name}": ["attention.png"] for name in PAIRS},
-    "text/conll": ["span_scores.png"],
+    "text/conll": ["span_scores.png"], "captions": ["caption_attention.png"],
 }  # fmt: skip
 
 
@@ -301,7 +334,8 @@ def test_evaluate_on_the_validation_split_gives_the_best_epochs(trained: Trained
     best = trained.run.summary()["best"]
     assert scores
     # Errors of a single target, as in wave/mae, are of an evaluation alone, and so are most units of a text.
-    alone = {"nats_per_character", "bits_per_word", "nats_per_word", "smape", "mase", "crps"}
+    alone = {"true_seen", "true_unseen"}
+    alone |= {"nats_per_character", "bits_per_word", "nats_per_word", "smape", "mase", "crps"}
     alone |= {name for name in scores if name.startswith(("coverage_", "width_"))}
     scores = {name: value for name, value in scores.items() if "/" not in name and name not in alone}
     assert scores
@@ -375,6 +409,7 @@ OTHER_FILES = {
     "speech/features": "+data.test_file=mine.npz",
     "series/csv": "+data.file=mine.csv",
     "text/labels": "+data.test_files=[mine.calm,mine.brisk,mine.storm]",
+    "captions/files": "+data={test_files: [mine.json], test_images: pictures}",
     "text/pairs": "+data={test_source_files: [mine.txt], test_target_files: [mine.txt]}",
     "text/files": "+data={files: null, train_files: [no], validation_files: [no], test_files: [mine.txt]}",
 }

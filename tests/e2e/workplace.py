@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gatewise.runs.run import Run
+from made_strokes import write_shapes
 
 PATIENCE = 300
 """Seconds to wait for what is sure to come, however busy the machine; only a failing test waits so long."""
@@ -225,12 +226,47 @@ def write_tagged_text(folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
+def write_spoken(folder: Path) -> None:
+    """``mine.tsv``: 24 recordings of noise with a label and a transcript, of three parts."""
+    import soundfile
+
+    (folder / "spoken").mkdir()
+    draw = np.random.default_rng(0)
+    rows = [("path", "label", "text", "speaker", "split")]
+    for number in range(24):
+        name, label = f"spoken/{number}.wav", number % 2
+        soundfile.write(folder / name, 0.1 * draw.normal(size=int(draw.uniform(1600, 3200))), 8000)
+        part = ("train", "train", "dev", "test")[number // 2 % 4]
+        rows.append((name, str(label), ("no", "on no")[label], f"s{number // 8}", part))
+    (folder / "mine.tsv").write_text("\n".join(map("\t".join, rows)))
+
+
+def write_captioned_pictures(folder: Path) -> None:
+    """``mine.json`` as COCO has it, and ``pictures``: 40 of one colour each, two captions each."""
+    from PIL import Image
+
+    colours = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220), "grey": (120, 120, 120)}
+    (folder / "pictures").mkdir(exist_ok=True)
+    images, annotations = [], []
+    for number in range(40):
+        name = list(colours)[number % 4]
+        Image.new("RGB", (20 + number % 3, 16), colours[name]).save(folder / "pictures" / f"{number}.png")
+        images.append({"id": 100 + number, "file_name": f"{number}.png"})
+        for caption in (f"A {name} picture.", f"All of it is {name}."):
+            annotations.append({"image_id": 100 + number, "id": len(annotations), "caption": caption})
+    content = {"images": images, "annotations": annotations}
+    (folder / "mine.json").write_text(json.dumps(content))
+
+
 def write_user_files(folder: Path) -> None:
+    write_captioned_pictures(folder)
     write_labelled_texts(folder)
     write_tagged_text(folder)
     write_sequences(folder)
     write_series(folder)
+    write_spoken(folder)
     write_text(folder)
+    write_shapes(folder / "mine.pen")
 
 
 def read_json(path: Path) -> Any:

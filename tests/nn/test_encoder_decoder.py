@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-import gatewise.nn.encoder_decoder as module
+import gatewise.nn.token_writer as module
 from gatewise.cells import GRU
 from gatewise.nn import Recurrent, Stacked
 from gatewise.nn.encoder_decoder import EncoderDecoder

@@ -106,6 +106,25 @@ def test_quantiles_are_those_of_scipy(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_values_are_drawn_as_the_quantiles_say(name):
+    output, placed, level, _ = made(name)
+    torch.manual_seed(5)
+    many = Level(level.shift, level.scale, level.units)
+    drawn = torch.stack([output.drawn(placed, many) for _ in range(4000)])
+    quantiles = output.quantiles(placed, LEVELS, many)
+    for place, chance in enumerate(LEVELS):
+        below = (drawn <= quantiles[..., place] + 1e-9).double().mean(0)
+        # Of counts, the least with so much at or below it. Four standard deviations of 4,000 draws.
+        reach = 4 * (chance * (1 - chance) / 4000) ** 0.5
+        assert (below > chance - reach).all()
+        if name != "negative_binomial":
+            assert (below < chance + reach).all()
+        else:
+            less = (drawn < quantiles[..., place] - 1e-6).double().mean(0)
+            assert (less < chance + reach).all()
+
+
 def test_factors_of_student_t_over_the_whole_range():
     freedom = torch.cat([2 + torch.logspace(-6, 6, 500, dtype=torch.float64), torch.tensor([2.0])])
     found = student_t_factors((0.025, 0.2, 0.5, 0.9), freedom)

@@ -129,6 +129,21 @@ def test_a_decoder_goes_on_as_long_as_it_is_asked_to():
     torch.testing.assert_close(long[:, :5], short)
 
 
+@pytest.mark.parametrize("output", ["quantiles", "student_t", "negative_binomial"])
+@pytest.mark.parametrize("cell", [GRU(), LSTM()])
+def test_paths_of_a_window_are_those_of_its_copies(cell, output):
+    decoder, encoder, head = made("decoder", cell=cell, output=output, level="instance")
+    batch = windows(steps=9)
+    copies = WindowBatch(*(None if part is None else part.repeat_interleave(4, 0) for part in batch))
+    found = []
+    for each, count in ((batch, 4), (copies, 1)):
+        torch.manual_seed(3)
+        found.append(decoder.paths(encoder, head, each, count).reshape(12, 9, 3))
+    torch.testing.assert_close(*found)
+    # A path goes on from its own values: with the same noise, a step after another first one is another.
+    assert (found[0][:4, 1:].std(0) > 0).all()
+
+
 @pytest.mark.parametrize("name", ["direct", "segments", "residual"])
 def test_the_others_say_how_far_they_go(name):
     forecaster, encoder, head = made(name)

@@ -50,7 +50,7 @@ def test_every_forecaster_with_every_output(forecaster, output):
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
     task.eval()
-    forecast = task.forecast(*task.placed(batch))
+    forecast = task.forecast(batch, *task.placed(batch))
     assert forecast.point.shape == (3, 4, 2)
     torch.testing.assert_close(task.predict_step(batch), forecast.point)
     torch.testing.assert_close(task(batch.inputs), forecast.point)
@@ -111,6 +111,25 @@ def test_teacher_forcing_falls_over_the_epochs(trainer, loader):
         task = Watched(model=model, teacher_forcing_epochs=epochs, **settings)
         trainer(max_epochs=4).fit(task, loader([make_batch()]), loader([make_batch(size=1)]))
         assert seen == expected
+
+
+@pytest.mark.parametrize("output", OUTPUTS[1:])
+def test_quantiles_of_paths(output):
+    """At the first step they are those of the output, and each time the same; later ones spread more."""
+    levels, batch = (0.1, 0.25, 0.5, 0.75, 0.9), make_batch()
+    drawn, plain = (
+        make_task(forecaster="decoder", output=output, levels=levels, paths=count).eval()
+        for count in (4000, 0)
+    )
+    before = torch.get_rng_state()
+    first, again = (drawn.forecast(batch, *drawn.placed(batch)) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.testing.assert_close(first.quantiles, again.quantiles, rtol=0, atol=0)
+    own = plain.forecast(batch, *plain.placed(batch))
+    torch.testing.assert_close(first.point, own.point)
+    spread = own.quantiles[:, 0, :, -1] - own.quantiles[:, 0, :, 0]
+    assert ((first.quantiles - own.quantiles)[:, 0].abs() < 0.1 * spread.unsqueeze(-1)).all()
+    assert (first.quantiles.diff(dim=-1) >= 0).all()
 
 
 def test_names_of_intervals():
@@ -189,6 +208,8 @@ def test_what_is_inspected_ends_with_the_forecast(output, center):
             {"logarithm": True, "forecaster": "residual", "output": "gaussian"},
             "logarithm=true needs output=point or quantiles, and it is gaussian",
         ),
+        ({"paths": 9}, "paths=9 needs forecaster=decoder, and it is direct"),
+        ({"paths": 9, "forecaster": "decoder"}, "paths=9 are drawn of a distribution"),
         ({"teacher_forcing_epochs": -1}, "teacher_forcing_epochs must be a whole number of at least 0"),
     ],
 )

@@ -22,7 +22,8 @@ from gatewise.kinds.parallel_text import (
 )
 from gatewise.nn import Recurrent
 from gatewise.tasks.translated import Translated
-from gatewise.tasks.translation import Translation, check_layers, check_masks
+from gatewise.tasks.translation import Translation
+from gatewise.tasks.writing import check_layers, check_masks
 from gatewise.training.averaging import ExponentialAverage
 
 WORDS = ("eins", "zwei", "drei", "vier", "fünf")
@@ -152,7 +153,7 @@ def test_several_translations_of_a_text_are_ranked(trained, monkeypatch):
 
 def test_unknown_words_are_copied_from_where_the_attention_is(trained):
     batch = batch_of([(["eins", "Xylofon"], ["one"])])
-    found = trained.translated(batch, 1, 1).found
+    found = trained.written(batch, 1, 1).found
     found.tokens[0, 0, :2] = torch.tensor([UNKNOWN_ID, 4])
     found.lengths[0, 0] = 2
     found.weights[0, 0, 0] = torch.tensor([0.1, 0.3, 0.6])  # the end has most, and is no word

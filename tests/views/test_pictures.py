@@ -1,5 +1,6 @@
 """Pictures: real PNG files, with the panels, lines and numbers that they should show."""
 
+import base64
 import errno
 import math
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from gatewise.views.pictures import attention, confusion_matrix, forecasts, mistakes
+from gatewise.data.images.pictures import png_of
+from gatewise.views.pictures import attention, caption_attention, confusion_matrix, forecasts, mistakes
 from gatewise.views.pictures.learning_curves import learning_curves
 from gatewise.views.pictures.report import draw_report
 
@@ -283,7 +285,19 @@ ATTENDED = {
     "translation": "a dog.",
     "reference": "",
 }
+CAPTIONED = {
+    "picture": "$a$.png",
+    "caption": "a dog.",
+    "reference": "",
+    "image": base64.b64encode(png_of(np.full((3, 6, 8), 200, np.uint8))).decode(),
+    "grid": [2, 3],
+    "written": [f"word{n}" for n in range(11)],
+    "weights": [[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]] * 11,
+}
 REPORTS = {
+    "captions": ({"caption_attention": [CAPTIONED] * 2}, ["caption_attention.png"]),
+    "captions of maps": ({"caption_attention": [{**CAPTIONED, "image": None}]}, ["caption_attention.png"]),
+    "captions of nothing": ({"caption_attention": []}, ["caption_attention.png"]),
     "classification": (
         {"confusion_matrix": {"classes": ["a", "b"], "counts": [[1, 0], [1, 2]]}},
         ["confusion_matrix.png"],
@@ -307,6 +321,21 @@ def test_pictures_of_a_test_report(report, names, tmp_path, size):
     assert sorted(p.name for p in tmp_path.iterdir()) == names
     for path in paths:
         size(path)
+
+
+def test_each_word_of_a_caption_lights_what_it_attended_to(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(caption_attention, "write_picture", lambda _, figure: figures.append(figure))
+    caption_attention.draw([CAPTIONED], tmp_path / "a.png", "mine")
+    (figure,) = figures
+    picture, *words = figure.axes
+    assert [axes.get_title() for axes in words] == CAPTIONED["written"]
+    assert (np.asarray(picture.images[0].get_array()) * 255).round().max() == 200
+    lit = np.asarray(words[0].images[0].get_array()).mean(-1)
+    assert lit.shape == (6, 8)
+    assert np.unravel_index(lit.argmax(), lit.shape)[0] < 3  # above
+    assert lit[0, 3:5].min() > 2 * lit[-1].max()
+    assert lit[0, 0] < lit[0, 3] > lit[0, 7]
 
 
 def test_a_map_of_attention_has_a_row_for_each_token_written(tmp_path, monkeypatch):

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from gatewise.config.build import build
 from gatewise.config.check_run import SCORES
 from gatewise.config.outputs import find_output
 from gatewise.config.places import take_own_cache
@@ -20,7 +17,8 @@ from gatewise.runs.files import json_text
 from gatewise.runs.run import Run
 from gatewise.runs.summary import split_metrics
 from gatewise.tasks import Task
-from gatewise.training.parts import load_task, make_data, parts_for_test, stored_config
+from gatewise.training.parts import load_task, make_data, stored_config
+from gatewise.training.tested import tested
 from gatewise.views import screen
 from gatewise.views.places import short
 from gatewise.views.plain import cell, plain_console
@@ -46,22 +44,8 @@ def main(config: DictConfig) -> dict[str, float]:
     task = load_task(run, config.checkpoint, trained)
     with screen.warnings_on_screen():
         data = _data(trained, run.facts(), config.split == "test", task)
-    trainer = build(
-        OmegaConf.create({"_target_": "pytorch_lightning.Trainer"}),
-        "accelerator",
-        accelerator=config.accelerator,
-        devices=1,
-        # Else Lightning takes any job of SLURM's for one of several processes.
-        plugins=[LightningEnvironment()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
     loader = data.test_dataloader() if config.split == "test" else data.val_dataloader()
-    task.parts = parts_for_test(data)
-    trainer.test(task, dataloaders=loader, verbose=False)
-    metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = tested(task, data, loader, config.accelerator)
     for name, value in metrics.items():
         if math.isnan(value):
             raise ValueError(

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 from rich.text import Text
-from threadpoolctl import threadpool_limits
 
 from gatewise import __version__
+from gatewise.cli.threads import one_thread
 from gatewise.config.build import class_of
 from gatewise.config.check_run import ARRAYS, PAGES, LookedAt, input_file, looked_at, takes_words
 from gatewise.config.outputs import Output, find_output
 from gatewise.config.places import take_own_cache
 from gatewise.data.module import SequenceDataModule
-from gatewise.engine import check_cell
 from gatewise.inspection.look import Look, check_memory, contributions_of, look
 from gatewise.inspection.matching import match
 from gatewise.inspection.one import one_of
 from gatewise.inspection.own_data import OwnSteps, sample
 from gatewise.nn import Recurrent, Stacked
+from gatewise.nn.uncompiled import without_compiling
 from gatewise.runs.run import Run
 from gatewise.settings import first_line, one_line
 from gatewise.tasks import Task
@@ -42,8 +41,6 @@ LONGEST_INPUT = 2_000
 """Characters of the input that the page repeats."""
 LONGEST_NAME = 40
 """Characters of an input by which two models of one name are told apart."""
-SMALL = 20_000_000
-"""Steps times weights."""
 
 
 @dataclass
@@ -64,7 +61,7 @@ def main(config: DictConfig) -> list[Look]:
     output = find_output("output", config.output, PAGES, only=True)
     arrays = find_output("arrays", config.arrays, ARRAYS, only=True)
     screen.quiet()
-    with screen.warnings_on_screen(), _one_thread():
+    with screen.warnings_on_screen(), one_thread():
         subjects = [_subject(config, named) for named in looked_at(config)]
         looks = [_look(subject) for subject in subjects]
         matching = _matching(config, subjects, looks)
@@ -92,37 +89,14 @@ def main(config: DictConfig) -> list[Look]:
     return looks
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Many small steps one after the other: more threads would wait for each other at every one of them."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, "blas"):  # that of numpy
-            yield
-    finally:
-        torch.set_num_threads(count)
-
-
 def _subject(config: DictConfig, named: LookedAt) -> Subject:
     run = Run.open(str(named.run), Path(config.paths.runs_dir), named.keys[0])
     trained = stored_config(run)
     take_own_cache(trained, config)
     task = load_task(run, config.checkpoint, trained).requires_grad_(False)
     inspected, of = _inspected(run, task, trained, named)
-    _choose_engine(inspected)
+    without_compiling(inspected.encoder, int(inspected.lengths[0]))
     return Subject(run, task, trained, named, inspected, of)
-
-
-def _choose_engine(inspected: Inspected) -> None:
-    """Run a small network on torch operations: compiling it for each question would take longer."""
-    weights = sum(parameter.numel() for parameter in inspected.encoder.parameters())
-    if int(inspected.lengths[0]) * weights > SMALL:
-        return
-    for encoder in inspected.stack:
-        with contextlib.suppress(ValueError):  # a cell that only the loop runs right
-            check_cell("function", encoder.cell, encoder.hidden_size)
-            encoder.engine = "function"
 
 
 def _inspected(run: Run, task: Task, trained: DictConfig, named: LookedAt) -> tuple[Inspected, str]:

@@ -27,7 +27,9 @@ def print_help(loader: ConfigLoader, config_name: str, overrides: list[str], res
     groups = sorted({group.partition("@")[0] for group in config.hydra.runtime.choices})
     choices = {group: composition.choices(group) for group in groups if not group.startswith("hydra/")}
     settings = _without_hydra(config)
-    what = {"predict": "a prediction", "evaluate": "an evaluation"}.get(config_name)
+    what = {"predict": "a prediction", "evaluate": "an evaluation", "backtest": "an evaluation"}.get(
+        config_name
+    )
     if what is not None and not settings.task:
         settings.task = changeable_settings(str(settings.run), Path(settings.paths.runs_dir), what)
     text = OmegaConf.to_yaml(settings, resolve=resolve)

@@ -67,6 +67,14 @@ VERBS: dict[str, Verb] = {
         as_typed=("run", "output"),
         open_sections=("data", "task"),
     ),
+    "backtest": Verb(
+        "gatewise.cli.backtest",
+        "backtest",
+        "forecast from several origins, with or without refit",
+        "check_run.check_backtest",
+        as_typed=("run",),
+        open_sections=("data", "task", "trainer"),
+    ),
     "predict": Verb(
         "gatewise.cli.predict",
         "predict",
@@ -89,6 +97,14 @@ VERBS: dict[str, Verb] = {
         "look inside the gates of a finished run: a page for one input",
         "check_run.check_inspection",
         as_typed=("input", "input2", "run", "run2", "output", "arrays"),
+        keeps=True,
+    ),
+    "draw": Verb(
+        "gatewise.cli.draw",
+        "draw",
+        "write with mouse or finger, and see what a finished run makes of it",
+        "check_run.check_drawing",
+        as_typed=("run",),
         keeps=True,
     ),
     "sync": Verb(

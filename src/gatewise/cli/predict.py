@@ -15,10 +15,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.cli.lines import Ask, answer_lines, talk
+from gatewise.cli.streaming import read_as_it_comes
 from gatewise.config.build import class_of
 from gatewise.config.check_run import (
     PICTURE,
     PREDICTIONS,
+    STANDARD_INPUT,
     format_of,
     input_file,
     takes_folders,
@@ -43,19 +45,16 @@ from gatewise.views.written_answers import LineWriter, as_lines, written
 
 def main(config: DictConfig) -> pd.DataFrame | None:
     """Show, or write as text, CSV or JSON, what a run predicts; returns the table, None for lines."""
+    if config.stream:
+        _stream(config)
+        return None
     output = find_output("output", config.output, PREDICTIONS)
     form: Any = format_of(output, config.format, takes_lines(config.input))
     if form is not None and output is None:
         output = find_output("output", SCREEN, PREDICTIONS)
-    run = Run.open(str(config.run), Path(config.paths.runs_dir))
-    trained = stored_config(run)
-    with open_dict(trained):
-        trained.task = OmegaConf.merge(trained.task, config.task)
-    screen.quiet()
-    task, facts = load_task(run, config.checkpoint, trained), run.facts()
-    data = class_of(trained.data, "data")
+    run, trained, task, data = _loaded(config)
+    facts = run.facts()
     settings: dict[str, Any] = OmegaConf.to_container(config.data)  # type: ignore[assignment]
-    assert issubclass(data, SequenceDataModule)
     with torch.inference_mode():
         if not takes_lines(config.input):
             path = input_file(str(config.input), takes_words(trained), may_be_folder=takes_folders(trained))
@@ -74,6 +73,27 @@ def main(config: DictConfig) -> pd.DataFrame | None:
         else:
             _answer_lines(ask, data.lines_at_once, form or "text", output)
     return None
+
+
+def _loaded(config: DictConfig) -> tuple[Run, DictConfig, Task, type[SequenceDataModule]]:
+    """(The run, its config with the settings of this prediction, its trained task, the class of its data)."""
+    run = Run.open(str(config.run), Path(config.paths.runs_dir))
+    trained = stored_config(run)
+    with open_dict(trained):
+        trained.task = OmegaConf.merge(trained.task, config.task)
+    screen.quiet()
+    task = load_task(run, config.checkpoint, trained)
+    data = class_of(trained.data, "data")
+    assert issubclass(data, SequenceDataModule)
+    return run, trained, task, data
+
+
+def _stream(config: DictConfig) -> None:
+    run, _, task, data = _loaded(config)
+    source = None if config.input == STANDARD_INPUT else input_file(str(config.input), may_be_words=False)
+    with torch.inference_mode():
+        reader, frames = task.streamed(), data.read_stream(run.facts())
+        read_as_it_comes(reader, frames, source, float(config.wait), config.format or "text")
 
 
 def _answer(

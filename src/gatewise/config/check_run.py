@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from gatewise.config.outputs import Output, find_output
 from gatewise.runs.opened import check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, suggestion, whole_number
-from gatewise.settings.checks import shown
+from gatewise.settings.checks import flag, not_negative, shown
 from gatewise.settings.declared import check_settings, declared
 
 SPLITS = ("test", "validation")
@@ -35,6 +36,8 @@ PAGES, ARRAYS = (".html",), (".npz",)
 """Suffixes of what an inspection writes."""
 STANDARD_INPUT = "-"
 """As the input of a prediction: the lines of the standard input."""
+STREAMED = ("text", "jsonl")
+"""Formats of what is read as it comes."""
 _LIKE_A_FILE = re.compile(
     r"\S+\.(txt|text|md|csv|tsv|json|jsonl|log|tokens|html|xml|conll|iob2?|bio|ts|npz|npy|gz|zip)",
     re.IGNORECASE,
@@ -59,6 +62,35 @@ def check_evaluation(config: DictConfig) -> None:
         check_files(named, tested if tested and config.split == "test" else declaration.files)
 
 
+def check_backtest(config: DictConfig) -> None:
+    """Raise ValueError for a run that does not forecast, or settings that it cannot be backtested with."""
+    whole_number("origins", config.origins)
+    if config.step is not None:
+        whole_number("step", config.step)
+    flag("refit", config.refit)
+    run = _check_run(config)
+    trained = run.config()
+    if run.facts().kind != "series":
+        raise ValueError(f"run={config.run}: was trained on {run.facts().summary}: backtest takes a forecast")
+    _check_changed(config.task, target_of(trained.task), "an evaluation")
+    data = given(config.data)
+    of_split = ("split_rows", "split_dates", "test_steps", "left_out_steps", "test_file")
+    for name in (*of_split, *(() if config.refit else ("lookback", "horizon"))):
+        if name in data:
+            why = "the origins say what is tested" if name in of_split else "that is for refit=true"
+            raise SettingError(f"data.{name}: leave it out: {why}")
+    if config.trainer and not config.refit:
+        raise SettingError("trainer: its settings are for refit=true")
+    _check_given(data, target_of(trained.data), "data")
+    _check_given(given(config.trainer), target_of(trained.trainer), "trainer")
+    named = {**given(trained.data), **data}
+    if data:
+        named["folders"] = [config.paths.work_dir, config.paths.data_dir]
+    declaration = declared(target_of(trained.data))
+    if declaration is not None:
+        check_files({**named, "test_file": None}, declaration.files)
+
+
 def check_decided(changed: Mapping[Any, Any], trained: Mapping[Any, Any], decided: tuple[str, ...]) -> None:
     """Raise SettingError for a setting that would need another vocabulary, or others of a run's facts."""
     for name in decided:
@@ -76,6 +108,9 @@ def check_prediction(config: DictConfig) -> None:
     lines = takes_lines(config.input)
     form = format_of(output, config.format, lines)
     trained = _check_run(config).config()
+    if flag("stream", config.stream):
+        _check_stream(config, output, trained)
+        return
     task = declared(target_of(trained.task))
     if form == "conll" and task is not None and not task.attribute("tags_words"):
         raise ValueError("format=conll is for the tags of words: this run's answers have none")
@@ -90,6 +125,25 @@ def check_prediction(config: DictConfig) -> None:
     file = input_file(str(config.input), takes_words(trained), may_be_folder=takes_folders(trained))
     if file is not None and output is not None and output.path.exists() and output.path.samefile(file):
         raise ValueError(f"{output.setting}: is the input: name another file")
+
+
+def _check_stream(config: DictConfig, output: Output | None, trained: DictConfig) -> None:
+    """Raise ValueError where what is given cannot be read as it comes."""
+    _check_changed(config.task, target_of(trained.task), "a prediction")
+    not_negative("wait", config.wait)
+    if output is not None:
+        raise ValueError("stream=true writes to the standard output: leave output out, or redirect it")
+    if config.format not in (None, *STREAMED):
+        raise ValueError(f"format={config.format}: stream=true writes {' or '.join(STREAMED)}")
+    if config.input is None:
+        raise SettingError(f"input: stream=true reads sound from a file, or from input={STANDARD_INPUT}")
+    if config.input != STANDARD_INPUT:
+        input_file(str(config.input), may_be_words=False)
+    elif sys.stdin is not None and sys.stdin.isatty():
+        raise ValueError(
+            f"input={STANDARD_INPUT}: the standard input is a terminal: pipe 16-bit samples into it, as in "
+            f"arecord -t raw -f S16_LE -c 1 -r RATE | gatewise predict input={STANDARD_INPUT} stream=true"
+        )
 
 
 def takes_lines(given: object) -> bool:
@@ -158,6 +212,18 @@ def check_inspection(config: DictConfig) -> None:
         for output in outputs:
             if output and file and is_file(output.path) and output.path.samefile(file):
                 raise ValueError(f"{output.setting}: is the input: name another file")
+
+
+def check_drawing(config: DictConfig) -> None:
+    """Raise ValueError for a run that there is not, or that does not read strokes, or for a wrong port."""
+    whole_number("port", config.port)
+    found = _check_run(config)
+    data = declared(target_of(found.config().data))
+    if data is None or not data.attribute("reads_strokes"):
+        raise ValueError(
+            f"run={config.run}: was trained on {found.facts().summary}: draw takes a run that was trained on "
+            f"pen strokes, as by experiment=strokes/pendigits"
+        )
 
 
 CHANGEABLE = {"a prediction": "answer_settings", "an evaluation": "evaluation_settings"}

@@ -35,6 +35,22 @@ def key_of(about: Any, code: Iterable[ModuleType]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def found(place: Path, read: Callable[[Any, Arrays], Made]) -> Made | None:
+    """What is kept at ``place``; None where there is nothing, or it is damaged, which a line says."""
+    try:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        kept = read(json.loads(arrays.pop("about").tobytes()), arrays)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("%s is damaged (%s): the data is prepared anew", place, str(error).split("\n", 1)[0])
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(place)  # used last
+    return kept
+
+
 def made_once(
     place: Path,
     make: Callable[[], Made],
@@ -46,18 +62,9 @@ def made_once(
     ``stored`` gives these, and ``read`` takes them; it raises ValueError, KeyError or TypeError for others.
     Where the file is damaged or cannot be written, a line says so.
     """
-    try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        found = read(json.loads(arrays.pop("about").tobytes()), arrays)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s is damaged (%s): the data is prepared anew", place, str(error).split("\n", 1)[0])
-    else:
-        with contextlib.suppress(OSError):
-            os.utime(place)  # used last
-        return found
+    kept = found(place, read)
+    if kept is not None:
+        return kept
     made = make()
     try:
         _write(place, *stored(made))
@@ -68,11 +75,7 @@ def made_once(
 
 def _write(place: Path, about: Any, arrays: Arrays) -> None:
     """Put a file in its place whole, and remove what nobody has used for long."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    for other in place.parent.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - other.stat().st_mtime > FORGOTTEN:
-                other.unlink()
+    make_room(place.parent)
     part_place = place.with_name(f".{place.stem}.{os.getpid()}.npz")
     values = np.frombuffer(json.dumps(about).encode(), np.uint8)
     try:
@@ -80,3 +83,12 @@ def _write(place: Path, about: Any, arrays: Arrays) -> None:
         part_place.replace(place)
     finally:
         part_place.unlink(missing_ok=True)
+
+
+def make_room(folder: Path) -> None:
+    """Make the folder of a cache, or remove from it what nobody has used for long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > FORGOTTEN:
+                other.unlink()

@@ -51,6 +51,8 @@ class SequenceDataModule(pl.LightningDataModule):
     """Whether it accepts the name of a folder."""
     input_reader: ClassVar[str] = ""
     """Dotted name of a function of a path and facts that reads an input; its others are settings."""
+    reads_strokes: ClassVar[bool] = False
+    """Whether it has a :meth:`read_strokes` for what is written with a pen, for ``gatewise draw``."""
     lines_at_once: ClassVar[int] = 1
     """Most texts that :meth:`read_lines` takes; the task answers them together."""
     decided: ClassVar[tuple[str, ...]] = ()
@@ -116,6 +118,14 @@ class SequenceDataModule(pl.LightningDataModule):
         raise ValueError(f"input={given}: {cls.__name__} reads no input to predict from")
 
     @classmethod
+    def read_stream(cls, facts: Any) -> Any:  # noqa: ARG003
+        """What turns bytes as they come into frames: it has ``accept(bytes)``, ``end()`` and ``seconds``.
+
+        Raises ValueError if the data cannot be read so.
+        """
+        raise ValueError(f"stream=true: {cls.__name__} reads whole inputs alone, and no sound as it comes")
+
+    @classmethod
     def read_lines(cls, lines: Sequence[str], facts: Any) -> Input:
         """Read texts to predict from, up to ``lines_at_once`` of them, each one line and not blank.
 
@@ -124,6 +134,11 @@ class SequenceDataModule(pl.LightningDataModule):
         """
         (line,) = lines
         return cls.read_input(line, facts)
+
+    @classmethod
+    def read_strokes(cls, given: Any, facts: Any) -> Input:  # noqa: ARG003
+        """Read strokes, lists of points [x, y] with y upwards; ValueError if they cannot be used."""
+        raise ValueError(f"{cls.__name__} reads no strokes")
 
     def describe(self) -> dict[str, str | int]:
         """A few numbers about the data, for a table on the screen; call it after ``setup()``."""

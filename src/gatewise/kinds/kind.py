@@ -95,6 +95,12 @@ class Input:
     """Columns to put beside the answer, one value per row, such as the times of a forecast."""
     steps: Sequence[str] = ()
     """What the file or the user calls each step of the only sequence, such as the words that were typed."""
+    picture: tuple[str, Mapping[str, Any]] | None = None
+    """The name of a picture of what was read, and what it is drawn from beside the ``answers``; or None."""
+
+    def with_answers(self, answers: Sequence[str]) -> tuple[str, Mapping[str, Any]] | None:
+        """The picture with the answer to each thing in it; None where there is none."""
+        return self.picture and (self.picture[0], {**self.picture[1], "answers": list(answers)})
 
 
 def check_finite(facts: Facts) -> None:

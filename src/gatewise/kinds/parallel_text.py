@@ -23,6 +23,8 @@ START, END = "<s>", "</s>"
 SPECIALS = (UNKNOWN, START, END)
 """The first tokens of every vocabulary here, in the order of their ids."""
 UNKNOWN_ID, START_ID, END_ID = range(3)
+UNNAMED = ("source", "target")
+"""What the first columns of a table are called that has no header, in their order."""
 Units = Literal["subword", "word", "whitespace", "char"]
 """What the tokens of a language are; all but subwords are named as the tokenizers of running text."""
 
@@ -126,6 +128,8 @@ class ParallelTextFacts(Facts):
     source_column: str = "source"
     """The column of sources in a table."""
     target_column: str = "target"
+    header: bool = True
+    """Whether the first line of a CSV or TSV table names its columns; if not, they are ``UNNAMED``."""
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
@@ -143,6 +147,8 @@ class ParallelTextFacts(Facts):
                 raise self.wrong(f"{side}_vocabulary", f"must be the pieces of {side}_subwords")
             if not getattr(self, f"{side}_column"):
                 raise self.wrong(f"{side}_column", "must be the name of a column")
+            if not self.header and getattr(self, f"{side}_column") not in UNNAMED:
+                raise self.wrong(f"{side}_column", f"must be one of {', '.join(UNNAMED)} without a header")
         if self.joint and self.source_vocabulary != self.target_vocabulary:
             raise self.wrong("source_vocabulary", "must be that of the target, as they are joint")
         if self.normalize not in (None, *get_args(Normalization)):

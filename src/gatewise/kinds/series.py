@@ -29,6 +29,7 @@ _FREQUENCY = re.compile(
     r"|([1-9]\d{0,15})?(B?[AYQM]|B?[AYQM][SE]|C?BM[SE]?|SM[SE]?|L?WOM|[WDBCHTSLUN]|C?BH|c?bh|h|min|s|ms|us|ns)"
     r"(-[A-Z0-9]{1,5})?"
 )
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 _LONGEST_FORMAT = 200
 
 
@@ -62,6 +63,8 @@ class SeriesFacts(Facts):
     separator: str = field(default="comma", compare=False)
     decimal: str = field(default="point", compare=False)
     thousands: str | None = field(default=None, compare=False)
+    time_zone: str | None = field(default=None, compare=False)
+    """``utc``, or the place whose clocks the times are of; None where they are taken as they are."""
     known: tuple[str, ...] = ()
     """Those of ``columns`` whose values are known for the horizon, too, such as a price or a holiday."""
     calendar: tuple[str, ...] = ()
@@ -110,6 +113,8 @@ class SeriesFacts(Facts):
             raise self.wrong("frequency", "must be a time step such as D, 15min or 2 months on day 15")
         if self.time_format is not None and not 0 < len(self.time_format) <= _LONGEST_FORMAT:
             raise self.wrong("time_format", "must be a format such as %d/%m/%Y")
+        if self.time_zone is not None and not _ZONE.fullmatch(self.time_zone):
+            raise self.wrong("time_zone", "must be utc or a zone such as Europe/Berlin")
         chosen = {"missing": MISSING, "irregular": IRREGULAR, "scaling": SCALINGS}
         for name, known in {**WRITTEN, **chosen}.items():
             if getattr(self, name) not in known:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gatewise.kinds.sequences import LabelledFacts
+from gatewise.kinds.transcripts import TranscriptFacts
 
 CHANNELS = ("refuse", "mean", "left", "right")
 FEATURES = ("log_mel", "mfcc")
@@ -93,6 +94,27 @@ class SoundFacts(SoundForm, LabelledFacts):
     label_column: str = "label"
     speaker_column: str = "speaker"
     """Columns of a manifest, as the settings of the data name them."""
+
+    def check(self) -> None:
+        super().check()
+        self.check_form(self.kind, self.feature_size)
+
+
+@dataclass(frozen=True)
+class SpokenFacts(SoundForm, TranscriptFacts):
+    """Recordings with a transcript each: what was said."""
+
+    kind: ClassVar[str] = "transcribed_sound"
+    summary: ClassVar[str] = "recordings with transcripts"
+
+    path_column: str = "path"
+    text_column: str = "text"
+    speaker_column: str = "speaker"
+    """Columns of a manifest, as the settings of the data name them."""
+
+    @property
+    def seconds(self) -> float:
+        return self.shift_samples / self.sample_rate
 
     def check(self) -> None:
         super().check()

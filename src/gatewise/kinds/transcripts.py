@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from gatewise.kinds.kind import Facts
@@ -26,6 +26,18 @@ class TranscriptFacts(Facts):
     mean: tuple[float, ...]
     """Mean of each feature over the training frames; inputs are scaled to (x - mean) / std."""
     std: tuple[float, ...]
+    usual: tuple[int, ...] = field(default=(), kw_only=True)
+    """Units of the most frequent transcript of the training, the trivial answer."""
+    ngrams: tuple[tuple[int, ...], ...] = field(default=(), kw_only=True)
+    """Every n units in a row of the training transcripts, and how often: for a language model of them.
+
+    Before a transcript there are n - 1 times -1, behind it is one; none where no model was asked for.
+    """
+
+    @property
+    def seconds(self) -> float | None:
+        """From one frame to the next; None where frames are not equally far apart in time."""
+        return None
 
     def check(self) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
@@ -33,6 +45,13 @@ class TranscriptFacts(Facts):
             raise self.wrong("feature_size", "must be at least 1")
         self.check_distinct("units")
         self.check_scaler(self.feature_size, "features (feature_size)")
+        if not all(0 <= unit < len(self.units) for unit in self.usual):
+            raise self.wrong("usual", "must be numbers of units")
+        if len({len(ngram) for ngram in self.ngrams}) > 1 or not all(map(self._is_ngram, self.ngrams)):
+            raise self.wrong("ngrams", "must be equally many units in a row each, and a count")
+
+    def _is_ngram(self, ngram: tuple[int, ...]) -> bool:
+        return len(ngram) >= 2 and ngram[-1] > 0 and all(-1 <= unit < len(self.units) for unit in ngram[:-1])
 
     def text(self, indices: Sequence[int]) -> str:
         """The transcript of these units."""
@@ -50,3 +69,5 @@ class TranscribedBatch(NamedTuple):
     """[B, U] int64: units of each transcript, padded with IGNORED."""
     target_lengths: Tensor
     """[B] int64: units of each transcript; -1 where it is not known."""
+    names: Sequence[str] | None = None
+    """What to call each sequence, as its file, in batches of the test split and of a user's input only."""

@@ -62,6 +62,10 @@ class ForecastOutput(ABC):
     def quantiles(self, placed: Tensor, levels: Sequence[float], level: Level) -> Tensor | None:
         """The quantiles [B, h, C, Q] of rising probabilities, in scaled units; None where there are none."""
 
+    def drawn(self, placed: Tensor, level: Level) -> Tensor:
+        """A value drawn from what is said of each, [B, h, C], in scaled units."""
+        raise NotImplementedError
+
 
 class Point(ForecastOutput):
     """One number, with the squared, the absolute or Huber's error (squared up to 1, absolute beyond)."""
@@ -118,6 +122,14 @@ class Quantiles(ForecastOutput):
         assert tuple(levels) == self.levels, "other levels than those trained"
         return placed
 
+    def drawn(self, placed: Tensor, level: Level) -> Tensor:  # noqa: ARG002
+        """From a line through the quantiles, which goes on beyond the outermost as it ends."""
+        levels = placed.new_tensor(self.levels)
+        chance = torch.rand(placed.shape[:-1], dtype=placed.dtype, device=placed.device)
+        left = (torch.searchsorted(levels, chance) - 1).clamp(0, self.numbers - 2)
+        low, high = (placed.gather(-1, (left + side).unsqueeze(-1)).squeeze(-1) for side in (0, 1))
+        return low + (high - low) * (chance - levels[left]) / (levels[left + 1] - levels[left])
+
 
 class Gaussian(ForecastOutput):
     """Mean and standard deviation, by the negative log-likelihood in nats."""
@@ -138,6 +150,10 @@ class Gaussian(ForecastOutput):
     def quantiles(self, placed: Tensor, levels: Sequence[float], level: Level) -> Tensor:  # noqa: ARG002
         mean, scale = placed.unsqueeze(-2).unbind(-1)
         return mean + scale * normal_quantiles(levels, scale)
+
+    def drawn(self, placed: Tensor, level: Level) -> Tensor:  # noqa: ARG002
+        mean, scale = placed.unbind(-1)
+        return torch.normal(mean, scale)
 
 
 class StudentT(ForecastOutput):
@@ -167,6 +183,10 @@ class StudentT(ForecastOutput):
     def quantiles(self, placed: Tensor, levels: Sequence[float], level: Level) -> Tensor:  # noqa: ARG002
         location, scale, freedom = placed.unsqueeze(-2).unbind(-1)
         return location + scale * student_t_factors(levels, freedom.squeeze(-1))
+
+    def drawn(self, placed: Tensor, level: Level) -> Tensor:  # noqa: ARG002
+        location, scale, freedom = placed.unbind(-1)
+        return torch.distributions.StudentT(freedom, location, scale, validate_args=False).sample()
 
 
 class NegativeBinomial(ForecastOutput):
@@ -226,6 +246,13 @@ class NegativeBinomial(ForecastOutput):
         counts = negative_binomial_quantiles(np.asarray(levels), mean, dispersion)
         # In the units' precision, so that counts are whole numbers again.
         return level.units.scaled(torch.from_numpy(counts).to(level.units.std))
+
+    def drawn(self, placed: Tensor, level: Level) -> Tensor:
+        """As of Poisson's distribution, whose mean is drawn of a gamma distribution."""
+        assert level.units is not None
+        mean, dispersion = placed.unbind(-1)
+        share = torch.distributions.Gamma(1 / dispersion, 1 / dispersion, validate_args=False).sample()
+        return level.units.scaled(torch.poisson(mean * share).to(level.units.std))
 
 
 def _precise(raw: Tensor) -> Tensor:

@@ -54,6 +54,8 @@ class Answer:
     """Columns that go to the file only, because they are too many for the screen."""
     remark: str = ""
     """A line below the table."""
+    given: tuple[str, ...] = ()
+    """Columns that are no prediction but of the input, of which some cells may be empty."""
     picture: tuple[str, Any] | None = None
     """The name of a picture, as in a task's report, and what it is drawn from; None where there is none."""
     shaded: tuple[tuple[str, float], ...] = ()
@@ -63,7 +65,7 @@ class Answer:
 
     def check_finite(self) -> None:
         """Raise ValueError, naming the column, where the model has predicted something that is no number."""
-        for name in self.table.select_dtypes("number"):
+        for name in self.table.select_dtypes("number").columns.difference(list(self.given), sort=False):
             values = self.table[name].to_numpy(dtype=float)
             if not np.isfinite(values).all():
                 row = int(np.flatnonzero(~np.isfinite(values))[0])

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from gatewise.kinds.kind import IGNORED
 from gatewise.kinds.text import TextBatch
 from gatewise.tasks.dynamic_evaluation import LANES, DynamicEvaluation, Forward, State, stream_of
+from gatewise.tasks.scores import EpochScores, Score
 from gatewise.tasks.task import Task
 from gatewise.tasks.temperature import best_temperature
 
@@ -47,7 +48,8 @@ class BesideTest:
         self._windows: list[TextBatch] = []
         self._temperature: float | None = None
         """During a test: what divides the task's scores, chosen on the validation part."""
-        self._losses: list[Tensor] = []
+        self._tempered = EpochScores({})
+        """Of the test so far, at that temperature."""
 
     @property
     def needs_parts(self) -> bool:
@@ -56,7 +58,8 @@ class BesideTest:
 
     def begin(self) -> None:
         """Get ready for a test."""
-        self._windows, self._losses = [], []
+        self._windows = []
+        self._tempered.reset()
         if self.tempered:
             self._temperature = best_temperature(self._scored_validation, self._task.summed)
 
@@ -64,9 +67,9 @@ class BesideTest:
         """Take up the scores [B · T, V] and targets [B, T] of a window; nothing outside of a test."""
         if self._temperature is not None:
             tempered = scores / self._temperature
-            self._losses.append(
-                F.cross_entropy(tempered, targets.flatten(), ignore_index=IGNORED, reduction="sum")
-            )
+            loss = F.cross_entropy(tempered, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+            count = int((targets != IGNORED).sum())
+            self._tempered.add(Score(loss / max(count, 1), count))
 
     def add_window(self, batch: TextBatch) -> None:
         """Keep a window of the test for what reads the text once more."""
@@ -78,10 +81,10 @@ class BesideTest:
         found: dict[str, Tensor | float] = {}
         task = self._task
         if self._temperature is not None:
-            loss = float(torch.stack(self._losses).double().sum()) if self._losses else 0.0
-            found |= self._named("tempered", *task.summed(loss, task.scores.on_test.count))
+            self._tempered.gather()
+            found |= self._named("tempered", *task.summed(self._tempered.loss, self._tempered.count))
             found["test/temperature"] = self._own_temperature * self._temperature
-            self._temperature, self._losses = None, []
+            self._temperature = None
         if self.dynamic is not None:
             found |= self._named("dynamic", *self._dynamic_loss(self.dynamic))
             self._windows = []

@@ -26,6 +26,8 @@ BETA = 2
 """How much more recall counts than precision in chrF."""
 _OF_BLEU = 2 + 2 * ORDER
 _OF_CHRF = 3 * CHARACTERS
+COLUMNS = 2 * _OF_BLEU + _OF_CHRF
+"""Counts of a text."""
 
 
 def statistics(translations: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
@@ -38,7 +40,7 @@ def statistics(translations: Sequence[str], references: Sequence[Sequence[str]])
         [*_of_bleu(text, given, False), *_of_bleu(text, given, True), *_of_chrf(text, given)]
         for text, given in zip(translations, references, strict=True)
     ]
-    return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), 2 * _OF_BLEU + _OF_CHRF)
+    return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), COLUMNS)
 
 
 def measures() -> Mapping[str, Measure]:
@@ -57,7 +59,7 @@ def measures() -> Mapping[str, Measure]:
         "chrf": Measure(
             "chrF2: F-score of character n-grams up to 6, recall counted twice, from 0 to 100; higher is "
             "better",
-            SummedCounts(2 * _OF_BLEU, 2 * _OF_BLEU + _OF_CHRF, _chrf),
+            SummedCounts(2 * _OF_BLEU, COLUMNS, _chrf),
         ),
     }
 

@@ -67,11 +67,13 @@ class SequenceClassification(Classifier):
         probabilities = self.predict_step(given.batch)
         best = probabilities.max(-1)
         classes = self.facts.classes
+        named = [classes[i] for i in best.indices]
+        certain = [f"{name} ({p:.2f})" for name, p in zip(named, best.values.tolist(), strict=True)]
         columns = {f"p({name})": probabilities[:, index].tolist() for index, name in enumerate(classes)}
         table = table_of(
             {
                 "sequence": range(1, len(probabilities) + 1),
-                "class": [classes[i] for i in best.indices],
+                "class": named,
                 "probability": best.values.tolist(),
                 **given.columns,
                 **columns,
@@ -82,6 +84,7 @@ class SequenceClassification(Classifier):
             f"sequences of {given.name}",
             {"probability": "{:.4f}"},
             tuple(columns),
+            picture=given.with_answers(certain),
         )
 
     def inspected(self, given: Input) -> Choice:

@@ -21,8 +21,8 @@ def statistics(answers: Sequence[str], references: Sequence[Sequence[str]]) -> T
     """
     numbers: dict[str, int] = {}
     owner = np.repeat(np.arange(len(answers)), [len(given) for given in references])
-    own = _padded([answer.split() for answer in answers], numbers)
-    right, lengths = _padded([text.split() for given in references for text in given], numbers)
+    own = numbered([answer.split() for answer in answers], numbers)
+    right, lengths = numbered([text.split() for given in references for text in given], numbers)
     distances = edit_distances(own[0][owner], own[1][owner], right, lengths)
     # For each answer the nearest reference, and of equal ones the longest, as it has the lower rate.
     order = np.lexsort([-lengths, distances, owner])
@@ -36,12 +36,12 @@ def measures() -> Mapping[str, Measure]:
     return {
         "word_error_rate": Measure(
             "share of words whose answer is none of the right ones, in percent; lower is better",
-            SummedErrors(0, 2, _percent),
+            SummedErrors(0, 2, percent),
         ),
         "symbol_error_rate": Measure(
             "symbols to insert, delete or replace for the nearest right answer, in percent of its symbols; "
             "lower is better",
-            SummedErrors(2, 4, _percent),
+            SummedErrors(2, 4, percent),
         ),
     }
 
@@ -67,7 +67,7 @@ def edit_distances(
     return distances
 
 
-def _padded(
+def numbered(
     symbols: Sequence[Sequence[str]], numbers: dict[str, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(Ids [N, longest] padded with -1, lengths [N]) of N lists; new symbols are added to ``numbers``."""
@@ -78,6 +78,6 @@ def _padded(
     return padded, lengths
 
 
-def _percent(sums: list[int]) -> float:
+def percent(sums: list[int]) -> float:
     wrong, total = sums
     return 100 * wrong / total if total else 0.0

@@ -59,7 +59,11 @@ def answer_of(forecast: Forecast, given: Input, facts: SeriesFacts) -> Answer:
         columns |= own
     steps = point.shape[1]
     return Answer(
-        table_of(columns), f"the {steps} steps after {given.name}", formats, file_only=tuple(file_only)
+        table_of(columns),
+        f"the {steps} steps after {given.name}",
+        formats,
+        file_only=tuple(file_only),
+        given=tuple(f"{target}_actual" for target in facts.targets),
     )
 
 

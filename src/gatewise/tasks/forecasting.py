@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,10 @@ LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
 
 AT_ONCE = 1024
 """Windows of an answer that are forecast at once."""
+PATHS = 100
+"""Of a decoder, unless another number is asked for."""
+PATHS_AT_ONCE = 20_000
+"""Paths that are drawn at once."""
 
 
 @rule
@@ -81,6 +85,19 @@ def check_loss(output: str, loss: str | None) -> None:
         raise ValueError(f"loss={loss} is for output=point, and output={output} has {own}: set loss=null")
 
 
+@rule
+def check_paths(forecaster: str, output: str, levels: Any, paths: int | None) -> None:
+    """Raise ValueError where no path can be drawn."""
+    if not paths:
+        return
+    if forecaster != "decoder":
+        raise ValueError(f"paths={paths} needs forecaster=decoder, and it is {forecaster}: set it to 0")
+    if output == "point" or (output == "quantiles" and len(levels) < 3):
+        raise ValueError(
+            f"paths={paths} are drawn of a distribution, or of three quantiles or more: set it to 0"
+        )
+
+
 @dataclass(frozen=True)
 class ForecastScore(Score):
     """A score and, for a test's report, what the output says of each value."""
@@ -106,7 +123,10 @@ class Forecasting(Task):
     ``dropout`` is applied before the linear layer. ``embedding_size`` is that of each category.
     ``segment_length`` and ``projection_size`` (None: the hidden size) are those of ``segments``;
     ``teacher_forcing_epochs`` those of ``decoder``: how long the probability that a step of the training
-    reads the true value before it takes to fall to 0, one half of the training where it is None;
+    reads the true value before it takes to fall to 0, one half of the training where it is None; with
+    ``paths`` above 0 the quantiles of ``decoder`` are those of so many paths, each of which goes on from the
+    values drawn at its steps before (the same ones every time), instead of from the values expected, which
+    tells too little of far ones; None means 100 where there is something to draw from;
     ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
     with ``logarithm`` its level and season multiply, which needs values above 0.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
@@ -116,7 +136,8 @@ class Forecasting(Task):
 
     facts_type = SeriesFacts
     measured = ("mse", "mae")
-    evaluation_settings = ("baselines", "pictured")
+    evaluation_settings = ("baselines", "pictured", "paths")
+    answer_settings = ("paths",)
 
     def __init__(
         self,
@@ -141,6 +162,7 @@ class Forecasting(Task):
         logarithm: bool = False,
         pictured: Names | None = None,
         baselines: Names | None = None,
+        paths: Count | None = 0,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.pictured = tuple(pictured or facts.targets[:1])
@@ -150,6 +172,10 @@ class Forecasting(Task):
                     f"task.pictured: {name!r} is no target{did_you_mean(name, facts.targets)}; choose from "
                     f"{', '.join(facts.targets)}"
                 )
+        is_drawn = (
+            forecaster == "decoder" and output != "point" and (output != "quantiles" or len(levels) > 2)
+        )
+        self.paths = (PATHS if is_drawn else 0) if paths is None else paths
         self.levels, self.teacher_forcing_epochs = tuple(levels), teacher_forcing_epochs
         is_masked = not set(facts.targets).isdisjoint(facts.masked)
         self.some_missing = is_masked or facts.missing != "refuse"
@@ -206,11 +232,29 @@ class Forecasting(Task):
         placed: tuple[Tensor, Level] = self.forecaster(self.encoder, self.head, windows)
         return placed
 
-    def forecast(self, placed: Tensor, level: Level) -> Forecast:
-        """The forecast with the quantiles that follow from what the output says."""
-        quantiles = self.output.quantiles(placed, self.levels, level)
+    def forecast(self, windows: WindowBatch, placed: Tensor, level: Level) -> Forecast:
+        """The forecast of windows, with the quantiles of what the output says, or of paths."""
+        if self.paths:
+            quantiles: Tensor | None = self._quantiles_of_paths(windows)
+        else:
+            quantiles = self.output.quantiles(placed, self.levels, level)
         levels = () if quantiles is None else self.levels
         return Forecast(self.output.point(placed, level), quantiles, levels)
+
+    def _quantiles_of_paths(self, windows: WindowBatch) -> Tensor:
+        """The quantiles [B, h, C, Q] of the values that paths have at each step."""
+        assert isinstance(self.forecaster, Decoder)
+        device = windows.inputs.device
+        levels = torch.tensor(self.levels, dtype=torch.float64, device=device)
+        found = []
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            for part in parts_of(windows, max(1, PATHS_AT_ONCE // self.paths)):
+                paths = self.forecaster.paths(self.encoder, self.head, part, self.paths)
+                # Of counts, one that was drawn.
+                between = "higher" if self.output.needs_units else "linear"
+                found.append(torch.quantile(paths, levels.to(paths.dtype), 1, interpolation=between))
+        return torch.cat(found, dim=1).movedim(0, -1)
 
     def _as_windows(self, windows: WindowBatch | Tensor) -> WindowBatch:
         if not isinstance(windows, Tensor):
@@ -256,7 +300,7 @@ class Forecasting(Task):
         assert isinstance(score, ForecastScore)
         assert score.placed is not None
         assert score.level is not None
-        self._tested.add(batch, self.forecast(score.placed, score.level), self._simple(batch))
+        self._tested.add(batch, self.forecast(batch, score.placed, score.level), self._simple(batch))
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
@@ -297,16 +341,19 @@ class Forecasting(Task):
     def answer(self, given: Input) -> Answer:
         """The forecast for the steps after the last row of each series, in the units of the file."""
         windows: WindowBatch = given.batch
-        parts = []
-        for first in range(0, len(windows.inputs), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
-            part = WindowBatch(*(None if each is None else each[some] for each in windows))  # type: ignore[arg-type]
-            parts.append(self.forecast(*self.placed(part)))
+        parts = [self.forecast(part, *self.placed(part)) for part in parts_of(windows, AT_ONCE)]
         return answer_of(joined(parts), given, self.facts)
 
     def inspected(self, given: Input) -> Numbers:
         """The forecast after every step; the rows that follow it in the input are its truth."""
         return numbers_of(given, self.facts, self.forecaster, self.encoder, self.head)
+
+
+def parts_of(windows: WindowBatch, size: int) -> Iterator[WindowBatch]:
+    """Windows in batches of at most ``size``."""
+    for first in range(0, len(windows.inputs), size):
+        some = slice(first, first + size)
+        yield WindowBatch(*(None if each is None else each[some] for each in windows))  # type: ignore[arg-type]
 
 
 def shape_of(facts: SeriesFacts) -> Shape:

@@ -75,7 +75,7 @@ class EpochScores(nn.Module):
         self.step_count = 0
         """Number of predictions in the last batch."""
         self.loss, self.count = 0.0, 0
-        self._losses: list[Tensor] = []
+        self._losses: list[Tensor | float] = []
         self._counts: list[int] = []
         self._predictions: list[tuple[Tensor, Tensor]] = []
 
@@ -84,7 +84,7 @@ class EpochScores(nn.Module):
         self.step_count = score.count
         self.sizes = score.sizes
         if score.loss is not None:
-            self._losses.append(score.loss.detach())
+            self._losses.append(_held(score.loss.detach(), score.loss.device))
             self._counts.append(score.count)
         if score.predicted is not None and score.targets is not None:
             self._predictions.append((score.predicted.detach(), score.targets))
@@ -94,7 +94,7 @@ class EpochScores(nn.Module):
     def gather(self) -> None:
         """Bring ``loss`` (a sum over predictions), ``count`` and ``metrics`` up to the last batch added."""
         if self._losses:
-            losses = torch.stack(self._losses).double().cpu()
+            losses = _as_doubles(self._losses)
             self.loss += float(losses @ torch.tensor(self._counts, dtype=losses.dtype))
             self.count += sum(self._counts)
         if self._predictions and self.metrics is not None:
@@ -142,7 +142,7 @@ class EpochScores(nn.Module):
             self.loss += state["loss"]
             self.count += state["count"]
             self.sizes = state.get("sizes", {})
-            self._losses += [loss.to(device) for loss in state["losses"]]
+            self._losses += [_held(loss, device) for loss in state["losses"]]
             self._counts += state["counts"]
             self._predictions += [(p.to(device), t.to(device)) for p, t in state["predictions"]]
             if self.metrics is not None:
@@ -165,6 +165,20 @@ class EpochScores(nn.Module):
         self._losses, self._counts, self._predictions = [], [], []
         if self.metrics is not None:
             self.metrics.reset()
+
+
+def _held(loss: Tensor | float, device: torch.device) -> Tensor | float:
+    """A loss that is added up later: on the CPU a number, elsewhere a tensor, so that no step waits for it.
+
+    Between the scores of a large vocabulary, which come and go, a small tensor that stays would keep the
+    memory of theirs from being used again: 20 MB a batch.
+    """
+    return float(loss) if device.type == "cpu" else torch.as_tensor(loss, device=device)
+
+
+def _as_doubles(losses: Sequence[Tensor | float]) -> Tensor:
+    tensors = [loss for loss in losses if isinstance(loss, Tensor)]
+    return torch.stack(tensors).double().cpu() if tensors else torch.tensor(losses, dtype=torch.float64)
 
 
 class SplitScores(nn.Module):

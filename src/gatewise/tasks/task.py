@@ -48,6 +48,8 @@ class Task(pl.LightningModule):
     """Every name that :meth:`metrics` may give, beside the loss, where that is known without data."""
     scores_per_step: int = 0
     """Numbers that it computes for each step of a sequence, beside what the encoder gives."""
+    has_encoder: ClassVar[bool] = True
+    """Whether ``encoder``, or that of ``net``, is what ``model`` makes of its settings alone."""
     tags_words: ClassVar[bool] = False
     """Whether the rows of its answers are words with a tag each, which a column file can hold."""
     answer_settings: ClassVar[tuple[str, ...]] = ()
@@ -121,9 +123,24 @@ class Task(pl.LightningModule):
         answer.check_finite()
         return [answer.as_line()]
 
+    def streamed(self) -> Any:
+        """What reads frames as they come: ``accept(frames)`` and ``end()`` return what was read.
+
+        Raises ValueError if the task, or its model, has to see the whole input first.
+        """
+        raise ValueError(f"stream=true: {type(self).__name__} answers to a whole input alone")
+
     def inspected(self, given: Input) -> Inspected:  # noqa: ARG002
         """What ``gatewise inspect`` looks at in some sequences; ValueError if the task does not say."""
         raise ValueError(f"{type(self).__name__} cannot be inspected: it has no method `inspected`")
+
+    def runs(self) -> Mapping[str, str]:
+        """Run directories of other trainings that it asks, each by the setting that names it."""
+        return {}
+
+    def take_run(self, setting: str, task: Task) -> None:
+        """Take the trained task of the run directory that this setting names."""
+        raise NotImplementedError
 
     @classmethod
     def sizes(cls, facts: Any, settings: Mapping[str, Any]) -> Mapping[str, tuple[str, int, int]]:  # noqa: ARG003

@@ -1,16 +1,15 @@
-"""What a search has found for a batch of texts: as text, as rows of a table, as maps of attention."""
+"""What a search has translated of a batch's texts: as text, as rows of a table, as maps of attention."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 
-from gatewise.kinds.parallel_text import END_ID, UNKNOWN_ID, ParallelTextBatch, ParallelTextFacts
-from gatewise.nn.beam_search import Hypotheses
+from gatewise.kinds.parallel_text import END_ID, UNKNOWN_ID, ParallelTextBatch
+from gatewise.tasks.written import Written
 
 T = TypeVar("T")
 PART = 256
@@ -18,44 +17,16 @@ PART = 256
 
 
 @dataclass(frozen=True)
-class Translated:
+class Translated(Written):
     """The translations of a batch's texts, with the weights of attention."""
 
-    facts: ParallelTextFacts
-    batch: ParallelTextBatch
-    found: Hypotheses
     copy_unknown: bool
     """Whether an unknown token is replaced by the word of the source that it attends to most."""
 
-    @cached_property
-    def texts(self) -> list[list[str]]:
-        """The translations of each text, the best first; none where no probability was a number."""
-        words = self._copied() if self.copy_unknown else None
-        join = self.facts.target.joined
-        rows, lengths = self.found.tokens.tolist(), self.found.lengths.tolist()
-        return [
-            [
-                join(tokens[:count], words[row][rank] if words is not None else None)
-                for rank, (tokens, count) in enumerate(zip(rows[row], lengths[row], strict=True))
-                if count
-            ]
-            for row in range(len(rows))
-        ]
-
-    @property
-    def best(self) -> list[str]:
-        """The best translation of each text."""
-        return [ranked[0] if ranked else "" for ranked in self.texts]
-
-    def check(self) -> None:
-        """Raise ValueError where a text has no translation, because the model's numbers are none."""
-        if not all(self.texts):
-            raise ValueError("the model's probabilities of the next token are not numbers: train it again")
-
-    def _copied(self) -> list[list[list[str]]] | None:
+    def copied(self) -> list[list[list[str]]] | None:
         """The word of the source that each token attends to most; None where no token is unknown."""
         tokens, weights = self.batch.source_tokens, self.found.weights
-        if tokens is None or not bool((self.found.tokens == UNKNOWN_ID).any()):
+        if not self.copy_unknown or tokens is None or not bool((self.found.tokens == UNKNOWN_ID).any()):
             return None
         assert weights is not None
         # A word is copied, not the end of the text behind the last one.
@@ -73,46 +44,35 @@ class Translated:
 
     def attended(self, row: int, rank: int = 0) -> dict[str, Any]:
         """The tokens of a text and of its translation, and the weights [T][S] of attention between them."""
-        assert self.found.weights is not None
-        count, length = int(self.found.lengths[row, rank]), int(self.batch.source_lengths[row])
+        length = int(self.batch.source_lengths[row])
         own = None if self.batch.source_tokens is None else self.batch.source_tokens[row]
         vocabulary = self.facts.source_vocabulary
         read = own or [vocabulary[i] for i in self.batch.source[row, : length - 1]]
         return {
             "read": [*read, vocabulary[END_ID]],
-            "written": [self.facts.target_vocabulary[i] for i in self.found.tokens[row, rank, :count]],
-            "weights": [
-                [round(weight, 4) for weight in weights]
-                for weights in self.found.weights[row, rank, :count, :length].tolist()
-            ],
+            "written": self.written(row, rank),
+            "weights": self.weights(row, rank, length),
         }
 
-    def first(self, most: int) -> dict[int, dict[str, Any]]:
-        """Texts and translations of those of the first ``most`` of all that are here, by number."""
-        references = self.batch.references
+    def example(self, row: int) -> dict[str, Any]:
         return {
-            int(self.batch.indices[row]): {
-                "source": self.source(row),
-                "translation": self.best[row],
-                "reference": "" if references is None else references[row][0],
-                **self.attended(row),
-            }
-            for row in (self.batch.indices < most).nonzero().flatten().tolist()
+            "source": self.source(row),
+            "translation": self.best[row],
+            "reference": self.reference(row),
+            **self.attended(row),
         }
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for every translation of every text, with the token read that each token attends to most."""
-        for row, ranked in enumerate(self.texts):
-            for rank, text in enumerate(ranked):
-                yield {
-                    "line": int(self.batch.indices[row]) + 1,
-                    "rank": rank + 1,
-                    "text": self.source(row),
-                    "translation": text,
-                    "score": float(self.found.scores[row, rank]),
-                    "log_probability": float(self.found.log_probabilities[row, rank]),
-                    "attention": self._strongest(row, rank),
-                }
+        for row, rank, text, scores in self.ranked():
+            yield {
+                "line": int(self.batch.indices[row]) + 1,
+                "rank": rank + 1,
+                "text": self.source(row),
+                "translation": text,
+                **scores,
+                "attention": self._strongest(row, rank),
+            }
 
     def _strongest(self, row: int, rank: int) -> str:
         attended = self.attended(row, rank)

@@ -71,7 +71,7 @@ def fit_and_test(
         if config.test and (pruning is None or pruning.reason is None):
             ResultTable.name_weights(trainer, best.words)
             task.parts = parts_for_test(data)
-            _stoppable(
+            interruptible(
                 trainer,
                 lambda: trainer.test(
                     task, datamodule=data, ckpt_path=best.path, weights_only=True, verbose=False
@@ -112,7 +112,7 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     if checkpoint is not None and trainer.is_global_zero:
         _log.info("%s", where_it_goes_on(checkpoint, trainer.max_epochs))
     ckpt_path = last if checkpoint is not None else None
-    _stoppable(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
+    interruptible(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
     timers = [callback for callback in callbacks if isinstance(callback, Timer)]
     # Read before the test, which restores the best checkpoint with the time that had passed then.
     return {"training_seconds": round(timers[0].time_elapsed("train"), 2)} if timers else {}
@@ -147,7 +147,7 @@ def _had_stopped(checkpoint: dict[str, Any], callbacks: list[pl.Callback]) -> bo
     return any(wait >= most for wait, most in zip(waits, patience, strict=False))
 
 
-def _stoppable(trainer: pl.Trainer, work: Any) -> None:
+def interruptible(trainer: pl.Trainer, work: Any) -> None:
     """Lightning turns Ctrl-C into ``exit(1)``; give the KeyboardInterrupt back."""
     try:
         work()

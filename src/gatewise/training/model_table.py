@@ -12,8 +12,8 @@ from torchmetrics import Metric
 
 from gatewise.nn import Recurrent, Stacked
 from gatewise.nn.attention_decoder import AttentionDecoder
-from gatewise.nn.encoder_decoder import EncoderDecoder
 from gatewise.nn.forecasters.forecaster import Forecaster
+from gatewise.nn.token_writer import TokenWriter
 from gatewise.tasks.scores import SplitScores
 from gatewise.views import screen
 from gatewise.views.plain import cell
@@ -58,7 +58,7 @@ def model_table(task: nn.Module) -> Table:
 def _parts(task: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of each part; those of an encoder and a decoder that are one module each by itself."""
     for name, module in task.named_children():
-        if isinstance(module, (EncoderDecoder, AttentionDecoder)):
+        if isinstance(module, (TokenWriter, AttentionDecoder)):
             yield from _parts(module)
         elif isinstance(module, Forecaster):
             parts = list(_parts(module))

@@ -62,7 +62,7 @@ def check_sizes(run: Run, config: DictConfig, path: Path, facts: Facts | None) -
                 f"{_written(shape)}; {_WAY}"
             )
     model = config.model
-    if class_of(model, "model") is not Recurrent:
+    if class_of(model, "model") is not Recurrent or not task.has_encoder:
         return
     rows = {int(match[1]): shapes[name][0] for name in shapes if (match := _LAYER.fullmatch(name))}
     layers, hidden = model.get("num_layers", 1), model.get("hidden_size")

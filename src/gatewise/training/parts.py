@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from gatewise.config.check import misfit
 from gatewise.config.origins import check_origins, nodes, not_a_part
 from gatewise.config.sections import kind_of, parts_of
 from gatewise.data.module import SequenceDataModule
+from gatewise.data.sound.augmentation import Augmentation
 from gatewise.kinds.kind import Facts
 from gatewise.nn import Recurrent, Stacked
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
@@ -35,6 +37,7 @@ PARTS = (
     Stacked,
     Task,
     SequenceDataModule,
+    Augmentation,
     Optimizer,
     LRScheduler,
     ReduceLROnPlateau,
@@ -181,6 +184,9 @@ def make_task(
             scheduler=None if scheduler is None else lambda to: build(scheduler, "scheduler", optimizer=to),
         )
     assert isinstance(task, Task)
+    for setting, name in task.runs().items():
+        other = Run.open(name, Path(config.paths.runs_dir), f"task.{setting}")
+        task.take_run(setting, load_task(other, "best", stored_config(other)))
     return task
 
 

@@ -76,9 +76,10 @@ def read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataF
     lines, table = [], []
     for line, row in rows:
         if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
+            such = ", as a number with a decimal comma," if reading.style.separator == "comma" else ""
             raise ValueError(
                 f"{path}:{line}: {len(row)} cells, but the header names {len(names)}: give every row as many "
-                f"cells as the header (a cell with a {reading.style.separator} in it stands in quotes)"
+                f"cells as the header (a cell with a {reading.style.separator} in it{such} stands in quotes)"
             )
         lines.append(line)
         table.append([cell.strip() for cell in (row + [""] * len(names))[: len(names)]])

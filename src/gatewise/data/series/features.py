@@ -165,22 +165,29 @@ def _of_series(panel: Panel, facts: SeriesFacts, scales: NDArray[np.float64] | N
     )
 
 
-def unknown_categories(panel: Panel, facts: SeriesFacts) -> list[tuple[str, str]]:
-    """(column, category) of those in a panel that the training has not seen."""
-    found = []
-    by_row = zip(facts.categories, facts.labels, (panel.categories[n] for n in facts.categories), strict=True)
-    per_series = (panel.static_categories[n] for n in facts.static_categories)
-    by_series = zip(facts.static_categories, facts.static_labels, per_series, strict=True)
-    for name, labels, text in (*by_row, *by_series):
-        found += [(name, str(each)) for each in pd.unique(text) if each and each not in set(labels)]
-    return found
+def unknown_categories(panel: Panel, facts: SeriesFacts) -> str:
+    """The categories of a panel that the training has not seen, and where each is first; empty for none."""
+    said = []
+    every = np.arange(len(panel))
+    by_row = [(n, labels, panel.categories[n], every) for n, labels in _labelled(facts, static=False)]
+    by_series = [
+        (n, labels, panel.static_categories[n], panel.starts[:-1])
+        for n, labels in _labelled(facts, static=True)
+    ]
+    for name, labels, text, rows in (*by_row, *by_series):
+        codes, found = pd.factorize(text)
+        unknown = [code for code, each in enumerate(found) if each and each not in set(labels)]
+        if unknown:
+            places = [panel.place(int(rows[(codes == code).argmax()])) for code in unknown[:3]]
+            said.append(
+                f"{', '.join(places)}: column {name!r}: {listed([str(found[code]) for code in unknown])} was "
+                f"never seen in training, which has {listed(labels, 5)}"
+            )
+    return "; ".join(said)
 
 
-def said_of_unknown(found: list[tuple[str, str]]) -> str:
-    """Categories that the training has not seen, in words."""
-    columns = dict.fromkeys(name for name, _ in found)
-    return "; ".join(
-        f"column {name!r}: {listed([each for column, each in found if column == name])} was never seen in "
-        f"training"
-        for name in columns
-    )
+def _labelled(facts: SeriesFacts, static: bool) -> list[tuple[str, tuple[str, ...]]]:
+    """Columns of categories with those that the training has seen."""
+    if static:
+        return list(zip(facts.static_categories, facts.static_labels, strict=True))
+    return list(zip(facts.categories, facts.labels, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gatewise.data.series.panel import Panel, listed
-from gatewise.data.series.steps import future_times
+from gatewise.data.series.steps import future_times, has_step
 from gatewise.data.series.times import write_times
 from gatewise.kinds.series import SeriesFacts
+
+log = logging.getLogger(__name__)
 
 
 def with_future(
@@ -20,21 +23,27 @@ def with_future(
     """The ``seen`` rows of each series and the ``steps`` that follow them, with their known covariates.
 
     These are looked up by time in the panel's later rows, or in the panel ``given``. All else of the rows to
-    come is missing. Raises ValueError, naming the times, for a covariate that is not known.
+    come is missing. Warns of series whose step is not the training's. Raises ValueError, naming the times,
+    for a covariate that is not known.
     """
     history = panel.take(panel.ranks < np.repeat(seen, panel.lengths))
     later = panel.take(panel.ranks >= np.repeat(seen, panel.lengths)) if given is None else given
     owner_of_given = {name: number for number, name in enumerate(later.names)}
     needs = bool(facts.known or facts.known_categories)
-    cache: dict[bytes, pd.Index] = {}
-    times, rows = [], []
+    cache: dict[bytes, tuple[pd.Index, bool]] = {}
+    times, rows, others = [], [], []
     for number, name in enumerate(history.names):
         # A frequency takes at least three rows to infer; a gap in older rows does not matter here.
         recent = history.times[history.rows_of(number)][-max(facts.lookback, 3) :]
         key = np.asarray(recent.to_numpy()).tobytes()
         if key not in cache:
-            cache[key] = future_times(recent, steps, facts.frequency)
-        ahead = cache[key]
+            cache[key] = (
+                future_times(recent, steps, facts.frequency),
+                has_step(recent, facts.frequency),
+            )
+        ahead, has_own_step = cache[key]
+        if not has_own_step:
+            others.append(name)
         own = later.rows_of(owner_of_given[name]) if name in owner_of_given else slice(0, 0)
         there = later.times[own]
         if needs:
@@ -46,6 +55,13 @@ def with_future(
                 + _places(there, ahead, name, facts, panel.source if given is None else given.source)
             )
         times.append(ahead)
+    if others:
+        which = f" of {len(others)} series, such as {listed(others)}," if len(history.names) > 1 else ""
+        log.warning(
+            "%s: the newest times%s do not go in steps of %s, as those of the training do; they go on in "
+            "their own",
+            panel.source, which, facts.frequency,
+        )  # fmt: skip
     return _joined(history, times, steps, facts, later, np.concatenate(rows) if rows else None)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gatewise.data.series.features import laid_out, said_of_unknown, unknown_categories
+from gatewise.data.series.features import laid_out, unknown_categories
 from gatewise.data.series.future import with_future
 from gatewise.data.series.missing import check_none_missing, padded, with_missing_rows
 from gatewise.data.series.panel import Panel, Roles, listed
@@ -50,6 +50,7 @@ def read_input(
     future_file: DataFile | None = None,
     unknown_categories: Literal["refuse", "zero"] = "refuse",
     short_series: Literal["refuse", "leave_out"] = "refuse",
+    time_zone: str | None = None,
 ) -> Input:
     """Read the series of a file, and find the ``horizon`` times that follow the last row of each.
 
@@ -59,13 +60,20 @@ def read_input(
 
     The batch has a window for each series, the newest, with targets [B, horizon, C_targets] of NaN; with
     ``in_sample`` a window for every row that one may end with, whose targets are known as far as the file
-    has them. ``columns`` has ``horizon`` entries for each window, one window after another.
+    has them. ``columns`` has ``horizon`` entries for each window, one window after another. ``time_zone`` is
+    that of the file, where the training has been told of none or it is another.
 
     Raises ValueError if a series has too few rows, values are missing (unless the training filled them), a
     category is new (unless ``unknown_categories`` is ``zero``), or covariates of the horizon are missing.
     """
     steps = facts.horizon if horizon is None else horizon
-    style = CsvStyle(facts.separator, facts.decimal, facts.thousands, facts.time_format)
+    style = CsvStyle(
+        facts.separator,
+        facts.decimal,
+        facts.thousands,
+        facts.time_format,
+        time_zone=time_zone or facts.time_zone,
+    )
     reading = Reading(style, "predict")
     panel, time_format = read_table(path, replace(roles_of(facts), may_be_one=True), reading, may_miss=True)
     if facts.irregular == "fill":
@@ -162,10 +170,7 @@ def _long_enough(
 def _check_unknown(panel: Panel, facts: SeriesFacts, how: str) -> None:
     found = unknown_categories(panel, facts)
     if found and how == "refuse":
-        raise ValueError(
-            f"{panel.source}: {said_of_unknown(found)}: correct it, or set data.unknown_categories=zero to "
-            f"forecast without it"
-        )
+        raise ValueError(f"{found}: correct it, or set data.unknown_categories=zero to forecast without it")
 
 
 def _read_future(path: Path, facts: SeriesFacts, reading: Reading) -> Panel:

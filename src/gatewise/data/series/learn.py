@@ -94,6 +94,7 @@ def learned(
         separator=wanted.style.separator,
         decimal=wanted.style.decimal,
         thousands=wanted.style.thousands,
+        time_zone=wanted.style.time_zone,
         known=tuple(wanted.known),
         calendar=tuple(wanted.calendar),
         masked=tuple(n for n, lacks in zip(columns, lacking, strict=True) if lacks)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gatewise.data.series.panel import Panel, listed
 from gatewise.data.series.regular import Steps, steps_of, usual_step
 from gatewise.data.series.steps import grid
+from gatewise.data.series.zones import EXAMPLE, where_clocks_went_forward
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +112,15 @@ def regular(panel: Panel, how: str, frequency: str | None) -> tuple[Panel, Steps
         )
     if not steps.irregular.any() or how == "rows":
         return panel, steps
-    which = ""
+    which, forward = "", where_clocks_went_forward(panel)
     if len(panel.names) > 1:
         names = [panel.names[number] for number in np.flatnonzero(steps.irregular)]
         which = f" in {len(names)} of {len(panel.names)} series: {listed(names)}"
+    if forward is not None:
+        which += (
+            f" ({panel.place(forward)} comes an hour too late, as where clocks go forward: set {EXAMPLE} or "
+            f"the place that the times are of)"
+        )
     if how == "refuse":
         raise ValueError(
             f"{panel.source}: the time steps are irregular{which}: correct them, or set data.irregular=fill "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gatewise.data.series.datasets import DATASETS
 from gatewise.data.series.example import write_example
-from gatewise.data.series.features import Laid, laid_out, said_of_unknown, unknown_categories
-from gatewise.data.series.given import read_input, roles_of
+from gatewise.data.series.features import Laid, laid_out, unknown_categories
+from gatewise.data.series.given import ORIGIN, read_input, roles_of
 from gatewise.data.series.learn import learned
 from gatewise.data.series.missing import padded, regular
 from gatewise.data.series.panel import Panel
@@ -48,6 +48,8 @@ class SeriesWindows(SeriesSettings):
     train_data: Windows
     validation_data: Windows
     test_data: Windows
+    ends: Mapping[str, Sequence[int]]
+    """Of each series by its name, the rows after its training, its validation and its test part."""
     _history: Callable[[], SeriesHistory] | None = None
 
     def load(self, test_only: bool) -> None:
@@ -56,11 +58,13 @@ class SeriesWindows(SeriesSettings):
             return
         panel, time_format = self._read()
         panel, steps = regular(panel, self.wanted.irregular, self.frequency)
+        panel = panel.take(panel.ranks < np.repeat(panel.lengths - self.left_out_steps, panel.lengths))
         ends = self.split.ends(panel)
         lookback, horizon = self._sizes()
         kept = long_enough(panel, lookback, horizon, self.short_series)
         panel, ends = panel.only(kept), ends[:, kept]
         self._rows = self.split.in_words(panel, ends, time_format)
+        self.ends = dict(zip(panel.names, ends.T.tolist(), strict=True))
         start = 0
         if self.short_series == "pad":
             start = lookback - 1
@@ -85,6 +89,21 @@ class SeriesWindows(SeriesSettings):
 
     def history(self) -> Iterable[SeriesHistory]:
         return () if self._history is None else (self._history(),)
+
+    def test_input(self) -> Input:
+        """All windows of the test part as an input to forecast from, of which the truth is known."""
+        facts, panel = self.facts, self._panel
+        assert facts is not None
+        batch = self.test_data[list(range(len(self.test_data)))]
+        assert batch.times is not None
+        columns: dict[str, list[str]] = {}
+        if facts.series_column is not None:
+            first = self.test_data.starts.numpy() + facts.lookback
+            owners = np.searchsorted(panel.starts, first, side="right") - 1
+            columns[facts.series_column] = [panel.names[n] for n in np.repeat(owners, facts.horizon)]
+        columns[ORIGIN] = np.repeat(batch.times[:, facts.lookback - 1], facts.horizon).tolist()
+        columns[facts.time_column] = batch.times[:, facts.lookback :].ravel().tolist()
+        return Input(batch, panel.source, columns)
 
     @classmethod
     def read_input(cls, given: Path | str, facts: SeriesFacts, **settings: Any) -> Input:
@@ -205,7 +224,6 @@ class SeriesWindows(SeriesSettings):
         found = unknown_categories(panel, self.facts)
         if not found:
             return
-        said = f"{panel.source}: {said_of_unknown(found)}"
         if may_be_known and self.unknown_categories == "refuse":
-            raise ValueError(f"{said}: correct it, or set data.unknown_categories=zero to go on without it")
-        log.warning("%s, and is number 0", said)
+            raise ValueError(f"{found}: correct it, or set data.unknown_categories=zero to go on without it")
+        log.warning("%s, and is number 0", found)

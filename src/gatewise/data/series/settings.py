@@ -14,6 +14,7 @@ from gatewise.data.series.panel import Roles
 from gatewise.data.series.scaling import Scaling
 from gatewise.data.series.split import Split
 from gatewise.data.series.style import CsvStyle
+from gatewise.data.series.zones import check_zone
 from gatewise.settings import (
     Count,
     DataFile,
@@ -137,6 +138,12 @@ def check_marks(decimal: str, thousands: str | None) -> None:
 
 
 @rule
+def check_time_zone(time_zone: str | None) -> None:
+    """Raise ValueError for a zone that there is not."""
+    check_zone(time_zone)
+
+
+@rule
 def check_times(time_format: str | None, day_first: bool | None) -> None:
     """Raise ValueError for a format that strptime has not, and for two settings of one thing."""
     if time_format is None:
@@ -171,6 +178,8 @@ class SeriesSettings(SequenceDataModule):
         time_format: how the times are written, as in ``%d/%m/%Y %H:%M``, ``%YQ%q``, ``number`` or
             ``epoch_s``; None means as they show themselves, where only one reading is possible.
         day_first: whether 01/02/2024 is in February; None means as the other rows tell.
+        time_zone: the place whose clocks the times are of, as ``Europe/Berlin``, which go forward and back;
+            ``utc`` reads times of any offsets in UTC. None takes them as they are, of one offset at most.
         separator, decimal, thousands: what separates cells, and marks decimals and thousands in numbers.
         series_column: the column that names the series of each row; None means that there is one series.
         columns: input columns of numbers; None means every column without another role.
@@ -197,6 +206,7 @@ class SeriesSettings(SequenceDataModule):
         split_rows: rows of each series for training, validation and test instead; others are not used.
         split_dates: the first time of the validation part and that of the test part instead.
         test_steps, validation_steps: the last rows of each series for these parts instead.
+        left_out_steps: the last rows of each series, after those of the test, which are not used.
         stride: rows between the starts of training windows. Validation and test use every window.
         max_rows, max_series: use only the first rows of each series, and the first series; None means all.
     """
@@ -244,10 +254,13 @@ class SeriesSettings(SequenceDataModule):
         test_steps: Positive | None = None,
         validation_steps: Positive | None = None,
         max_series: Positive | None = None,
+        time_zone: str | None = None,
+        left_out_steps: Count = 0,
     ) -> None:
         super().__init__(batch_size, seed, folders)
         self.file, self.dataset, self.test_file = file, dataset, test_file
         self.stride, self.max_rows, self.max_series = stride, max_rows, max_series
+        self.left_out_steps = left_out_steps
         self.frequency, self.short_series = frequency, short_series
         self.unknown_categories = unknown_categories
         self.roles = Roles(
@@ -272,5 +285,5 @@ class SeriesSettings(SequenceDataModule):
             missing,
             irregular,
             series_column,
-            CsvStyle(separator, decimal, thousands, time_format, day_first),
+            CsvStyle(separator, decimal, thousands, time_format, day_first, time_zone),
         )

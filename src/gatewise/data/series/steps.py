@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 import numpy as np
 import pandas as pd
-
-log = logging.getLogger(__name__)
 
 _MONTHLY = re.compile(r"(\d+) months? on day (\d+)")
 """A step that pandas has no name for; a day that a month lacks is its last one."""
@@ -96,10 +93,6 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
             # The training frequency first: the business days of one week look like daily data.
             if step and _follows(times, step):
                 return _following(times, horizon, step)
-        if frequency:
-            log.warning(
-                "the times do not follow the training data's step %r: continuing with their own", frequency
-            )
     if len(times) < 2:
         raise ValueError(f"the time step cannot be told from one row ({times[0]}): give at least two rows")
     if isinstance(times, pd.DatetimeIndex):
@@ -116,6 +109,14 @@ def future_times(times: pd.Index, horizon: int, frequency: str | None) -> pd.Ind
     # Without the last digits, which are the rounding errors of the step: .1, .2, .30000000000000004.
     ahead = [float(f"{times[-1] + gap * n:.12g}") for n in range(1, horizon + 1)]
     return pd.Index(ahead, name=times.name)
+
+
+def has_step(times: pd.Index, frequency: str | None) -> bool:
+    """Whether times follow a step, or one of its size; with None, or fewer than three times, always."""
+    if frequency is None or not isinstance(times, pd.DatetimeIndex) or len(times) < 3:
+        return True
+    own = infer_frequency(times)
+    return _follows(times, frequency) or (own is not None and size_of(own) == size_of(frequency))
 
 
 def _monthly(times: pd.DatetimeIndex) -> str | None:

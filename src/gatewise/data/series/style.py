@@ -23,6 +23,8 @@ class CsvStyle:
     thousands: str | None = None
     time_format: str | None = None
     day_first: bool | None = None
+    time_zone: str | None = None
+    """``utc``, or the name of the place whose clocks the times are of."""
 
     def with_times(self, time_format: str | None) -> CsvStyle:
         """The same style with the format in which the times were read."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.series.csv import read_cells
 from gatewise.data.series.numbers import are_missing, numbers, what_is_wrong
-from gatewise.data.series.panel import Panel, Roles
+from gatewise.data.series.panel import Panel, Roles, listed
 from gatewise.data.series.parquet import PARQUET, read_parquet
 from gatewise.data.series.style import Reading
 from gatewise.data.series.time_column import read_times
@@ -37,9 +37,9 @@ def read_table(path: Path, roles: Roles, reading: Reading, may_miss: bool = Fals
         cells, nameless = read_cells(path, roles.time, reading)
     if roles.may_be_one and roles.series not in cells.columns:
         roles = replace(roles, series=None)
-    for column in (*roles.others, *(roles.numbers or ())):
-        if column not in cells.columns:
-            raise ValueError(f"{path}:1: " + _no_such_column(column, roles, cells, reading))
+    absent = [name for name in (*roles.others, *(roles.numbers or ())) if name not in cells.columns]
+    if absent:
+        raise ValueError(f"{path}:1: " + _no_such_column(absent, roles, cells, reading))
     if roles.numbers is not None and roles.time in roles.numbers:
         raise ValueError(f"data.columns names the time column {roles.time!r}: leave it out")
     names: tuple[str, ...] = ("",)
@@ -157,13 +157,14 @@ def _changes(cells: pd.Series, row: int, starts: NDArray[np.int64], path: Path) 
     )
 
 
-def _no_such_column(column: str, roles: Roles, cells: pd.DataFrame, reading: Reading) -> str:
-    names = list(cells.columns)
-    said = f"no column {column!r}{did_you_mean(column, names)}; it has {_listed(names)}"
+def _no_such_column(absent: list[str], roles: Roles, cells: pd.DataFrame, reading: Reading) -> str:
+    column, names = absent[0], list(cells.columns)
+    others = f" nor {listed(absent[1:])}" if len(absent) > 1 else ""
+    said = f"no column {column!r}{did_you_mean(column, names)}{others}; it has {_listed(names)}"
     if not any(any(c.isalpha() for c in name) for name in names):
         said += ": the first line has to name the columns"
     elif reading.verb == "predict" or (reading.verb == "evaluate" and column != roles.time):
-        said += ": the run was trained on a column of that name"
+        said += f": the run was trained on {'columns' if others else 'a column'} of that name"
     else:
         said += f": set data.{_setting(column, roles)} to what it has"
     return said

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gatewise.data.series.numbers import MISSING, are_missing
 from gatewise.data.series.style import Reading
 from gatewise.data.series.times import ISO, NUMBER, TIME_OF_DAY, not_rising, parse_times, possible_formats
+from gatewise.data.series.zones import EXAMPLE, in_zone
 from gatewise.settings.checks import shown
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ def read_times(
         if isinstance(times, pd.DatetimeIndex):
             time_format = ISO
             times = times if times.tz is None else times.tz_convert("UTC")
-    times = times.rename(column)
+    zone, is_test = reading.style.time_zone, reading.verb == "evaluate"
+    times = in_zone(times.rename(column), cells, zone, where, is_test, starts)
     check_rising(times, cells, where, reading, starts)
     return times, time_format
 
@@ -67,7 +69,10 @@ def check_rising(
         problem += " in its series"
         fix = f"sort the rows of each series by {times.name!r}, one row per time"
     if isinstance(times, pd.DatetimeIndex) and _looks_like_clocks_going_back(times, at):
-        fix += " (where clocks went back, write the times in UTC or with their offset)"
+        fix += (
+            f" (where clocks went back, write the times in UTC or with their offset, or set {EXAMPLE} or the "
+            f"place that they are of)"
+        )
     elif starts is None and reading.verb == "train":
         fix += ", or name the column that tells several series apart with data.series_column"
     raise ValueError(f"{where}:{line}: the time {shown(cells.iloc[at + 1])} {problem}: {fix}")
@@ -97,8 +102,6 @@ def _read(
     if formats:
         (time_format, times), *_ = formats.items()
         if times.notna().all():
-            if time_format == ISO and len({cell[-6:] for cell in text if cell[-6:-5] in ("+", "-")}) > 1:
-                log.warning("%s: the times have several offsets from UTC and are read in UTC", where)
             return times, time_format
         bad = int(times.isna().argmax())
         like = next(cell for cell, read in zip(text, times.notna(), strict=True) if read)

@@ -256,6 +256,14 @@ def _of_the_calendar(times: pd.DatetimeIndex) -> pd.DatetimeIndex:
     return times if inside.all() else pd.DatetimeIndex(times.where(inside))
 
 
+def offset_of(cell: str) -> str:
+    """The offset from UTC that a time is written with, as +01:00; empty without one."""
+    match = _OFFSET.search(cell) if _has_offset(cell) else None
+    if match is None:
+        return ""
+    return "+00:00" if match[0] == "Z" else f"{match[0][:3]}:{match[0][-2:]}"
+
+
 def _has_offset(cell: str | None) -> bool:
     return cell is not None and re.search(r"[T ].*(Z|[+-][0-9:]+)$", cell) is not None
 

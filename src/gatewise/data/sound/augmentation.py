@@ -82,6 +82,12 @@ class Augmentation:
         most: NDArray[np.int64] = np.ceil((lengths + 1) / (1 - self.speed) + later).astype(np.int64)
         return most if self.changes_sound else lengths
 
+    def shortest(self, lengths: NDArray[np.int64], form: SoundForm) -> NDArray[np.int64]:
+        """The fewest frames that recordings of these ``lengths`` can come to have."""
+        later = self.time_shift_ms / form.shift_ms
+        least: NDArray[np.int64] = np.floor((lengths - 1) / (1 + self.speed) - later).astype(np.int64)
+        return least.clip(min=1) if self.changes_sound else lengths
+
     def noises(self, folders: Sequence[str | Path], form: SoundForm) -> list[Samples]:
         """The recordings of noise; ValueError where there are none in the folder."""
         if not self.noise or self.noise_folder is None:
@@ -170,7 +176,10 @@ def _warped(stretch: float, bins: int, low_hz: float, high_hz: float) -> NDArray
     width = (high - low) / (bins + 1)
     hz = 700 * np.expm1((low + width * np.arange(1, bins + 1)) / 1127)
     places = np.clip((_mel(hz * stretch) - low) / width - 1, 0, bins - 1)
-    return np.maximum(1 - np.abs(np.arange(bins)[:, None] - places), 0).astype(np.float32)
+    shares: NDArray[np.float32] = np.maximum(1 - np.abs(np.arange(bins)[:, None] - places), 0).astype(
+        np.float32
+    )
+    return shares
 
 
 def _mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from gatewise.data.files import find_folder
@@ -137,7 +138,7 @@ class SoundData(SequenceDataModule):
         files: manifests: tables (``.csv``, ``.tsv``, ``.jsonl``) with a recording a row.
         folder: or a folder that holds a folder for each class, with a file for each recording.
         validation_files, test_files: manifests of parts of their own.
-        path_column, label_column, speaker_column, split_column: the columns of a manifest; the last two may
+        path_column, speaker_column, split_column: the columns of a manifest; the last two may
             be missing in it.
         validation_fraction, test_fraction: shares of all recordings to hold out, drawn with the seed, for a
             part that has no files, no speakers, and nothing in the column of parts.
@@ -159,9 +160,7 @@ class SoundData(SequenceDataModule):
 
     known_set = "dataset"
     takes_folders = True
-    reads: ClassVar[tuple[str, str]] = ("label_column", "data.folder")
-    """The setting of the column that says what is learnt of a recording, and that of a source without one."""
-    decided = (
+    decided: ClassVar[tuple[str, ...]] = (
         *("sample_rate", "channel", "features", "bins", "coefficients", "frame_ms", "shift_ms"),
         *("low_hz", "high_hz", "deltas", "normalise"),
     )
@@ -178,7 +177,6 @@ class SoundData(SequenceDataModule):
         validation_files: DataFiles | None = None,
         test_files: DataFiles | None = None,
         path_column: Word = "path",
-        label_column: Word = "label",
         speaker_column: Word = "speaker",
         split_column: Word = "split",
         validation_fraction: Fraction = 0.1,
@@ -208,7 +206,7 @@ class SoundData(SequenceDataModule):
         super().__init__(batch_size, seed, folders)
         self.known_name, self.folder = dataset, folder
         self.files = {"train": files, "validation": validation_files, "test": test_files}
-        self.columns = Columns(path_column, label_column, speaker_column, split_column)
+        self.columns = Columns(path_column, speaker=speaker_column, split=split_column)
         self.split = Split(
             validation_fraction, test_fraction, validation_speakers, test_speakers, speakers_apart, seed
         )
@@ -246,6 +244,19 @@ class SoundData(SequenceDataModule):
         """The recordings of a source that can be learnt from; ValueError for one that may not be left out."""
         return recordings
 
+    def prepared(self, parts: dict[str, Recordings]) -> dict[str, Recordings]:
+        """What is learnt of the recordings of each part, before their sound is read."""
+        return parts
+
+    def fitting(self, part: str, recordings: Recordings, heard: Heard) -> NDArray[np.int64]:  # noqa: ARG002
+        """The numbers of the recordings of a part that can be used, now that their frames are known."""
+        return np.arange(len(recordings))
+
+    @classmethod
+    def columns_of(cls, facts: Any) -> Columns:
+        """The columns of a manifest to predict from."""
+        return Columns(facts.path_column, facts.label_column, facts.speaker_column)
+
     # ---- reading
 
     def load(self, test_only: bool) -> None:
@@ -259,11 +270,17 @@ class SoundData(SequenceDataModule):
                 part: self.read(part) for part, files in self.files.items() if files or part == "train"
             }
             parts = self.split.parts(sources, self.by_class)
-        self.recordings = parts
-        everything = Recordings([], [], [], [], []).joined(*parts.values())
-        heard = heard_once(everything.paths, self.form, self.cache_dir)
+        parts = self.prepared(parts)
+        first, *others = parts.values()
+        everything = first.joined(*others)
+        heard = heard_once(everything, self.form, self.cache_dir)
         heard.warn(everything.paths)
         pieces = dict(zip(parts, heard.parts(list(map(len, parts.values()))), strict=True))
+        for part in parts:
+            numbers = self.fitting(part, parts[part], pieces[part])
+            if len(numbers) < len(parts[part]):
+                parts[part], pieces[part] = parts[part].chosen(numbers), pieces[part].chosen(numbers)
+        self.recordings = parts
         normalisers = {
             part: Normaliser.of(self.form.normalise, pieces[part], recordings.speakers)
             for part, recordings in parts.items()
@@ -286,7 +303,7 @@ class SoundData(SequenceDataModule):
                 noises = self.augmentation.noises(self.folders, self.form)
                 training = InTraining(
                     Augmenter(self.augmentation, self.form, noises),
-                    self.seed, recordings.paths, recordings.speakers, normalisers[part], scaler,
+                    self.seed, recordings, normalisers[part], scaler,
                 )  # fmt: skip
             setattr(self, f"{part}_data", self.dataset(part, recordings, pieces[part], scaler, training))
 
@@ -310,26 +327,22 @@ class SoundData(SequenceDataModule):
         Raises ValueError if one of them cannot be used.
         """
         path = Path(given)
-        columns = Columns(facts.path_column, facts.label_column, facts.speaker_column)
         if path.is_dir():
             recordings = read_plain(sounds_in(path))
             if not len(recordings):
                 raise ValueError(f"input={given}: no recording is in this folder")
         elif path.suffix.lower() in TABLES:
-            recordings = read_manifests([path], columns, needs_label=False)
+            recordings = read_manifests([path], cls.columns_of(facts), needs_label=False)
         else:
             recordings = read_plain([path])
-        heard = hear(recordings.paths, facts, "data")
+        heard = hear(recordings, facts, "data")
         heard.warn(recordings.paths)
         normaliser = Normaliser.of(facts.normalise, heard, recordings.speakers)
         scaler = (np.array(facts.mean), np.array(facts.std))
         return cls.for_prediction(recordings, normaliser.all(heard, recordings.speakers), scaler, facts)
 
     def save_example(self, folder: Path) -> str:
-        first = self.recordings["test"].paths[0]
-        path = folder / f"example{first.suffix.lower()}"
-        path.write_bytes(first.read_bytes())
-        return str(path)
+        return str(self.recordings["test"].save(0, folder, "example", self.form))
 
     # ---- batches
 

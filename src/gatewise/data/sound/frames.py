@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from gatewise.data.sequences.labelled import is_constant, moments
 from gatewise.data.sound.augmentation import Augmenter
 from gatewise.data.sound.features import Frames, frames_of
 from gatewise.data.sound.heard import Heard
-from gatewise.data.sound.reading import read_sound
+from gatewise.data.sound.recordings import Recordings
 from gatewise.kinds.sequences import SequenceBatch
 
 Scaler = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -80,8 +79,7 @@ class InTraining:
 
     augmenter: Augmenter
     seed: int
-    paths: Sequence[Path]
-    speakers: Sequence[str]
+    recordings: Recordings
     normaliser: Normaliser
     scaler: Scaler
 
@@ -142,9 +140,9 @@ class RecordedFrames(BatchDataset):
         augmenter = training.augmenter
         generator = np.random.default_rng([training.seed, epoch, index])
         if augmenter.by.changes_sound:
-            sound = read_sound(training.paths[index], augmenter.form)
+            sound = training.recordings.read(index, augmenter.form)
             frames = frames_of(augmenter.sound(sound.samples, generator), augmenter.form)
-            frames = training.normaliser.recording(frames, training.speakers[index])
+            frames = training.normaliser.recording(frames, training.recordings.speakers[index])
             frames = scaled(frames, training.scaler)
         else:
             start = int(self.starts[index])

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewise.data.files import digest
 from gatewise.data.kept import Arrays, key_of, made_once
 from gatewise.data.sound import features, reading
 from gatewise.data.sound.extra import libraries
 from gatewise.data.sound.features import Frames, frames_of
-from gatewise.data.sound.reading import read_sound
+from gatewise.data.sound.recordings import Recordings
 from gatewise.kinds import sound
 from gatewise.kinds.sound import SoundForm
 from gatewise.settings import listed
@@ -54,6 +53,12 @@ class Heard:
         others = (np.split(getattr(self, each.name), ends) for each in fields(self)[1:])
         return [Heard(*part) for part in zip(frames, *others, strict=True)]
 
+    def chosen(self, numbers: NDArray[np.int64]) -> Heard:
+        """Those with these numbers."""
+        each = np.split(self.frames, self.starts[1:])
+        frames = np.concatenate([each[number] for number in numbers.tolist()])
+        return Heard(frames, self.lengths[numbers], self.clipped[numbers], self.silent[numbers])
+
     def warn(self, paths: Sequence[Path]) -> None:
         """Say which recordings are clipped or silent."""
         for which, what in ((self.clipped, "clipped (samples at full scale)"), (self.silent, "silent")):
@@ -64,27 +69,27 @@ class Heard:
                 )
 
 
-def hear(paths: Sequence[Path], form: SoundForm, key: str = "data") -> Heard:
+def hear(recordings: Recordings, form: SoundForm, key: str = "data") -> Heard:
     """Read recordings and compute their frames; ValueError, naming the file, where one cannot be used."""
     frames: list[Frames] = []
-    clipped, silent = (np.zeros(len(paths), bool) for _ in range(2))
-    for place, path in enumerate(paths):
-        read = read_sound(path, form, key)
+    clipped, silent = (np.zeros(len(recordings), bool) for _ in range(2))
+    for place in range(len(recordings)):
+        read = recordings.read(place, form, key)
         clipped[place], silent[place] = read.is_clipped, read.is_silent
         frames.append(frames_of(read.samples, form))
     lengths = np.array([len(each) for each in frames], np.int64)
     return Heard(np.concatenate(frames), lengths, clipped, silent)
 
 
-def heard_once(paths: Sequence[Path], form: SoundForm, folder: Path | None) -> Heard:
+def heard_once(recordings: Recordings, form: SoundForm, folder: Path | None) -> Heard:
     """The same, kept in ``folder`` for the next time, unless it is None."""
     if folder is None:
-        return hear(paths, form)
+        return hear(recordings, form)
     soundfile, fbank = libraries()
     settings = {each.name: asdict(form)[each.name] for each in fields(SoundForm) if each.name != "normalise"}
     versions = [soundfile.__version__, soundfile.__libsndfile_version__, fbank.__version__]
-    key = key_of([list(map(digest, paths)), settings, versions], CODE)
-    return made_once(folder / "sound" / f"{key}.npz", lambda: hear(paths, form), _stored, _read)
+    key = key_of([recordings.content(), settings, versions], CODE)
+    return made_once(folder / "sound" / f"{key}.npz", lambda: hear(recordings, form), _stored, _read)
 
 
 def _stored(heard: Heard) -> tuple[Any, Arrays]:

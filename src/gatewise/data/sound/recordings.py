@@ -13,14 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewise.data.files import find_file
-from gatewise.data.sound.reading import SUFFIXES
+from gatewise.data.files import digest, find_file
+from gatewise.data.sound.reading import SUFFIXES, Sound, read_sound
 from gatewise.data.text.tables import TABLES, table_rows
+from gatewise.kinds.sound import SoundForm
 from gatewise.settings.checks import shown
+
+if TYPE_CHECKING:
+    from typing import Self
 
 PARTS_BY_NAME = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
@@ -37,6 +42,8 @@ class Columns:
     label: str = "label"
     speaker: str = "speaker"
     split: str = "split"
+    setting: str = "label_column"
+    """The setting that names the column of labels."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +62,34 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def chosen(self, indices: Iterable[int]) -> Recordings:
+    def chosen(self, indices: Iterable[int]) -> Self:
         """Those of some indices."""
         numbers = [int(i) for i in indices]
-        return Recordings(*([getattr(self, each.name)[i] for i in numbers] for each in fields(self)))
+        return type(self)(*([getattr(self, each.name)[i] for i in numbers] for each in fields(self)))
 
-    def joined(self, *others: Recordings) -> Recordings:
+    def joined(self, *others: Self) -> Self:
         """These and others after them."""
-        return Recordings(
+        return type(self)(
             *(
                 [item for part in (self, *others) for item in getattr(part, each.name)]
                 for each in fields(self)
             )
         )
+
+    def read(self, number: int, form: SoundForm, key: str = "data") -> Sound:
+        """The sound of one; ValueError where it cannot be used, see :func:`read_sound`."""
+        return read_sound(self.paths[number], form, key)
+
+    def content(self) -> Any:
+        """What decides their sound, beside how it is read: plain values."""
+        return list(map(digest, self.paths))
+
+    def save(self, number: int, folder: Path, name: str, form: SoundForm) -> Path:  # noqa: ARG002
+        """Write one as a file of this name and the right suffix; returns its path."""
+        first = self.paths[number]
+        path = folder / f"{name}{first.suffix.lower()}"
+        path.write_bytes(first.read_bytes())
+        return path
 
     def known_speakers(self, why: str) -> NDArray[np.str_]:
         """[N]; ValueError where one is not known, which ``why`` needs."""
@@ -108,7 +130,7 @@ def read_manifests(
                 f"{path} is no manifest: give a table of recordings ({', '.join(TABLES)}), or a folder for "
                 f"each class with data.folder"
             )
-        needed = {columns.path: "path_column"} | ({columns.label: "label_column"} if needs_label else {})
+        needed = {columns.path: "path_column"} | ({columns.label: columns.setting} if needs_label else {})
         before = len(collected.found)
         rows = table_rows(path, needed, (columns.label, columns.speaker, columns.split))
         for line, row in rows:

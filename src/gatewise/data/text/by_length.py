@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch.utils.data import Sampler
 
 from gatewise.data.buckets import LengthBuckets
 from gatewise.data.module import SequenceDataModule
+from gatewise.data.text.kept_texts import Kept, Prepared
 from gatewise.data.text.parts import draw_evenly, held_out_in_turn
 from gatewise.settings import Count, Folders, Fraction, Positive, rule, split_fractions
 
@@ -26,6 +29,7 @@ class TextsByLength(SequenceDataModule):
     Args:
         batch_tokens: tokens of a step at most, padding included, over all processes; None means no limit.
         batch_size: texts of a step at most, over all processes.
+        cache_dir: where prepared texts are kept for the next start, by content; None keeps none.
     """
 
     takes_words = True
@@ -39,9 +43,11 @@ class TextsByLength(SequenceDataModule):
         folders: Folders = (),
         batch_size: Positive = 32,
         seed: Count = 0,
+        cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__(batch_size, seed, folders)
         self.batch_tokens = batch_tokens
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
 
     def load(self, test_only: bool) -> None:
         if not (test_only and self.has_own("test")):
@@ -64,6 +70,15 @@ class TextsByLength(SequenceDataModule):
     def load_test(self) -> None:
         """Read the files of the test part alone; the facts are set."""
         raise NotImplementedError
+
+    def prepared_once(self, kept: Kept[Prepared], about: Any, prepare: Callable[[], Prepared]) -> Prepared:
+        """What ``prepare`` makes of the content and settings ``about``, kept for the next start."""
+        # A class of a user's own may have code that no key knows of.
+        if self.cache_dir is None or not type(self).__module__.startswith("gatewise."):
+            return prepare()
+        modules = {each.__module__ for each in type(self).__mro__}
+        own = [sys.modules[name] for name in sorted(modules) if name.startswith(str(__package__))]
+        return kept.prepared_once(self.cache_dir, [type(self).__name__, about], self.facts, own, prepare)
 
     def has_own(self, part: str) -> bool:
         """Whether a part has files of its own."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gatewise.data.files import read_text
 from gatewise.data.flat import places_of
+from gatewise.data.text.tokenized import Tokenized
 from gatewise.settings.checks import shown
 
 DOCUMENT = "-DOCSTART-"
@@ -84,6 +85,14 @@ class Sentences:
             [(place, self.files[of_file[place]][1]) for place in changes],
             [self.lines[i] for i in words],
         )
+
+    def numbered(self) -> Tokenized:
+        """The words as numbers."""
+        number: dict[str, int] = {}
+        ids = np.fromiter(
+            (number.setdefault(word, len(number)) for word in self.words), np.int32, len(self.words)
+        )
+        return Tokenized(tuple(number), ids, self.lengths)
 
     def texts(self) -> list[list[str]]:
         """The words of each sentence."""

@@ -96,15 +96,18 @@ def read_files(
     return collected.found
 
 
-def read_unlabelled(path: Path, text_column: str, label_column: str) -> Documents:
+def read_unlabelled(
+    path: Path, text_column: str, label_column: str, unnamed: Sequence[str] = ()
+) -> Documents:
     """The texts of a table, with its labels where it has them, or a text a line of another file.
 
-    Blank lines are texts too, so that a prediction has a row for each.
+    Blank lines are texts too, so that a prediction has a row for each. ``unnamed`` is what the first columns
+    of a table are called that has no header.
     """
     found = Documents([], None, [], [])
     labels: list[str] = []
     if path.suffix.lower() in TABLES:
-        for line, row in table_rows(path, {text_column: "text_column"}, [label_column]):
+        for line, row in table_rows(path, {text_column: "text_column"}, [label_column], unnamed):
             found.texts.append(row[text_column])
             found.lines.append(line)
             labels.append(row.get(label_column, ""))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data import classes
-from gatewise.data.kept import Arrays, key_of, made_once
-from gatewise.data.known.finding import checksum
+from gatewise.data.kept import Arrays
 from gatewise.data.text import (
     corpora,
     documents,
@@ -26,17 +23,12 @@ from gatewise.data.text import (
     tokenized,
     vocabularies,
 )
+from gatewise.data.text.kept_texts import Kept
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.tokenized import Tokenized
 from gatewise.kinds import labelled_text, tokens
 from gatewise.kinds.labelled_text import ReadTextFacts
 from gatewise.kinds.reading import facts_from_dict
-
-CODE = (
-    classes, corpora, documents, log_ratios, naive_bayes, parquet, parts, tables, texts, tokenized,
-    vocabularies, labelled_text, tokens,
-)  # fmt: skip
-"""The files that decide the ids, beside those of the data's own classes."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +48,6 @@ class Prepared:
     """The texts of the test part as they were read."""
     repeated: int
     """How many of them are in the training part, word for word."""
-
-
-def prepared_once(
-    folder: Path,
-    files: Mapping[str, Sequence[Path]],
-    settings: Mapping[str, Any],
-    kind: type,
-    prepare: Callable[[], Prepared],
-) -> Prepared:
-    """What ``prepare`` makes of the ``files`` of each part, kept in ``folder`` for the next time.
-
-    The ``settings`` decide what is made of them, beside the code of the class ``kind``.
-    """
-    # The names too: they may be those of classes.
-    content = {
-        part: [[path.parent.name, path.name, checksum(path)] for path in paths]
-        for part, paths in files.items()
-    }
-    own = [sys.modules[each.__module__] for each in kind.__mro__ if each.__module__.startswith(__package__)]
-    key = key_of([content, settings, kind.__name__], [*CODE, *own])
-    return made_once(folder / "labelled" / f"{key}.npz", prepare, _stored, _read)
 
 
 def _stored(prepared: Prepared) -> tuple[Any, Arrays]:
@@ -100,8 +71,23 @@ def _read(about: Any, arrays: Arrays) -> Prepared:
         facts,
         Tokenized(tuple(about["types"]), arrays["ids"], arrays["lengths"]),
         arrays["targets"],
-        {part: arrays[f"chosen_{part}"] for part in PARTS},
-        {part: arrays[f"ratios_{part}"] for part in PARTS if f"ratios_{part}" in arrays},
+        _by_part("chosen", arrays),
+        _by_part("ratios", arrays),
         about["test_texts"],
         about["repeated"],
     )
+
+
+def _by_part(what: str, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    return {part: arrays[f"{what}_{part}"] for part in PARTS if f"{what}_{part}" in arrays}
+
+
+LABELLED: Kept[Prepared] = Kept(
+    "labelled",
+    (
+        classes, corpora, documents, log_ratios, naive_bayes, parquet, parts, tables, texts, tokenized,
+        vocabularies, labelled_text, tokens,
+    ),
+    _stored,
+    _read,
+)  # fmt: skip

@@ -85,9 +85,12 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_tables(
-    paths: Sequence[Path], source_column: str, target_column: str, has_header: bool = True
+    paths: Sequence[Path], source_column: str, target_column: str, unnamed: Sequence[str] = ()
 ) -> Pairs:
-    """The pairs of tables, one a row; ValueError, with file and line, where one cannot be read."""
+    """The pairs of tables, one a row; ``unnamed`` are the first columns of tables without a header, in order.
+
+    Raises ValueError, with file and line, where one cannot be read.
+    """
     way = ", or set data.header=false where the first line is a pair already"
     needed = {source_column: "source_column", target_column: "target_column"}
     pairs = Pairs([], [])
@@ -98,7 +101,7 @@ def read_tables(
                 f"target_files"
             )
         before = len(pairs)
-        for line, row in table_rows(path, needed, (), has_header, way):
+        for line, row in table_rows(path, needed, (), unnamed, way):
             for column in needed:
                 check_length(row[column], path, line)
             pairs.sources.append(_as_line(row[source_column]))

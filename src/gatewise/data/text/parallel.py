@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -12,15 +13,16 @@ from numpy.typing import NDArray
 
 from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.documents import LONGEST_TEXT, read_unlabelled
+from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.pairs import Pairs, read_files, read_tables
-from gatewise.data.text.parallel_cache import prepared_once
+from gatewise.data.text.parallel_cache import PARALLEL_TEXT
 from gatewise.data.text.parallel_corpora import PARALLEL
-from gatewise.data.text.parallel_prepared import Making, prepare, scored_pairs
+from gatewise.data.text.parallel_prepared import Making, Prepared, prepare, scored_pairs
 from gatewise.data.text.parallel_set import Numbers, TextPairs, numbered
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.typed import check_typed, first_words, typed
 from gatewise.kinds.kind import Input
-from gatewise.kinds.parallel_text import UNKNOWN_ID, Language, ParallelTextFacts, Units
+from gatewise.kinds.parallel_text import UNKNOWN_ID, UNNAMED, Language, ParallelTextFacts, Units
 from gatewise.kinds.tokens import Normalization
 from gatewise.settings import AtLeast, DataFiles, Fraction, Positive, Word, rule
 
@@ -125,7 +127,6 @@ class ParallelText(TextsInShares):
         min_count: words or characters that occur less often in training become ``<unk>``.
         lowercase, normalize: the case and the Unicode normal form in which texts are read and written.
         max_length: pairs of which one side has more tokens are not trained on; others are never left out.
-        cache_dir: where the ids are kept for the next training; None keeps nothing.
         batch_size: pairs of a step at most, over all processes.
         settings: the others of :class:`gatewise.data.text.by_length.TextsInShares`; its tokens are those of
             the longer side.
@@ -176,7 +177,6 @@ class ParallelText(TextsInShares):
         lowercase: bool = False,
         normalize: Normalization | None = "NFC",
         max_length: Positive | None = None,
-        cache_dir: str | Path | None = None,
         batch_size: Positive = 64,
         **settings: Any,
     ) -> None:
@@ -188,7 +188,7 @@ class ParallelText(TextsInShares):
             "test": (test_files, test_source_files, test_target_files),
         }
         self.reverse = reverse
-        self.columns, self.header = (source_column, target_column), header
+        self.columns = (source_column, target_column)
         self.making = Making(
             _ordered(source_language, target_language, reverse),
             _ordered(source_units, target_units, reverse),
@@ -199,31 +199,37 @@ class ParallelText(TextsInShares):
             lowercase,
             normalize,
             max_length,
+            header,
         )
-        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
 
     def has_own(self, part: str) -> bool:
         return any(self.sources[part])
 
     def load_test(self) -> None:
         assert self.facts is not None
-        self.test_data = scored_pairs(self._read("test"), self.facts)
+        facts = self.facts
+        prepared = self._once(
+            ["test"], lambda: Prepared(facts, {"test": scored_pairs(self._read("test"), facts)}, {})
+        )
+        self.test_data = prepared.parts["test"]
 
     def load_all(self) -> None:
-        split = [self.corpus, self.reverse, self.header, self.shares, self.seed]
         known, setting = self.facts, self._setting("train")
-        prepared = prepared_once(
-            self.cache_dir if known is None else None, self._paths(), self.making, split,
-            lambda: prepare(self._parts(), self.making, known, setting),
-        )  # fmt: skip
+        prepared = self._once(PARTS, lambda: prepare(self._parts(), self.making, known, setting))
         self.facts, self.told = prepared.facts, prepared.told
         self.train_data, self.validation_data, self.test_data = (prepared.parts[name] for name in PARTS)
 
-    def _paths(self) -> list[Path]:
-        """Every file that the text is read from, in the order of its parts."""
+    def _once(self, parts: Sequence[str], make: Callable[[], Prepared]) -> Prepared:
+        """Some parts, prepared or from an earlier start."""
+        if self.cache_dir is None:
+            return make()
         if self.corpus is not None:
-            return PARALLEL[self.corpus].files()
-        return [path for part in PARTS for files in self._files(part).values() for path in files]
+            files = {"corpus": PARALLEL[self.corpus].files()}
+        else:
+            named = ((part, self._files(part)) for part in parts)
+            files = {f"{part} {name}": paths for part, own in named for name, paths in own.items()}
+        split = [self.corpus, self.reverse, self.shares, self.seed]
+        return self.prepared_once(PARALLEL_TEXT, [content_of(files), asdict(self.making), split], make)
 
     def _files(self, part: str) -> dict[str, list[Path]]:
         """The files of a part by setting, without its prefix."""
@@ -237,7 +243,7 @@ class ParallelText(TextsInShares):
     def _read(self, part: str) -> Pairs:
         files = self._files(part)
         if "files" in files:
-            pairs = read_tables(files["files"], *self.columns, self.header)
+            pairs = read_tables(files["files"], *self.columns, () if self.making.header else UNNAMED)
         else:
             pairs = read_files(files["source_files"], files["target_files"])
         return pairs.reversed() if self.reverse else pairs
@@ -274,11 +280,13 @@ class ParallelText(TextsInShares):
     def read_input(cls, given: Path | str, facts: ParallelTextFacts) -> Input:
         """One text in words, or the lines of a file or rows of a table, blank ones too.
 
-        Where a table has a column of targets, they are the references. Raises ValueError if the file cannot
+        A table has a header where those of the training had one. If it has a column of targets, they are the
+        references. Raises ValueError if the file cannot
         be used; words outside the vocabulary are logged.
         """
         if isinstance(given, Path):
-            found = read_unlabelled(given, facts.source_column, facts.target_column)
+            unnamed = () if facts.header else UNNAMED
+            found = read_unlabelled(given, facts.source_column, facts.target_column, unnamed)
             return _input(found.texts, facts, given.name, found.labels)
         return cls.read_lines([given], facts)
 

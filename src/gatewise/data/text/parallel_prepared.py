@@ -28,6 +28,7 @@ class Making:
     lowercase: bool
     normalize: Normalization | None
     max_length: int | None
+    header: bool
 
 
 @dataclass(frozen=True)
@@ -116,4 +117,5 @@ def _facts(
         target_subwords=theirs.stored_subwords,
         source_column=making.columns[0],
         target_column=making.columns[1],
+        header=making.header,
     )

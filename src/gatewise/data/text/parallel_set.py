@@ -80,10 +80,11 @@ class TextPairs(BatchDataset):
 
     def __getitem__(self, indices: list[int]) -> ParallelTextBatch:
         chosen = np.asarray(indices, dtype=np.int64)
-        source, source_lengths = _padded(self.source, self._source_starts, chosen)
-        ended, lengths = _padded(self.target, self._target_starts, chosen)
-        target = torch.cat([torch.full((len(chosen), 1), START_ID), ended], 1)
-        batch = ParallelTextBatch(source, source_lengths, target, lengths + 1, torch.from_numpy(chosen))
+        source, source_lengths = padded(self.source, self._source_starts, chosen)
+        ended, lengths = padded(self.target, self._target_starts, chosen)
+        batch = ParallelTextBatch(
+            source, source_lengths, started(ended), lengths + 1, torch.from_numpy(chosen)
+        )
         if self.pairs is None:
             return batch
         part = self.pairs.select(indices)
@@ -91,7 +92,7 @@ class TextPairs(BatchDataset):
         return batch._replace(source_tokens=tokens, sources=part.sources, references=part.references)
 
 
-def _padded(numbers: Numbers, starts: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def padded(numbers: Numbers, starts: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """(Ids [B, longest] padded with 0, lengths [B]) of some of the texts."""
     lengths = numbers.lengths[chosen]
     steps = np.arange(lengths.max())
@@ -99,3 +100,8 @@ def _padded(numbers: Numbers, starts: NDArray[np.int64], chosen: NDArray[np.int6
     places = np.where(is_real, starts[chosen][:, None] + steps, 0)
     ids = np.where(is_real, numbers.ids[places], 0).astype(np.int64)
     return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+def started(ids: Tensor) -> Tensor:
+    """Ids [B, T] with the start before each row."""
+    return torch.cat([torch.full((len(ids), 1), START_ID), ids], 1)

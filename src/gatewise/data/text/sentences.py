@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -15,6 +13,7 @@ from gatewise.data.classes import natural_order
 from gatewise.data.flat import padded_places
 from gatewise.data.module import BatchDataset
 from gatewise.data.text.columns import Sentences
+from gatewise.data.text.tokenized import Tokenized
 from gatewise.kinds.kind import IGNORED
 from gatewise.kinds.tag_schemes import (
     OUTSIDE,
@@ -29,8 +28,6 @@ from gatewise.kinds.tag_schemes import (
 from gatewise.kinds.tagged_text import TaggedTextBatch, TaggedTextFacts
 from gatewise.settings import did_you_mean, listed
 
-log = logging.getLogger(__name__)
-
 MOST_NAMED = 30
 """Tags that a message lists."""
 _FORMS: dict[TagScheme, str] = {
@@ -44,27 +41,22 @@ class TaggedSentences(BatchDataset):
     Args:
         sentences: N words in S sentences.
         targets: [N] tag ids.
-        usual: the most frequent tag id of words in training, and that of every other word; None: no batch
-            shows it, nor the words themselves.
+        usual: [types] the most frequent tag id of each different word in training; None: no batch shows it.
+        with_texts: whether a batch has the words themselves.
     """
 
     def __init__(
         self,
-        sentences: Sentences,
+        sentences: Tokenized,
         targets: NDArray[np.int64],
         facts: TaggedTextFacts,
-        usual: Mapping[str, int] | None = None,
-        other: int = 0,
+        usual: NDArray[np.int64] | None = None,
         with_texts: bool = False,
     ) -> None:
-        number: dict[str, int] = {}
-        types = np.fromiter(
-            (number.setdefault(word, len(number)) for word in sentences.words), np.int64, len(targets)
-        )
-        spelled, spelling_lengths = facts.spelled(list(number))
-        self.types = torch.from_numpy(types)
+        spelled, spelling_lengths = facts.spelled(sentences.types)
+        self.types = torch.from_numpy(sentences.ids.astype(np.int64))
         """[N]: the number of each word among all that are different."""
-        self.words = torch.from_numpy(facts.encoded(list(number))[types])
+        self.words = torch.from_numpy(facts.encoded(sentences.types))[self.types]
         """[N]"""
         self.targets = torch.from_numpy(targets)
         """[N]"""
@@ -75,9 +67,7 @@ class TaggedSentences(BatchDataset):
         """[S]"""
         self.starts = self.lengths.cumsum(0) - self.lengths
         self.texts = sentences.texts() if with_texts else None
-        self.usual: torch.Tensor | None = None
-        if usual is not None:
-            self.usual = torch.tensor([usual.get(word, other) for word in number])[self.types]
+        self.usual = None if usual is None else torch.from_numpy(usual)[self.types]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -126,12 +116,12 @@ def _check_form(sentences: Sentences, scheme: TagScheme) -> None:
 
 def targets_of(
     sentences: Sentences, tags: Sequence[str], scheme: TagScheme, tagged_as: str
-) -> NDArray[np.int64]:
-    """Tag id [N] of each word, among the ``tags`` that the model learns, in ``tagged_as``.
+) -> tuple[NDArray[np.int64], str]:
+    """(Tag id [N] of each word, a line to tell) among the ``tags`` that the model learns, in ``tagged_as``.
 
-    What the files' ``scheme`` does not allow is read as conlleval reads it, counted and told. Raises
-    ValueError, with file and line, for a tag that the training data does not have, or where another scheme
-    fits better.
+    What the files' ``scheme`` does not allow is read as conlleval reads it, counted and told; if all is
+    allowed, the line is empty. Raises ValueError, with file and line, for a tag that the training data does
+    not have, or where another scheme fits better.
     """
     learnt = None if scheme == "plain" else span_tags(tags)
     known, shown, what = tags, tags, "tags"
@@ -150,14 +140,13 @@ def targets_of(
         )
     ids = np.fromiter((number[tag] for tag in sentences.tags), np.int64, len(sentences.tags))
     if learnt is None:
-        return ids
+        return ids, ""
     written, begins = span_tags(known), sentences.begins
     spans = written.spans(ids, begins)
     illegal = count_illegal(ids, begins, allowed(written, scheme))
-    if illegal:
-        _tell_illegal(sentences, scheme, illegal, len(spans.first))
+    told = _of_illegal(sentences, scheme, illegal, len(spans.first)) if illegal else ""
     # The classes of both are the same, in the same order.
-    return learnt.written(spans, begins, cast("TagScheme", tagged_as))
+    return learnt.written(spans, begins, cast("TagScheme", tagged_as)), told
 
 
 def _alike(scheme: TagScheme) -> SpanScheme:
@@ -165,8 +154,8 @@ def _alike(scheme: TagScheme) -> SpanScheme:
     return "iobes" if scheme == "iobes" else "iob2"
 
 
-def _tell_illegal(sentences: Sentences, scheme: TagScheme, illegal: int, spans: int) -> None:
-    """Warn of tags that a scheme does not allow; ValueError if they are many, and few in another scheme."""
+def _of_illegal(sentences: Sentences, scheme: TagScheme, illegal: int, spans: int) -> str:
+    """A line about tags that a scheme does not allow; ValueError if they are many, and few in another one."""
     file = sentences.files[0][1]
     for other in (name for name in _FORMS if name != scheme):
         if illegal <= spans / 2 or not all(has_prefix(tag, other) for tag in set(sentences.tags)):
@@ -180,16 +169,17 @@ def _tell_illegal(sentences: Sentences, scheme: TagScheme, illegal: int, spans: 
                 f"{file}: {illegal} of its tags are not allowed where they are in data.scheme={scheme}, with "
                 f"{spans} spans in all; in {other} it is {there}: set data.scheme={other}"
             )
-    log.warning(
-        "%s: %d tag(s) are not allowed where they are in the scheme %s; a span begins or ends there, as "
-        "conlleval counts", file, illegal, scheme,
-    )  # fmt: skip
+    return (
+        f"{file}: {illegal} tag(s) are not allowed where they are in the scheme {scheme}; a span begins or "
+        f"ends there, as conlleval counts"
+    )
 
 
-def usual_tags(sentences: Sentences, targets: NDArray[np.int64]) -> dict[str, int]:
-    """The most frequent tag id of every word; of tags with the same count the first."""
-    pairs = Counter(zip(sentences.words, targets.tolist(), strict=True))
-    usual: dict[str, int] = {}
-    for (word, tag), _ in sorted(pairs.items(), key=lambda item: (-item[1], item[0][1])):
-        usual.setdefault(word, tag)
+def usual_tags(sentences: Tokenized, targets: NDArray[np.int64], tags: int) -> NDArray[np.int64]:
+    """The most frequent tag id [types] of every word, of so many tags; of those as frequent the first."""
+    pairs, counts = np.unique(sentences.ids * np.int64(tags) + targets, return_counts=True)
+    order = np.lexsort((pairs, -counts))
+    words = pairs[order] // tags
+    first = np.unique(words, return_index=True)[1]  # every word occurs
+    usual: NDArray[np.int64] = pairs[order][first] % tags
     return usual

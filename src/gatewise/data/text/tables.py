@@ -20,15 +20,17 @@ def table_rows(
     path: Path,
     needed: Mapping[str, str],
     wanted: Collection[str] = (),
-    has_header: bool = True,
+    unnamed: Sequence[str] = (),
     way: str = "",
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, values by column) of every row; of a Parquet file, the row's number from 1.
 
     ``needed`` are the columns that it must have, each with the setting that names it; ``wanted`` those that
-    are read where they are there. Without ``has_header`` the first columns of a CSV or TSV file are the
-    ``needed`` ones. Raises ValueError, with file and line, where the file does not follow its format, or
-    lacks a column; for a CSV or TSV file the line ends with another ``way`` to read it.
+    are read where they are there. A CSV or TSV file has a header; or it has none, and ``unnamed`` is what its
+    first columns are called, in order.
+
+    Raises ValueError, with file and line, where the file does not follow its format, or lacks a column; for a
+    CSV or TSV file the line ends with another ``way`` to read it.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -37,16 +39,17 @@ def table_rows(
     content = read_text(path)
     if suffix in (".jsonl", ".ndjson"):
         return _objects(path, content, needed)
-    return _records(path, content, needed, "\t" if suffix == ".tsv" else ",", has_header, way)
+    return _records(path, content, needed, "\t" if suffix == ".tsv" else ",", unnamed, way)
 
 
 def _records(
-    path: Path, content: str, needed: Mapping[str, str], delimiter: str, has_header: bool, way: str
+    path: Path, content: str, needed: Mapping[str, str], delimiter: str, unnamed: Sequence[str], way: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
     before = csv.field_size_limit(len(content) + 1)  # the length of a text is checked where it is known
     try:
         reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-        header: list[str] | None = None if has_header else list(needed)
+        header = list(unnamed)
+        least = max((place for place, name in enumerate(header, start=1) if name in needed), default=0)
         start = 1
         while True:
             start = reader.line_num + 1
@@ -59,22 +62,22 @@ def _records(
                 break
             if not row:
                 continue
-            if header is None:
+            if not header:
                 header = [name.strip() for name in row]
-                _check_columns(path, header, needed, way)
+                _check_columns(f"{path}:{start}", header, needed, way)
                 continue
-            if not has_header and len(row) < len(header):
+            if unnamed and len(row) < least:
                 raise ValueError(
                     f"{path}:{start}: {len(row)} column(s), but data.header=false reads the first "
-                    f"{len(header)}: fill the row, or correct what is between its columns"
+                    f"{least}: fill the row, or correct what is between its columns"
                 )
-            if has_header and len(row) != len(header):
+            if not unnamed and len(row) != len(header):
                 raise ValueError(
                     f"{path}:{start}: {len(row)} columns, but the header has {len(header)}: quote a text "
                     f"that holds the separator"
                 )
-            yield start, dict(zip(header, row, strict=has_header))
-        if header is None:
+            yield start, dict(zip(header, row, strict=not unnamed))
+        if not header:
             raise ValueError(f"{path} is empty: it has to begin with the names of its columns")
     finally:
         csv.field_size_limit(before)
@@ -97,7 +100,9 @@ def _objects(path: Path, content: str, needed: Mapping[str, str]) -> Iterator[tu
             if isinstance(value, (int, str)):
                 values[name] = str(value).lower() if isinstance(value, bool) else str(value)
             elif name in needed:
-                raise ValueError(f"{path}:{number}: {name} must be text, got {shown(value)}")
+                raise ValueError(
+                    f"{path}:{number}: {name!r} must be text, got {json.dumps(value)[:40]}: correct the line"
+                )
         if any("\ud800" <= character <= "\udfff" for name in needed for character in values[name]):
             raise ValueError(f"{path}:{number}: half a surrogate pair, which no text has: correct the escape")
         yield number, values

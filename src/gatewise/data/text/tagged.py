@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gatewise.data.classes import rows_of_missing
 from gatewise.data.files import read_text
 from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.columns import Columns, Sentences, read_columns, read_words
+from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.sentences import TaggedSentences, learnt_tags, targets_of, usual_tags
+from gatewise.data.text.tagged_cache import TAGGED_TEXT, Prepared
 from gatewise.data.text.tagged_corpora import TAGGED
 from gatewise.data.text.typed import check_typed, first_words, typed
 from gatewise.data.text.vocabularies import vocabulary_of
@@ -121,36 +123,64 @@ class TaggedText(TextsInShares):
         return self.files[part] is not None
 
     def load_test(self) -> None:
-        assert self.facts is not None
-        test = self._read("test")
-        self.test_data = TaggedSentences(test, _targets(test, self.facts), self.facts, with_texts=True)
+        facts = self.facts
+        assert facts is not None
+        prepared = self._once(["test"], lambda: _numbered({"test": self._read("test")}, facts))
+        self.test_data = _data_of("test", prepared)
 
     def load_all(self) -> None:
+        own = [part for part in PARTS if part == "train" or self.has_own(part)]
+        prepared = self._once(own, self._prepared)
+        self.facts, self.repeated = prepared.facts, prepared.repeated
+        self.train_data, self.validation_data, self.test_data = (_data_of(part, prepared) for part in PARTS)
+        words = set(prepared.sentences["train"].types)
+        self.unseen = {}
+        for part in ("validation", "test"):
+            is_new = np.array([word not in words for word in prepared.sentences[part].types])
+            self.unseen[part] = float(is_new[prepared.sentences[part].ids].mean())
+
+    def _once(self, parts: list[str], make: Callable[[], Prepared]) -> Prepared:
+        """The sentences of parts that have sources of their own, prepared or from an earlier start."""
+        if self.cache_dir is None:
+            prepared = make()
+        else:
+            content = content_of({part: self._paths(part) for part in parts})
+            prepared = self.prepared_once(TAGGED_TEXT, [content, self._making()], make)
+        for line in prepared.told:
+            log.warning("%s", line)
+        return prepared
+
+    def _making(self) -> dict[str, Any]:
+        """The settings that decide what is made of the files."""
+        own = {name: getattr(self, name) for name in self.decided}
+        return {**own, "columns": asdict(self.columns), "shares": self.shares, "seed": self.seed}
+
+    def _prepared(self) -> Prepared:
         parts = self._parts()
-        facts = self.facts
-        if facts is None:
-            facts = self.facts = self._make_facts(parts["train"])
-        targets = {part: _targets(sentences, facts) for part, sentences in parts.items()}
-        usual = usual_tags(parts["train"], targets["train"])
+        facts = self.facts or self._make_facts(parts["train"])
+        prepared = _numbered(parts, facts)
+        train, test = prepared.sentences["train"], prepared.sentences["test"]
+        usual = usual_tags(train, prepared.targets["train"], len(facts.tags))
+        usual_of = dict(zip(train.types, usual.tolist(), strict=True))
         other = int(np.argmax(facts.tag_counts))
-        self.train_data, self.validation_data = (
-            TaggedSentences(parts[part], targets[part], facts) for part in ("train", "validation")
+        trained_on = set(map(tuple, train.texts()))
+        return replace(
+            prepared,
+            usual=np.array([usual_of.get(word, other) for word in test.types], np.int64),
+            repeated=sum(tuple(text) in trained_on for text in test.texts()),
         )
-        self.test_data = TaggedSentences(parts["test"], targets["test"], facts, usual, other, with_texts=True)
-        trained_on = set(map(tuple, parts["train"].texts()))
-        self.repeated = sum(tuple(text) in trained_on for text in parts["test"].texts())
-        words = set(parts["train"].words)
-        self.unseen = {
-            part: sum(word not in words for word in parts[part].words) / len(parts[part].words)
-            for part in ("validation", "test")
-        }
+
+    def _paths(self, part: str) -> list[Path]:
+        """The files that a part is read from, which has a source of its own."""
+        if part == "train" and self.corpus is not None:
+            return TAGGED[self.corpus].files()
+        setting = "files" if part == "train" else f"{part}_files"
+        return [self.find(file, setting) for file in self.files[part] or ()]
 
     def _read(self, part: str) -> Sentences:
         if part == "train" and self.corpus is not None:
-            return TAGGED[self.corpus]()
-        setting = "files" if part == "train" else f"{part}_files"
-        paths = [self.find(file, setting) for file in self.files[part] or ()]
-        return read_columns(paths, self.columns)
+            return TAGGED[self.corpus].read()
+        return read_columns(self._paths(part), self.columns)
 
     def _parts(self) -> dict[str, Sentences]:
         """The sentences of each part."""
@@ -180,7 +210,7 @@ class TaggedText(TextsInShares):
                 f"{tags[0]!r}: a tagging needs two or more"
             )
         tagged_as = "plain" if self.scheme == "plain" else self.tagged_as
-        targets = targets_of(train, tags, self.scheme, tagged_as)
+        targets, _ = targets_of(train, tags, self.scheme, tagged_as)
         seen = Counter(looked_up(word, self.lowercase, self.zero_digits) for word in train.words)
         vocabulary = vocabulary_of(seen, self.min_count, self.max_vocabulary, what="words")
         characters = Counter(unicodedata.normalize("NFC", "".join(train.words)))
@@ -215,7 +245,7 @@ class TaggedText(TextsInShares):
         else:
             texts = read_text(path).split("\n") if isinstance(given, Path) else [given]
             found = _typed(texts, facts, path)
-        data = TaggedSentences(found, np.full(len(found.words), IGNORED), facts, with_texts=True)
+        data = TaggedSentences(found.numbered(), np.full(len(found.words), IGNORED), facts, with_texts=True)
         unknown = (data.words == 0).sum()
         if unknown:
             log.warning(
@@ -232,7 +262,7 @@ class TaggedText(TextsInShares):
         found = _typed(lines, facts, Path("input"))
         if len(found.lengths) < len(lines):
             raise ValueError("a line has no word: give at least one")
-        data = TaggedSentences(found, np.full(len(found.words), IGNORED), facts, with_texts=True)
+        data = TaggedSentences(found.numbered(), np.full(len(found.words), IGNORED), facts, with_texts=True)
         known = set(facts.vocabulary)
         unknown = [
             [word for word in dict.fromkeys(text) if facts.looked_up(word) not in known]
@@ -293,8 +323,25 @@ class TaggedText(TextsInShares):
         return typed(first_words(words, 8) or ["..."])
 
 
-def _targets(sentences: Sentences, facts: TaggedTextFacts) -> NDArray[np.int64]:
-    return targets_of(sentences, facts.tags, cast("TagScheme", facts.scheme), facts.tagged_as)
+def _numbered(parts: Mapping[str, Sentences], facts: TaggedTextFacts) -> Prepared:
+    """Sentences by part as numbers."""
+    scheme = cast("TagScheme", facts.scheme)
+    read = {part: targets_of(own, facts.tags, scheme, facts.tagged_as) for part, own in parts.items()}
+    return Prepared(
+        facts,
+        {part: own.numbered() for part, own in parts.items()},
+        {part: targets for part, (targets, _) in read.items()},
+        None,
+        [line for _, line in read.values() if line],
+    )
+
+
+def _data_of(part: str, prepared: Prepared) -> TaggedSentences:
+    is_test = part == "test"
+    return TaggedSentences(
+        prepared.sentences[part], prepared.targets[part], prepared.facts, prepared.usual if is_test else None,
+        with_texts=is_test,
+    )  # fmt: skip
 
 
 def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentences:

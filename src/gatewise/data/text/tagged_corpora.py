@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +25,11 @@ _VERSE, _PART, _WORD = 0, 1, 5
 """Columns of a file of MorphGNT."""
 
 
+def greek_files() -> list[Path]:
+    """The file of every book; ValueError where one is missing."""
+    return [installed_file("pysblgnt", f"sblgnt/{book}-morphgnt.txt", "py-sblgnt==0.10") for book in _BOOKS]
+
+
 def greek_new_testament() -> Sentences:
     """The Greek New Testament (SBLGNT), 137,554 words with one of 13 parts of speech; a verse is a sentence.
 
@@ -34,8 +42,7 @@ def greek_new_testament() -> Sentences:
     lines: list[int] = []
     files = []
     digest = hashlib.sha256()
-    for book in _BOOKS:
-        path = installed_file("pysblgnt", f"sblgnt/{book}-morphgnt.txt", "py-sblgnt==0.10")
+    for book, path in zip(_BOOKS, greek_files(), strict=True):
         text = read_text(path)
         digest.update(text.encode())
         rows = [line.split(" ") for line in text.splitlines()]
@@ -57,4 +64,11 @@ def greek_new_testament() -> Sentences:
     return Sentences(words, tags, np.diff(ends, prepend=0), files, lines)
 
 
-TAGGED = {"greek_new_testament": greek_new_testament}
+class TaggedCorpus(NamedTuple):
+    """Tagged sentences that come with pip."""
+
+    read: Callable[[], Sentences]
+    files: Callable[[], list[Path]]
+
+
+TAGGED = {"greek_new_testament": TaggedCorpus(greek_new_testament, greek_files)}

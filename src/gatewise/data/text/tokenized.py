@@ -36,6 +36,12 @@ class Tokenized:
         numbers = {token: i for i, token in enumerate(vocabulary)}
         return np.array([numbers.get(token, 0) for token in self.types] or [0], dtype=np.int64)
 
+    def texts(self) -> list[list[str]]:
+        """The tokens of each text."""
+        flat = [self.types[i] for i in self.ids.tolist()]
+        ends = self.lengths.cumsum().tolist()
+        return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
     def select(self, indices: NDArray[np.int64], longest: int | None = None) -> Tokenized:
         """Some of the texts, in this order, with at most ``longest`` tokens each."""
         lengths = self.lengths[indices]

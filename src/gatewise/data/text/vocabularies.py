@@ -36,9 +36,24 @@ def languages(
             vocabulary, stored = made[0].vocabulary, made[0].stored_subwords
         else:
             own = [*texts[0], *texts[1]] if joint else texts[side]
-            vocabulary, stored = _vocabulary(own, units[side], size, min_count, lowercase, normalize)
+            language = language_of(own, names[side], units[side], size, min_count, lowercase, normalize)
+            vocabulary, stored = language.vocabulary, language.stored_subwords
         made.append(Language(names[side], vocabulary, units[side], lowercase, normalize, stored))
     return made[0], made[1]
+
+
+def language_of(
+    texts: Sequence[str],
+    name: str,
+    units: Units,
+    size: int | None,
+    min_count: int,
+    lowercase: bool,
+    normalize: Normalization | None,
+) -> Language:
+    """The language of some texts, with their vocabulary; see :func:`languages`."""
+    vocabulary, stored = _vocabulary(texts, units, size, min_count, lowercase, normalize)
+    return Language(name, vocabulary, units, lowercase, normalize, stored)
 
 
 def vocabulary_of(

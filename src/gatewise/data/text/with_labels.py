@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from gatewise.data.classes import rows_of_missing
 from gatewise.data.text.by_length import TextsByLength
 from gatewise.data.text.described import described
 from gatewise.data.text.documents import Documents
-from gatewise.data.text.labelled_cache import Prepared, prepared_once
+from gatewise.data.text.kept_texts import content_of
+from gatewise.data.text.labelled_cache import LABELLED, Prepared
 from gatewise.data.text.log_ratios import SplitRatios
 from gatewise.data.text.parts import PARTS, parts_of, strata_of
 from gatewise.data.text.texts import TextsOfClasses, check_tokens
@@ -85,8 +86,7 @@ class TextsWithLabels(TextsByLength):
         max_vocabulary: largest size of the vocabulary, with ``<unk>``; None means no limit.
         max_length: tokens that are read of a text, from its start; None means all.
         linear_baseline: whether a linear model is trained beside, on the training and validation parts.
-        batch_tokens, batch_size: see :class:`gatewise.data.text.by_length.TextsByLength`.
-        cache_dir: where prepared texts are kept for the next training, by content; None keeps none.
+        batch_tokens, batch_size, cache_dir: see :class:`gatewise.data.text.by_length.TextsByLength`.
     """
 
     baseline = ("linear baseline", "texts")
@@ -127,7 +127,7 @@ class TextsWithLabels(TextsByLength):
         seed: Count = 0,
         cache_dir: str | Path | None = None,
     ) -> None:
-        super().__init__(batch_tokens, folders, batch_size, seed)
+        super().__init__(batch_tokens, folders, batch_size, seed, cache_dir)
         self.files = {"train": files, "validation": validation_files, "test": test_files}
         self.text_column = text_column
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
@@ -135,7 +135,6 @@ class TextsWithLabels(TextsByLength):
         self.tokenizer, self.lowercase, self.normalize = tokenizer, lowercase, normalize
         self.min_count, self.max_vocabulary, self.max_length = min_count, max_vocabulary, max_length
         self.linear_baseline = linear_baseline
-        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self._whole: tuple[Tokenized, Tokenized, NDArray[np.int64]] | None = None
         """Texts to train the linear baseline on, those to test it on, and the classes of the first."""
 
@@ -206,38 +205,18 @@ class TextsWithLabels(TextsByLength):
         raise NotImplementedError
 
     def load_test(self) -> None:
-        test = self.read("test")
-        split = tokenized(test.texts, self.facts.text.make_tokenizer())
-        check_tokens(test, split)
-        chosen = np.arange(len(split))
-        targets = self.targets(test, self.classes_in(self.facts))
-        ratios = SplitRatios(self.facts, split, self.seed).of(chosen)
-        self.test_data = TextsOfClasses(split, chosen, targets, self.facts, test.texts, ratios)
+        prepared = self._once(["test"], self._prepared_test)
+        self.test_data = self._data_of("test", prepared)
 
     def load_all(self) -> None:
-        known = self.facts
-        # A class of a user's own may have code that no key knows of.
-        is_own = type(self).__module__.startswith("gatewise.")
-        if known is None and self.cache_dir is not None and is_own:
-            files = {part: self.paths(part) for part in PARTS if part == "train" or self.has_own(part)}
-            prepared = prepared_once(self.cache_dir, files, self.making(), type(self), self._prepared)
-        else:
-            prepared = self._prepared()
-        facts, split, targets = prepared.facts, prepared.split, prepared.targets
-        self.facts, self.repeated = facts, prepared.repeated
+        own = [part for part in PARTS if part == "train" or self.has_own(part)]
+        prepared = self._once(own, self._prepared)
+        split, targets = prepared.split, prepared.targets
+        self.facts, self.repeated = prepared.facts, prepared.repeated
         self.longest_text = int(split.lengths.max())
-        data = {
-            part: TextsOfClasses(
-                split,
-                chosen,
-                targets[chosen],
-                facts,
-                prepared.test_texts if part == "test" else None,
-                prepared.ratios.get(part),
-            )
-            for part, chosen in prepared.chosen.items()
-        }
-        self.train_data, self.validation_data, self.test_data = (data[part] for part in PARTS)
+        self.train_data, self.validation_data, self.test_data = (
+            self._data_of(part, prepared) for part in PARTS
+        )
         learnt = np.concatenate([prepared.chosen["train"], prepared.chosen["validation"]])
         self._whole = (split.select(learnt), split.select(prepared.chosen["test"]), targets[learnt])
 
@@ -253,6 +232,31 @@ class TextsWithLabels(TextsByLength):
         )
         names += " min_count max_vocabulary max_length seed"
         return {name: getattr(self, name) for name in names.split()}
+
+    def _once(self, parts: list[str], make: Callable[[], Prepared]) -> Prepared:
+        """The texts of parts that have sources of their own, prepared or from an earlier start."""
+        if self.cache_dir is None:
+            return make()
+        content = content_of({part: self.paths(part) for part in parts})
+        return self.prepared_once(LABELLED, [content, self.making()], make)
+
+    def _data_of(self, part: str, prepared: Prepared) -> TextsOfClasses:
+        chosen = prepared.chosen[part]
+        texts = prepared.test_texts if part == "test" else None
+        return TextsOfClasses(
+            prepared.split, chosen, prepared.targets[chosen], prepared.facts, texts, prepared.ratios.get(part)
+        )
+
+    def _prepared_test(self) -> Prepared:
+        """The test part alone, for the facts that are set."""
+        test = self.read("test")
+        split = tokenized(test.texts, self.facts.text.make_tokenizer())
+        check_tokens(test, split)
+        chosen = np.arange(len(split))
+        targets = self.targets(test, self.classes_in(self.facts))
+        ratios = SplitRatios(self.facts, split, self.seed).of(chosen)
+        of_parts = {} if ratios is None else {"test": ratios}
+        return Prepared(self.facts, split, targets, {"test": chosen}, of_parts, test.texts, 0)
 
     def _prepared(self) -> Prepared:
         facts = self.facts

@@ -66,6 +66,22 @@ class Decoder(Forecaster):
             return self._placed(head, outputs, level), level
         return self._free(head, count, first, beside, state, level, before, forcing), level
 
+    def paths(self, encoder: Recurrent | Stacked, head: nn.Linear, window: Window, count: int) -> Tensor:
+        """Paths [B, count, h, C] that each go on from the values drawn at their steps before; scaled."""
+        inputs, level = self.find_level(window)
+        _, state = encoder(self.covariates.past(inputs, window))
+        state, level = tuple(part.repeat_interleave(count, 1) for part in state), level.repeated(count)
+        beside = [each.repeat_interleave(count, 0) for each in self._beside(window)]
+        value = inputs[:, -1, list(self.shape.targets)].repeat_interleave(count, 0)
+        drawn = []
+        for step in range(window.targets.shape[1]):
+            read = torch.cat([value, *(each[:, step] for each in beside)], dim=-1)
+            outputs, state = self.decoder(read.unsqueeze(1), state)
+            drawn.append(self.output.drawn(self._placed(head, outputs, level), level))
+            value = level.left_out(drawn[-1]).squeeze(1).to(value.dtype)
+        paths: Tensor = torch.cat(drawn, dim=1).unflatten(0, (-1, count))
+        return paths
+
     def _beside(self, window: Window) -> list[Tensor]:
         """What each step reads beside the value before it: what is known of it, and statics [B, h, …]."""
         future = self.covariates.future(window)

@@ -48,6 +48,15 @@ class Level(NamedTuple):
     is_logarithm: bool = False
     """Whether the forecaster's values are logarithms of those in their own units."""
 
+    def repeated(self, count: int) -> Level:
+        """The level of windows of which each stands ``count`` times, one after the other."""
+
+        def each(part: Tensor | None) -> Tensor | None:
+            return part if part is None or len(part) == 1 else part.repeat_interleave(count, 0)
+
+        units = None if self.units is None else Units(*map(each, self.units))  # type: ignore[arg-type]
+        return Level(each(self.shift), each(self.scale), units, self.is_logarithm)
+
     def moved(self, raw: Tensor) -> Tensor:
         """Values [B, h, C, P] of a forecaster in scaled units."""
         if self.scale is not None:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import html
-import secrets
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from gatewise.runs.collection import Found, Place, read_all
 from gatewise.runs.record import Record
 from gatewise.views.compare.page import page
 from gatewise.views.compare.payload import payload
-from gatewise.views.plain import plain_console
+from gatewise.views.offline import local
+from gatewise.views.offline.local import Shown
 
-HOST = "127.0.0.1"
-PORTS_TRIED = 50
 WATCHED_FILES = ("status.json", "metrics.csv", "validations.csv", "times.csv", "summary.json", "config.yaml")
 
 
@@ -74,80 +69,5 @@ def _state(folder: Path) -> str:
 
 
 def serve(watched: Watched, port: int) -> None:
-    """Serve the page until Ctrl-C, at an address that nobody can guess.
-
-    Raises ValueError where no port is free from ``port`` on.
-    """
-    token = secrets.token_urlsafe(16)
-    server = _server(watched, port, token)
-    console = plain_console(soft_wrap=True)
-    if server.server_port != port:
-        console.print(f"port {port} is taken: {server.server_port} is used")
-    console.print(f"Page  http://{HOST}:{server.server_port}/{token}/  (Ctrl-C ends it)")
-    try:
-        server.serve_forever(poll_interval=0.2)
-    except KeyboardInterrupt:
-        console.print("ended")
-    finally:
-        server.server_close()
-
-
-def _server(watched: Watched, port: int, token: str) -> ThreadingHTTPServer:
-    handler = type("Handler", (_Handler,), {"watched": watched, "token": token})
-    for offset in range(PORTS_TRIED):
-        try:
-            return _Server((HOST, port + offset), handler)
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-    raise ValueError(f"port={port}: this one and the {PORTS_TRIED - 1} after it are taken: name another")
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
-class _Handler(BaseHTTPRequestHandler):
-    watched: Watched
-    token: str
-    server_version = "gatewise"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        """Answer for the page and its version; nothing else is there."""
-        host = self.headers.get("Host", "").rpartition(":")[0]
-        base = f"/{self.token}/"
-        # Another site's name that leads here is none of ours.
-        is_ours = host in (HOST, "localhost") and secrets.compare_digest(
-            self.path[: len(base)].encode(errors="replace"), base.encode()
-        )
-        if is_ours and self.path == base:
-            self._answer(200, "text/html", _made(self.watched.page))
-        elif is_ours and self.path == f"{base}version":
-            self._answer(200, "text/plain", _made(self.watched.version))
-        else:
-            self._answer(404, "text/plain", "there is no such page")
-
-    def _answer(self, code: int, kind: str, text: str) -> None:
-        content = text.encode(errors="replace")
-        self.send_response(code)
-        for name, value in (
-            ("Content-Type", f"{kind}; charset=utf-8"),
-            ("Content-Length", str(len(content))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-        ):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        """Requests are not worth a line."""
-
-
-def _made(make: Callable[[], str]) -> str:
-    try:
-        return make()
-    except ValueError as error:  # the runs were removed
-        return html.escape(str(error))
+    """Serve the page, and its version, until Ctrl-C; ValueError where no port is free from ``port`` on."""
+    local.serve({"": Shown("text/html", watched.page), "version": Shown("text/plain", watched.version)}, port)

@@ -11,7 +11,6 @@ SCRIPTS = (
     "state.js",
     "data.js",
     "labels.js",
-    "colors.js",
     "heatmap.js",
     "ribbon.js",
     "tables.js",
@@ -29,4 +28,4 @@ SCRIPTS = (
 
 def page(values: Mapping[str, Any]) -> str:
     """The HTML of one or two inspected models, as the payload of an inspection holds them."""
-    return document(values, "gatewise.views.inspect.assets", SCRIPTS)
+    return document(values, "gatewise.views.inspect.assets", SCRIPTS, colored=True)

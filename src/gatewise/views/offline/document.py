@@ -13,19 +13,28 @@ from typing import Any
 
 SHARED_SCRIPTS = ("elements.js", "address.js", "plot.js")
 """What every page has, in the order in which they use each other."""
+COLORS = "colors.js"
+"""What pages have besides that draw values as colors."""
 
 
-def document(values: Mapping[str, Any], assets: str, scripts: Sequence[str], watched: bool = False) -> str:
+def document(
+    values: Mapping[str, Any],
+    assets: str,
+    scripts: Sequence[str],
+    watched: bool = False,
+    colored: bool = False,
+) -> str:
     """The HTML of a page whose script reads ``values``, of which ``title`` is one.
 
     ``assets`` is the package with the page's own ``scripts``, in the order in which they use each other, and
     its ``style.css``. The first of them sets ``USUAL``, what the page's address leaves out. ``watched`` is
-    whether the page asks the program that serves it for changes.
+    whether the page asks the program that serves it for anything, and ``colored`` whether it draws values as
+    colors.
     """
     vendored = files("gatewise.views.vendor.uplot")
     shared, own = files("gatewise.views.offline.assets"), files(assets)
     first, *others = [own.joinpath(name).read_text("utf-8") for name in scripts]
-    common = [shared.joinpath(name).read_text("utf-8") for name in SHARED_SCRIPTS]
+    common = [shared.joinpath(name).read_text("utf-8") for name in (*SHARED_SCRIPTS, *([COLORS] * colored))]
     codes = [vendored.joinpath("uPlot.iife.min.js").read_text("utf-8"), "\n".join([first, *common, *others])]
     styles = [
         vendored.joinpath("uPlot.min.css").read_text("utf-8"),

@@ -1,0 +1,166 @@
+"""Train recognisers of PenDigits with several seeds, of digits and of lines, and print what they get right.
+
+    python experiments/handwriting_digits/study.py
+    python experiments/handwriting_digits/study.py seeds=1 "steps=strokes;lines" trainer.max_epochs=2
+
+Every word but ``seeds=`` and ``steps=`` is an override of ``gatewise train``. What was trained is appended to
+``handwriting_digits.csv`` or ``handwriting_lines.csv`` in the working folder, and not trained again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gatewise.cli.main import main
+from gatewise.runs.run import Run
+
+DIGITS = ["experiment=strokes/pendigits", "data.dtw_cells=30000000000"]
+UNVARIED = ["data.rotate=0", "data.stretch=0", "data.shear=0"]
+STEPS = {
+    "strokes": DIGITS,
+    "eight points": [*DIGITS, "data=strokes/pendigits_points"],
+    "strokes, from the start alone": [*DIGITS, "model=lstm"],
+    "strokes, no variation": [*DIGITS, *UNVARIED],
+    "strokes, no pen-up": [*DIGITS, "data.features=[x,y,dx,dy]"],
+    "lines": ["experiment=strokes/line_ctc"],
+    "lines, from the start alone": ["experiment=strokes/line_ctc", "model=lstm"],
+    "lines, no variation": ["experiment=strokes/line_ctc", *UNVARIED],
+}
+"""Overrides of each step."""
+BASELINES = ("majority class", "nearest centroid", "1-NN Euclidean", "1-NN DTW")
+SCORES = {
+    "digits": ("val accuracy", "test accuracy", *BASELINES),
+    "lines": ("val unit errors", "test unit errors", "test transcript errors", "most frequent transcript"),
+}
+"""Shares of digits; of lines, percents of units and of transcripts."""
+
+
+def of(step: str) -> str:
+    return "lines" if step.startswith("lines") else "digits"
+
+
+def results(kind: str) -> Path:
+    return Path(f"handwriting_{kind}.csv")
+
+
+def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
+    began, used = time.monotonic(), cpu_seconds()
+    name = f"name=handwriting_digits/{step.replace(', ', '_').replace(' ', '_')}"
+    if main(["train", *STEPS[step], "wandb.mode=disabled", name, f"seed={seed}", *words]):
+        raise SystemExit(f"{step}, seed {seed}: did not end")
+    run = Run(Path("runs/last").resolve())
+    kind, summary = of(step), run.summary()
+    values = of_lines(summary) if kind == "lines" else of_digits(summary)
+    row = {"step": step, "seed": str(seed)}
+    row |= {n: "" if v is None else f"{v:.4f}" for n, v in zip(SCORES[kind], values, strict=True)}
+    row |= wrong(run) if kind == "digits" else {}
+    row |= {"best epoch": str(summary["best"]["epoch"]), "cpu seconds": f"{cpu_seconds() - used:.0f}"}
+    return row | {"seconds": f"{time.monotonic() - began:.0f}", "run": str(run.folder)}
+
+
+def of_digits(summary: Any) -> list[float | None]:
+    trivial = [summary["baselines"].get(name, {}).get("accuracy") for name in BASELINES]
+    return [summary["best"]["val/accuracy"], summary["test"]["accuracy"], *trivial]
+
+
+def of_lines(summary: Any) -> list[float | None]:
+    test = [summary["test"][f"{of}_error_rate"] for of in ("unit", "transcript")]
+    usual = summary["baselines"]["most frequent transcript"]["unit_error_rate"]
+    return [summary["best"]["val/unit_error_rate"], *test, usual]
+
+
+def wrong(run: Run) -> dict[str, str]:
+    """How many test digits are wrong, of how many, and the confusion matrix."""
+    counts = json.loads((run.folder / "test_report.json").read_text())["confusion_matrix"]["counts"]
+    total = sum(map(sum, counts))
+    right = sum(row[number] for number, row in enumerate(counts))
+    return {"wrong": str(total - right), "of": str(total), "confusion": json.dumps(counts)}
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def wilson(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
+    share = right / total
+    middle = share + z * z / (2 * total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)
+
+
+def recorded(kind: str) -> list[dict[str, str]]:
+    if not results(kind).exists():
+        return []
+    with results(kind).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def record(row: dict[str, str]) -> None:
+    path = results(of(row["step"]))
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def show(kind: str) -> None:
+    rows = recorded(kind)
+    more = ("wrong of 3,498", "interval of the mean") if kind == "digits" else ()
+    names = ("step", "seeds", *SCORES[kind], *more, "CPU seconds")
+    print("\n| " + " | ".join(names) + " |")
+    print("|---" * len(names) + "|")
+    for step in STEPS:
+        own = [row for row in rows if row["step"] == step]
+        if not own:
+            continue
+        cells = [shown([float(row[name]) for row in own if row[name]]) for name in SCORES[kind]]
+        if kind == "digits":
+            total = int(own[0]["of"])
+            low, high = wilson(total - statistics.mean(float(row["wrong"]) for row in own), total)
+            cells += [", ".join(row["wrong"] for row in own), f"{low:.4f} to {high:.4f}"]
+        seeds, times = (", ".join(row[name] for row in own) for name in ("seed", "cpu seconds"))
+        print(f"| {step} | {seeds} | {' | '.join(cells)} | {times} |")
+
+
+def shown(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.4f}" if len(set(values)) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread}" if values else ""
+
+
+def show_confusion() -> None:
+    matrices = [json.loads(row["confusion"]) for row in recorded("digits") if row["step"] == "strokes"]
+    print(f"\nTrue digit down, answer across, {len(matrices)} seeds of `strokes` together:\n")
+    for true in range(len(matrices[0]) if matrices else 0):
+        print(f"    {true} ", *(f"{sum(of[true][answer] for of in matrices):5d}" for answer in range(10)))
+
+
+def run(words: list[str]) -> None:
+    settings = dict(word.split("=", 1) for word in words if word.startswith(("seeds=", "steps=")))
+    seeds = [int(seed) for seed in settings.get("seeds", "1,2,3").split(",")]
+    wanted = [step for step in STEPS if step in settings.get("steps", ";".join(STEPS)).split(";")]
+    others = [word for word in words if not word.startswith(("seeds=", "steps="))]
+    for step in wanted:
+        for seed in seeds:
+            done = [(row["step"], row["seed"]) for row in recorded(of(step))]
+            if (step, str(seed)) not in done:
+                record(train(step, seed, others))
+    show("digits")
+    show_confusion()
+    show("lines")
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])
