@@ -70,10 +70,6 @@ EXPERIMENTS = {
         ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],
         {"and it was": 1, "{work}/prompt.txt": 2},
     ),
-    "text/verses": Short(
-        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
-        {"and it was": 1, "{work}/prompt.txt": 2},
-    ),
     # Of tags, a row for every word.
     "text/conll": Short(
         [
@@ -151,6 +147,10 @@ RECIPES = {
             *("data.separator=space", "model.hidden_size=8", "task.embedding_size=8"),
         ],
         {"Ann left New York": 4},
+    ),
+    "text/verses": Short(
+        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
+        {"and it was": 1, "{work}/prompt.txt": 2},
     ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
