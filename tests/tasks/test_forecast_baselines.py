@@ -1,6 +1,7 @@
 """Simple forecasts, against plain numpy, scikit-learn and statsmodels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
@@ -8,6 +9,7 @@ from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
 from gatewise.kinds.series import SeriesFacts, SeriesHistory, WindowBatch
+from gatewise.tasks.forecast_average import MovingAverage, possible_lengths
 from gatewise.tasks.forecast_baselines import NAMES, Baselines
 from gatewise.tasks.forecast_linear import PENALTIES, LinearForecast
 from gatewise.tasks.forecast_seen import filled
@@ -80,6 +82,42 @@ def test_without_a_history_what_learns_is_left_out_in_one_line():
     assert simple.remarks == []
     baselines.learn([history_of(waves(200))])
     assert tuple(baselines(batch)) == NAMES
+
+
+@pytest.mark.parametrize("season", [1, 6])
+def test_a_moving_average_has_the_length_that_was_best_in_validation(season):
+    """Against a loop over the windows, with values missing, of two series."""
+    facts = make_facts(lookback=12, horizon=3, season=season)
+    rng = np.random.default_rng(8)
+    # A level that wanders, for which few steps are best, and noise around a mean, for which all are.
+    walk, noise = rng.normal(size=(2, 120))
+    long = np.stack([walk.cumsum(), noise], axis=1).astype(np.float32)
+    long[[30, 31, 90, 100], [0, 1, 1, 0]] = np.nan
+    history = history_of(long, long[:20] * 2)
+    average = MovingAverage.fitted(history, facts)
+    filled = pd.DataFrame(long).ffill().to_numpy()
+    best = []
+    for column in range(2):
+        errors = {}
+        for length in possible_lengths(facts):
+            missed = [
+                long[row + step, column] - filled[row - length : row, column].mean()
+                for row in range(96, 118)
+                for step in range(3)
+            ]
+            # Of the short one, the windows that forecast its last four rows.
+            short = [
+                2 * (long[row + step, column] - filled[row - length : row, column].mean())
+                for row in (16, 17)
+                for step in range(3)
+            ]
+            errors[length] = np.nansum(np.square([*missed, *short]))
+        best.append(min(errors, key=errors.get))
+    assert average.lengths.tolist() == best
+    assert best[0] < best[1]
+    seen = torch.randn(2, 12, 2)
+    means = [seen[:, -length:, column].mean(1) for column, length in enumerate(best)]
+    torch.testing.assert_close(average(seen), torch.stack(means, 1)[:, None].expand(-1, 3, -1))
 
 
 def test_a_name_that_does_not_exist():

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gatewise.kinds.series import SeriesFacts, SeriesHistory, WindowBatch
 from gatewise.settings import did_you_mean
+from gatewise.tasks.forecast_average import MovingAverage
 from gatewise.tasks.forecast_linear import LinearForecast
 from gatewise.tasks.forecast_seen import Seen
 from gatewise.tasks.forecast_smoothing import Smoothing
@@ -16,8 +17,6 @@ from gatewise.tasks.forecast_smoothing import Smoothing
 LEARNT = ("smoothing", "linear")
 """Those that learn from what came before the test part."""
 NAMES = ("last value", "last season", "drift", "moving average", *LEARNT)
-_WITHOUT_SEASON = 4
-"""Steps that the moving average goes back where there is no season."""
 
 
 def check_baselines(names: Iterable[str] | None) -> tuple[str, ...]:
@@ -39,9 +38,9 @@ class Baselines:
     """Simple forecasts of the windows of some facts, each [B, horizon, C_targets], scaled.
 
     ``last value``, ``last season`` (seasonal naive), ``drift`` (the line through the first and the last value
-    seen, continued) and ``moving average`` (the mean of the last season seen; of the last 4 steps where there
-    is no season) need the window alone. ``smoothing`` (:class:`Smoothing`) and ``linear``
-    (:class:`LinearForecast`) learn from the rows before the test part, and are left out where there are none.
+    seen, continued) need the window alone. ``moving average`` (:class:`MovingAverage`) has its length from
+    the rows before the test part, or else the usual one. ``smoothing`` (:class:`Smoothing`) and ``linear``
+    (:class:`LinearForecast`) learn from these rows, and are left out where there are none.
     """
 
     def __init__(self, facts: SeriesFacts, names: Iterable[str] | None = None) -> None:
@@ -49,6 +48,7 @@ class Baselines:
         self.names = check_baselines(names)
         self.seen = Seen(facts)
         self._learnt: dict[str, Smoothing | LinearForecast] = {}
+        self.average = MovingAverage.usual(facts)
         self.remarks: list[str] = []
         """What the last :meth:`learn` has left out or shortened, a line each."""
 
@@ -60,9 +60,12 @@ class Baselines:
     def learn(self, histories: Iterable[SeriesHistory]) -> None:
         """Fit those that learn."""
         self._learnt, self.remarks = {}, []
+        self.average = MovingAverage.usual(self.facts)
+        history = next(iter(histories), None)
+        if history is not None and "moving average" in self.names:
+            self.average = MovingAverage.fitted(history, self.facts)
         if not self.learns:
             return
-        history = next(iter(histories), None)
         if history is None:
             left_out = " and ".join(name for name in LEARNT if name in self.names)
             self.remarks.append(f"Without the training data there is no baseline {left_out}")
@@ -83,7 +86,7 @@ class Baselines:
             "last value": self.last_value,
             "last season": self.last_season,
             "drift": lambda seen: self.drift(seen, before),
-            "moving average": self.moving_average,
+            "moving average": self.average,
         }
         forecasts = {}
         for name in self.names:
@@ -116,8 +119,3 @@ class Baselines:
         slope = (seen[:, -1:] - seen[:, :1]) / changes
         steps = torch.arange(1, self.facts.horizon + 1, device=seen.device)[:, None]
         return seen[:, -1:] + slope * steps
-
-    def moving_average(self, seen: Tensor) -> Tensor:
-        """The mean of the last season, or of a few steps."""
-        length = self.facts.season if self.has_season else _WITHOUT_SEASON
-        return seen[:, -length:].mean(1, keepdim=True).expand(-1, self.facts.horizon, -1)

@@ -76,10 +76,10 @@ class LinearForecast:
     def fitted(cls, history: SeriesHistory, facts: SeriesFacts) -> tuple[LinearForecast | None, str]:
         """The map, and a line about what was left out; None where no training window is whole."""
         size = facts.lookback + facts.horizon
-        training = _starts(history.starts, history.training_ends, size)
+        training = starts_of_windows(history.starts, history.training_ends, size)
         # A validation window may look back into the training part, but its targets are all behind it.
         first = np.maximum(history.starts, history.training_ends - facts.lookback)
-        validation = _starts(first, history.ends, size)
+        validation = starts_of_windows(first, history.ends, size)
         targets = len(facts.targets)
         products = float(facts.lookback + 1) * (size + 1) * targets
         stride = max(1, int(np.ceil(len(training) * products / MOST_PRODUCTS)))
@@ -110,7 +110,7 @@ class LinearForecast:
         return last + steps.to(seen.dtype)
 
 
-def _starts(starts: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def starts_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """The first rows of all windows of ``size`` rows within rows ``starts`` to ``ends`` of each series."""
     counts = np.maximum(ends - starts - size + 1, 0)
     before = np.repeat(np.cumsum(counts) - counts, counts)

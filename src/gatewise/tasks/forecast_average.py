@@ -1,0 +1,110 @@
+"""The mean of the newest steps, of as many as have forecast best so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gatewise.kinds.series import SeriesFacts, SeriesHistory
+from gatewise.tasks.forecast_linear import starts_of_windows
+
+WITHOUT_SEASON = 4
+"""Steps of the mean where there is neither a season nor anything to choose by."""
+MOST_WINDOWS = 1_000_000
+"""By which a length is chosen: of more, only every so many."""
+
+
+def usual_length(facts: SeriesFacts) -> int:
+    """One season where a window shows a whole one, else a few steps."""
+    has_season = 1 < facts.season <= facts.lookback
+    return facts.season if has_season else min(WITHOUT_SEASON, facts.lookback)
+
+
+def possible_lengths(facts: SeriesFacts) -> list[int]:
+    """Powers of two, whole seasons and the lookback; one step would be the last value."""
+    lookback, season = facts.lookback, facts.season
+    powers = {2**power for power in range(1, lookback.bit_length()) if 2**power <= lookback}
+    seasons = set(range(season, lookback + 1, season)) if season > 1 else set()
+    return sorted({usual_length(facts), lookback} | powers | seasons)
+
+
+@dataclass
+class MovingAverage:
+    """The mean of the newest steps of each target, repeated."""
+
+    lengths: Tensor
+    """[C_targets] int64: steps of the mean."""
+    horizon: int
+
+    @classmethod
+    def usual(cls, facts: SeriesFacts) -> MovingAverage:
+        """Of one season, or a few steps."""
+        return cls(torch.full((len(facts.targets),), usual_length(facts)), facts.horizon)
+
+    @classmethod
+    def fitted(cls, history: SeriesHistory, facts: SeriesFacts) -> MovingAverage:
+        """Of each target the length with the least squared error in the validation part.
+
+        Where that has no window, the training part chooses.
+        """
+        size = facts.lookback + facts.horizon
+        first = np.maximum(history.starts, history.training_ends - facts.lookback)
+        starts = starts_of_windows(first, history.ends, size)
+        if not len(starts):
+            starts = starts_of_windows(history.starts, history.training_ends, size)
+        if not len(starts):
+            return cls.usual(facts)
+        starts = starts[:: -(-len(starts) // MOST_WINDOWS)]
+        lengths = possible_lengths(facts)
+        errors = np.stack([_errors(history, starts + facts.lookback, n, facts.horizon) for n in lengths])
+        return cls(torch.tensor(lengths)[torch.from_numpy(errors.argmin(0))], facts.horizon)
+
+    def __call__(self, seen: Tensor, series: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """The forecasts [B, horizon, C_targets] for values seen [B, L, C_targets]."""
+        steps = torch.arange(seen.shape[1], 0, -1, device=seen.device)[:, None]
+        lengths = self.lengths.to(seen.device).clamp(max=seen.shape[1])
+        weights = (steps <= lengths) / lengths
+        mean = (seen * weights.to(seen.dtype)).sum(1, keepdim=True)
+        return mean.expand(-1, self.horizon, -1)
+
+
+def _errors(
+    history: SeriesHistory, origins: NDArray[np.int64], length: int, horizon: int
+) -> NDArray[np.float64]:
+    """The sum [C_targets] of the squared errors of the means of ``length`` rows before each origin."""
+    values = history.values.astype(np.float64)
+    there = ~np.isnan(values)
+    sums = {
+        name: _summed(column)
+        for name, column in (
+            ("seen", _carried(values, there, history.starts)),
+            ("count", there.astype(np.float64)),
+            ("one", np.where(there, values, 0)),
+            ("two", np.where(there, values, 0) ** 2),
+        )
+    }
+    mean = (sums["seen"][origins] - sums["seen"][origins - length]) / length
+    count, one, two = (sums[n][origins + horizon] - sums[n][origins] for n in ("count", "one", "two"))
+    total: NDArray[np.float64] = (two - 2 * mean * one + count * mean**2).sum(0)
+    return total
+
+
+def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[rows + 1, C]: the sums of all rows before each."""
+    return np.concatenate([np.zeros((1, values.shape[1])), values.cumsum(0)])
+
+
+def _carried(
+    values: NDArray[np.float64], there: NDArray[np.bool_], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Values whose gaps are the last one before in their series; 0, the training mean, before the first."""
+    rows = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(there, rows, -1), axis=0)
+    first = starts[np.searchsorted(starts, np.arange(len(values)), side="right") - 1][:, None]
+    found = np.take_along_axis(values, np.maximum(last, 0), axis=0)
+    result: NDArray[np.float64] = np.where(last >= first, found, 0.0)
+    return result
