@@ -17,7 +17,6 @@ from gatewise.data.classes import rows_of_missing
 from gatewise.data.files import read_text
 from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.columns import Columns, Sentences, read_columns, read_words
-from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.sentences import TaggedSentences, learnt_tags, targets_of, usual_tags
 from gatewise.data.text.tagged_cache import TAGGED_TEXT, Prepared
@@ -141,11 +140,11 @@ class TaggedText(TextsInShares):
 
     def _once(self, parts: list[str], make: Callable[[], Prepared]) -> Prepared:
         """The sentences of parts that have sources of their own, prepared or from an earlier start."""
-        if self.cache_dir is None:
-            prepared = make()
-        else:
-            content = content_of({part: self._paths(part) for part in parts})
-            prepared = self.prepared_once(TAGGED_TEXT, [content, self._making()], make)
+
+        def files() -> dict[str, list[Path]]:
+            return {part: self._paths(part) for part in parts}
+
+        prepared = self.prepared_once(TAGGED_TEXT, files, self._making(), make)
         for line in prepared.told:
             log.warning("%s", line)
         return prepared
