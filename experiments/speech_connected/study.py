@@ -82,10 +82,9 @@ def record(rows: list[dict[str, str]]) -> None:
 
 def show() -> None:
     rows = recorded()
-    print(
-        "\n| model | decoding | seeds | " + " | ".join(f"test {rate}" for rate in RATES) + " | CPU seconds |"
-    )
-    print("|---" * (4 + len(RATES)) + "|")
+    columns = ["model", "decoding", "seeds", *(f"test {rate}" for rate in RATES), "CPU seconds"]
+    print(f"\n| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     for step in STEPS:
         for decoding in DECODED:
             own = [row for row in rows if (row["step"], row["decoding"]) == (step, decoding)]

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from gatewise.cli.completion import answers
 from gatewise.cli.data import of_package, size_of
@@ -232,3 +234,20 @@ def test_an_interrupt_leaves_what_the_next_one_goes_on_from(place: Path) -> None
     assert main(["data", "get", "made"]) == 0
     assert (part.parent / "a.txt").read_bytes() == CONTENT
     assert not part.exists()
+
+
+def test_recordings_are_drawn_and_a_path_to_play_them_is_named(place: Path, capsys) -> None:
+    for name in ("a", "b"):
+        soundfile.write(place / f"{name}.wav", np.sin(np.arange(4000)) / 2, 8000)
+    assert main(["data", "show", "a.wav", "output=seen.png"]) == 0
+    out = capsys.readouterr().out
+    assert "  0.50 s, 8000 Hz, 1 channel\n  play a.wav\n" in out
+    assert "Picture  seen.png" in out
+    assert (place / "seen.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert main(["data", "show", "."]) == 0
+    assert "play b.wav" in capsys.readouterr().out
+    (place / "c.wav").write_text("no sound")
+    assert main(["data", "show", "c.wav"]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("gatewise: error: c.wav cannot be read as sound")
+    assert err.count("\n") == 1

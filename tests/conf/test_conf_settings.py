@@ -109,7 +109,7 @@ ON_PURPOSE = {
     # The signature's is what a user gets who builds the layer in Python: the LSTM. The file names it.
     "model": {"cell"},
     # Which data it is, and what suits them; seed, folders and cache are the run's. Runs from before there
-    # was evaluation_warmup are scored as they were.
+    # was evaluation_warmup are scored as they were. What a step of the model is, the task says.
     "data": {
         "files", "file", "train_file", "dataset", "corpus", "time_column", "test_file", "package",
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",

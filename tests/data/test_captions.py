@@ -163,11 +163,6 @@ def test_maps_by_name(tmp_path):
         CaptionFiles.read_input(one, facts)
 
 
-def broken(path, content):
-    (path / "captions.json").write_text(content)
-    return content
-
-
 WRONG = {
     "a picture that is not there": (
         lambda p: (p / "pictures" / "03.png").unlink(),
@@ -175,19 +170,19 @@ WRONG = {
         r"captions\.json: annotations\[6\]: the picture 03\.png is not in .*pictures",
     ),
     "a caption of no picture": (
-        lambda p: broken(p, coco().replace('"image_id": 6', '"image_id": 99')),
+        lambda _: coco().replace('"image_id": 6', '"image_id": 99'),
         {},
         r"annotations\[2\]: image_id 99 is the id of none of the images",
     ),
     "an empty caption": (
-        lambda p: broken(p, coco().replace('"dog 1"', '"  "')),
+        lambda _: coco().replace('"dog 1"', '"  "'),
         {},
         r"annotations\[3\]: an empty caption of 01\.png",
     ),
-    "half a file": (lambda p: broken(p, coco()[:99]), {}, r"captions\.json:1: this is no JSON"),
-    "no lists": (lambda p: broken(p, "[1]"), {}, r"no lists 'images' and 'annotations'"),
+    "half a file": (lambda _: coco()[:99], {}, r"captions\.json:1: this is no JSON"),
+    "no lists": (lambda _: "[1]", {}, r"no lists 'images' and 'annotations'"),
     "no picture": (
-        lambda p: (p / "pictures" / "03.png").write_text("nothing"),
+        lambda p: (p / "pictures" / "03.png").write_bytes(b"nothing"),
         {},
         r"03\.png is no picture of PNG or JPEG",
     ),
@@ -211,10 +206,10 @@ WRONG = {
         {},
         r"03\.png: mode I;16, of more than 8 bits",
     ),
-    "no folder": (lambda p: None, {"images": "nowhere"}, r"data\.images=nowhere: there is no such folder"),
-    "two sources": (lambda p: None, {"maps": ["m.npz"]}, "one of images .* and maps .*, got both"),
+    "no folder": (lambda _: None, {"images": "nowhere"}, r"data\.images=nowhere: there is no such folder"),
+    "two sources": (lambda _: None, {"maps": ["m.npz"]}, "one of images .* and maps .*, got both"),
     "a list of another set": (
-        lambda p: (p / "list.txt").write_text("77.png\n"),
+        lambda p: (p / "list.txt").write_bytes(b"77.png\n"),
         {"test_list": "list.txt"},
         r"list\.txt:1: 77\.png has no captions",
     ),
@@ -224,10 +219,9 @@ WRONG = {
 @pytest.mark.parametrize(("spoil", "settings", "message"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_one_line(spoil, settings, message, tmp_path):
     write_pictures(tmp_path / "pictures")
-    content = spoil(tmp_path)
+    spoilt = spoil(tmp_path)  # the captions, if it is these
     with pytest.raises(ValueError, match=message) as error:
-        made(tmp_path, content=content if (isinstance(content, str) and "{" in content) or content == "[1]"
-             else None, **settings)  # fmt: skip
+        made(tmp_path, content=spoilt if isinstance(spoilt, str) else None, **settings)
     assert "\n" not in str(error.value)
 
 
@@ -290,7 +284,7 @@ def test_crop_takes_the_middle_and_resize_everything(tmp_path):
     assert resized[:, -1].max() < 60
 
 
-def test_the_nearest_picture_is_the_one_with_the_least_squared_difference(tmp_path):
+def test_the_nearest_picture_is_the_one_with_the_least_squared_difference():
     data = SceneCaptions(train_size=30, validation_size=2, test_size=9, seed=4, cache_dir=None)
     data.setup()
     train, test = (np.array(part.part.pictures[:]) for part in (data.train_data, data.test_data))
@@ -383,5 +377,5 @@ def test_the_same_seed_gives_the_same_and_another_another(tmp_path):
 
 
 def test_pictures_have_three_whole_cells_side_by_side():
-    with pytest.raises(ValueError, match="picture_size=50: .* choose 48"):
+    with pytest.raises(ValueError, match=r"picture_size=50: .* choose 48"):
         SceneCaptions(picture_size=50, seed=1)

@@ -218,7 +218,7 @@ def test_what_predict_reads(tmp_path):
     (tmp_path / "bare.jsonl").write_text('{"text": "good"}\n')
     assert LabelledText.read_input(tmp_path / "bare.jsonl", facts).columns == {}
     (tmp_path / "other.csv").write_text("texts\ngood\n")
-    with pytest.raises(ValueError, match=r"other.csv: no column 'text' \(did you mean 'texts'\?\)"):
+    with pytest.raises(ValueError, match=r"other.csv:1: no column 'text' \(did you mean 'texts'\?\)"):
         LabelledText.read_input(tmp_path / "other.csv", facts)
 
 
@@ -226,7 +226,7 @@ LINE = "a good film,pos\n"
 WRONG = {
     "missing label column": (
         "text,labell\n" + LINE,
-        r"mine.csv: no column 'label' \(did you mean 'labell'\?\); it "
+        r"mine.csv:1: no column 'label' \(did you mean 'labell'\?\); it "
         r"has 'text, labell': name one with data.label_column",
     ),
     "missing text column": ("review,label\n" + LINE, "no column 'text'.*data.text_column"),
@@ -245,10 +245,13 @@ WRONG = {
         b"text,label\nna\xc3\xafve,pos\nna\xefve,neg\n",
         "mine.csv:3: byte 0xef at offset 24 is not",
     ),
-    "too few columns": ("text,label\n" + LINE + "bad\n", "mine.csv:3: 1 columns, but the header has 2"),
+    "too few columns": (
+        "text,label\n" + LINE + "bad\n",
+        r"mine.csv:3: 1 column\(s\), but the header has 2: fill the row",
+    ),
     "too many columns": (
         "text,label\n" + LINE + "bad, really,neg\n",
-        "mine.csv:3: 3 columns, but the header has 2",
+        r"mine.csv:3: 3 column\(s\), but the header has 2: quote",
     ),
     "open quote": (
         "text,label\n" + LINE + '"bad,neg\n' + LINE,
@@ -278,7 +281,10 @@ OBJECTS = {
     "no JSON": ("good", "mine.jsonl:2: not an object of JSON"),
     "a list": ("[1]", "mine.jsonl:2: not an object such as"),
     "no label": ('{"text": "good"}', "mine.jsonl:2: no column 'label'"),
-    "no text": ('{"text": ["good"], "label": 1}', "mine.jsonl:2: text must be text, got"),
+    "no text": (
+        '{"text": ["good"], "label": 1}',
+        r"mine.jsonl:2: 'text' must be text, got \[\"good\"\]: correct",
+    ),
     "half a pair in a label": ('{"text": "a", "label": "\\ud800"}', "mine.jsonl:2: half a surrogate pair"),
     "NUL": ('{"text": "a\\u0000b", "label": 1}', "mine.jsonl:2: the text has a NUL"),
     "half a pair": ('{"text": "\\ud800", "label": 1}', "mine.jsonl:2: half a surrogate pair"),

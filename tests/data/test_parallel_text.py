@@ -337,7 +337,7 @@ def test_multi30k_has_its_published_sizes():
 @pytest.mark.parametrize(
     ("content", "settings", "message"),
     [
-        ("ein\ta\nrot\tred\n", {}, "mine.tsv: no column 'source'; it has 'ein, a': name one with "
+        ("ein\ta\nrot\tred\n", {}, "mine.tsv:1: no column 'source'; it has 'ein, a': name one with "
          "data.source_column, or set data.header=false where the first line is a pair already"),
         ("ein\ta\nrot\n", {"header": False}, "mine.tsv:2: 1 column(s), but data.header=false reads"),
         ("ein\ta\n", {"header": False, "source_column": "2"}, "source_column=2: with header=false"),

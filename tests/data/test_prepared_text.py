@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatewise.data.files import read_blocks
 from gatewise.data.text import LanguageText, cache, coding
 from gatewise.data.text.coding import Settings, make_coder
 from gatewise.data.text.prepared import InMemory, prepare
@@ -348,3 +350,22 @@ def test_a_line_of_megabytes(tmp_path: Path, tokenizer: str, size: int) -> None:
     assert module.counted["train"].characters == len(text)
     if tokenizer == "char":
         assert len(module.train_ids) == len(text)
+
+
+def peak_of(path: Path, size: int, monkeypatch) -> int:
+    """Bytes that preparing a text of about so many characters takes at most, of Python's and numpy's."""
+    path.mkdir()
+    (path / "a.txt").write_text(TEXT * (size // len(TEXT)))
+    monkeypatch.setattr(read_blocks, "__defaults__", (1 << 14,))
+    monkeypatch.setattr(chunked, "__defaults__", (1 << 14, 1 << 18))
+    part = Part(Source((path / "a.txt",)))
+    tracemalloc.start()
+    prepare({"train": part}, SETTINGS, None, cache.InFolder(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch) -> None:
+    peaks = [peak_of(tmp_path / str(size), size, monkeypatch) for size in (1 << 17, 1 << 19)]
+    assert peaks[1] < 1.1 * peaks[0]

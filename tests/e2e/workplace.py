@@ -226,6 +226,21 @@ def write_tagged_text(folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
+def write_spoken(folder: Path) -> None:
+    """``mine.tsv``: 24 recordings of noise with a label and a transcript, of three parts."""
+    import soundfile
+
+    (folder / "spoken").mkdir()
+    draw = np.random.default_rng(0)
+    rows = [("path", "label", "text", "speaker", "split")]
+    for number in range(24):
+        name, label = f"spoken/{number}.wav", number % 2
+        soundfile.write(folder / name, 0.1 * draw.normal(size=int(draw.uniform(1600, 3200))), 8000)
+        part = ("train", "train", "dev", "test")[number // 2 % 4]
+        rows.append((name, str(label), ("no", "on no")[label], f"s{number // 8}", part))
+    (folder / "mine.tsv").write_text("\n".join(map("\t".join, rows)))
+
+
 def write_captioned_pictures(folder: Path) -> None:
     """``mine.json`` as COCO has it, and ``pictures``: 40 of one colour each, two captions each."""
     from PIL import Image
@@ -249,6 +264,7 @@ def write_user_files(folder: Path) -> None:
     write_tagged_text(folder)
     write_sequences(folder)
     write_series(folder)
+    write_spoken(folder)
     write_text(folder)
     write_shapes(folder / "mine.pen")
 

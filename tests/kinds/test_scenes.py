@@ -1,4 +1,4 @@
-"""The grammar of scenes: what it says is true, what it does not say is told apart, by another's reading too."""
+"""The grammar of scenes: what it says is true, and truth is judged as by trying all, without a pattern."""
 
 from __future__ import annotations
 

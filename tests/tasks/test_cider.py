@@ -15,8 +15,8 @@ def test_two_pictures_by_hand():
     """Of two pictures with a reference each, "a" is of both and so weighs nothing; all else weighs ln 2.
 
     For "a red dog" against itself the cosines of single words, pairs and triples are 1, and there is no run
-    of four: 10 · 3/4. For "a red cat" the words share "red" of {red, dog} and {red, cat}, a cosine of 1/2, and
-    one pair of two, which is 1/2 again; "a red cat" has no triple of the reference.
+    of four: 10 · 3/4. For "a red cat" the words share "red" of {red, dog} and {red, cat}, a cosine of 1/2,
+    and one pair of two, which is 1/2 again; "a red cat" has no triple of the reference.
     """
     references = [["A red dog."], ["a blue cat"]]
     scorer = Cider(references)
@@ -39,7 +39,7 @@ def test_a_longer_caption_loses_by_the_gaussian():
 
 
 def test_repeated_words_are_clipped():
-    """ "dog dog dog": its count is taken as the reference's, but not in its norm: a cosine of 1 / (3 · √2)."""
+    """Of three times "dog" the reference's one is counted, but not in the norm: a cosine of 1 / (3 · √2)."""
     references = [["red dog"], ["blue cat"]]
     (score,) = Cider(references).scores(["dog dog dog"], references[:1])
     assert score == pytest.approx(10 / 4 * (1 / (3 * math.sqrt(2))) * math.exp(-1 / 72))

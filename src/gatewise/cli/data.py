@@ -1,22 +1,27 @@
-"""``gatewise data``: the sets of data that are known by name, listed, downloaded and shown."""
+"""``gatewise data``: sets of data that are known by name, listed, downloaded and shown; recordings too."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 from rich.text import Text
 
 from gatewise.cli.words import ACTIONS, OF_SETS
+from gatewise.config.outputs import find_output
 from gatewise.data.files import installed_file
 from gatewise.data.known.finding import PREFIX, Places, State, all_states, state
 from gatewise.data.known.getting import get
 from gatewise.data.known.look import first_examples
 from gatewise.data.known.sets import PIP_SETS, SETS, KnownSet, PipSet, known_set
+from gatewise.data.sound.look import can_look, first_recordings, looked_at
+from gatewise.data.sound.reading import SUFFIXES
 from gatewise.settings import UsageError, closest, one_line, suggestion
 from gatewise.settings.checks import file_name
 from gatewise.settings.memory import in_words
+from gatewise.views.pictures.report import drawn
 from gatewise.views.places import command, short
 from gatewise.views.plain import cell, plain_console
 
@@ -24,7 +29,7 @@ _STYLES = {"here": "green", "damaged": "red"}
 
 
 def main(config: DictConfig) -> None:
-    """Do what the words say: ``list``, ``get`` with names of sets, or ``show`` with one.
+    """Do what the words say: ``list``, ``get`` with names of sets, or ``show`` with one or with a recording.
 
     Raises UsageError for other words, ValueError for a set that there is not or that cannot be had.
     """
@@ -47,8 +52,12 @@ def main(config: DictConfig) -> None:
         sets = [None if name in PIP_SETS else _named(name) for name in names]
         for name, known in zip(names, sets, strict=True):
             _get(name, known, data_dir)
+    elif names[0] in SETS or names[0] in PIP_SETS or not Path(names[0]).exists():
+        _show(PIP_SETS[names[0]] if names[0] in PIP_SETS else _named(names[0]), data_dir, config.output)
     else:
-        _show(PIP_SETS[names[0]] if names[0] in PIP_SETS else _named(names[0]), data_dir)
+        own = Path(names[0])
+        picture = _picture_of(first_recordings(own), own.resolve().stem, config.output)
+        _print_recordings(*picture)
 
 
 def _named(name: str) -> KnownSet:
@@ -99,7 +108,7 @@ def _get(name: str, known: KnownSet | None, data_dir: Path) -> None:
     console.print(f"{name}: here, {_count(known)}, checked, in {short(folder)}")
 
 
-def _show(known: KnownSet | PipSet, data_dir: Path) -> None:
+def _show(known: KnownSet | PipSet, data_dir: Path, output: object) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold")
@@ -124,7 +133,12 @@ def _show(known: KnownSet | PipSet, data_dir: Path) -> None:
     console = plain_console()
     console.print(Text.assemble((known.name, "bold"), f"  {known.what}"))
     console.print(table)
+    sounds = [place for place in places if place.suffix.lower() in SUFFIXES] if can_look() else []
+    if sounds:
+        _print_recordings(*_picture_of(sounds, known.name, output))
     for place in places:
+        if place in sounds:
+            continue
         console.print(Text.assemble("\n", (one_line(place.name), "dim")))
         for line in first_examples(place, begins_after):
             text = Text(f"  {line}")
@@ -133,6 +147,28 @@ def _show(known: KnownSet | PipSet, data_dir: Path) -> None:
     if not places:
         pip = f"pip install {known.distribution}" if isinstance(known, PipSet) else ""
         console.print(f"\nNothing to look at yet: {pip or command('data', 'get', known.name)}")
+
+
+def _picture_of(
+    recordings: list[Path], name: str, output: object
+) -> tuple[list[Path], list[dict[str, Any]], Path]:
+    """(Recordings, what was found of each, the picture of their waveforms and features)."""
+    found = looked_at(recordings)
+    place = find_output("output", f"{name}.png" if output is None else output, [".png"], only=True)
+    assert place is not None
+    place.write(drawn("recordings", found, name))
+    return recordings, found, place.path
+
+
+def _print_recordings(recordings: list[Path], found: list[dict[str, Any]], picture: Path) -> None:
+    console = plain_console(soft_wrap=True)
+    for path, each in zip(recordings, found, strict=True):
+        console.print(Text.assemble("\n", (one_line(path.name), "dim")))
+        channels = f"{each['channels']} channel{'s' if each['channels'] > 1 else ''}"
+        console.print(f"  {each['seconds']:.2f} s, {each['rate']} Hz, {channels}")
+        console.print(cell(f"  play {one_line(str(path))}"))
+    console.print()
+    console.print(cell(f"Picture  {short(picture)}  (waveforms, and log-mel energies below)"))
 
 
 def size_of(each: PipSet, places: list[Path]) -> int:

@@ -19,7 +19,7 @@ from gatewise.tasks import bleu
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.captioned import Captioned, parts
 from gatewise.tasks.cider import Cider
-from gatewise.tasks.scores import Measure, Score
+from gatewise.tasks.scores import EpochScores, Measure, Score
 from gatewise.tasks.summed import SummedCounts
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 from gatewise.tasks.writing import DRAWN, Writing
@@ -123,6 +123,11 @@ class Captioning(Writing):
             }
         return found
 
+    def _reduced(self, prefix: str, scores: EpochScores) -> dict[str, Tensor]:
+        found = super()._reduced(prefix, scores)
+        # A part without scenes of a kind has no share of them.
+        return {name: value for name, value in found.items() if "/true" not in name or not value.isnan()}
+
     def scaled(self, pictures: Tensor) -> Tensor:
         """Pictures as the encoder reads them."""
         return (pictures.to(self.mean.dtype) - self.mean) / self.std
@@ -204,5 +209,6 @@ class Captioning(Writing):
 
 
 def _share(sums: list[int]) -> float:
-    """Percent of true ones, for pairs of (how many are true, how many there are)."""
-    return 100 * sum(sums[::2]) / max(sum(sums[1::2]), 1)
+    """Percent of true ones, for pairs of (how many are true, how many there are); NaN of none."""
+    count = sum(sums[1::2])
+    return 100 * sum(sums[::2]) / count if count else float("nan")

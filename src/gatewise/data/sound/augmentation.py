@@ -176,7 +176,10 @@ def _warped(stretch: float, bins: int, low_hz: float, high_hz: float) -> NDArray
     width = (high - low) / (bins + 1)
     hz = 700 * np.expm1((low + width * np.arange(1, bins + 1)) / 1127)
     places = np.clip((_mel(hz * stretch) - low) / width - 1, 0, bins - 1)
-    return np.maximum(1 - np.abs(np.arange(bins)[:, None] - places), 0).astype(np.float32)
+    shares: NDArray[np.float32] = np.maximum(1 - np.abs(np.arange(bins)[:, None] - places), 0).astype(
+        np.float32
+    )
+    return shares
 
 
 def _mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:

@@ -138,7 +138,7 @@ class SoundData(SequenceDataModule):
         files: manifests: tables (``.csv``, ``.tsv``, ``.jsonl``) with a recording a row.
         folder: or a folder that holds a folder for each class, with a file for each recording.
         validation_files, test_files: manifests of parts of their own.
-        path_column, label_column, speaker_column, split_column: the columns of a manifest; the last two may
+        path_column, speaker_column, split_column: the columns of a manifest; the last two may
             be missing in it.
         validation_fraction, test_fraction: shares of all recordings to hold out, drawn with the seed, for a
             part that has no files, no speakers, and nothing in the column of parts.
@@ -160,8 +160,6 @@ class SoundData(SequenceDataModule):
 
     known_set = "dataset"
     takes_folders = True
-    reads: ClassVar[tuple[str, str]] = ("label_column", "data.folder")
-    """The setting of the column that says what is learnt of a recording, and that of a source without one."""
     decided: ClassVar[tuple[str, ...]] = (
         *("sample_rate", "channel", "features", "bins", "coefficients", "frame_ms", "shift_ms"),
         *("low_hz", "high_hz", "deltas", "normalise"),
@@ -179,7 +177,6 @@ class SoundData(SequenceDataModule):
         validation_files: DataFiles | None = None,
         test_files: DataFiles | None = None,
         path_column: Word = "path",
-        label_column: Word = "label",
         speaker_column: Word = "speaker",
         split_column: Word = "split",
         validation_fraction: Fraction = 0.1,
@@ -209,7 +206,7 @@ class SoundData(SequenceDataModule):
         super().__init__(batch_size, seed, folders)
         self.known_name, self.folder = dataset, folder
         self.files = {"train": files, "validation": validation_files, "test": test_files}
-        self.columns = Columns(path_column, label_column, speaker_column, split_column)
+        self.columns = Columns(path_column, speaker=speaker_column, split=split_column)
         self.split = Split(
             validation_fraction, test_fraction, validation_speakers, test_speakers, speakers_apart, seed
         )

@@ -22,7 +22,7 @@ from gatewise.data.sound.recordings import Recordings
 from gatewise.data.text.parts import PARTS
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sound import SoundFacts
-from gatewise.settings import Count, Positive
+from gatewise.settings import Count, Positive, Word
 
 
 class LabelledSound(SoundData):
@@ -30,6 +30,7 @@ class LabelledSound(SoundData):
 
     Args:
         target: what is learnt: the ``label`` of a recording, or its ``speaker``.
+        label_column: the column of a manifest with the labels.
         neighbours: whether nearest neighbours and centroids of the training and validation recordings stand
             beside each test.
         neighbours_thin: of how many frames each step is the mean that these see.
@@ -46,12 +47,14 @@ class LabelledSound(SoundData):
     def __init__(
         self,
         target: Literal["label", "speaker"] = "label",
+        label_column: Word = "label",
         neighbours: bool = True,
         neighbours_thin: Positive = 4,
         dtw_cells: Count | None = 3_000_000_000,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
+        self.columns = replace(self.columns, label=label_column)
         self.target = target
         self.neighbours, self.neighbours_thin, self.dtw_cells = neighbours, neighbours_thin, dtw_cells
         self._steps: dict[str, list[NDArray[np.float64]]] = {}

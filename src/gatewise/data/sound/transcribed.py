@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,8 @@ class TranscribedSound(SoundData):
         ngram_order: Positive | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings, label_column=text_column)
-        columns = self.columns
-        self.columns = Columns(columns.path, text_column, columns.speaker, columns.split, "text_column")
+        super().__init__(**settings)
+        self.columns = replace(self.columns, label=text_column, setting="text_column")
         self.unit_name: UnitName = units
         self.alphabet, self.ngram_order = alphabet, ngram_order
         self.too_long: TooLong = too_long

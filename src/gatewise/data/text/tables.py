@@ -64,7 +64,7 @@ def _records(
                 continue
             if not header:
                 header = [name.strip() for name in row]
-                _check_columns(path, header, needed, way)
+                _check_columns(f"{path}:{start}", header, needed, way)
                 continue
             if unnamed and len(row) < least:
                 raise ValueError(
@@ -72,9 +72,9 @@ def _records(
                     f"{least}: fill the row, or correct what is between its columns"
                 )
             if not unnamed and len(row) != len(header):
+                mend = "fill the row" if len(row) < len(header) else "quote a text that holds the separator"
                 raise ValueError(
-                    f"{path}:{start}: {len(row)} columns, but the header has {len(header)}: quote a text "
-                    f"that holds the separator"
+                    f"{path}:{start}: {len(row)} column(s), but the header has {len(header)}: {mend}"
                 )
             yield start, dict(zip(header, row, strict=not unnamed))
         if not header:
@@ -100,7 +100,9 @@ def _objects(path: Path, content: str, needed: Mapping[str, str]) -> Iterator[tu
             if isinstance(value, (int, str)):
                 values[name] = str(value).lower() if isinstance(value, bool) else str(value)
             elif name in needed:
-                raise ValueError(f"{path}:{number}: {name} must be text, got {shown(value)}")
+                raise ValueError(
+                    f"{path}:{number}: {name!r} must be text, got {json.dumps(value)[:40]}: correct the line"
+                )
         if any("\ud800" <= character <= "\udfff" for name in needed for character in values[name]):
             raise ValueError(f"{path}:{number}: half a surrogate pair, which no text has: correct the escape")
         yield number, values
