@@ -203,7 +203,7 @@ class SeriesWindows(SeriesSettings):
         facts, time_format = self.facts, None
         if self.dataset is not None:
             numbers = self.roles.numbers if facts is None else facts.columns
-            panel = DATASETS[self.dataset]().with_columns(numbers)
+            panel = DATASETS[self.dataset](self.folders).with_columns(numbers)
         else:
             assert self.file is not None
             path, reading = self.find(self.file, "file"), self._reading(trained=facts is not None)
