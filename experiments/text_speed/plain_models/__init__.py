@@ -9,18 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from gatewise.tasks.language_modelling import LanguageModelling
+from gatewise.tasks.recognition import Recognition
 from gatewise.tasks.tagging import Tagging
 from gatewise.tasks.text_classification import TextClassification
 from gatewise.tasks.translation import Translation
 from plain_models.classifier import PlainTextClassifier
 from plain_models.language_model import PlainLanguageModel
 from plain_models.layers import has_cell, left_out
+from plain_models.recognizer import PlainRecognizer
 from plain_models.tagger import PlainTagger
 from plain_models.translator import PlainTranslator
 
 PLAIN = {
     LanguageModelling: PlainLanguageModel,
     TextClassification: PlainTextClassifier,
+    Recognition: PlainRecognizer,
     Tagging: PlainTagger,
     Translation: PlainTranslator,
 }
