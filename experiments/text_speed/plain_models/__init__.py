@@ -18,14 +18,12 @@ from plain_models.classifier import PlainTextClassifier
 from plain_models.frames import PlainRecognizer, PlainSequenceClassifier
 from plain_models.language_model import PlainLanguageModel
 from plain_models.layers import has_cell, left_out
-from plain_models.recognizer import PlainRecognizer
 from plain_models.tagger import PlainTagger
 from plain_models.translator import PlainTranslator
 
 PLAIN = {
     LanguageModelling: PlainLanguageModel,
     TextClassification: PlainTextClassifier,
-    Recognition: PlainRecognizer,
     Tagging: PlainTagger,
     Translation: PlainTranslator,
     SequenceClassification: PlainSequenceClassifier,
