@@ -1,4 +1,4 @@
-"""The models of the text presets as one writes them in plain PyTorch, with nn.LSTM, to compare their speed.
+"""The models of presets as one writes them in plain PyTorch, with nn.LSTM, to compare their speed.
 
 What torch.nn cannot do is left out and named by :func:`left_out`: another cell, dropout of the state. All
 else is there in the usual way: locked dropouts are masks, weight dropout replaces the weights of a call.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gatewise.tasks.captioning import Captioning
 from gatewise.tasks.language_modelling import LanguageModelling
 from gatewise.tasks.tagging import Tagging
 from gatewise.tasks.text_classification import TextClassification
@@ -16,13 +17,14 @@ from plain_models.classifier import PlainTextClassifier
 from plain_models.language_model import PlainLanguageModel
 from plain_models.layers import has_cell, left_out
 from plain_models.tagger import PlainTagger
-from plain_models.translator import PlainTranslator
+from plain_models.translator import PlainCaptioner, PlainTranslator
 
 PLAIN = {
     LanguageModelling: PlainLanguageModel,
     TextClassification: PlainTextClassifier,
     Tagging: PlainTagger,
     Translation: PlainTranslator,
+    Captioning: PlainCaptioner,
 }
 
 
