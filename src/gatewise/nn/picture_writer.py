@@ -48,8 +48,9 @@ class PictureEncoder(nn.Module):
                 self.grid = (-(-self.grid[0] // 2), -(-self.grid[1] // 2))
         self.layers = nn.Sequential(*layers)
         self.output_size = sizes[-1]
-        self.row = nn.Parameter(torch.empty(self.output_size, self.grid[0], 1).normal_(std=0.1))
-        self.column = nn.Parameter(torch.empty(self.output_size, 1, self.grid[1]).normal_(std=0.1))
+        # About as large as the features: else it takes long until attention tells places apart.
+        self.row = nn.Parameter(torch.empty(self.output_size, self.grid[0], 1).normal_(std=0.5))
+        self.column = nn.Parameter(torch.empty(self.output_size, 1, self.grid[1]).normal_(std=0.5))
 
     def forward(self, pictures: Tensor) -> Tensor:
         vectors: Tensor = self.layers(pictures) + self.row + self.column
