@@ -386,7 +386,7 @@ def test_prediction_leaves_the_last_line_open(bible, caplog):
         ("a", r"training text has 2 token"),
         (
             "one line only, and no more\n",
-            r"validation text has 0 token\(s\), but needs 2 or more, .* a\.txt:1 has 26 of its characters",
+            r"validation text has 0 token\(s\), but needs 2 or more, .*/a\.txt:1 has 26 of its characters",
         ),
         ("a\n" * 9, r"training text has 1[0-9] token\(s\), but data.batch_size=20 lanes need 21 or more"),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gatewise.tasks.captioning import Captioning
 from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.language_modelling import LanguageModelling
 from gatewise.tasks.recognition import Recognition
@@ -19,7 +20,7 @@ from plain_models.frames import PlainRecognizer, PlainSequenceClassifier
 from plain_models.language_model import PlainLanguageModel
 from plain_models.layers import has_cell, left_out
 from plain_models.tagger import PlainTagger
-from plain_models.translator import PlainTranslator
+from plain_models.translator import PlainCaptioner, PlainTranslator
 
 PLAIN = {
     LanguageModelling: PlainLanguageModel,
@@ -28,6 +29,7 @@ PLAIN = {
     Translation: PlainTranslator,
     SequenceClassification: PlainSequenceClassifier,
     Recognition: PlainRecognizer,
+    Captioning: PlainCaptioner,
 }
 
 

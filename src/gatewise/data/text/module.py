@@ -345,14 +345,13 @@ class LanguageText(SequenceDataModule):
 
 def _too_short(name: str, tokens: int, text: Text) -> ValueError:
     """What is wrong with a validation or test text of fewer than two tokens."""
-    setting = f"data.{name}_files"
-    if name in text.own or text.whole is None:
-        return ValueError(f"{setting}: {tokens} token(s), but 2 or more are needed: give more text")
+    if text.whole is None or name in text.own:
+        return ValueError(f"data.{name}_files: {tokens} token(s), but 2 or more are needed: give more text")
     place, length = text.whole.longest_line()
     return ValueError(
         f"the {name} text has {tokens} token(s), but needs 2 or more, as the text is split at line ends and "
-        f"{place} has {length:,} of its characters: break that line, give more text, a larger "
-        f"data.{name}_fraction, or {setting}"
+        f"{place} has {length:,} of its characters: break that line, give more text, or a larger "
+        f"data.{name}_fraction"
     )
 
 
