@@ -77,7 +77,7 @@ SAID = {
     ),
     "much worse": (
         *(1234.0, None),
-        "Beside drift, the best baseline: MSE 1.23e+03 times as high; too few windows to say whether by chance",
+        f"Beside {BEST[:-4]} MSE 1.23e+03 times as high; too few windows to say whether by chance",
     ),
     "too few": (0.5, None, f"Beside {BEST} lower by 50 %; too few windows to say whether by chance"),
 }
