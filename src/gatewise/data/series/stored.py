@@ -77,7 +77,7 @@ def scratch(rows: int, columns: int, folder: Path) -> NDArray[np.float32] | None
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place) as file:
             file.truncate(4 * rows * columns)
-            if hasattr(os, "posix_fallocate"):  # reserved now: a disk that is full later would end the process
+            if hasattr(os, "posix_fallocate"):  # reserved now: a disk full later would end the process
                 os.posix_fallocate(file.fileno(), 0, 4 * rows * columns)
             return np.asarray(np.memmap(file, np.float32, "r+", shape=(rows, columns)))
     except OSError as error:
