@@ -2,7 +2,7 @@
 
     python experiments/text_speed/speed.py                                 # all of them
     python experiments/text_speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
-    python experiments/text_speed/speed.py presets=captions/scenes
+    python experiments/text_speed/speed.py presets=strokes/pendigits,captions/scenes
 
 Every other word is an override of ``gatewise train``. Gatewise's side is a real training, with its loop,
 metrics, callbacks and checkpoints; the plain side has the same batches ready in memory, the same optimizer

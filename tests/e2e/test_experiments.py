@@ -70,10 +70,6 @@ EXPERIMENTS = {
         ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],
         {"and it was": 1, "{work}/prompt.txt": 2},
     ),
-    "text/verses": Short(
-        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
-        {"and it was": 1, "{work}/prompt.txt": 2},
-    ),
     # Of tags, a row for every word.
     "text/conll": Short(
         [
@@ -152,6 +148,10 @@ RECIPES = {
         ],
         {"Ann left New York": 4},
     ),
+    "text/verses": Short(
+        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
+        {"and it was": 1, "{work}/prompt.txt": 2},
+    ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
@@ -192,6 +192,13 @@ RECIPES["speech/transcripts"] = Short(
     ["data.files=[mine.tsv]", "data.sample_rate=8000", "model.hidden_size=8", "task.beam=1"],
     {"{work}/spoken/3.wav": 1, "{run}/example.wav": 1},
 )
+SPOKEN = ["data.dataset=null", "data.files=[mine.tsv]", "data.sample_rate=8000", "model.hidden_size=8"]
+RECIPES |= {
+    "speech/files": Short(SPOKEN, {"{work}/mine.tsv": 24, "{work}/spoken": 24, "{run}/example.wav": 1}),
+    "speech/fsdd": Short(SPOKEN, {"{work}/spoken/3.wav": 1, "{run}/example.wav": 1}),
+    "speech/fsdd_unseen": Short([*SPOKEN, "data.test_speakers=[s2]"], {"{work}/mine.tsv": 24}),
+    "speech/japanese_vowels_tuned": Short(["trainer.limit_train_batches=3"], {"{run}/example.npy": 1}),
+}
 """Recipes of models that others of these also are, at other sizes: all of them slow tests."""
 EXPERIMENTS |= RECIPES
 

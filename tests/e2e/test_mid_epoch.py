@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from workplace import Place, read_json, test_metrics, write_labelled_texts
+from workplace import Place, read_json, test_metrics, write_labelled_texts, write_spoken
 
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.run import Run
@@ -63,6 +63,11 @@ CLASSES = [
     "experiment=text/labels", "data.files=[mine.jsonl]", "data.batch_size=16", "trainer.max_epochs=3",
     "model.hidden_size=8", "task.embedding_size=8", "data.linear_baseline=false",
 ]  # fmt: skip
+SOUND = [
+    "experiment=speech/files", "data.files=[mine.tsv]", "data.sample_rate=8000", "data.batch_size=2",
+    "trainer.max_epochs=3", "model.hidden_size=8", "data.neighbours=false", "data.augmentation.speed=0.2",
+    "data.augmentation.noise=0.5",
+]  # fmt: skip
 ONCE = "trainer.val_check_interval=1.0"
 HALVES = "trainer.val_check_interval=0.5"
 THREE = "trainer.accumulate_grad_batches=3"  # eight batches are three steps, of which the last has two
@@ -98,6 +103,8 @@ CASES = {
     "text, an average, in validation": ([*TEXT, HALVES, "callbacks=ema"], {"validation": [3, 1]}, 1, 3, True),
     "text, windows of random length": ([*TEXT, ONCE, *RANDOM], {"step": 12}, 1, 3, False),
     "classes, batches by length": (CLASSES, {"step": 7}, 1, 3, False),
+    "recordings, changed in training": (SOUND, {"step": 9}, 1, 4, False),
+    "recordings, by other processes": ([*SOUND, "data.workers=2"], {"step": 9}, 1, 4, False),
     "classes, adversarial": ([*CLASSES, "task.adversarial=1"], {"step": 7}, 1, 3, False),
 }  # fmt: skip
 
@@ -122,6 +129,7 @@ def whole(argv: list[str], folder: Path) -> Run:
     key = tuple(argv)
     if key not in _WHOLE:
         write_labelled_texts(folder)
+        write_spoken(folder)
         _WHOLE[key] = Place(folder).train(*argv)
     return _WHOLE[key]
 
@@ -174,6 +182,7 @@ def test_loggers_hear_of_an_epoch_that_was_stopped_in_its_validation(tmp_path: P
 def test_it_goes_on_to_the_same_digits(argv, at, epochs, batches, due, tmp_path, tmp_path_factory):
     place = Place(tmp_path / "work")
     write_labelled_texts(place.folder)
+    write_spoken(place.folder)
     run = stop(place, argv, at)
     checkpoint = torch.load(run.checkpoint("last"), weights_only=True)
     assert (epochs_in(checkpoint), is_mid_epoch(checkpoint)) == (epochs, True)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from gatewise.tasks.captioning import Captioning
+from gatewise.tasks.classification import SequenceClassification
 from gatewise.tasks.language_modelling import LanguageModelling
+from gatewise.tasks.recognition import Recognition
 from gatewise.tasks.tagging import Tagging
 from gatewise.tasks.text_classification import TextClassification
 from gatewise.tasks.translation import Translation
 from plain_models.classifier import PlainTextClassifier
+from plain_models.frames import PlainRecognizer, PlainSequenceClassifier
 from plain_models.language_model import PlainLanguageModel
 from plain_models.layers import has_cell, left_out
 from plain_models.tagger import PlainTagger
@@ -24,6 +27,8 @@ PLAIN = {
     TextClassification: PlainTextClassifier,
     Tagging: PlainTagger,
     Translation: PlainTranslator,
+    SequenceClassification: PlainSequenceClassifier,
+    Recognition: PlainRecognizer,
     Captioning: PlainCaptioner,
 }
 

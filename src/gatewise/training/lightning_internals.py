@@ -81,10 +81,13 @@ def continue_epoch(
         return
     fetcher = trainer.fit_loop._data_fetcher
     assert fetcher is not None
-    sampler: Any = getattr(trainer.train_dataloader, "sampler", None)
+    loader: Any = trainer.train_dataloader
+    sampler: Any = getattr(loader, "sampler", None)
+    # Worker processes have been told of their first batches already.
+    is_ahead = getattr(loader, "num_workers", 0) > 0
     if is_last_batch:
         fetcher.done = True
-    elif hasattr(sampler, "start"):
+    elif hasattr(sampler, "start") and not is_ahead:
         sampler.start = batches
     else:
         for _ in range(batches):
