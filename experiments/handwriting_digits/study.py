@@ -61,9 +61,11 @@ def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
     values = of_lines(summary) if kind == "lines" else of_digits(summary)
     row = {"step": step, "seed": str(seed)}
     row |= {n: "" if v is None else f"{v:.4f}" for n, v in zip(SCORES[kind], values, strict=True)}
-    row |= wrong(run) if kind == "digits" else {}
+    row |= wrong(counts_of(run)) if kind == "digits" else {}
     row |= {"best epoch": str(summary["best"]["epoch"]), "cpu seconds": f"{cpu_seconds() - used:.0f}"}
-    return row | {"seconds": f"{time.monotonic() - began:.0f}", "run": str(run.folder)}
+    row |= {"seconds": f"{time.monotonic() - began:.0f}"}
+    row |= {"confusion": json.dumps(counts_of(run))} if kind == "digits" else {}
+    return row | {"run": str(run.folder)}
 
 
 def of_digits(summary: Any) -> list[float | None]:
@@ -77,12 +79,17 @@ def of_lines(summary: Any) -> list[float | None]:
     return [summary["best"]["val/unit_error_rate"], *test, usual]
 
 
-def wrong(run: Run) -> dict[str, str]:
-    """How many test digits are wrong, of how many, and the confusion matrix."""
-    counts = json.loads((run.folder / "test_report.json").read_text())["confusion_matrix"]["counts"]
+def counts_of(run: Run) -> list[list[int]]:
+    """The confusion matrix of the test: true digit, answer."""
+    report: Any = json.loads((run.folder / "test_report.json").read_text())
+    return list(report["confusion_matrix"]["counts"])
+
+
+def wrong(counts: list[list[int]]) -> dict[str, str]:
+    """How many test digits are wrong, and of how many."""
     total = sum(map(sum, counts))
     right = sum(row[number] for number, row in enumerate(counts))
-    return {"wrong": str(total - right), "of": str(total), "confusion": json.dumps(counts)}
+    return {"wrong": str(total - right), "of": str(total)}
 
 
 def cpu_seconds() -> float:

@@ -2,6 +2,7 @@
 
     python experiments/text_speed/speed.py                                 # all of them
     python experiments/text_speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
+    python experiments/text_speed/speed.py presets=strokes/pendigits,captions/scenes
 
 Every other word is an override of ``gatewise train``. Gatewise's side is a real training, with its loop,
 metrics, callbacks and checkpoints; the plain side has the same batches ready in memory, the same optimizer
@@ -112,7 +113,8 @@ def measure(preset: str, words: list[str], rounds: int, seconds: float, made_up:
         return task, PlainLoop(config, task, batches[:count])
 
     task, loop = loop_of(FEWEST)
-    if has_cell(task.encoder):
+    recurrent = task.encoder if task.has_encoder else task.net.decoder.lower
+    if has_cell(recurrent):
         check_same(task, loop.model, batches[0])
     loop.epoch()
     count = min(max(FEWEST, round(seconds * FEWEST / loop.epoch())), len(batches))
@@ -128,7 +130,7 @@ def measure(preset: str, words: list[str], rounds: int, seconds: float, made_up:
     milliseconds = [f"{statistics.median(times):.1f}" for times in (plain, ours)]
     spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
     cells = [f"`{preset}`", *milliseconds, f"{statistics.median(ratios):.2f}", spread, str(count)]
-    return line([*cells, ", ".join(left_out(task.encoder))])
+    return line([*cells, ", ".join(left_out(recurrent))])
 
 
 def main(words: list[str]) -> None:

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from gatewise.cells import LSTM, RNN, CappedLSTM
+from gatewise.kinds.captions import CaptionBatch, CaptionFacts
 from gatewise.kinds.kind import IGNORED
 from gatewise.kinds.labelled_text import LabelledTextBatch, LabelledTextFacts
 from gatewise.kinds.parallel_text import SPECIALS, ParallelTextBatch, ParallelTextFacts
 from gatewise.kinds.tagged_text import TaggedTextBatch, TaggedTextFacts
 from gatewise.kinds.text import TextBatch, TextFacts
 from gatewise.nn import Recurrent, Stacked
+from gatewise.tasks.captioning import Captioning
 from gatewise.tasks.language_modelling import LanguageModelling
 from gatewise.tasks.tagging import Tagging
 from gatewise.tasks.text_classification import TextClassification
@@ -193,3 +195,22 @@ def test_a_translator_has_the_same_loss_and_gradients(name):
     torch.testing.assert_close(task.net.target_embedding.weight.grad, plain.target_embedding.weight.grad)
     plain.train()
     assert torch.isfinite(plain(batch))
+
+
+@pytest.mark.parametrize("context", ["layers", "input"])
+def test_what_tells_of_pictures_has_the_same_loss_and_gradients(context):
+    torch.manual_seed(0)
+    facts = CaptionFacts(
+        "pixels", 3, 8, 8, (90.0,) * 3, (50.0,) * 3, "resize", "convert", (*SPECIALS, "a", "b", "c"),
+        (0, 2, 3, 6, 1, 2), "word", False, None, 9, "a b",
+    )  # fmt: skip
+    model = partial(Recurrent, engine="function", hidden_size=5)
+    task = Captioning(
+        model=model, facts=facts, embedding_size=6, encoder_sizes=[8, 4], context=context, label_smoothing=0.1
+    )
+    pictures = torch.randint(256, (3, 3, 8, 8), dtype=torch.uint8)
+    lengths = torch.tensor([7, 3, 2])
+    batch = CaptionBatch(pictures, torch.randint(3, 6, (3, 7)), lengths, torch.arange(3))
+    plain = check_same(task, batch)
+    torch.testing.assert_close(task.net.encoder.row.grad, plain.encoder.row.grad)
+    torch.testing.assert_close(task.net.target_embedding.weight.grad, plain.target_embedding.weight.grad)

@@ -14,14 +14,20 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from browser import browser
+from gatewise.cli.draw import Pen
 from gatewise.cli.main import main
+from gatewise.data.strokes import JoinedStrokes
+from gatewise.nn import Recurrent
+from gatewise.tasks.recognition import Recognition
 from made_strokes import SHAPES, write_shapes
 
 LEFT = Path(__file__).parents[1] / "e2e" / "before_the_move"
@@ -189,3 +195,21 @@ def test_the_strokes_are_drawn_with_the_answer(folder, monkeypatch, tmp_path):
     assert main(["predict", f"input={file}", f"output={tmp_path / 'drawn.png'}"]) == 0
     assert (tmp_path / "drawn.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     GlobalHydra.instance().clear()
+
+
+def test_lines_are_answered_with_their_transcript(tmp_path):
+    made = {"train_file": str(write_shapes(tmp_path / "a.pen")), "train_lines": 8}
+    data = JoinedStrokes(**made, validation_lines=2, test_lines=2, least=2, most=3, seed=1)
+    data.setup()
+    torch.manual_seed(0)
+    model = partial(Recurrent, hidden_size=6, bidirectional=True, engine="function")
+    task = Recognition(model, data.facts, stack=2).eval()
+    pen = Pen(task, data.facts, JoinedStrokes)
+    given = JoinedStrokes.read_strokes(SHAPES["V"] + SHAPES["O"], data.facts)
+    answer = json.loads(pen.answer(json.dumps({"strokes": SHAPES["V"] + SHAPES["O"]}).encode()))
+    assert answer["answer"] == task.predict_step(given.batch)[0]
+    assert answer["choices"] == []
+    steps = -(-int(given.batch.lengths[0]) // 2)
+    assert len(answer["places"]) == answer["layers"][1]["arrays"]["f"]["steps"] == steps
+    name, drawn = task.answer(given).picture
+    assert (name, drawn["answers"]) == ("strokes", [answer["answer"]])

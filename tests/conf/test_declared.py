@@ -63,9 +63,20 @@ class Base:
     def __init__(self, size: Positive, note: str = "") -> None: ...
 
 
+class Hinge:
+    def __init__(self, *, play: Probability = 0.0) -> None: ...
+
+
+class Lid:
+    passes_on = Hinge
+
+    def __init__(self, made_of: str, *, heavy: bool = False, **hinge: object) -> None: ...
+
+
 class Thing(Base):
     \"\"\"Every way to say what a setting may be.\"\"\"
 
+    passes_on = Lid
     kind = "a thing"
     swatches = ("a", "b")
 
@@ -122,6 +133,10 @@ BAD = [
      "x: first=0.6 and second=0.5 leave nothing left over: make their sum less than 1"),
     ({"form": "flat", "color": "red"}, ""),
     ({"form": None, "color": "red"}, "x: form=None is never red"),
+    ({"heavy": "very"}, "x.heavy must be true or false, got 'very'"),
+    ({"play": 2}, "x.play must be a probability of 0 or more and below 1, got 2"),
+    ({"made_of": "oak"},
+     "x.made_of: no such setting of Thing; where a preset sets it, leave it out with ~x.made_of"),
     ({"colour": "red"}, "x.colour: no such setting of Thing; did you mean x.color?"),
     ({"_partial_": True, "tensor": "anything", "deep": 2, "size": 1, "switch": None, "file": "a.txt"}, ""),
 ]  # fmt: skip

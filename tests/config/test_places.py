@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gatewise.config.places import check_places, take_own_cache
+from gatewise.config.places import check_places, look_here, take_own_cache
 
 KEPT = {
     "callbacks.best.dirpath": ("{run}/checkpoints", "{run}/checkpoints/../more"),
@@ -119,3 +119,20 @@ def test_prepared_texts_are_kept_where_the_user_says() -> None:
     without = OmegaConf.create({"data": {"files": []}})
     take_own_cache(without, OmegaConf.create({"paths": {"cache_dir": "/mine"}}))
     assert "cache_dir" not in without.data
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"evaluation_tokens": 7, "max_length": None, "header": False}, ["old"]),
+        ({"test_files": ["mine.txt"]}, ["here", "there"]),
+        ({"folder": "mine"}, ["here", "there"]),
+        ({"test_files": ["mine.txt"], "folders": ["new"]}, ["new"]),
+        ({}, ["old"]),
+    ],
+)
+def test_files_that_are_named_anew_are_looked_for_here(data, expected):
+    own = OmegaConf.create({"data": data, "paths": {"work_dir": "here", "data_dir": "there"}})
+    stored = OmegaConf.merge({"data": {"folders": ["old"]}}, {"data": data})
+    look_here(stored, own)
+    assert stored.data.folders == expected

@@ -245,10 +245,13 @@ WRONG = {
         b"text,label\nna\xc3\xafve,pos\nna\xefve,neg\n",
         "mine.csv:3: byte 0xef at offset 24 is not",
     ),
-    "too few columns": ("text,label\n" + LINE + "bad\n", "mine.csv:3: 1 columns, but the header has 2"),
+    "too few columns": (
+        "text,label\n" + LINE + "bad\n",
+        r"mine.csv:3: 1 column\(s\), but the header has 2: fill the row",
+    ),
     "too many columns": (
         "text,label\n" + LINE + "bad, really,neg\n",
-        "mine.csv:3: 3 columns, but the header has 2",
+        r"mine.csv:3: 3 column\(s\), but the header has 2: quote",
     ),
     "open quote": (
         "text,label\n" + LINE + '"bad,neg\n' + LINE,
@@ -280,7 +283,7 @@ OBJECTS = {
     "no label": ('{"text": "good"}', "mine.jsonl:2: no column 'label'"),
     "no text": (
         '{"text": ["good"], "label": 1}',
-        "mine.jsonl:2: 'text' must be text, got [\"good\"]: correct",
+        r"mine.jsonl:2: 'text' must be text, got \[\"good\"\]: correct",
     ),
     "half a pair in a label": ('{"text": "a", "label": "\\ud800"}', "mine.jsonl:2: half a surrogate pair"),
     "NUL": ('{"text": "a\\u0000b", "label": 1}', "mine.jsonl:2: the text has a NUL"),

@@ -1,6 +1,9 @@
 """Many series in one table: read, split, scaled and cut into windows."""
 
+import importlib.util
 import logging
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewise.data.series import SeriesWindows
-from gatewise.data.series.datasets import generated
+from gatewise.data.series.datasets import M1_YEARLY, generated, m1_yearly
 from gatewise.data.series.missing import filled
 from gatewise.data.series.panel import Panel, Roles
 from gatewise.data.series.regular import steps_of
@@ -338,6 +341,30 @@ def test_generated_series_are_the_same_every_time():
     assert first.lengths.min() >= 60
     assert first.lengths.max() <= 300
     assert steps_of(first).frequency == "MS"
+
+
+def test_the_m1_series_are_a_known_set_or_those_of_an_installed_aeon(tmp_path, monkeypatch):
+    spec = importlib.util.find_spec("aeon")
+    wheel = None if spec is None else Path(spec.origin).parent / "datasets/data/m1_yearly_dataset" / M1_YEARLY
+
+    def no_aeon(*_):
+        raise ValueError("aeon is not installed")
+
+    monkeypatch.setattr("gatewise.data.series.datasets.installed_file", no_aeon)
+    with pytest.raises(ValueError, match=r"gatewise data get m1_yearly.*pip install 'gatewise\[m1\]'"):
+        m1_yearly([tmp_path])
+    if wheel is None:
+        pytest.skip("aeon is not installed")
+    (tmp_path / "m1_yearly").mkdir()
+    shutil.copy(wheel, tmp_path / "m1_yearly")
+    panel = m1_yearly([tmp_path])
+    assert len(panel.names) == 181
+    assert (panel.lengths.min(), panel.lengths.max()) == (15, 58)
+    assert panel.values[:2, 0].tolist() == [3600, 7700]
+    with (tmp_path / "m1_yearly" / M1_YEARLY).open("a") as file:
+        file.write("T182:1975-01-01 00-00-00:1,2\n")
+    with pytest.raises(ValueError, match=M1_YEARLY):
+        m1_yearly([tmp_path])
 
 
 MISTAKES = {

@@ -61,6 +61,8 @@ def test_unipen_has_levels_columns_and_writers():
     ]
     assert words.labels == ["ab"]
     assert [len(stroke) for stroke in words.strokes[0]] == [2, 1, 2]
+    quoted = UNIPEN.replace('"b"\n.PEN', r'"\"\\"' + "\n.PEN")
+    assert read_unipen(Path("a"), quoted).labels == ["a", '"\\']
     with pytest.raises(ValueError, match=r"a: no segments 'LINE' .*; it has WORD, LETTER"):
         read_unipen(Path("a"), UNIPEN, "LINE")
 

@@ -105,7 +105,7 @@ def test_only_white_space_is_lost(text):
 
 
 def test_king_james_has_the_words_of_before():
-    text = king_james()
+    text = " ".join(dict.fromkeys(king_james().split()))  # no word goes on over a space
     tokens = make_tokenizer("word", normalize="NFC").tokenize(text)
     assert tokens == make_tokenizer("word", marks=False).tokenize(text)
 
@@ -384,7 +384,10 @@ def test_prediction_leaves_the_last_line_open(bible, caplog):
     [
         ("", r"a\.txt holds no text: .*data\.files"),
         ("a", r"training text has 2 token"),
-        ("one line only, and no more\n", r"validation text has 0 token\(s\), but needs 2 or more"),
+        (
+            "one line only, and no more\n",
+            r"validation text has 0 token\(s\), but needs 2 or more, .*/a\.txt:1 has 26 of its characters",
+        ),
         ("a\n" * 9, r"training text has 1[0-9] token\(s\), but data.batch_size=20 lanes need 21 or more"),
     ],
 )

@@ -70,10 +70,6 @@ EXPERIMENTS = {
         ["data.files=[mine.calm,mine.storm]", "model.hidden_size=8", "task.embedding_size=8"],
         {"and it was": 1, "{work}/prompt.txt": 2},
     ),
-    "text/verses": Short(
-        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
-        {"and it was": 1, "{work}/prompt.txt": 2},
-    ),
     # Of tags, a row for every word.
     "text/conll": Short(
         [
@@ -87,6 +83,7 @@ EXPERIMENTS["captions/files"] = Short(
     [
         *("data.files=[mine.json]", "data.images=pictures", "data.height=16", "data.width=16"),
         *("task.encoder_sizes=[8,8]", "task.embedding_size=8", "model.hidden_size=16", "threads=1"),
+        "task.beam=1",  # as a validation has it
     ],
     {"{run}/example.png": 1, "{work}/pictures/0.png": 1},
 )
@@ -151,13 +148,20 @@ RECIPES = {
         ],
         {"Ann left New York": 4},
     ),
+    "text/verses": Short(
+        ["trainer.limit_train_batches=3", "data.linear_baseline=false"],
+        {"and it was": 1, "{work}/prompt.txt": 2},
+    ),
     "text/greek_tags": Short(["trainer.limit_train_batches=3"], {"Ἐν ἀρχῇ ἦν ὁ λόγος,": 5}),
     "series/archive": Short(["data.dataset=UnitTest"], {"{run}/example.npy": 1}),
 }
 PEN = ["data.train_file=mine.pen", "data.test_file=null", "model.hidden_size=8"]
 RECIPES |= {
     "captions/scenes": Short(
-        [f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))],
+        [
+            *(f"data.{part}_size={size}" for part, size in (("train", 60), ("validation", 20), ("test", 20))),
+            "task.beam=1",  # as a validation has it
+        ],
         {"{run}/example.png": 1},
     ),
     "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),

@@ -47,6 +47,20 @@ KILLED = [
         id="text",
         marks=pytest.mark.slow,
     ),
+    pytest.param(
+        "captions/scenes",
+        [
+            *("data.train_size=40", "data.validation_size=10", "data.test_size=10", "data.picture_size=24"),
+            *(
+                "task.encoder_sizes=[8,8]",
+                "task.dropout=0.2",
+                "task.hidden_dropout=0.2",
+                "task.word_dropout=0.1",
+            ),
+        ],
+        id="captions",
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

@@ -18,7 +18,8 @@ START, END = 1, 2
 def made(model=Recurrent, words=9, **settings):
     torch.manual_seed(4)
     make = partial(model, hidden_size=6, num_layers=2, cell=GRU(), bidirectional=True, engine="function")
-    net = EncoderDecoder(make, 8, [1 / words] * words, embedding_size=5, **settings).eval()
+    tie = settings.pop("tie", "target")
+    net = EncoderDecoder(make, 8, [1 / words] * words, tie, embedding_size=5, **settings).eval()
     with torch.no_grad():  # scores far apart, so that one sequence is as good as another nowhere
         net.target_embedding.weight.mul_(40)
         net.source_embedding.weight.mul_(10)

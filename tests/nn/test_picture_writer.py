@@ -18,7 +18,7 @@ def made(sizes=(8, 6), projected=False, **settings):
     torch.manual_seed(2)
     model = partial(Recurrent, hidden_size=6, cell=GRU(), engine="function")
     net = PictureWriter(
-        model, PictureEncoder(3, 9, 12, sizes, projected), [0.2] * 5, embedding_size=5, **settings
+        model, PictureEncoder(3, 9, 12, sizes, projected), [0.2] * 5, True, embedding_size=5, **settings
     )
     with torch.no_grad():  # scores far apart
         net.target_embedding.weight.mul_(40)

@@ -277,7 +277,7 @@ def test_layers_of_different_sizes_tie_to_the_last_one(trainer, loader):
     model = partial(Stacked, hidden_size=[11, 8, 6], num_layers=3, cell=LSTM(), between_dropout=0.3)
     task = make_task(model=model, tie_weights=True, lr=0.1)
     batches = windows_of_lengths([6, 6, 3])
-    made = trainer(max_epochs=30)
+    made = trainer(max_epochs=12)
     made.fit(task, loader(batches), loader(batches))
     assert float(made.callback_metrics["val/loss"]) < 0.97 * np.log(N_TOKENS)
     # The state of a window is carried into the next: both together score as one.

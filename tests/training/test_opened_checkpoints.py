@@ -271,6 +271,16 @@ def test_facts_of_other_weights(facts, message, trained):
     assert "checkpoints/best.ckpt are " in str(caught.value)
 
 
+def test_names_of_another_run_of_the_same_sizes(trained):
+    values = {**FACTS.to_dict(), "classes": FACTS.classes[::-1]}
+    del values["kind"]
+    path = trained[0].folder / "checkpoints/best.ckpt"
+    with pytest.raises(
+        ValueError, match=r"facts.json: classes: not the one that the weights in checkpoints/b"
+    ):
+        check_sizes(trained[0], CONFIG, path, FeatureFacts(**values))
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [

@@ -1,4 +1,4 @@
-"""A translator with attention in plain PyTorch."""
+"""What writes with attention in plain PyTorch: a translator, and what tells of pictures."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from torch.nn import functional as F
 
 from gatewise.nn import Stacked
 from gatewise.nn.attention import Attention
+from gatewise.tasks.captioning import Captioning
 from gatewise.tasks.translation import Translation
+from gatewise.tasks.writing import Writing
 from plain_models.layers import PlainLayers, dropped, is_real, locked
 
 UNKNOWN = 0
 
 
-class PlainTranslator(nn.Module):
-    """nn.LSTM over packed sources and over targets, which attends to the first, for whole targets at once.
+class PlainWriter(nn.Module):
+    """nn.LSTM over targets, which attends to what was read, for whole targets at once.
 
     With input feeding, where every step reads the output of the one before, nn.LSTMCell in a loop.
     """
 
-    def __init__(self, task: Translation) -> None:
+    def __init__(self, task: Writing) -> None:
         super().__init__()
         if task.net.decoder.attention.coverage or isinstance(task.net.decoder.lower, Stacked):
-            raise SystemExit("the plain translator has no coverage, and its layers are of one size")
+            raise SystemExit("the plain model has no coverage, and its layers are of one size")
         self.settings = lambda: task
         net, decoder = task.net, task.net.decoder
-        self.encoder, self.lower = PlainLayers(net.encoder), PlainLayers(decoder.lower)
+        self.lower = PlainLayers(decoder.lower)
         self.upper = None if decoder.upper is None else PlainLayers(decoder.upper)
         self.target_embedding = copy.deepcopy(net.target_embedding)
-        tied = net.source_embedding is net.target_embedding
-        self.source_embedding = self.target_embedding if tied else copy.deepcopy(net.source_embedding)
         self.head = copy.deepcopy(net.head)
         if net.head.weight is net.target_embedding.weight:
             self.head.weight = self.target_embedding.weight
@@ -47,11 +47,11 @@ class PlainTranslator(nn.Module):
         """Begin an epoch."""
 
     def forward(self, batch: Any) -> Tensor:
-        """What training minimises on a batch of padded pairs: the mean over the targets' tokens."""
+        """What training minimises on a batch: the mean over the targets' tokens."""
         task, training = self.settings(), self.training
-        net, lengths = task.net, batch.source_lengths
-        x = dropped(self.source_embedding(self.some_unknown(batch.source)), net.embedding_dropout, training)
-        memory = dropped(self.encoder(x, lengths)[0], net.memory_dropout, training)
+        net = task.net
+        memory, lengths = self.read(batch)
+        memory = dropped(memory, net.memory_dropout, training)
         summary = memory.sum(1) / lengths[:, None]
         start = torch.tanh(self.bridge(summary))
         keys, padding = self.attention.keys(memory), ~is_real(lengths, memory.shape[1])
@@ -62,6 +62,10 @@ class PlainTranslator(nn.Module):
         scores = self.head(outputs[real])
         smoothing = task.label_smoothing if training else 0.0
         return F.cross_entropy(scores, batch.target[:, 1:][real], label_smoothing=smoothing)
+
+    def read(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """What is attended to [B, S, M], and how much of it is no padding [B]."""
+        raise NotImplementedError
 
     def some_unknown(self, tokens: Tensor) -> Tensor:
         """Token ids, in training some of them as unknown."""
@@ -111,6 +115,36 @@ class PlainTranslator(nn.Module):
             output = torch.tanh(self.combine(torch.cat([query, context], -1))) * of_output
             outputs.append(output)
         return torch.stack(outputs, 1)
+
+
+class PlainTranslator(PlainWriter):
+    """nn.LSTM over packed sources."""
+
+    def __init__(self, task: Translation) -> None:
+        super().__init__(task)
+        net = task.net
+        self.encoder = PlainLayers(net.encoder)
+        tied = net.source_embedding is net.target_embedding
+        self.source_embedding = self.target_embedding if tied else copy.deepcopy(net.source_embedding)
+
+    def read(self, batch: Any) -> tuple[Tensor, Tensor]:
+        embedded = self.source_embedding(self.some_unknown(batch.source))
+        x = dropped(embedded, self.settings().net.embedding_dropout, self.training)
+        return self.encoder(x, batch.source_lengths)[0], batch.source_lengths
+
+
+class PlainCaptioner(PlainWriter):
+    """The same convolutions over pictures."""
+
+    def __init__(self, task: Captioning) -> None:
+        super().__init__(task)
+        self.encoder = copy.deepcopy(task.net.encoder)
+        self.register_buffer("mean", task.mean)
+        self.register_buffer("std", task.std)
+
+    def read(self, batch: Any) -> tuple[Tensor, Tensor]:
+        memory = self.encoder((batch.pictures.float() - self.mean) / self.std)
+        return memory, torch.full((len(memory),), memory.shape[1])
 
 
 class PlainAttention(nn.Module):

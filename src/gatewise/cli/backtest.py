@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gatewise.config.places import take_own_cache
+from gatewise.config.places import look_here, take_own_cache
 from gatewise.data.series import SeriesWindows
 from gatewise.data.series.given import ORIGIN
 from gatewise.kinds.series import SeriesFacts
@@ -44,9 +44,7 @@ def main(config: DictConfig) -> pd.DataFrame:
         take_own_cache(trained, config)
         for part in ("data", "task", "trainer"):
             trained[part] = OmegaConf.merge(trained[part], config[part])
-        if config.data:
-            # Files named now are looked for from where the user is now.
-            trained.data.folders = [config.paths.work_dir, config.paths.data_dir]
+        look_here(trained, config)
     screen.quiet()
     horizon = int(trained.data.horizon) if config.refit else facts.horizon
     step = config.step or horizon

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gatewise.config.check_run import SCORES
 from gatewise.config.outputs import find_output
-from gatewise.config.places import take_own_cache
+from gatewise.config.places import look_here, take_own_cache
 from gatewise.data.module import SequenceDataModule
 from gatewise.kinds.kind import Facts
 from gatewise.runs.files import json_text
@@ -37,9 +37,7 @@ def main(config: DictConfig) -> dict[str, float]:
         take_own_cache(trained, config)
         trained.task = OmegaConf.merge(trained.task, config.task)
         trained.data = OmegaConf.merge(trained.data, config.data)
-        if config.data:
-            # Files named now are looked for from where the user is now.
-            trained.data.folders = [config.paths.work_dir, config.paths.data_dir]
+        look_here(trained, config)
     screen.quiet()
     task = load_task(run, config.checkpoint, trained)
     with screen.warnings_on_screen():

@@ -16,6 +16,7 @@ from gatewise.config.build import given, target_of
 from gatewise.config.data_files import check_files
 from gatewise.config.origins import check_origins
 from gatewise.config.outputs import Output, find_output
+from gatewise.config.places import are_names
 from gatewise.runs.opened import check_settings_of
 from gatewise.runs.run import Run
 from gatewise.settings import SettingError, choice, closest, suggestion, whole_number
@@ -56,7 +57,7 @@ def check_evaluation(config: DictConfig) -> None:
         _check_given(config.data, target_of(data), "data")
         check_decided(given(config.data), given(data), declaration.attribute("decided") or ())
         folders = [config.paths.work_dir, config.paths.data_dir]
-        named = {**given(config.data), "folders": folders, "package": data.get("package")}
+        named = {"folders": folders, **given(config.data), "package": data.get("package")}
         tested = tuple(name for name in declaration.files if name.startswith("test_") and named.get(name))
         # Test files of their own are all that is read.
         check_files(named, tested if tested and config.split == "test" else declaration.files)
@@ -84,7 +85,7 @@ def check_backtest(config: DictConfig) -> None:
     _check_given(data, target_of(trained.data), "data")
     _check_given(given(config.trainer), target_of(trained.trainer), "trainer")
     named = {**given(trained.data), **data}
-    if data:
+    if are_names(data):
         named["folders"] = [config.paths.work_dir, config.paths.data_dir]
     declaration = declared(target_of(trained.data))
     if declaration is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,22 @@ def take_own_cache(stored: DictConfig, own: DictConfig | None) -> None:
     """Have the data of a stored config keep what it prepares where the user's ``own`` config says."""
     if "cache_dir" in (stored.get("data") or ()):
         stored.data.cache_dir = None if own is None else OmegaConf.select(own, "paths.cache_dir")
+
+
+def are_names(values: Mapping[Any, Any]) -> bool:
+    """Whether settings of data may name files, and do not say themselves where these are."""
+    return "folders" not in values and any(isinstance(value, (str, list)) for value in values.values())
+
+
+def look_here(stored: DictConfig, own: DictConfig) -> None:
+    """Have files that the user's ``own`` config names be looked for from where the user is now.
+
+    Settings that name none leave those of the stored config where they were.
+    """
+    values = OmegaConf.to_container(own.data)
+    assert isinstance(values, dict)
+    if are_names(values):
+        stored.data.folders = [own.paths.work_dir, own.paths.data_dir]
 
 
 def _texts(config: DictConfig) -> Iterator[tuple[str, str]]:

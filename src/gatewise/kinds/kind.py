@@ -7,6 +7,7 @@ on new input without its training data. No file here imports torch.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,15 @@ class Facts:
     def agrees_with(self, earlier: Facts) -> bool:
         """Whether an earlier version, which may have computed with fewer digits, called the same data so."""
         return self == earlier
+
+    def digests(self) -> dict[str, str]:
+        """What each field of names is known by: they say what a row of the weights is about."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            name: hashlib.sha256("\0".join(value).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+            for name, value in values.items()
+            if isinstance(value, tuple) and value and all(isinstance(each, str) for each in value)
+        }
 
     def wrong(self, name: str, rule: str) -> ValueError:
         """A ValueError for the value of a field that breaks a rule (``must be ...``)."""

@@ -49,12 +49,13 @@ class AttentionDecoder(nn.Module):
         output_size: Positive,
         layers: Positive = 2,
         context: ContextName = "layers",
+        hidden_dropout: Probability = 0.0,
+        locked: bool = True,
+        *,
         attention: AttentionName = "general",
         attention_size: Positive = 128,
         coverage: bool = False,
         dropout: Probability = 0.0,
-        hidden_dropout: Probability = 0.0,
-        locked: bool = True,
     ) -> None:
         super().__init__()
         self.context, self.output_size = context, output_size

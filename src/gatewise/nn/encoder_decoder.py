@@ -8,11 +8,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gatewise.nn.attention import Memory
-from gatewise.nn.attention_decoder import ContextName
 from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses
-from gatewise.nn.token_writer import TokenWriter, layers_for
-from gatewise.settings import Positive, Probability, checked
+from gatewise.nn.token_writer import TokenWriter
+from gatewise.settings import Positive, checked
 
 TieName = Literal["none", "target", "all"]
 
@@ -21,11 +20,10 @@ class EncoderDecoder(TokenWriter):
     """Reads B sequences of S tokens, and gives scores of the tokens of others, T long.
 
     ``model(input_size=…, batch_first=True)`` makes the encoder; with ``bidirectional=False``, and the layers
-    and size that are given or else the encoder's, the decoder's recurrent layers, of which ``context=layers``
-    needs two. ``tie`` is ``target`` where the output layer has the weights of the target's embeddings,
-    ``all`` where both have those of the source's too, which needs one vocabulary. ``target_frequencies`` [V]
-    are the shares from whose logarithm the output's biases start. The other settings are those of
-    :class:`TokenWriter`.
+    and size that are given or else the encoder's, the decoder's recurrent layers. ``tie`` is ``target`` where
+    the output layer has the weights of the target's embeddings, ``all`` where both have those of the source's
+    too, which needs one vocabulary. ``target_frequencies`` [V] are the shares from whose logarithm the
+    output's biases start. The other settings are those of :class:`TokenWriter`.
     """
 
     @checked
@@ -34,38 +32,15 @@ class EncoderDecoder(TokenWriter):
         model: Callable[..., Any],
         source_words: Positive,
         target_frequencies: Sequence[float],
-        embedding_size: Positive = 256,
-        decoder_size: Positive | None = None,
-        decoder_layers: Positive | None = None,
-        context: ContextName = "layers",
-        tie: TieName = "target",
-        word_dropout: Probability = 0.0,
-        embedding_dropout: Probability = 0.0,
-        hidden_dropout: Probability = 0.0,
-        locked: bool = True,
-        **attending: Any,
+        tie: TieName,
+        **writing: Any,
     ) -> None:
         words = len(target_frequencies)
         if tie == "all" and source_words != words:
             raise ValueError(f"tie=all needs one vocabulary for both sides, got {source_words} and {words}")
-        encoder = model(input_size=embedding_size, batch_first=True)
-        super().__init__(
-            encoder,
-            model,
-            words,
-            embedding_size,
-            decoder_size,
-            decoder_layers or layers_for(context, encoder),
-            context,
-            word_dropout,
-            embedding_dropout,
-            hidden_dropout,
-            locked,
-            **attending,
-        )
-        self.source_embedding = (
-            self.target_embedding if tie == "all" else nn.Embedding(source_words, embedding_size)
-        )
+        super().__init__(lambda size: model(input_size=size, batch_first=True), model, words, **writing)
+        size = self.target_embedding.embedding_dim
+        self.source_embedding = self.target_embedding if tie == "all" else nn.Embedding(source_words, size)
         self.make_head(target_frequencies, tie != "none", (self.source_embedding, self.target_embedding))
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Memory, DecoderState]:

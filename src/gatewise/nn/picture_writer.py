@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.nn.attention import Memory
-from gatewise.nn.attention_decoder import ContextName
 from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses
-from gatewise.nn.token_writer import TokenWriter, layers_for
-from gatewise.settings import Positive, Probability, checked
+from gatewise.nn.token_writer import TokenWriter
+from gatewise.settings import checked
 
 GROUPS = 8
 """Groups of channels that a layer normalises together."""
@@ -49,8 +48,9 @@ class PictureEncoder(nn.Module):
                 self.grid = (-(-self.grid[0] // 2), -(-self.grid[1] // 2))
         self.layers = nn.Sequential(*layers)
         self.output_size = sizes[-1]
-        self.row = nn.Parameter(torch.empty(self.output_size, self.grid[0], 1).normal_(std=0.1))
-        self.column = nn.Parameter(torch.empty(self.output_size, 1, self.grid[1]).normal_(std=0.1))
+        # About as large as the features: else it takes long until attention tells places apart.
+        self.row = nn.Parameter(torch.empty(self.output_size, self.grid[0], 1).normal_(std=0.5))
+        self.column = nn.Parameter(torch.empty(self.output_size, 1, self.grid[1]).normal_(std=0.5))
 
     def forward(self, pictures: Tensor) -> Tensor:
         vectors: Tensor = self.layers(pictures) + self.row + self.column
@@ -60,9 +60,8 @@ class PictureEncoder(nn.Module):
 class PictureWriter(TokenWriter):
     """Reads pictures, and gives scores of tokens about them.
 
-    ``model(input_size=…, batch_first=True)`` says how many recurrent layers the decoder has where
-    ``decoder_layers`` does not, of which ``context=layers`` needs two. The output layer has the weights of
-    the embeddings with ``tied``. The other settings are those of :class:`TokenWriter`.
+    The output layer has the weights of the embeddings where it is ``tied``. The other settings are those of
+    :class:`TokenWriter`.
     """
 
     encoder: PictureEncoder
@@ -73,33 +72,10 @@ class PictureWriter(TokenWriter):
         model: Callable[..., Any],
         encoder: PictureEncoder,
         frequencies: Sequence[float],
-        embedding_size: Positive = 256,
-        decoder_size: Positive | None = None,
-        decoder_layers: Positive | None = None,
-        context: ContextName = "layers",
-        tied: bool = True,
-        word_dropout: Probability = 0.0,
-        embedding_dropout: Probability = 0.0,
-        hidden_dropout: Probability = 0.0,
-        locked: bool = True,
-        **attending: Any,
+        tied: bool,
+        **writing: Any,
     ) -> None:
-        if decoder_layers is None:
-            decoder_layers = layers_for(context, model(input_size=embedding_size, batch_first=True))
-        super().__init__(
-            encoder,
-            model,
-            len(frequencies),
-            embedding_size,
-            decoder_size,
-            decoder_layers,
-            context,
-            word_dropout,
-            embedding_dropout,
-            hidden_dropout,
-            locked,
-            **attending,
-        )
+        super().__init__(lambda size: encoder, model, len(frequencies), **writing)  # noqa: ARG005
         self.make_head(frequencies, tied, (self.target_embedding,))
 
     def encode(self, pictures: Tensor) -> tuple[Memory, DecoderState]:

@@ -15,45 +15,55 @@ from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses, Step, beam_search
 from gatewise.nn.embedding import some_unknown
 from gatewise.nn.locked import LockedDropout
+from gatewise.nn.recurrent import Recurrent
 from gatewise.nn.stacked import Stacked
 from gatewise.nn.token_loss import token_loss
-from gatewise.settings import NotNegative, Positive, Probability, Share
+from gatewise.settings import NotNegative, Positive, Probability, Share, checked
 
 MOST_SCORES = 30_000_000
 """Scores of next tokens that a search computes at once; more sequences are searched part by part."""
 
 
 class TokenWriter(nn.Module):
-    """An ``encoder`` that something is read by, and a recurrent decoder that attends to what it gives.
+    """An encoder that something is read by, and a recurrent decoder that attends to what it gives.
 
-    ``model(input_size=…, batch_first=True)`` makes the ``layers`` recurrent layers of the decoder (see
-    :class:`AttentionDecoder`), of ``decoder_size`` or else of its own. The summary of what was
+    ``make_encoder(embedding_size)`` makes the encoder, and ``model(input_size=…, batch_first=True)`` the
+    recurrent layers of the decoder (see :class:`AttentionDecoder`), of ``decoder_size`` and
+    ``decoder_layers`` or else of its own, but 2 for ``context=layers``. The summary of what was
     read is the mean of the encoder's outputs, ``encoder.output_size`` long. ``word_dropout`` reads tokens as
     unknown, ``embedding_dropout`` drops features of embeddings, and ``hidden_dropout`` those of what the
     decoder gets of the encoder and of its own layers; ``attending`` are the other settings of
-    :class:`AttentionDecoder`. A subclass makes the encoder, and calls :meth:`make_head` last.
+    :class:`AttentionDecoder`. A subclass calls :meth:`make_head` last.
     """
 
+    passes_on = AttentionDecoder
+
+    @checked
     def __init__(
         self,
-        encoder: nn.Module,
+        make_encoder: Callable[[int], nn.Module],
         model: Callable[..., Any],
         words: Positive,
-        embedding_size: Positive,
-        decoder_size: Positive | None,
-        layers: Positive,
-        context: ContextName,
-        word_dropout: Probability,
-        embedding_dropout: Probability,
-        hidden_dropout: Probability,
-        locked: bool,
+        *,
+        embedding_size: Positive = 256,
+        decoder_size: Positive | None = None,
+        decoder_layers: Positive | None = None,
+        context: ContextName = "layers",
+        word_dropout: Probability = 0.0,
+        embedding_dropout: Probability = 0.0,
+        hidden_dropout: Probability = 0.0,
+        locked_dropout: bool = True,
         **attending: Any,
     ) -> None:
         super().__init__()
         self.word_dropout = word_dropout
-        drop = LockedDropout if locked else nn.Dropout
+        drop = LockedDropout if locked_dropout else nn.Dropout
         self.embedding_dropout, self.memory_dropout = drop(embedding_dropout), drop(hidden_dropout)
-        self.encoder = encoder
+        self.encoder = make_encoder(embedding_size)
+        if decoder_layers is None:
+            is_alike = isinstance(self.encoder, (Recurrent, Stacked))
+            made = self.encoder if is_alike else model(input_size=embedding_size, batch_first=True)
+            decoder_layers = _layers_for(context, made)
         size: dict[str, Any] = {} if decoder_size is None else {"hidden_size": decoder_size}
 
         def recurrent(input_size: int, num_layers: int) -> Any:
@@ -62,17 +72,17 @@ class TokenWriter(nn.Module):
                 own["dropout"] = 0.0  # there is nothing between layers
             return model(input_size=input_size, batch_first=True, **own)
 
-        read: int = encoder.output_size  # type: ignore[assignment]
+        read: int = self.encoder.output_size  # type: ignore[assignment]
         self.decoder = AttentionDecoder(
             recurrent,
             embedding_size,
             read,
             read,
             embedding_size,
-            layers=layers,
+            layers=decoder_layers,
             context=context,
             hidden_dropout=hidden_dropout,
-            locked=locked,
+            locked=locked_dropout,
             **attending,
         )
         self.target_embedding = nn.Embedding(words, embedding_size)
@@ -173,7 +183,7 @@ class TokenWriter(nn.Module):
         return Hypotheses.joined(parts, end)
 
 
-def layers_for(context: ContextName, made: Any) -> int:
+def _layers_for(context: ContextName, made: Any) -> int:
     """How many recurrent layers a decoder has where nothing else says so: as many as what ``model`` has made.
 
     With ``context=layers`` a layer above the first reads the contexts.

@@ -72,10 +72,15 @@ def _form(annotation: ast.expr | None, owner: Definition) -> Any:
         return Any
 
 
-def _parameters(definition: Definition) -> tuple[dict[str, tuple[ast.expr | None, Definition]], bool]:
+def _parameters(
+    definition: Definition, by_name: bool = False
+) -> tuple[dict[str, tuple[ast.expr | None, Definition]], bool]:
     """({name: (annotation, the definition that has it)}, whether other names are accepted too).
 
-    A constructor with ``**settings`` is assumed to pass them on, so it takes those of its base class as well.
+    With ``by_name`` those that are taken by name alone.
+
+    A constructor with ``**settings`` is assumed to pass them on, so it takes those of its base class as well,
+    and the settings that a class which ``passes_on`` names takes by name alone.
     """
     if isinstance(definition.node, ast.FunctionDef):
         return _own_parameters(definition, skip=0)
@@ -85,8 +90,11 @@ def _parameters(definition: Definition) -> tuple[dict[str, tuple[ast.expr | None
         assert isinstance(owner.node, ast.ClassDef)
         constructor = owner.method("__init__")
         if constructor is not None:
-            own, is_open = _own_parameters(constructor, skip=1)
+            own, is_open = _own_parameters(constructor, skip=1, by_name=by_name)
             parameters = {**own, **parameters}
+            part = _passes_on(owner) if is_open else None
+            if part is not None:
+                parameters = {**_parameters(part, by_name=True)[0], **parameters}
             if not is_open:
                 return parameters, False
         elif owner.node.decorator_list or len(owner.bases()) < len(owner.node.bases):
@@ -94,11 +102,20 @@ def _parameters(definition: Definition) -> tuple[dict[str, tuple[ast.expr | None
     return parameters, is_open
 
 
+def _passes_on(owner: Definition) -> Definition | None:
+    try:
+        part = owner.own_attribute("passes_on")
+    except Unreadable:
+        return None
+    return part if isinstance(part, Definition) else None
+
+
 def _own_parameters(
-    function: Definition, skip: int
+    function: Definition, skip: int, by_name: bool = False
 ) -> tuple[dict[str, tuple[ast.expr | None, Definition]], bool]:
     arguments = function.node.args  # type: ignore[union-attr]
-    listed = [*arguments.posonlyargs, *arguments.args][skip:] + arguments.kwonlyargs
+    placed = [] if by_name else [*arguments.posonlyargs, *arguments.args][skip:]
+    listed = placed + arguments.kwonlyargs
     named = {item.arg: (item.annotation, function) for item in listed}
     return named, arguments.kwarg is not None
 

@@ -70,20 +70,42 @@ def check_constructor(cls: type) -> None:
     if "__init__" in cls.__dict__:
         own: Any = checked(cls.__dict__["__init__"])
         base = next(vars(other)["__init__"] for other in cls.__mro__[1:] if "__init__" in vars(other))
-        own.__signature__ = _with_those_passed_on(inspect.signature(own), base)
+        own.__signature__ = _with_those_passed_on(inspect.signature(own), base, cls.__dict__.get("passes_on"))
         cls.__init__ = own  # type: ignore[misc]
 
 
-def _with_those_passed_on(own: inspect.Signature, base: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a constructor that names what it passes on as ``**settings`` to that of its base."""
+def _with_those_passed_on(
+    own: inspect.Signature, base: Callable[..., Any], part: type | None
+) -> inspect.Signature:
+    """The signature of a constructor that names what it passes on as ``**settings``.
+
+    That are the settings of its base, and those that another class takes by name alone.
+    """
     *named, last = own.parameters.values()
     if last.kind is not last.VAR_KEYWORD:
         return own
-    theirs = [each for name, each in inspect.signature(base).parameters.items() if name not in own.parameters]
+    of_base = inspect.signature(base).parameters
+    theirs = [each for name, each in of_base.items() if name not in own.parameters]
+    theirs += [each for each in _by_name(part) if each.name not in {*own.parameters, *of_base}]
     open_kinds = (last.VAR_POSITIONAL, last.VAR_KEYWORD)
     passed = [each.replace(kind=last.KEYWORD_ONLY) for each in theirs if each.kind not in open_kinds]
     rest = [last] if any(each.kind is last.VAR_KEYWORD for each in theirs) else []
     return own.replace(parameters=[*named, *passed, *rest])
+
+
+def _by_name(part: type | None) -> list[inspect.Parameter]:
+    """What the constructor of a class takes by name alone, and what that passes on."""
+    found: dict[str, inspect.Parameter] = {}
+    for owner in part.__mro__ if part else ():
+        if "__init__" not in vars(owner):
+            continue
+        parameters = list(inspect.signature(vars(owner)["__init__"]).parameters.values())
+        for each in [*parameters, *_by_name(vars(owner).get("passes_on"))]:
+            if each.kind is each.KEYWORD_ONLY:
+                found.setdefault(each.name, each)
+        if all(each.kind is not each.VAR_KEYWORD for each in parameters):
+            break
+    return list(found.values())
 
 
 @functools.cache

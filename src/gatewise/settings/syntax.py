@@ -112,11 +112,18 @@ class Definition:
         Raises Unreadable if there is none or it is not plain.
         """
         for owner in self.ancestry():
-            for statement in owner.node.body:
-                value = _assigned(statement, name)
-                if value is not None:
-                    return _definition_of(value, owner.module) or evaluate(value, owner.module)
+            value = owner.own_attribute(name)
+            if value is not None:
+                return value
         raise Unreadable(name)
+
+    def own_attribute(self, name: str) -> Any:
+        """The value of ``name = ...`` in the class itself; None if there is none."""
+        for statement in self.node.body:
+            value = _assigned(statement, name)
+            if value is not None:
+                return _definition_of(value, self.module) or evaluate(value, self.module)
+        return None
 
 
 def find(target: str) -> Definition | None:

@@ -75,10 +75,10 @@ class Captioning(Writing):
             model,
             PictureEncoder(facts.channels, facts.height, facts.width, sizes, facts.form == "maps"),
             self.frequencies(facts.counts),
-            decoder_layers=self.decoder_layers,
-            tied=tie_embeddings,
+            tie_embeddings,
             **self.decoding,
         )
+        self.scores_per_step = self.net.target_embedding.embedding_dim
         self.max_length = max_length
         for name in ("mean", "std"):
             numbers = torch.tensor(getattr(facts, name), dtype=torch.get_default_dtype())

@@ -60,7 +60,13 @@ class MovingAverage:
             return cls.usual(facts)
         starts = starts[:: -(-len(starts) // MOST_WINDOWS)]
         lengths = possible_lengths(facts)
-        errors = np.stack([_errors(history, starts + facts.lookback, n, facts.horizon) for n in lengths])
+        errors = np.stack(
+            [
+                _errors(history, place, starts + facts.lookback, lengths, facts.horizon)
+                for place in range(len(facts.targets))
+            ],
+            axis=1,
+        )
         return cls(torch.tensor(lengths)[torch.from_numpy(errors.argmin(0))], facts.horizon)
 
     def __call__(self, seen: Tensor, series: Tensor | None = None) -> Tensor:  # noqa: ARG002
@@ -73,38 +79,32 @@ class MovingAverage:
 
 
 def _errors(
-    history: SeriesHistory, origins: NDArray[np.int64], length: int, horizon: int
+    history: SeriesHistory, place: int, origins: NDArray[np.int64], lengths: list[int], horizon: int
 ) -> NDArray[np.float64]:
-    """The sum [C_targets] of the squared errors of the means of ``length`` rows before each origin."""
-    values = history.values.astype(np.float64)
+    """The sum of the squared errors of a target at origins, by the mean of each length of rows before."""
+    values = history.values[:, place].astype(np.float64)
     there = ~np.isnan(values)
-    sums = {
-        name: _summed(column)
-        for name, column in (
-            ("seen", _carried(values, there, history.starts)),
-            ("count", there.astype(np.float64)),
-            ("one", np.where(there, values, 0)),
-            ("two", np.where(there, values, 0) ** 2),
-        )
-    }
-    mean = (sums["seen"][origins] - sums["seen"][origins - length]) / length
-    count, one, two = (sums[n][origins + horizon] - sums[n][origins] for n in ("count", "one", "two"))
-    total: NDArray[np.float64] = (two - 2 * mean * one + count * mean**2).sum(0)
-    return total
+    known = np.where(there, values, 0)
+    seen = _summed(_carried(values, there, history.starts))
+    count, one, two = (
+        each[origins + horizon] - each[origins]
+        for each in (_summed(there.astype(np.float64)), _summed(known), _summed(known**2))
+    )
+    means = ((seen[origins] - seen[origins - length]) / length for length in lengths)
+    return np.array([(two - 2 * mean * one + count * mean**2).sum() for mean in means])
 
 
 def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[rows + 1, C]: the sums of all rows before each."""
-    return np.concatenate([np.zeros((1, values.shape[1])), values.cumsum(0)])
+    """[rows + 1]: the sum of all rows before each."""
+    return np.concatenate([[0.0], values.cumsum()])
 
 
 def _carried(
     values: NDArray[np.float64], there: NDArray[np.bool_], starts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Values whose gaps are the last one before in their series; 0, the training mean, before the first."""
-    rows = np.arange(len(values))[:, None]
-    last = np.maximum.accumulate(np.where(there, rows, -1), axis=0)
-    first = starts[np.searchsorted(starts, np.arange(len(values)), side="right") - 1][:, None]
-    found = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    result: NDArray[np.float64] = np.where(last >= first, found, 0.0)
+    rows = np.arange(len(values))
+    last = np.maximum.accumulate(np.where(there, rows, -1))
+    first = starts[np.searchsorted(starts, rows, side="right") - 1]
+    result: NDArray[np.float64] = np.where(last >= first, values[np.maximum(last, 0)], 0.0)
     return result

@@ -51,11 +51,14 @@ def seasonal_errors(history: SeriesHistory, facts: SeriesFacts) -> NDArray[np.fl
     rows = np.arange(len(history.values))
     numbers = np.searchsorted(history.starts, rows, side="right") - 1
     later = rows[(rows - season >= history.starts[numbers]) & (rows < history.training_ends[numbers])]
-    differences = np.abs(history.values[later].astype(np.float64) - history.values[later - season])
-    there = ~np.isnan(differences)
-    sums = np.zeros((2, count + 1, differences.shape[1]))
-    np.add.at(sums[0], numbers[later], np.where(there, differences, 0))
-    np.add.at(sums[1], numbers[later], there)
+    owners = numbers[later]
+    sums = np.zeros((2, count + 1, history.values.shape[1]))
+    for place in range(sums.shape[2]):  # a column at a time: a table may be larger than memory
+        column = history.values[:, place].astype(np.float64)
+        differences = np.abs(column[later] - column[later - season])
+        there = ~np.isnan(differences)
+        sums[0, :, place] = np.bincount(owners, np.where(there, differences, 0), count + 1)
+        sums[1, :, place] = np.bincount(owners, there, count + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         scale: NDArray[np.float64] = sums[0] / sums[1]
     # A constant series of float32 differs from itself by rounding at most.

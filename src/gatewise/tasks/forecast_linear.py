@@ -84,10 +84,11 @@ class LinearForecast:
         products = float(facts.lookback + 1) * (size + 1) * targets
         stride = max(1, int(np.ceil(len(training) * products / MOST_PRODUCTS)))
         own = targets > 1 and targets * (facts.lookback + 1) * (size + 1) <= MOST_NUMBERS
-        values = torch.from_numpy(np.ascontiguousarray(history.values.T, dtype=np.float32))
+        # A column at a time: a table may be larger than memory.
+        places = [slice(place, place + 1) for place in range(targets)] if own else [slice(None)]
         fits, checks = [], []
-        for column in values if own else [values]:
-            rows = column if column.ndim == 2 else column[None]
+        for place in places:
+            rows = torch.from_numpy(np.ascontiguousarray(history.values[:, place].T, dtype=np.float32))
             fits.append(_summed(rows, training[::stride], facts))
             checks.append(_summed(rows, validation[::stride], facts))
         if not sum(fit.count for fit in fits):

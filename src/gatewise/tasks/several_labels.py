@@ -25,6 +25,8 @@ from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
 
 LISTED = 20
 """Questions whose scores are shown after a test."""
+MOST_SHOWN = 6
+"""Probabilities of a prediction that are shown."""
 
 
 class SubsetAccuracy(Metric):
@@ -207,7 +209,7 @@ class SeveralLabelsClassification(PooledReader):
         return torch.cat([torch.softmax(own, -1) for own in by_question], -1)
 
     def answer(self, given: Input) -> Answer:
-        """The labels of each text, or its answer to each question; the probabilities go to the file."""
+        """The labels of each text, or its answer to each question; the file has every probability."""
         batch: LabelledTextBatch = given.batch
         facts: SeveralLabelsFacts = self.facts
         probabilities = torch.empty(len(batch.lengths), len(facts.answers))
@@ -231,14 +233,16 @@ class SeveralLabelsClassification(PooledReader):
         columns |= given.columns
         columns |= {name: probabilities[:, place].tolist() for name, place in names.items()}
         title = f"texts of {given.name}" if len(probabilities) > 1 else "labels of the text"
-        return Answer(table_of(columns), title, {}, tuple(names))
+        file_only = tuple(names) if len(names) > MOST_SHOWN else ()
+        return Answer(table_of(columns), title, dict.fromkeys(names, "{:.4f}"), file_only)
 
     def answer_lines(self, given: Input) -> Sequence[Line]:
         """The labels of each text, or its answers, separated by tabs."""
         answer = self.answer(given)
         shown = [name for name in answer.table.columns if name == "labels" or name.startswith("predicted ")]
         rows = answer.table.to_dict("records")
+        said = ["\t".join(row[name] for name in shown) for row in rows]
         return [
-            Line("\t".join(row[name] for name in shown), {str(name): value for name, value in row.items()})
-            for row in rows
+            Line(text, {str(name): value for name, value in row.items()}, shown=text or "none of the labels")
+            for text, row in zip(said, rows, strict=True)
         ]

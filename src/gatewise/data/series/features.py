@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from torch import Tensor
 from gatewise.data.series.calendar import calendar_values
 from gatewise.data.series.missing import filled
 from gatewise.data.series.panel import Panel, listed
-from gatewise.data.series.scaling import series_scales
+from gatewise.data.series.scaling import WHOLE, in_blocks, series_scales
+from gatewise.data.series.stored import scratch
 from gatewise.data.series.windows import OfSeries, Windows, WrittenTimes
 from gatewise.kinds.series import SeriesFacts, SeriesHistory
 
@@ -60,7 +62,7 @@ class Laid:
         start = panel.starts[:-1]
         scales = self.of_series.scales
         return SeriesHistory(
-            self.values[:, self.target_columns].numpy(),
+            _columns(self.values, self.target_columns).numpy(),
             start + first,
             start + ends[0],
             start + ends[before_test],
@@ -68,13 +70,31 @@ class Laid:
         )
 
 
-def laid_out(panel: Panel, facts: SeriesFacts, parts: NDArray[np.int64], own_rows: NDArray[np.bool_]) -> Laid:
-    """The panel's table for the facts.
+def _columns(values: Tensor, places: list[int]) -> Tensor:
+    """Some columns; without a copy where they follow each other."""
+    first = places[0]
+    if places == list(range(first, first + len(places))):
+        return values[:, first : first + len(places)]
+    return values[:, places]
+
+
+def laid_out(
+    panel: Panel,
+    facts: SeriesFacts,
+    parts: NDArray[np.int64],
+    own_rows: NDArray[np.bool_],
+    folder: Path | None = None,
+) -> Laid:
+    """The panel's table for the facts; a large one where nothing is missing lies in a file in ``folder``.
 
     ``parts`` are the first rows of the parts of every series, and the number of rows; ``own_rows`` are those
     by which a series is scaled that the facts do not know. Raises ValueError, naming the place, for a value
     that is too large compared with the training data.
     """
+    if folder is not None and panel.values.size > WHOLE and facts.scaling != "series":
+        laid = _laid_in_file(panel, facts, folder)
+        if laid is not None:
+            return laid
     order = [panel.columns.index(name) for name in facts.columns]
     every = order == list(range(len(panel.columns)))
     raw = panel.values if every else panel.values[:, order]
@@ -87,14 +107,7 @@ def laid_out(panel: Panel, facts: SeriesFacts, parts: NDArray[np.int64], own_row
         each = np.repeat(scales, panel.lengths, axis=0)
         values[:, targets] = (values[:, targets] - each[:, 0]) / each[:, 1]
     lacking = np.isnan(values)
-    with np.errstate(over="ignore", invalid="ignore"):
-        bad = ~np.isfinite(values.astype(np.float32)) & ~lacking
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ValueError(
-            f"{panel.source}: column {facts.columns[column]!r} at {panel.times[row]}: the number is too "
-            f"large compared with the training data: correct it"
-        )
+    _check_size(values, lacking, panel, facts)
     blocks, target_columns = [values], targets
     if lacking.any():
         truth = values[:, targets]
@@ -107,6 +120,41 @@ def laid_out(panel: Panel, facts: SeriesFacts, parts: NDArray[np.int64], own_row
         blocks += [np.ones((len(values), len(facts.masked))), *_calendar(panel, facts)]
     table = torch.from_numpy(np.concatenate(blocks, axis=1, dtype=np.float32, casting="unsafe"))
     return Laid(table, target_columns, _categories(panel, facts), _of_series(panel, facts, scales))
+
+
+def _laid_in_file(panel: Panel, facts: SeriesFacts, folder: Path) -> Laid | None:
+    """The table in a file, a block of rows after another; None where a value is missing."""
+    order = [panel.columns.index(name) for name in facts.columns]
+    width, count = len(facts.features), len(facts.columns)
+    table, first = scratch(len(panel), width, folder), 0
+    for block in in_blocks(panel.values):
+        rows = slice(first, first + len(block))
+        if np.isnan(block).any():
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = (block[:, order] - np.array(facts.mean)) / np.array(facts.std)
+        _check_size(values, np.zeros_like(values, dtype=bool), panel, facts, first)
+        table[rows, :count] = values
+        table[rows, count : count + len(facts.masked)] = 1.0
+        if facts.calendar:
+            table[rows, width - len(facts.calendar) :] = calendar_values(panel.times[rows], facts.calendar)
+        first = rows.stop
+    targets = [facts.columns.index(name) for name in facts.targets]
+    return Laid(torch.from_numpy(table), targets, _categories(panel, facts), _of_series(panel, facts, None))
+
+
+def _check_size(
+    values: NDArray[np.float64], lacking: NDArray[np.bool_], panel: Panel, facts: SeriesFacts, first: int = 0
+) -> None:
+    """Raise ValueError for a scaled value, of the rows from ``first`` on, that float32 has not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = ~np.isfinite(values.astype(np.float32)) & ~lacking
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{panel.source}: column {facts.columns[column]!r} at {panel.times[first + row]}: the number is "
+            f"too large compared with the training data: correct it"
+        )
 
 
 def _calendar(panel: Panel, facts: SeriesFacts) -> list[NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from gatewise.data.series.calendar import calendar_values
 from gatewise.data.series.missing import Missing
 from gatewise.data.series.panel import Panel, listed
 from gatewise.data.series.regular import Steps
-from gatewise.data.series.scaling import Scaling, column_scales, series_scales, static_scales
+from gatewise.data.series.scaling import Scaling, column_scales, in_blocks, series_scales, static_scales
 from gatewise.data.series.split import rows_of_part
 from gatewise.data.series.steps import season_of
 from gatewise.data.series.style import CsvStyle
@@ -61,7 +61,7 @@ def learned(
     _check_some("data.known", wanted.known, columns, "data.columns")
     _check_some("data.known_categories", wanted.known_categories, tuple(panel.categories), "data.categories")
     rows = rows_of_part(panel, ends, 0)
-    train = panel.values if rows.all() else panel.values[rows]
+    train = values_of(panel, rows)
     if not len(train):
         raise ValueError(f"{panel.source}: {len(panel)} row(s) are too few to train on")
     _tell_constant(panel, train, rows, targets)
@@ -76,7 +76,7 @@ def learned(
         series_mean, series_std = (tuple(map(tuple, scales[:, place].tolist())) for place in (0, 1))
     if wanted.calendar:
         calendar_values(panel.times[:1], wanted.calendar)  # that the times are dates
-    lacking = np.isnan(panel.values).any(axis=0)
+    lacking = np.any([np.isnan(block).any(axis=0) for block in in_blocks(panel.values)], axis=0)
     static_mean, static_std = static_scales(panel.static)
     many = wanted.series_column is not None or len(panel.names) > 1
     frequency = steps.frequency
@@ -119,6 +119,14 @@ def learned(
     )
 
 
+def values_of(panel: Panel, rows: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """The values of some rows; without a copy where these follow each other, as those of one series do."""
+    first, last = int(rows.argmax()), len(rows) - int(rows[::-1].argmax())
+    if rows[first:last].all():
+        return panel.values[first:last]
+    return panel.values[rows]
+
+
 def _check_some(setting: str, names: Sequence[str], columns: Sequence[str], where: str) -> None:
     for name in names:
         if name not in columns:
@@ -141,8 +149,7 @@ def _tell_constant(
         constant = [
             name
             for name, place in zip(targets, places, strict=True)
-            if len(train) > 1
-            and np.nanmin(train[:, place], initial=np.inf) == np.nanmax(train[:, place], initial=-np.inf)
+            if len(train) > 1 and np.fmin.reduce(train[:, place]) == np.fmax.reduce(train[:, place])
         ]
         if constant:
             log.warning("%s: constant in the training rows: %s", panel.source, listed(constant))

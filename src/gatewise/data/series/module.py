@@ -22,6 +22,7 @@ from gatewise.data.series.missing import padded, regular
 from gatewise.data.series.panel import Panel
 from gatewise.data.series.settings import SeriesSettings
 from gatewise.data.series.split import long_enough, rows_of_part, window_starts
+from gatewise.data.series.stored import stored_table
 from gatewise.data.series.style import Reading
 from gatewise.data.series.table import read_table
 from gatewise.data.series.times import write_times
@@ -75,7 +76,7 @@ class SeriesWindows(SeriesSettings):
         self._tell_unknown(panel, may_be_known=False)
         first = np.stack([np.zeros_like(ends[0]), *ends[:2]])
         parts = np.append((panel.starts[:-1] + first).T.ravel(), len(panel))
-        laid = laid_out(panel, facts, parts, rows_of_part(panel, ends, 0))
+        laid = laid_out(panel, facts, parts, rows_of_part(panel, ends, 0), self.cache_dir)
         self._panel, test_file = panel, self.test_file
         before_test = 1 if test_file is None else 2
         self._history = partial(laid.history, panel, first[0] + start, ends, before_test)
@@ -202,12 +203,14 @@ class SeriesWindows(SeriesSettings):
         facts, time_format = self.facts, None
         if self.dataset is not None:
             numbers = self.roles.numbers if facts is None else facts.columns
-            panel = DATASETS[self.dataset]().with_columns(numbers)
+            panel = DATASETS[self.dataset](self.folders).with_columns(numbers)
         else:
             assert self.file is not None
             path, reading = self.find(self.file, "file"), self._reading(trained=facts is not None)
             roles = self.roles if facts is None else roles_of(facts, self.roles.time)
-            panel, time_format = read_table(path, roles, reading, self.wanted.missing != "refuse")
+            may_miss = self.wanted.missing != "refuse"
+            stored = stored_table(path, roles, reading, may_miss, self.cache_dir)
+            panel, time_format = stored or read_table(path, roles, reading, may_miss)
             panel = replace(panel, source=self.file)
         if self.max_series is not None:
             panel = panel.only(np.arange(min(self.max_series, len(panel.names))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from gatewise.data.series.panel import Panel
 
 Scaling = Literal["columns", "robust", "none", "series"]
+BLOCK = 1 << 20
+"""Numbers that are worked on at once of a table that may be larger than memory."""
+WHOLE = 4 << 20
+"""Numbers of a table that is worked on whole."""
 _QUARTILES = 1.349
 """Standard deviations of a normal distribution between its quartiles."""
 
@@ -22,7 +26,8 @@ def column_scales(
 
     Raises ValueError, naming the column, where there is no value or it is too large.
     """
-    empty = np.isnan(train).all(axis=0)
+    lowest, highest = _ends(train)
+    empty = np.isnan(lowest)
     if empty.any():
         name = columns[int(empty.argmax())]
         raise ValueError(
@@ -30,13 +35,7 @@ def column_scales(
             f"or train on more rows"
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        # mean() where it can be: nanmean() copies, and may differ in the last digit.
-        has_missing = bool(np.isnan(train).any())
-        mean, std = (
-            (np.nanmean(train, axis=0), np.nanstd(train, axis=0))
-            if has_missing
-            else (train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64))
-        )
+        mean, std = _mean_and_deviation(train)
     for column, finite in zip(columns, np.isfinite(mean) & np.isfinite(std), strict=True):
         if not finite:
             raise ValueError(
@@ -44,13 +43,42 @@ def column_scales(
                 f"correct them, or leave the column out with data.columns"
             )
     # Rounding can give a constant column a tiny std, which would blow it up.
-    std[(np.nanmin(train, axis=0) == np.nanmax(train, axis=0)) | (std == 0)] = 1.0
+    std[(lowest == highest) | (std == 0)] = 1.0
     if how == "none":
         return np.zeros_like(mean), np.ones_like(std)
     if how == "robust":
-        lower, middle, upper = np.nanquantile(train, [0.25, 0.5, 0.75], axis=0)
+        quartiles = [np.nanquantile(column, [0.25, 0.5, 0.75]) for column in train.T]
+        lower, middle, upper = np.array(quartiles).T
         return middle, np.where(upper > lower, (upper - lower) / _QUARTILES, std)
     return mean, std
+
+
+def _ends(values: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """The least and the greatest value of each column; NaN for one without any."""
+    return np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+
+
+def _mean_and_deviation(values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column over the values that are there."""
+    if values.size <= WHOLE:
+        # mean() where it can be: nanmean() copies, and may differ in the last digit.
+        if np.isnan(values).any():
+            return np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        return values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+    total, count = np.zeros((2, values.shape[1]))
+    for block in in_blocks(values):
+        total += np.nansum(block, axis=0)
+        count += np.count_nonzero(~np.isnan(block), axis=0)
+    mean = total / count
+    squares = sum(np.nansum((block - mean) ** 2, axis=0) for block in in_blocks(values))
+    return mean, np.sqrt(squares / count)
+
+
+def in_blocks(values: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    """The rows of a table, as many at once as a table in files is worked on."""
+    step = max(1, BLOCK // max(values.shape[1], 1))
+    for first in range(0, len(values), step):
+        yield values[first : first + step]
 
 
 def series_scales(values: NDArray[np.floating], panel: Panel, rows: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from gatewise.data.module import SequenceDataModule
@@ -208,6 +209,8 @@ class SeriesSettings(SequenceDataModule):
         test_steps, validation_steps: the last rows of each series for these parts instead.
         left_out_steps: the last rows of each series, after those of the test, which are not used.
         stride: rows between the starts of training windows. Validation and test use every window.
+        cache_dir: where a large CSV file is kept as arrays in files, for the next training and where it does
+            not fit into memory; None reads it into memory.
         max_rows, max_series: use only the first rows of each series, and the first series; None means all.
     """
 
@@ -256,11 +259,13 @@ class SeriesSettings(SequenceDataModule):
         max_series: Positive | None = None,
         time_zone: str | None = None,
         left_out_steps: Count = 0,
+        cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__(batch_size, seed, folders)
         self.file, self.dataset, self.test_file = file, dataset, test_file
         self.stride, self.max_rows, self.max_series = stride, max_rows, max_series
         self.left_out_steps = left_out_steps
+        self.cache_dir = None if cache_dir is None else Path(cache_dir).expanduser()
         self.frequency, self.short_series = frequency, short_series
         self.unknown_categories = unknown_categories
         self.roles = Roles(

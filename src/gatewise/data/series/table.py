@@ -37,18 +37,11 @@ def read_table(path: Path, roles: Roles, reading: Reading, may_miss: bool = Fals
         cells, nameless = read_cells(path, roles.time, reading)
     if roles.may_be_one and roles.series not in cells.columns:
         roles = replace(roles, series=None)
-    absent = [name for name in (*roles.others, *(roles.numbers or ())) if name not in cells.columns]
-    if absent:
-        raise ValueError(f"{path}:1: " + _no_such_column(absent, roles, cells, reading))
-    if roles.numbers is not None and roles.time in roles.numbers:
-        raise ValueError(f"data.columns names the time column {roles.time!r}: leave it out")
+    columns = columns_of(cells, nameless, roles, reading, path)
     names: tuple[str, ...] = ("",)
     starts = None
     if roles.series is not None:
-        cells, names, starts = _by_series(cells, roles.series, path)
-    columns = roles.numbers
-    if columns is None:
-        columns = _named_columns(cells.drop(columns=list(roles.others)), nameless, path)
+        cells, names, starts = by_series(cells, roles.series, path)
     # Times first: a wrong time column is the more basic mistake.
     times, time_format = read_times(cells[roles.time], str(path), roles.time, reading, starts)
     if starts is None:
@@ -56,12 +49,14 @@ def read_table(path: Path, roles: Roles, reading: Reading, may_miss: bool = Fals
     table = Panel(
         str(path),
         times,
-        _numbers(cells, columns, str(path), reading, may_miss),
+        numbers_of(cells, columns, str(path), reading, may_miss),
         tuple(columns),
         starts,
         names,
         {name: _categories(cells[name]) for name in roles.categories},
-        _static(_numbers(cells, roles.static, str(path), reading, False), cells, roles.static, starts, path),
+        _static(
+            numbers_of(cells, roles.static, str(path), reading, False), cells, roles.static, starts, path
+        ),
         tuple(roles.static),
         {name: _static_category(cells[name], starts, path) for name in roles.static_categories},
         cells.index.to_numpy(),
@@ -69,7 +64,21 @@ def read_table(path: Path, roles: Roles, reading: Reading, may_miss: bool = Fals
     return table, time_format
 
 
-def _by_series(
+def columns_of(
+    cells: pd.DataFrame, nameless: list[str], roles: Roles, reading: Reading, path: Path
+) -> list[str]:
+    """The columns of numbers; ValueError for a column with a role that the cells have not."""
+    absent = [name for name in (*roles.others, *(roles.numbers or ())) if name not in cells.columns]
+    if absent:
+        raise ValueError(f"{path}:1: " + _no_such_column(absent, roles, cells, reading))
+    if roles.numbers is not None:
+        if roles.time in roles.numbers:
+            raise ValueError(f"data.columns names the time column {roles.time!r}: leave it out")
+        return list(roles.numbers)
+    return _named_columns(cells.drop(columns=list(roles.others)), nameless, path)
+
+
+def by_series(
     cells: pd.DataFrame, column: str, path: Path
 ) -> tuple[pd.DataFrame, tuple[str, ...], NDArray[np.int64]]:
     """The cells with the rows of each series together, in their order; the series, and where they start."""
@@ -92,7 +101,7 @@ def _categories(cells: pd.Series) -> NDArray[np.object_]:
     return text.str.lower().to_numpy(dtype=object) if cells.dtype == bool else text.to_numpy(dtype=object)
 
 
-def _numbers(
+def numbers_of(
     cells: pd.DataFrame, columns: Sequence[str], where: str, reading: Reading, may_miss: bool
 ) -> NDArray[np.float64]:
     """The columns as one table [rows, C]."""

@@ -18,7 +18,7 @@ from gatewise.settings import did_you_mean
 from gatewise.settings.checks import shown
 
 _SEGMENT = re.compile(
-    r'\.SEGMENT\s+(?P<level>\S+)\s+(?P<parts>\S+)(?:\s+(?P<quality>[^\s"]+))?(?:\s+"(?P<label>[^"]*)")?\s*'
+    r'\.SEGMENT\s+(?P<level>\S+)\s+(?P<parts>\S+)(?:\s+(?P<quality>[^\s"]+))?(?:\s+"(?P<label>(?:[^"\\]|\\.)*)")?\s*'
 )
 _PARTS = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*")
 _COMMENT = re.compile(r"\.COMMENT\s+(\S+)\s+(\d+)\s+\d+\s*")
@@ -121,9 +121,8 @@ class _Reader:
                     f'{self.path}:{number + 1}: a segment has to be written as .SEGMENT DIGIT 6-7 ? "4", of '
                     f"whole strokes, got {shown(line)}"
                 )
-            self.segments.append(
-                _Segment(number + 1, found["level"], found["parts"], found["label"], self.writer)
-            )
+            label = found["label"] and re.sub(r"\\(.)", r"\1", found["label"])
+            self.segments.append(_Segment(number + 1, found["level"], found["parts"], label, self.writer))
 
     def _drawings(self, level: str) -> Drawings:
         made = Drawings()

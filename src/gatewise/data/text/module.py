@@ -189,10 +189,7 @@ class LanguageText(SequenceDataModule):
             self._check_training(len(prepared.ids["train"]), prepared.counted["train"].tokens)
         for name, ids in prepared.ids.items():
             if name != "train" and len(ids) < 2:
-                raise ValueError(
-                    f"the {name} text has {len(ids)} token(s), but needs 2 or more: give more text in more "
-                    f"lines (it is split at line ends), or a larger data.{name}_fraction"
-                )
+                raise _too_short(name, len(ids), text)
             setattr(self, f"{name}_ids", _tensor(ids))
         self.counted: Mapping[str, Counted] = prepared.counted
         self.facts = prepared.facts
@@ -344,6 +341,18 @@ class LanguageText(SequenceDataModule):
 
     def _source(self, setting: str) -> Source:
         return Source(tuple(self.find(file, setting) for file in self.files[setting]), setting)
+
+
+def _too_short(name: str, tokens: int, text: Text) -> ValueError:
+    """What is wrong with a validation or test text of fewer than two tokens."""
+    if text.whole is None or name in text.own:
+        return ValueError(f"data.{name}_files: {tokens} token(s), but 2 or more are needed: give more text")
+    place, length = text.whole.longest_line()
+    return ValueError(
+        f"the {name} text has {tokens} token(s), but needs 2 or more, as the text is split at line ends and "
+        f"{place} has {length:,} of its characters: break that line, give more text, or a larger "
+        f"data.{name}_fraction"
+    )
 
 
 def _tensor(ids: Ids) -> Tensor:

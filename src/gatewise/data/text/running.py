@@ -61,6 +61,21 @@ class Source:
         """Its bytes, or characters of a text that is there already."""
         return sum(path.stat().st_size for path in self.files) if self.files else len(self.text)
 
+    def longest_line(self) -> tuple[str, int]:
+        """(``file:line`` of its longest line, or ``line 3`` where there is no file; its characters)."""
+        longest, place = 0, ""
+        for path in self.files or (None,):
+            source = Source((path,) if path else (), self.setting, self.text)
+            number, length = 1, 0
+            for block in source.blocks():
+                *ended, left = block.split("\n")
+                for line in ended:
+                    if length + len(line) > longest:
+                        longest, place = length + len(line), f"{path}:{number}" if path else f"line {number}"
+                    number, length = number + 1, 0
+                length += len(left)
+        return place, longest
+
     def digests(self, of_file: Callable[[Path], str]) -> list[str]:
         """What its content is known by; ``of_file`` gives the SHA-256 of a file."""
         if self.files:

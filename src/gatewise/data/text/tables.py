@@ -72,9 +72,9 @@ def _records(
                     f"{least}: fill the row, or correct what is between its columns"
                 )
             if not unnamed and len(row) != len(header):
+                mend = "fill the row" if len(row) < len(header) else "quote a text that holds the separator"
                 raise ValueError(
-                    f"{path}:{start}: {len(row)} columns, but the header has {len(header)}: quote a text "
-                    f"that holds the separator"
+                    f"{path}:{start}: {len(row)} column(s), but the header has {len(header)}: {mend}"
                 )
             yield start, dict(zip(header, row, strict=not unnamed))
         if not header:

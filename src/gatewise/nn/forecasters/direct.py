@@ -27,9 +27,7 @@ class Direct(Forecaster):
         return encoder
 
     def make_head(self, encoder: Recurrent | Stacked) -> nn.Linear:
-        shape = self.shape
-        inputs = encoder.output_size + shape.horizon * self.covariates.future_size
-        return nn.Linear(inputs, shape.horizon * len(shape.targets) * self.output.numbers)
+        return self.head_of_all_steps(encoder, self.covariates.future_size)
 
     def forward(self, encoder: Recurrent | Stacked, head: nn.Linear, window: Window) -> tuple[Tensor, Level]:
         steps = self.steps_to_forecast(window)
@@ -38,10 +36,3 @@ class Direct(Forecaster):
         hidden = self.dropout(last_hidden(encoder, state))
         hidden = self.covariates.beside_future(hidden, window, self.shape.horizon)
         return self.output.placed(self.of_head(head(hidden))[:, :steps], level), level
-
-    def of_head(self, numbers: Tensor) -> Tensor:
-        """The head's numbers [..., h · C · P] for each value, [..., h, C, P]."""
-        each: Tensor = numbers.unflatten(
-            -1, (self.shape.horizon, len(self.shape.targets), self.output.numbers)
-        )
-        return each

@@ -47,6 +47,19 @@ class Forecaster(nn.Module, ABC):
         h is the number of steps of the windows' targets. ValueError where that is more than it can forecast.
         """
 
+    def head_of_all_steps(self, encoder: Recurrent | Stacked, known: int) -> nn.Linear:
+        """One layer for all steps, on a hidden state and ``known`` numbers of each step."""
+        shape = self.shape
+        inputs = encoder.output_size + shape.horizon * known
+        return nn.Linear(inputs, shape.horizon * len(shape.targets) * self.output.numbers)
+
+    def of_head(self, numbers: Tensor) -> Tensor:
+        """The numbers [..., h · C · P] of such a layer for each value, [..., h, C, P]."""
+        each: Tensor = numbers.unflatten(
+            -1, (self.shape.horizon, len(self.shape.targets), self.output.numbers)
+        )
+        return each
+
     def steps_to_forecast(self, window: Window) -> int:
         """h; ValueError where the forecaster has not so many."""
         steps: int = window.targets.shape[1]

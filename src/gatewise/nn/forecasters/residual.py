@@ -82,8 +82,13 @@ class Residual(Forecaster):
     ``logarithm`` those of the logarithms of the values in their own units, so that both multiply. The layers
     come in pairs of rising dilation, around which the outputs of the pair before are added. Smyl, "A Hybrid
     Method of Exponential Smoothing and Recurrent Neural Networks for Time Series Forecasting", International
-    Journal of Forecasting 2020, where level and season change from step to step of a window; here each window
-    has those of its end.
+    Journal of Forecasting 2020.
+
+    There, too, a window is normalised by the level at its end, and two weights of each series are learnt with
+    the net. But the smoothing runs from the start of the series, whose first seasons are weights as well, and
+    so a series that was not trained on has none. Here it starts with the window: what came before counts for
+    (1 - a)^L of the level (one part in a million, of 20 steps seen and a = .5), the seasons are those that
+    the window shows, and a new series is forecast like any other. A lookback of two seasons or more is meant.
 
     Raises ValueError for a bidirectional model, and for logarithms of values that are not above 0.
     """
@@ -114,9 +119,7 @@ class Residual(Forecaster):
         return encoder
 
     def make_head(self, encoder: Recurrent | Stacked) -> nn.Linear:
-        shape = self.shape
-        inputs = encoder.output_size + shape.horizon * self.covariates.future_size
-        return nn.Linear(inputs, shape.horizon * len(shape.targets) * self.output.numbers)
+        return self.head_of_all_steps(encoder, self.covariates.future_size)
 
     def forward(self, encoder: Recurrent | Stacked, head: nn.Linear, window: Window) -> tuple[Tensor, Level]:
         steps = self.steps_to_forecast(window)
@@ -144,6 +147,5 @@ class Residual(Forecaster):
         outputs, _ = encoder(self.covariates.past(inputs, window))
         hidden = self.dropout(self.layers(outputs)[:, -1])
         hidden = self.covariates.beside_future(hidden, window, self.shape.horizon)
-        numbers = head(hidden).unflatten(-1, (self.shape.horizon, len(targets), self.output.numbers))
         level = level._replace(shift=expected[:, inputs.shape[1] :])
-        return self.output.placed(numbers[:, :steps], level), level
+        return self.output.placed(self.of_head(head(hidden))[:, :steps], level), level

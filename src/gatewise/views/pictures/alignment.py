@@ -35,7 +35,7 @@ def draw(data: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
 
 def _height(sequence: Mapping[str, Any]) -> float:
     """Inches of a sequence: its texts, features, labels and axis."""
-    return 0.55 + 1.5 + max(0.16 * len(sequence["labels"]), 0.6) + 0.7
+    return 0.75 + 1.5 + max(0.16 * len(sequence["labels"]), 0.6) + 0.7
 
 
 class _Drawn:
@@ -54,7 +54,7 @@ class _Drawn:
         shown = [textwrap.shorten(text, 150, placeholder=" …") for text in texts if not text.endswith(": ")]
         whole = figure.get_figheight()
         figure.text(0.1, 1 - (top + 0.5) / whole, "\n".join(shown), fontsize=8, va="bottom", parse_math=False)
-        above = self._panel(top + 0.55, 1.5)
+        above = self._panel(top + 0.75, 1.5)
         above.imshow(
             frames.T,
             aspect="auto",
@@ -65,7 +65,7 @@ class _Drawn:
         )
         above.set_ylabel("feature", fontsize=8)
         above.tick_params(labelbottom=False, labelsize=7)
-        below = self._panel(top + 2.1, height - 2.8)
+        below = self._panel(top + 2.3, height - 3.0)
         below.imshow(
             probabilities.T,
             aspect="auto",

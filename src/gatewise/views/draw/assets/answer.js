@@ -5,5 +5,5 @@ function answerOf({ answer, choices }) {
     bar.style.width = `${Math.round(100 * share)}%`;
     return element("tr", {}, element("th", {}, name), element("td", {}, element("span", { class: "track" }, bar)), element("td", { class: "number" }, share.toFixed(3)));
   });
-  return [element("p", { class: "answer", "aria-live": "polite" }, answer), bars.length ? element("table", { class: "choices" }, element("tbody", {}, ...bars)) : null];
+  return [element("p", { class: "answer", "aria-live": "polite" }, answer || "…"), bars.length ? element("table", { class: "choices" }, element("tbody", {}, ...bars)) : null];
 }
