@@ -167,7 +167,8 @@ RECIPES |= {
     "strokes/files": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
     "strokes/pendigits": Short(PEN, {"{work}/mine.pen": 60, "{run}/example.jsonl": 1}),
     "strokes/line_ctc": Short(
-        [*PEN, *(f"data.{part}_lines=20" for part in ("train", "validation", "test"))],
+        # A beam of 1, or an evaluation would search where a validation takes the best path.
+        [*PEN, "task.beam=1", *(f"data.{part}_lines=20" for part in ("train", "validation", "test"))],
         {"{work}/mine.pen": 60, "{run}/example.jsonl": 1},
     ),
     # Predicted are the series of the example, which has three of several.
