@@ -115,8 +115,9 @@ ON_PURPOSE = {
         "lookback", "horizon", "season", "lowercase", "normalize", "min_count", "batch_size", "seed",
         "folders", "cache_dir", "evaluation_warmup", "augmentation", "stack",
     },
-    # Where a file of the user's is looked for is the run's too.
-    "task": {"folders"},
+    # Where a file of the user's is looked for is the run's too. Runs from before there were paths are
+    # scored as they were.
+    "task": {"folders", "paths"},
     "logger": {"mode", "project", "group", "entity", "tags", "name", "job_type", "notes", "id", "artifact"},
 }  # fmt: skip
 
