@@ -218,7 +218,8 @@ def test_what_predict_reads(tmp_path):
     (tmp_path / "bare.jsonl").write_text('{"text": "good"}\n')
     assert LabelledText.read_input(tmp_path / "bare.jsonl", facts).columns == {}
     (tmp_path / "other.csv").write_text("texts\ngood\n")
-    with pytest.raises(ValueError, match=r"other.csv:1: no column 'text' \(did you mean 'texts'\?\)"):
+    said = r"other.csv:1: no column 'text' \(did you mean 'texts'\?\); .* called so, rename yours"
+    with pytest.raises(ValueError, match=said):
         LabelledText.read_input(tmp_path / "other.csv", facts)
 
 

@@ -135,6 +135,23 @@ def test_what_is_not_plain_is_read_whole(tmp_path, caplog):
     assert "without quotes, and so it is read into memory whole" in caplog.text
 
 
+def test_without_a_folder_to_write_to_all_is_in_memory(tmp_path, caplog):
+    table(60).drop(columns=["u", "c"]).to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "cache").write_text("no folder")
+    data = SeriesWindows(
+        file="a.csv",
+        folders=[str(tmp_path)],
+        time_column="t",
+        lookback=7,
+        horizon=3,
+        cache_dir=tmp_path / "cache",
+    )
+    data.setup("fit")
+    assert len(data.train_data) == 42 - 9
+    assert "a.csv is read into memory whole" in caplog.text
+    assert "the table is kept in memory" in caplog.text
+
+
 def test_a_damaged_table_is_made_anew(tmp_path):
     table(60).drop(columns=["u", "c"]).to_csv(tmp_path / "a.csv", index=False)
     both(tmp_path / "a.csv", Roles("t"))

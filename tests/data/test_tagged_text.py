@@ -206,6 +206,15 @@ def test_files_to_predict_for(name, tmp_path):
     assert bool((given.batch.targets == IGNORED).all())
 
 
+def test_a_word_without_end_is_told_where_it_is(tmp_path):
+    write(tmp_path, columns_of(SENTENCES))
+    facts = make(tmp_path).facts
+    with pytest.raises(
+        ValueError, match=r"long\.txt:2: a word of 20,000 characters; at most 10,000 are read"
+    ):
+        TaggedText.read_input(write(tmp_path, "Ann\n" + "x" * 20_000, "long.txt"), facts)
+
+
 def test_a_sentence_that_was_typed(tmp_path):
     write(tmp_path, columns_of([*SENTENCES, (["."], ["O"])] * 2))
     with_signs = make(tmp_path).facts

@@ -75,6 +75,10 @@ SAID = {
         *(0.99, DieboldMariano(-0.5, 0.617, 60, 0, "times")),
         f"Not clearly better than {BEST} lower by 1.0 % (Diebold-Mariano -0.50 over 60 times, p = .617)",
     ),
+    "much worse": (
+        *(1234.0, None),
+        f"Beside {BEST[:-4]} MSE 1.23e+03 times as high; too few windows to say whether by chance",
+    ),
     "too few": (0.5, None, f"Beside {BEST} lower by 50 %; too few windows to say whether by chance"),
 }
 

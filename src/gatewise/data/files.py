@@ -6,7 +6,6 @@ import codecs
 import contextlib
 import errno
 import gzip
-import hashlib
 import importlib.util
 import io
 import os
@@ -15,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gatewise.data.known.finding import PREFIX, Places, data_folder, find_known, named, state
+from gatewise.data.known.finding import PREFIX, Places, checksum, data_folder, find_known, named, state
 from gatewise.data.known.sets import known_set
 from gatewise.settings import nearest
 from gatewise.settings.checks import no_path, short
@@ -248,12 +247,11 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[str]:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
-    summed, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
-    with _opened(path) as file:
-        while count := file.readinto(block):
-            summed.update(block[:count])
-    return summed.hexdigest()
+    """The SHA-256 of a file's bytes, in hexadecimal digits; ValueError where it cannot be read."""
+    try:
+        return checksum(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @contextlib.contextmanager

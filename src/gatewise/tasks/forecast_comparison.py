@@ -80,6 +80,10 @@ def _means(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np
     return means
 
 
+MANY_TIMES = 900
+"""Percent from which on a larger error is told as a multiple."""
+
+
 def in_words(best: str, own_mse: float, other_mse: float, test: DieboldMariano | None) -> str:
     """The line below a test's results: how the model compares with the best baseline."""
     change = (own_mse / other_mse - 1) * 100 if other_mse > 0 else math.nan
@@ -87,6 +91,8 @@ def in_words(best: str, own_mse: float, other_mse: float, test: DieboldMariano |
         return f"Beside {best}, the best baseline: its MSE is {other_mse:g}, this run's {own_mse:g}"
     which = "lower" if change < 0 else "higher"
     share = f"MSE {which} by {abs(change):.{1 if abs(change) < 10 else 0}f} %"
+    if change >= MANY_TIMES:
+        share = f"MSE {own_mse / other_mse:.3g} times as high"
     if test is None:
         return f"Beside {best}, the best baseline: {share}; too few windows to say whether by chance"
     p = "p < .001" if test.p < 0.001 else f"p = {test.p:.3f}".replace("0.", ".", 1)

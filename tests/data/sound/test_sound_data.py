@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from gatewise.data.sound import Augmentation, LabelledSound
-from gatewise.data.sound import heard as heard_module
+from gatewise.data.sound import recordings as recordings_module
 from gatewise.data.sound.augmentation import Augmenter
 from gatewise.data.sound.features import frames_of
 from gatewise.data.sound.recordings import read_fsdd
@@ -187,7 +187,7 @@ def test_a_step_has_no_more_frames_than_the_limit_even_if_recordings_get_longer(
 
 def test_features_are_computed_once(tones, tmp_path, monkeypatch):
     first = made(tones, cache_dir=str(tmp_path))
-    monkeypatch.setattr(heard_module, "read_sound", None)  # nothing is read the second time
+    monkeypatch.setattr(recordings_module, "read_sound", None)  # nothing is read the second time
     second = made(tones, cache_dir=str(tmp_path), split_column="split", batch_size=3)
     assert torch.equal(first.train_data.frames, second.train_data.frames)
     with pytest.raises(TypeError):

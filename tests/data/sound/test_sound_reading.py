@@ -110,6 +110,14 @@ def test_what_cannot_be_used_is_one_line(tmp_path, kind, line):
     assert "\n" not in str(error.value)
 
 
+def test_of_a_trained_run_no_settings_are_named(tmp_path):
+    for kind, line in (("stereo", "2 channels, and one is expected: give one of them"),
+                       ("slow", "reach 8000 Hz: the run needs recordings of 16000 Hz or more")):  # fmt: skip
+        written(tmp_path / f"{kind}.wav", kind)
+        with pytest.raises(ValueError, match=f"{line}$"):
+            read_sound(tmp_path / f"{kind}.wav", FORM, is_trained=True)
+
+
 def test_a_lower_rate_is_enough_for_a_lower_band(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(8000), 8000)
     sound = read_sound(tmp_path / "a.wav", replace(FORM, high_hz=3800.0))

@@ -123,10 +123,12 @@ def laid_out(
 
 
 def _laid_in_file(panel: Panel, facts: SeriesFacts, folder: Path) -> Laid | None:
-    """The table in a file, a block of rows after another; None where a value is missing."""
+    """The table in a file, block after block; None where a value is missing, or there is no room."""
     order = [panel.columns.index(name) for name in facts.columns]
     width, count = len(facts.features), len(facts.columns)
     table, first = scratch(len(panel), width, folder), 0
+    if table is None:
+        return None
     for block in in_blocks(panel.values):
         rows = slice(first, first + len(block))
         if np.isnan(block).any():

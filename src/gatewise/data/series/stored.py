@@ -67,10 +67,22 @@ def stored_table(
     return None
 
 
-def scratch(rows: int, columns: int, folder: Path) -> NDArray[np.float32]:
-    """An array [rows, columns] in a file without a name, which is gone when nothing uses it any more."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return np.asarray(np.memmap(file, np.float32, "w+", shape=(rows, columns)))
+def scratch(rows: int, columns: int, folder: Path) -> NDArray[np.float32] | None:
+    """An array [rows, columns] in a file without a name, which is gone when nothing uses it any more.
+
+    None, with a line that says why, where there is no room for it.
+    """
+    try:
+        place = folder / "series"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.truncate(4 * rows * columns)
+            if hasattr(os, "posix_fallocate"):  # reserved now: a disk full later would end the process
+                os.posix_fallocate(file.fileno(), 0, 4 * rows * columns)
+            return np.asarray(np.memmap(file, np.float32, "r+", shape=(rows, columns)))
+    except OSError as error:
+        log.warning("%s cannot be used (%s): the table is kept in memory", folder, error.strerror)
+    return None
 
 
 def _once(path: Path, roles: Roles, reading: Reading, may_miss: bool, folder: Path) -> tuple[Panel, str]:

@@ -335,7 +335,7 @@ class SoundData(SequenceDataModule):
             recordings = read_manifests([path], cls.columns_of(facts), needs_label=False)
         else:
             recordings = read_plain([path])
-        heard = hear(recordings, facts, "data")
+        heard = hear(recordings, facts, is_trained=True)
         heard.warn(recordings.paths)
         normaliser = Normaliser.of(facts.normalise, heard, recordings.speakers)
         scaler = (np.array(facts.mean), np.array(facts.std))

@@ -69,12 +69,12 @@ class Heard:
                 )
 
 
-def hear(recordings: Recordings, form: SoundForm, key: str = "data") -> Heard:
+def hear(recordings: Recordings, form: SoundForm, is_trained: bool = False) -> Heard:
     """Read recordings and compute their frames; ValueError, naming the file, where one cannot be used."""
     frames: list[Frames] = []
     clipped, silent = (np.zeros(len(recordings), bool) for _ in range(2))
     for place in range(len(recordings)):
-        read = recordings.read(place, form, key)
+        read = recordings.read(place, form, is_trained)
         clipped[place], silent[place] = read.is_clipped, read.is_silent
         frames.append(frames_of(read.samples, form))
     lengths = np.array([len(each) for each in frames], np.int64)

@@ -42,8 +42,8 @@ class Joined(Recordings):
     noises: list[tuple[float, int]]
     """By how many decibels a string is louder than the noise in it, and the seed of that noise."""
 
-    def read(self, number: int, form: SoundForm, key: str = "data") -> Sound:
-        sounds = [read_sound(path, form, key) for path, _ in self.pieces[number]]
+    def read(self, number: int, form: SoundForm, is_trained: bool = False) -> Sound:
+        sounds = [read_sound(path, form, is_trained) for path, _ in self.pieces[number]]
         silences = [milliseconds for _, milliseconds in self.pieces[number]]
         samples = joined([sound.samples for sound in sounds], silences, self.ends[number], form.sample_rate)
         softer, seed = self.noises[number]

@@ -38,19 +38,21 @@ class Sound:
     is_silent: bool
 
 
-def read_sound(path: Path, form: SoundForm, key: str = "data") -> Sound:
+def read_sound(path: Path, form: SoundForm, is_trained: bool = False) -> Sound:
     """Read one channel of a recording at the rate of ``form``.
 
-    ``key`` is where the settings stand that a message names. Raises ValueError where the file is no sound
-    that can be read, holds none or too little for a frame, has several channels and none is chosen, or was
-    recorded at a rate that does not reach the highest frequency of the features.
+    Raises ValueError where the file is no sound that can be read, holds none or too little for a frame, has
+    several channels and none is chosen, or was recorded at a rate that does not reach the highest frequency
+    of the features. Where the form ``is_trained``, the message names no settings, which cannot be changed.
     """
-    samples, rate = _read(path, form, key)
+    samples, rate = _read(path, form, is_trained)
     if rate < 2 * form.high_hz:
+        way = f"set data.sample_rate={rate}, or data.high_hz to at most {rate / 2:g}"
+        if is_trained:
+            way = f"the run needs recordings of {2 * form.high_hz:g} Hz or more"
         raise ValueError(
             f"{path}: recorded at {rate} Hz, which holds nothing above {rate / 2:g} Hz, but the features "
-            f"reach {form.high_hz:g} Hz: set {key}.sample_rate={rate}, or {key}.high_hz to at "
-            f"most {rate / 2:g}"
+            f"reach {form.high_hz:g} Hz: {way}"
         )
     size = np.abs(samples)
     full = size >= FULL_SCALE
@@ -65,16 +67,17 @@ def read_sound(path: Path, form: SoundForm, key: str = "data") -> Sound:
     return Sound(samples, is_clipped, is_silent)
 
 
-def _read(path: Path, form: SoundForm, key: str) -> tuple[NDArray[np.float32], int]:
+def _read(path: Path, form: SoundForm, is_trained: bool) -> tuple[NDArray[np.float32], int]:
     """(The samples of one channel, their rate) of a file."""
     soundfile, _ = libraries()
     try:
         with soundfile.SoundFile(path) as file:
             channels, rate = file.channels, file.samplerate
             if channels > 1 and form.channel == "refuse":
+                way = "set data.channel to mean, left or right"
                 raise ValueError(
-                    f"{path}: {channels} channels, and one is expected: set {key}.channel to mean, left or "
-                    f"right"
+                    f"{path}: {channels} channels, and one is expected: "
+                    f"{'give one of them' if is_trained else way}"
                 )
             if file.frames * 4 > _LARGE and file.frames * 4 > memory():
                 raise TooLargeError(

@@ -76,9 +76,9 @@ class Recordings:
             )
         )
 
-    def read(self, number: int, form: SoundForm, key: str = "data") -> Sound:
+    def read(self, number: int, form: SoundForm, is_trained: bool = False) -> Sound:
         """The sound of one; ValueError where it cannot be used, see :func:`read_sound`."""
-        return read_sound(self.paths[number], form, key)
+        return read_sound(self.paths[number], form, is_trained)
 
     def content(self) -> Any:
         """What decides their sound, beside how it is read: plain values."""

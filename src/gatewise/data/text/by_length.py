@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from gatewise.data.buckets import LengthBuckets
 from gatewise.data.module import SequenceDataModule
-from gatewise.data.text.kept_texts import Kept, Prepared
+from gatewise.data.text.kept_texts import Kept, Prepared, content_of
 from gatewise.data.text.parts import draw_evenly, held_out_in_turn
 from gatewise.settings import Count, Folders, Fraction, Positive, rule, split_fractions
 
@@ -71,14 +71,21 @@ class TextsByLength(SequenceDataModule):
         """Read the files of the test part alone; the facts are set."""
         raise NotImplementedError
 
-    def prepared_once(self, kept: Kept[Prepared], about: Any, prepare: Callable[[], Prepared]) -> Prepared:
-        """What ``prepare`` makes of the content and settings ``about``, kept for the next start."""
+    def prepared_once(
+        self,
+        kept: Kept[Prepared],
+        files: Callable[[], Mapping[str, Sequence[Path]]],
+        settings: Any,
+        prepare: Callable[[], Prepared],
+    ) -> Prepared:
+        """What ``prepare`` makes of ``files`` by part, with these ``settings``, kept for the next start."""
         # A class of a user's own may have code that no key knows of.
         if self.cache_dir is None or not type(self).__module__.startswith("gatewise."):
             return prepare()
         modules = {each.__module__ for each in type(self).__mro__}
         own = [sys.modules[name] for name in sorted(modules) if name.startswith(str(__package__))]
-        return kept.prepared_once(self.cache_dir, [type(self).__name__, about], self.facts, own, prepare)
+        about = [type(self).__name__, content_of(files()), settings]
+        return kept.prepared_once(self.cache_dir, about, self.facts, own, prepare)
 
     def has_own(self, part: str) -> bool:
         """Whether a part has files of its own."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from gatewise.data import flat
 from gatewise.data.files import digest
+from gatewise.data.kept import FORGOTTEN
 from gatewise.data.locked import locked
 from gatewise.data.text import coding, prepared, running
 from gatewise.data.text.coding import Ids, Settings, smallest
@@ -35,8 +36,6 @@ from gatewise.settings.memory import in_words
 
 log = logging.getLogger(__name__)
 
-FORGOTTEN = 60 * 24 * 60 * 60
-"""Seconds after which a text that no training has used makes room."""
 SHORT = 64 << 20
 """Bytes of a text that may be kept in memory where there is no cache."""
 SETTLED = 2.0

@@ -107,7 +107,7 @@ def read_unlabelled(
     found = Documents([], None, [], [])
     labels: list[str] = []
     if path.suffix.lower() in TABLES:
-        for line, row in table_rows(path, {text_column: "text_column"}, [label_column], unnamed):
+        for line, row in table_rows(path, {text_column: ""}, [label_column], unnamed):
             found.texts.append(row[text_column])
             found.lines.append(line)
             labels.append(row.get(label_column, ""))

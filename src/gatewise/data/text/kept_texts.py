@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
+from gatewise.data.files import digest
 from gatewise.data.kept import Arrays, found, key_of, made_once
-from gatewise.data.known.finding import checksum
 from gatewise.kinds.kind import Facts
 
 
@@ -64,6 +64,5 @@ class Kept(Generic[Prepared]):
 def content_of(files: Mapping[str, Sequence[Path]]) -> dict[str, list[list[str]]]:
     """What files by part are known by; their names too, which may be those of classes or forms."""
     return {
-        part: [[path.parent.name, path.name, checksum(path)] for path in paths]
-        for part, paths in files.items()
+        part: [[path.parent.name, path.name, digest(path)] for path in paths] for part, paths in files.items()
     }

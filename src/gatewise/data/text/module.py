@@ -38,6 +38,7 @@ from gatewise.settings import (
     rule,
     split_fractions,
 )
+from gatewise.settings.checks import short
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +247,8 @@ class LanguageText(SequenceDataModule):
         known = set(facts.vocabulary)
         unknown = [token for token in dict.fromkeys(tokens) if token not in known]
         if unknown:
-            log.warning("not in the vocabulary, read as %s: %s", UNKNOWN, listed(unknown, 10))
+            told = listed([short(token) for token in unknown], 10)
+            log.warning("not in the vocabulary, read as %s: %s", UNKNOWN, told)
         targets = torch.cat([ids[1:], ids.new_tensor([IGNORED])])
         return Input(TextBatch(ids[None], targets[None]), str(given), steps=tokens)
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from gatewise.data.text.by_length import TextsInShares
 from gatewise.data.text.documents import LONGEST_TEXT, read_unlabelled
-from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.pairs import Pairs, read_files, read_tables
 from gatewise.data.text.parallel_cache import PARALLEL_TEXT
 from gatewise.data.text.parallel_corpora import PARALLEL
@@ -221,15 +220,15 @@ class ParallelText(TextsInShares):
 
     def _once(self, parts: Sequence[str], make: Callable[[], Prepared]) -> Prepared:
         """Some parts, prepared or from an earlier start."""
-        if self.cache_dir is None:
-            return make()
-        if self.corpus is not None:
-            files = {"corpus": PARALLEL[self.corpus].files()}
-        else:
+
+        def files() -> dict[str, list[Path]]:
+            if self.corpus is not None:
+                return {"corpus": PARALLEL[self.corpus].files()}
             named = ((part, self._files(part)) for part in parts)
-            files = {f"{part} {name}": paths for part, own in named for name, paths in own.items()}
+            return {f"{part} {name}": paths for part, own in named for name, paths in own.items()}
+
         split = [self.corpus, self.reverse, self.shares, self.seed]
-        return self.prepared_once(PARALLEL_TEXT, [content_of(files), asdict(self.making), split], make)
+        return self.prepared_once(PARALLEL_TEXT, files, [asdict(self.making), split], make)
 
     def _files(self, part: str) -> dict[str, list[Path]]:
         """The files of a part by setting, without its prefix."""

@@ -25,9 +25,9 @@ def table_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, values by column) of every row; of a Parquet file, the row's number from 1.
 
-    ``needed`` are the columns that it must have, each with the setting that names it; ``wanted`` those that
-    are read where they are there. A CSV or TSV file has a header; or it has none, and ``unnamed`` is what its
-    first columns are called, in order.
+    ``needed`` are the columns that it must have, each with the setting that names it, or "" where a training
+    has said it; ``wanted`` those that are read where they are there. A CSV or TSV file has a header; or it
+    has none, and ``unnamed`` is what its first columns are called, in order.
 
     Raises ValueError, with file and line, where the file does not follow its format, or lacks a column; for a
     CSV or TSV file the line ends with another ``way`` to read it.
@@ -113,9 +113,10 @@ def _check_columns(
 ) -> None:
     for name, setting in needed.items():
         if name not in columns:
+            mend = f"name one with data.{setting}" if setting else "the training's is called so, rename yours"
             raise ValueError(
                 f"{place}: no column {name!r}{did_you_mean(name, columns)}; it has "
-                f"{shown(', '.join(columns))}: name one with data.{setting}{way}"
+                f"{shown(', '.join(columns))}: {mend}{way}"
             )
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice in needed:

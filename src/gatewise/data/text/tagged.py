@@ -16,8 +16,7 @@ import torch
 from gatewise.data.classes import rows_of_missing
 from gatewise.data.files import read_text
 from gatewise.data.text.by_length import TextsInShares
-from gatewise.data.text.columns import Columns, Sentences, read_columns, read_words
-from gatewise.data.text.kept_texts import content_of
+from gatewise.data.text.columns import LONGEST_WORD, Columns, Sentences, read_columns, read_words
 from gatewise.data.text.parts import PARTS
 from gatewise.data.text.sentences import TaggedSentences, learnt_tags, targets_of, usual_tags
 from gatewise.data.text.tagged_cache import TAGGED_TEXT, Prepared
@@ -141,11 +140,11 @@ class TaggedText(TextsInShares):
 
     def _once(self, parts: list[str], make: Callable[[], Prepared]) -> Prepared:
         """The sentences of parts that have sources of their own, prepared or from an earlier start."""
-        if self.cache_dir is None:
-            prepared = make()
-        else:
-            content = content_of({part: self._paths(part) for part in parts})
-            prepared = self.prepared_once(TAGGED_TEXT, [content, self._making()], make)
+
+        def files() -> dict[str, list[Path]]:
+            return {part: self._paths(part) for part in parts}
+
+        prepared = self.prepared_once(TAGGED_TEXT, files, self._making(), make)
         for line in prepared.told:
             log.warning("%s", line)
         return prepared
@@ -355,6 +354,12 @@ def _typed(texts: Sequence[str], facts: TaggedTextFacts, path: Path) -> Sentence
     for number, text in enumerate(texts, start=1):
         check_typed(text, str(path))
         words = [word for word in words_of(text) if has_signs or not is_sign(word)]
+        longest = max(map(len, words), default=0)
+        if longest > LONGEST_WORD:
+            raise ValueError(
+                f"{path}:{number}: a word of {longest:,} characters; at most {LONGEST_WORD:,} are read: "
+                f"split it"
+            )
         if words:
             rows.append(words)
             lines += [number] * len(words)

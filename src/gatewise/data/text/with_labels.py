@@ -19,7 +19,6 @@ from gatewise.data.classes import rows_of_missing
 from gatewise.data.text.by_length import TextsByLength
 from gatewise.data.text.described import described
 from gatewise.data.text.documents import Documents
-from gatewise.data.text.kept_texts import content_of
 from gatewise.data.text.labelled_cache import LABELLED, Prepared
 from gatewise.data.text.log_ratios import SplitRatios
 from gatewise.data.text.parts import PARTS, parts_of, strata_of
@@ -235,10 +234,11 @@ class TextsWithLabels(TextsByLength):
 
     def _once(self, parts: list[str], make: Callable[[], Prepared]) -> Prepared:
         """The texts of parts that have sources of their own, prepared or from an earlier start."""
-        if self.cache_dir is None:
-            return make()
-        content = content_of({part: self.paths(part) for part in parts})
-        return self.prepared_once(LABELLED, [content, self.making()], make)
+
+        def files() -> dict[str, list[Path]]:
+            return {part: self.paths(part) for part in parts}
+
+        return self.prepared_once(LABELLED, files, self.making(), make)
 
     def _data_of(self, part: str, prepared: Prepared) -> TextsOfClasses:
         chosen = prepared.chosen[part]
