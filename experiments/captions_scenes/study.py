@@ -22,6 +22,7 @@ from gatewise.runs.run import Run
 STEPS = {
     "LSTM": [],
     "GRU": ["model=gru"],
+    "LSTM, words dropped": ["task.word_dropout=0.3"],
     "LSTM, input feeding": ["task.context=input", "task.decoder_layers=1"],
 }
 """Overrides of each step."""
