@@ -70,7 +70,7 @@ def test_words_of_a_text_model(capsys):
 
 
 def test_one_sequence_of_a_file_with_its_arrays(capsys):
-    run = run_of("speech/features")
+    run = run_of("speech/files")
     assert main(["inspect", f"run={run}", "input=tones.ts", "sequence=2", "arrays=x.npz"]) == 0
     assert "Arrays x.npz" in capsys.readouterr().out
     (model,) = payload()["models"]
@@ -91,7 +91,7 @@ def test_a_series(capsys):
 
 
 def test_two_runs_are_matched_and_two_inputs_are_not(capsys):
-    first, second = run_of("speech/features"), run_of("speech/features", 1)
+    first, second = run_of("speech/files"), run_of("speech/files", 1)
     words = ["inspect", f"run={first}", "input=tones.ts"]
     assert main([*words, f"run2={second}"]) == 0
     values = payload()
@@ -113,7 +113,7 @@ def test_two_runs_are_matched_and_two_inputs_are_not(capsys):
 
 
 def test_without_its_data_the_page_still_comes(capsys):
-    run = run_of("speech/features")
+    run = run_of("speech/files")
     Path("tones.ts").rename("elsewhere.ts")
     try:
         assert main(["inspect", f"run={run}", "input=elsewhere.ts"]) == 0
@@ -186,14 +186,14 @@ def test_a_mistake_is_one_line(words, message, capsys):
 
 def test_an_input_longer_than_the_memory(monkeypatch, capsys):
     monkeypatch.setattr("gatewise.inspection.look.memory", lambda: 1000)
-    assert main(["inspect", f"run={run_of('speech/features')}", "input=tones.ts"]) != 0
+    assert main(["inspect", f"run={run_of('speech/files')}", "input=tones.ts"]) != 0
     err = capsys.readouterr().err
     assert re.search(r"error: input=tones.ts: \d+ steps × .* give at most \d+ steps", err)
 
 
 def test_a_run_without_a_checkpoint(trained, capsys):
     run = trained / "runs" / "copies" / "1"
-    shutil.copytree(run_of("speech/features"), run)
+    shutil.copytree(run_of("speech/files"), run)
     shutil.rmtree(run / "checkpoints")
     try:
         assert main(["inspect", f"run={run}", "input=tones.ts"]) != 0

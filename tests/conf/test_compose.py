@@ -24,6 +24,7 @@ PRIMARY = {
     "sync": [],
     "data": [],
     "draw": [],
+    "backtest": [],
 }
 
 
