@@ -22,7 +22,7 @@ from gatewise.tasks.tagging import Tagging
 from gatewise.tasks.text_classification import TextClassification
 from gatewise.tasks.translation import Translation
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "experiments" / "text_speed"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "experiments" / "speed"))
 import plain_models
 from plain_models.layers import PlainLayers
 

@@ -1,8 +1,8 @@
-"""Time the training of text presets beside a plain PyTorch loop with nn.LSTM of the same model, in turns.
+"""Time the training of presets beside a plain PyTorch loop with nn.LSTM of the same model, in turns.
 
-    python experiments/text_speed/speed.py                                 # all of them
-    python experiments/text_speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
-    python experiments/text_speed/speed.py presets=strokes/pendigits,captions/scenes
+    python experiments/speed/speed.py                                 # all of them
+    python experiments/speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
+    python experiments/speed/speed.py presets=strokes/pendigits,captions/scenes
 
 Every other word is an override of ``gatewise train``. Gatewise's side is a real training, with its loop,
 metrics, callbacks and checkpoints; the plain side has the same batches ready in memory, the same optimizer
@@ -35,6 +35,8 @@ from gatewise.views import screen
 LANGUAGE_MODELS = "king_james,king_james_rnn,char_small,char_large,lm_zaremba_small,lm_zaremba_medium"
 LANGUAGE_MODELS += ",lm_zaremba_large,lm_tied_512,lm_awd,lm_melis_24m"
 OTHERS = "mr,verses,wnut17,conll,greek_tags,multi30k_quick,multi30k,kjv_bbe,cmudict"
+OTHERS += ",speech/fsdd,speech/digits_ctc,speech/digits_ctc_streaming,strokes/pendigits,strokes/line_ctc"
+OTHERS += ",captions/scenes"
 FEWEST, MOST = 5, 200
 """Timed steps of an epoch."""
 COLUMNS = ["preset", "plain PyTorch, ms a step", "Gatewise", "times as fast", "of single rounds", "steps"]
