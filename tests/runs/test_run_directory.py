@@ -262,7 +262,7 @@ def test_facts_that_are_missing_or_wrong(run):
     with pytest.raises(ValueError, match=r"facts.json:2: not JSON"):
         run.facts()
     with pytest.raises(
-        ValueError, match=r"facts of unknown kind 'image'; known: features, .*series, .*text,"
+        ValueError, match=r"facts of unknown kind 'image'; known: captions, features, .*series, .*text,"
     ):
         facts_from_dict({"kind": "image"})
     stored = FACTS["series"].to_dict()

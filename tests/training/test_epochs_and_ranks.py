@@ -273,4 +273,4 @@ def test_a_step_that_overflows_is_the_users_to_mend(tmp_path):
     with pytest.raises(
         ValueError, match=r"a step of epoch 1 is too large .* smaller optimizer.lr \(it was 1e\+38"
     ):
-        fit._stoppable(trainer, lambda: trainer.fit(TooFast(), DataLoader(torch.zeros(4))))
+        fit.interruptible(trainer, lambda: trainer.fit(TooFast(), DataLoader(torch.zeros(4))))

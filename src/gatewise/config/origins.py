@@ -37,6 +37,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 BASES = """
 gatewise.cells.cell.Cell gatewise.nn.recurrent.Recurrent gatewise.nn.stacked.Stacked
 gatewise.tasks.task.Task gatewise.data.module.SequenceDataModule
+gatewise.data.sound.augmentation.Augmentation
 torch.optim.optimizer.Optimizer torch.optim.lr_scheduler.LRScheduler
 torch.optim.lr_scheduler.ReduceLROnPlateau
 pytorch_lightning.trainer.trainer.Trainer pytorch_lightning.callbacks.callback.Callback

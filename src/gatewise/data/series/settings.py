@@ -91,7 +91,8 @@ def check_roles(
     }
     owner: dict[str, str] = {}
     for role, value in roles.items():
-        for name in [value] if isinstance(value, str) else (value or ()):  # type: ignore[attr-defined]
+        is_one = isinstance(value, (str, int, float))
+        for name in [value] if is_one else (value or ()):  # type: ignore[attr-defined]
             if name in owner and not (owner[name] == "time_column" and role == "columns"):
                 raise ValueError(f"{role} names {name!r}, as data.{owner[name]} does: name it in one of them")
             owner[name] = role
