@@ -56,7 +56,7 @@ ENGINES = get_args(EngineName)
 """Names of the engines, and ``auto``."""
 
 WORTH_COMPILING = 1 << 16
-"""Numbers whose tanh additive attention needs: of fewer, calling compiled code takes as long as torch does."""
+"""Numbers whose tanh additive attention needs: of fewer, a call of compiled code takes as long as torch."""
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -215,9 +215,9 @@ def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     Takes queries [B, Q, A], keys [B, K, A] and v [A]. Many on the CPU are computed by compiled code, which
     keeps nothing of the size of all tanh in memory; on other devices, and without a compiler, torch does it.
     """
-    many = queries.numel() * keys.shape[1] >= WORTH_COMPILING
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
     found = None
-    if many and not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+    if not recorded and queries.numel() * keys.shape[1] >= WORTH_COMPILING:
         found = _compiled_scores(queries, keys, weight)
     return attention.plain_scores(queries, keys, weight) if found is None else found
 

@@ -101,11 +101,13 @@ class Attention(nn.Module):
 
     def _weights(self, queries: Tensor, memory: Memory, covered: Tensor | None = None) -> Tensor:
         """[B, T, S] for projected queries [B, T, A] and how much each state is covered [B, T or 1, S]."""
-        if self.how == "additive" and covered is None:
-            scores = additive_scores(queries, memory.keys, self.scorer.weight[0])
-        elif self.how == "additive":
-            hidden = queries.unsqueeze(2) + memory.keys.unsqueeze(1) + self.covered(covered.unsqueeze(-1))
-            scores = self.scorer(torch.tanh(hidden)).squeeze(-1)
+        if self.how == "additive":
+            if covered is None:
+                scores = additive_scores(queries, memory.keys, self.scorer.weight[0])
+            else:
+                hidden = queries.unsqueeze(2) + memory.keys.unsqueeze(1)
+                hidden = hidden + self.covered(covered.unsqueeze(-1))
+                scores = self.scorer(torch.tanh(hidden)).squeeze(-1)
         else:
             scores = queries @ memory.keys.transpose(1, 2)
             if covered is not None:

@@ -35,6 +35,9 @@ def scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
             raise Unsupported(f"tensors of the class {type(tensor).__name__}")
         if tensor.dtype != queries.dtype or tensor.dtype not in C_TYPES:
             raise Unsupported(f"tensors of {tensor.dtype}")
+    (batch, _, size), of_keys = queries.shape, keys.shape
+    if (of_keys[0], of_keys[2], *weight.shape) != (batch, size, size):
+        raise Unsupported("tensors whose shapes torch has to look at")
     functions = _compiled(queries.dtype)
     if isinstance(functions, Unsupported):
         raise functions
