@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-CHUNK = 2_000_000
-"""Scores that are computed at a time: enough for fast products, few enough to stay near the processor."""
+CHUNK = 7_000_000
+"""Scores that are computed at a time: enough for fast products, few enough for memory that is used again."""
+NEAR = 250_000
+"""Of these so many at a time that they stay near the processor from one operation to the next."""
 LARGE = 1000
 """Of fewer words than these, the usual functions are as fast."""
-ON_GPU = 32
+ON_GPU = 9
 """So many times more on a GPU, where each operation has a price of its own."""
 
 
@@ -45,36 +47,29 @@ class _TokenLoss(torch.autograd.Function):
         smoothing: float,
         wanted: bool,
     ) -> tuple[Tensor, Tensor]:
-        words = len(weight)
         # Under autocast the vectors may be of another dtype than the weights.
         own_weight = weight.to(vectors.dtype)
-        own_bias = None if bias is None else bias.to(vectors.dtype)
-        kept = (torch.empty_like(vectors), torch.zeros_like(weight)) if wanted else None
+        of_vectors, of_weight = torch.empty_like(vectors), None
         of_bias = torch.zeros_like(bias) if wanted and bias is not None else None
-        of_logs = torch.promote_types(vectors.dtype, torch.float32)
-        minimised, likelihood = vectors.new_zeros(2, dtype=of_logs).unbind()
-        rows = max((ON_GPU if vectors.is_cuda else 1) * CHUNK // words, 1)
-        for start in range(0, len(vectors), rows):
-            chunk, right = vectors[start : start + rows], targets[start : start + rows].unsqueeze(1)
-            logs = F.linear(chunk, own_weight, own_bias).log_softmax(-1, of_logs)
-            own = -logs.gather(1, right).sum()
-            likelihood = likelihood + own
-            spread = -logs.mean(1).sum() if smoothing else own
-            minimised = minimised + (1 - smoothing) * own + smoothing * spread
-            if kept is not None:
-                slope = logs.exp_()
-                if smoothing:
-                    slope.sub_(smoothing / words)
-                slope.scatter_add_(1, right, slope.new_full(right.shape, smoothing - 1))
-                slope = slope.to(vectors.dtype)
-                kept[0][start : start + rows] = slope @ own_weight
-                if weight.dtype == vectors.dtype:
-                    kept[1].addmm_(slope.t(), chunk)
-                else:
-                    kept[1].add_(slope.t() @ chunk)
+        minimised, likelihood = vectors.new_zeros(2, dtype=_precise(vectors)).unbind()
+        most, near = (ON_GPU * CHUNK, ON_GPU * CHUNK) if vectors.is_cuda else (CHUNK, NEAR)
+        # All of about the same size: a product of few rows is slow.
+        pieces = max(math.ceil(len(vectors) * len(weight) / most), 1)
+        chunks = (tensor.chunk(pieces) for tensor in (vectors, targets.unsqueeze(1), of_vectors))
+        for chunk, right, of_chunk in zip(*chunks, strict=True):
+            scores, rows = chunk @ own_weight.t(), max(near // len(weight), 1)
+            for part, of_part in zip(scores.split(rows), right.split(rows), strict=True):
+                own, spread, slope = _losses(part, bias, of_part, smoothing)
+                likelihood = likelihood + own
+                minimised = minimised + (1 - smoothing) * own + smoothing * spread
                 if of_bias is not None:
                     of_bias += slope.sum(0)
-        ctx.gradients = None if kept is None else (*kept, of_bias)
+                if slope is not part:
+                    part.copy_(slope)
+            if wanted:
+                torch.mm(scores, own_weight, out=of_chunk)
+                of_weight = _with_product(of_weight, scores.t(), chunk, weight.dtype)
+        ctx.gradients = (of_vectors, of_weight, of_bias) if wanted else None
         ctx.mark_non_differentiable(likelihood)
         return minimised, likelihood
 
@@ -86,3 +81,37 @@ class _TokenLoss(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         scaled = (None if one is None else one.mul_(by_loss.to(one.dtype)) for one in gradients)
         return (*scaled, None, None, None)
+
+
+def _precise(tensor: Tensor) -> torch.dtype:
+    """Single precision, or double where a tensor has that."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _losses(
+    scores: Tensor, bias: Tensor | None, right: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(Loss of the right tokens, mean loss of all tokens, slopes of the smoothed loss) for scores [N, V].
+
+    The slopes take the place of scores that are precise enough.
+    """
+    values = scores.to(_precise(scores))
+    if bias is not None:
+        values.add_(bias)
+    values.sub_(values.amax(1, keepdim=True))
+    own = values.gather(1, right)
+    mean = values.mean(1, keepdim=True) if smoothing else own
+    sums = values.exp_().sum(1, keepdim=True)
+    total = sums.log()
+    values.div_(sums)
+    if smoothing:
+        values.sub_(smoothing / values.shape[1])
+    values.scatter_add_(1, right, values.new_full(right.shape, smoothing - 1))
+    return (total - own).sum(), (total - mean).sum(), values
+
+
+def _with_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """``left`` · ``right``, added to ``total`` where there is one."""
+    if total is None:
+        return (left @ right).to(dtype)
+    return total.addmm_(left, right) if dtype == left.dtype else total.add_(left @ right)
