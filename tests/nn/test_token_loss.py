@@ -10,10 +10,11 @@ import gatewise.nn.token_loss as module
 from gatewise.nn.token_loss import token_loss
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_loss_and_gradients_are_torchs(smoothing, with_bias, count, monkeypatch):
+def test_loss_and_gradients_are_torchs(share, smoothing, with_bias, count, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 20)  # four rows at a time, of which the loss takes two
     monkeypatch.setattr(module, "NEAR", 10)
     torch.manual_seed(1)
@@ -22,14 +23,17 @@ def test_loss_and_gradients_are_torchs(smoothing, with_bias, count, monkeypatch)
     inputs = [tensor.requires_grad_() for tensor in inputs]
     targets = torch.randint(5, (count,))
     scores = F.linear(vectors, weight, bias if with_bias else None)
-    expected = F.cross_entropy(scores, targets, reduction="sum", label_smoothing=smoothing)
-    found, likelihood = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing)
+    expected = share * F.cross_entropy(scores, targets, reduction="sum", label_smoothing=smoothing)
+    found, likelihood = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing, share)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(likelihood, F.cross_entropy(scores, targets, reduction="sum"))
+    torch.testing.assert_close(likelihood, share * F.cross_entropy(scores, targets, reduction="sum"))
     assert not likelihood.requires_grad
-    own = torch.autograd.grad(3 * found, inputs)
-    for gradient, of_torch in zip(own, torch.autograd.grad(3 * expected, inputs), strict=True):
-        torch.testing.assert_close(gradient, of_torch)
+    for times in (1, 3):
+        found, _ = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing, share)
+        own = torch.autograd.grad(times * found, inputs)
+        of_torch = torch.autograd.grad(times * expected, inputs, retain_graph=True)
+        for gradient, right in zip(own, of_torch, strict=True):
+            torch.testing.assert_close(gradient, right)
 
 
 def test_without_gradients_none_are_computed(monkeypatch):

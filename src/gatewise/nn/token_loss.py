@@ -20,9 +20,14 @@ ON_GPU = 9
 
 
 def token_loss(
-    vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0
+    vectors: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    smoothing: float = 0.0,
+    share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of linear scores: (what training minimises, negative log-likelihood), both sums.
+    """Cross-entropy of linear scores: (what training minimises, negative log-likelihood), ``share`` of sums.
 
     Takes vectors [N, D], weight [V, D], bias [V], targets [N] and the share ``smoothing`` of a target that is
     spread over all tokens (Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR
@@ -30,7 +35,7 @@ def token_loss(
     """
     tensors = (vectors, weight, bias)
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    found: tuple[Tensor, Tensor] = _TokenLoss.apply(*tensors, targets, smoothing, wanted)
+    found: tuple[Tensor, Tensor] = _TokenLoss.apply(*tensors, targets, smoothing, share, wanted)
     return found
 
 
@@ -45,6 +50,7 @@ class _TokenLoss(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         smoothing: float,
+        share: float,
         wanted: bool,
     ) -> tuple[Tensor, Tensor]:
         # Under autocast the vectors may be of another dtype than the weights.
@@ -53,13 +59,15 @@ class _TokenLoss(torch.autograd.Function):
         of_bias = torch.zeros_like(bias) if wanted and bias is not None else None
         minimised, likelihood = vectors.new_zeros(2, dtype=_precise(vectors)).unbind()
         most, near = (ON_GPU * CHUNK, ON_GPU * CHUNK) if vectors.is_cuda else (CHUNK, NEAR)
+        # Small numbers become 0 in float16: there the gradients themselves are multiplied.
+        ctx.factor = share if vectors.dtype == torch.float16 else 1.0
         # All of about the same size: a product of few rows is slow.
         pieces = max(math.ceil(len(vectors) * len(weight) / most), 1)
         chunks = (tensor.chunk(pieces) for tensor in (vectors, targets.unsqueeze(1), of_vectors))
         for chunk, right, of_chunk in zip(*chunks, strict=True):
             scores, rows = chunk @ own_weight.t(), max(near // len(weight), 1)
             for part, of_part in zip(scores.split(rows), right.split(rows), strict=True):
-                own, spread, slope = _losses(part, bias, of_part, smoothing)
+                own, spread, slope = _losses(part, bias, of_part, smoothing, share / ctx.factor)
                 likelihood = likelihood + own
                 minimised = minimised + (1 - smoothing) * own + smoothing * spread
                 if of_bias is not None:
@@ -70,6 +78,7 @@ class _TokenLoss(torch.autograd.Function):
                 torch.mm(scores, own_weight, out=of_chunk)
                 of_weight = _with_product(of_weight, scores.t(), chunk, weight.dtype)
         ctx.gradients = (of_vectors, of_weight, of_bias) if wanted else None
+        minimised, likelihood = share * minimised, share * likelihood
         ctx.mark_non_differentiable(likelihood)
         return minimised, likelihood
 
@@ -79,8 +88,10 @@ class _TokenLoss(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("token_loss: a second backward pass: its gradients are not kept")
         gradients, ctx.gradients = ctx.gradients, None
-        scaled = (None if one is None else one.mul_(by_loss.to(one.dtype)) for one in gradients)
-        return (*scaled, None, None, None)
+        factor = by_loss * ctx.factor
+        if factor.is_cuda or factor != 1:
+            gradients = [None if one is None else one.mul_(factor.to(one.dtype)) for one in gradients]
+        return (*gradients, None, None, None, None)
 
 
 def _precise(tensor: Tensor) -> torch.dtype:
@@ -89,11 +100,11 @@ def _precise(tensor: Tensor) -> torch.dtype:
 
 
 def _losses(
-    scores: Tensor, bias: Tensor | None, right: Tensor, smoothing: float
+    scores: Tensor, bias: Tensor | None, right: Tensor, smoothing: float, share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(Loss of the right tokens, mean loss of all tokens, slopes of the smoothed loss) for scores [N, V].
 
-    The slopes take the place of scores that are precise enough.
+    The slopes, which are multiplied by ``share``, take the place of scores that are precise enough.
     """
     values = scores.to(_precise(scores))
     if bias is not None:
@@ -103,10 +114,10 @@ def _losses(
     mean = values.mean(1, keepdim=True) if smoothing else own
     sums = values.exp_().sum(1, keepdim=True)
     total = sums.log()
-    values.div_(sums)
+    values.mul_(share / sums)
     if smoothing:
-        values.sub_(smoothing / values.shape[1])
-    values.scatter_add_(1, right, values.new_full(right.shape, smoothing - 1))
+        values.sub_(share * smoothing / values.shape[1])
+    values.scatter_add_(1, right, values.new_full(right.shape, share * (smoothing - 1)))
     return (total - own).sum(), (total - mean).sum(), values
 
 

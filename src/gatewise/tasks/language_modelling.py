@@ -225,8 +225,8 @@ class LanguageModelling(ContinuesText):
                 outputs = layer(outputs)
             counted = targets != IGNORED
             outputs, targets = outputs[counted], targets[counted]
-            loss, _ = token_loss(outputs, last.weight, last.bias, targets)
-            return loss / max(len(targets), 1)
+            share = 1 / max(len(targets), 1)
+            return token_loss(outputs, last.weight, last.bias, targets, share=share)[0]
         scores = self._scores(outputs).flatten(0, 1)
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)
