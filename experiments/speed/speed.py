@@ -3,6 +3,7 @@
     python experiments/speed/speed.py                                 # all of them
     python experiments/speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
     python experiments/speed/speed.py presets=strokes/pendigits,captions/scenes
+    python experiments/speed/speed.py clock=cpu threads=1             # CPU time, beside other programs
 
 Every other word is an override of ``gatewise train``. Gatewise's side is a real training, with its loop,
 metrics, callbacks and checkpoints; the plain side has the same batches ready in memory, the same optimizer
@@ -17,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +69,11 @@ class PlainLoop:
         decay = OmegaConf.select(config, "callbacks.averaging.decay")
         self.average = decay and AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
-    def epoch(self) -> float:
+    def epoch(self, clock: Callable[[], float]) -> float:
         """Seconds of a pass over the batches."""
         self.model.train()
         self.model.start()
-        started = time.perf_counter()
+        started = clock()
         for batch in self.batches:
             self.optimizer.zero_grad()
             loss = self.model(batch)
@@ -81,7 +83,7 @@ class PlainLoop:
             self.optimizer.step()
             if self.average:
                 self.average.update_parameters(self.model)
-        return time.perf_counter() - started
+        return clock() - started
 
 
 def check_same(task: Any, model: Any, batch: Any) -> None:
@@ -97,7 +99,9 @@ def line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def measure(preset: str, words: list[str], rounds: int, seconds: float, made_up: Path) -> str:
+def measure(
+    preset: str, words: list[str], rounds: int, seconds: float, clock: Callable[[], float], made_up: Path
+) -> str:
     """One line of the table."""
     config = config_of(preset, words, made_up)
     if config.threads is not None:
@@ -118,16 +122,16 @@ def measure(preset: str, words: list[str], rounds: int, seconds: float, made_up:
     recurrent = task.encoder if task.has_encoder else task.net.decoder.lower
     if has_cell(recurrent):
         check_same(task, loop.model, batches[0])
-    loop.epoch()
-    count = min(max(FEWEST, round(seconds * FEWEST / loop.epoch())), len(batches))
+    loop.epoch(clock)
+    count = min(max(FEWEST, round(seconds * FEWEST / loop.epoch(clock))), len(batches))
     with open_dict(config):
         config.trainer.limit_train_batches = count
     plain, ours = [], []
     for _ in range(rounds):
         task, loop = loop_of(count)
-        loop.epoch()
-        plain.append(1000 * loop.epoch() / count)
-        ours.append(1000 * lightning_epoch(config, data, task) / count)
+        loop.epoch(clock)
+        plain.append(1000 * loop.epoch(clock) / count)
+        ours.append(1000 * lightning_epoch(config, data, task, clock) / count)
     ratios = [p / o for p, o in zip(plain, ours, strict=True)]
     milliseconds = [f"{statistics.median(times):.1f}" for times in (plain, ours)]
     spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
@@ -137,17 +141,19 @@ def measure(preset: str, words: list[str], rounds: int, seconds: float, made_up:
 
 def main(words: list[str]) -> None:
     """Print a table in Markdown, a line as soon as it is measured."""
-    own = {"presets": f"{LANGUAGE_MODELS},{OTHERS}", "rounds": "5", "seconds": "4"}
+    own = {"presets": f"{LANGUAGE_MODELS},{OTHERS}", "rounds": "5", "seconds": "4", "clock": "wall"}
     own |= dict(word.split("=", 1) for word in words if word.partition("=")[0] in own)
     words = [word for word in words if word.partition("=")[0] not in own]
     print(line(COLUMNS))
     print(line(["---"] * len(COLUMNS)))
     screen.quiet()
+    clock = {"wall": time.perf_counter, "cpu": time.process_time}[own["clock"]]
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder))
         for preset in own["presets"].split(","):
             name = preset if "/" in preset else f"text/{preset}"
-            print(measure(name, words, int(own["rounds"]), float(own["seconds"]), Path(folder)), flush=True)
+            rounds, seconds = int(own["rounds"]), float(own["seconds"])
+            print(measure(name, words, rounds, seconds, clock, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK = 7_000_000
+CHUNK = 7_500_000
 """Scores that are computed at a time: enough for fast products, few enough for memory that is used again."""
 NEAR = 250_000
 """Of these so many at a time that they stay near the processor from one operation to the next."""

@@ -224,7 +224,10 @@ class LanguageModelling(ContinuesText):
             for layer in before:
                 outputs = layer(outputs)
             counted = targets != IGNORED
-            outputs, targets = outputs[counted], targets[counted]
+            if counted.all():  # no copies, and none of the gradient
+                outputs, targets = outputs.flatten(0, 1), targets.flatten()
+            else:
+                outputs, targets = outputs[counted], targets[counted]
             share = 1 / max(len(targets), 1)
             return token_loss(outputs, last.weight, last.bias, targets, share=share)[0]
         scores = self._scores(outputs).flatten(0, 1)
