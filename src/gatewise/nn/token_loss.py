@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gatewise.engine.native import memory
+
 CHUNK = 7_500_000
 """Scores that are computed at a time: enough for fast products, few enough for memory that is used again."""
 NEAR = 250_000
@@ -65,7 +67,8 @@ class _TokenLoss(torch.autograd.Function):
         pieces = max(math.ceil(len(vectors) * len(weight) / most), 1)
         chunks = (tensor.chunk(pieces) for tensor in (vectors, targets.unsqueeze(1), of_vectors))
         for chunk, right, of_chunk in zip(*chunks, strict=True):
-            scores, rows = chunk @ own_weight.t(), max(near // len(weight), 1)
+            scores = torch.mm(chunk, own_weight.t(), out=_empty(chunk, len(chunk), len(weight)))
+            rows = max(near // len(weight), 1)
             for part, of_part in zip(scores.split(rows), right.split(rows), strict=True):
                 own, spread, slope = _losses(part, bias, of_part, smoothing, share / ctx.factor)
                 likelihood = likelihood + own
@@ -92,6 +95,11 @@ class _TokenLoss(torch.autograd.Function):
         if factor.is_cuda or factor != 1:
             gradients = [None if one is None else one.mul_(factor.to(one.dtype)) for one in gradients]
         return (*gradients, None, None, None, None)
+
+
+def _empty(like: Tensor, *shape: int) -> Tensor:
+    """A tensor of the kind of ``like``, in memory that is used again; on a GPU torch sees to that itself."""
+    return memory.empty(like, *shape) if like.device.type == "cpu" else like.new_empty(shape)
 
 
 def _precise(tensor: Tensor) -> torch.dtype:
@@ -124,5 +132,5 @@ def _losses(
 def _with_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     """``left`` · ``right``, added to ``total`` where there is one."""
     if total is None:
-        return (left @ right).to(dtype)
+        return torch.mm(left, right, out=_empty(left, len(left), right.shape[1])).to(dtype)
     return total.addmm_(left, right) if dtype == left.dtype else total.add_(left @ right)
