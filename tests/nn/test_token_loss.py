@@ -79,3 +79,32 @@ def test_a_second_backward_pass_is_refused():
     found.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward"):
         found.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_both_ways_to_probabilities_are_torchs_softmax(with_bias, dtype):
+    torch.manual_seed(1)
+    scores, right = torch.randn(3, 7).to(dtype), torch.tensor([[0], [6], [2]])
+    bias = torch.randn(7, dtype=dtype) if with_bias else None
+    logs = (scores if bias is None else scores + bias).double().log_softmax(1)
+    expected = (0.5 * logs.exp(), logs.gather(1, right), logs.mean(1, keepdim=True))
+    tolerance = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}
+    for softmax in (module._softmax_at_once, module._softmax_in_place):
+        found = softmax(scores.clone(), bias, right, True, 0.5)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.double(), other, **tolerance)
+
+
+def test_the_share_of_half_precision_gradients_comes_last():
+    """A slope of a thousandth, divided by a million targets, is 0 in float16."""
+    torch.manual_seed(1)
+    vectors = torch.randn(2, 4, dtype=torch.float16, requires_grad=True)
+    weight, targets = torch.randn(1000, 4, requires_grad=True), torch.tensor([0, 1])
+    found, _ = token_loss(vectors, weight, None, targets, share=1e-6)
+    _, by_weight = torch.autograd.grad(2e6 * found, (vectors, weight))
+    exact = weight.detach().double().requires_grad_()
+    expected = 2 * F.cross_entropy(vectors.detach().double() @ exact.t(), targets, reduction="sum")
+    torch.testing.assert_close(
+        by_weight.double(), torch.autograd.grad(expected, exact)[0], rtol=0.05, atol=1e-3
+    )

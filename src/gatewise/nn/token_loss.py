@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from gatewise.engine.native import memory
 
@@ -60,19 +61,28 @@ class _TokenLoss(torch.autograd.Function):
         of_vectors, of_weight = torch.empty_like(vectors), None
         of_bias = torch.zeros_like(bias) if wanted and bias is not None else None
         minimised, likelihood = vectors.new_zeros(2, dtype=_precise(vectors)).unbind()
-        most, near = (ON_GPU * CHUNK, ON_GPU * CHUNK) if vectors.is_cuda else (CHUNK, NEAR)
-        # Small numbers become 0 in float16: there the gradients themselves are multiplied.
-        ctx.factor = share if vectors.dtype == torch.float16 else 1.0
+        on_gpu = vectors.is_cuda
+        most, near = (ON_GPU * CHUNK, ON_GPU * CHUNK) if on_gpu else (CHUNK, NEAR)
+        softmax = _softmax_at_once if on_gpu else _softmax_in_place
+        # The slopes are multiplied by the share where that costs nothing, and small ones do not become 0.
+        ctx.factor = share if on_gpu or vectors.dtype == torch.float16 else 1.0
+        early = share / ctx.factor
         # All of about the same size: a product of few rows is slow.
         pieces = max(math.ceil(len(vectors) * len(weight) / most), 1)
         chunks = (tensor.chunk(pieces) for tensor in (vectors, targets.unsqueeze(1), of_vectors))
         for chunk, right, of_chunk in zip(*chunks, strict=True):
-            scores = torch.mm(chunk, own_weight.t(), out=_empty(chunk, len(chunk), len(weight)))
+            if on_gpu:
+                scores = F.linear(chunk, own_weight, None if bias is None else bias.to(chunk.dtype))
+            else:
+                scores = torch.mm(chunk, own_weight.t(), out=_empty(chunk, len(chunk), len(weight)))
             rows = max(near // len(weight), 1)
             for part, of_part in zip(scores.split(rows), right.split(rows), strict=True):
-                own, spread, slope = _losses(part, bias, of_part, smoothing, share / ctx.factor)
-                likelihood = likelihood + own
-                minimised = minimised + (1 - smoothing) * own + smoothing * spread
+                slope, own, mean = softmax(part, None if on_gpu else bias, of_part, smoothing > 0, early)
+                if smoothing:
+                    slope.sub_(early * smoothing / len(weight))
+                slope.scatter_add_(1, of_part, slope.new_full(of_part.shape, early * (smoothing - 1)))
+                likelihood = likelihood - own.sum()
+                minimised = minimised - (1 - smoothing) * own.sum() - smoothing * mean.sum()
                 if of_bias is not None:
                     of_bias += slope.sum(0)
                 if slope is not part:
@@ -107,26 +117,33 @@ def _precise(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _losses(
-    scores: Tensor, bias: Tensor | None, right: Tensor, smoothing: float, share: float
+def _softmax_in_place(
+    scores: Tensor, bias: Tensor | None, right: Tensor, with_mean: bool, share: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(Loss of the right tokens, mean loss of all tokens, slopes of the smoothed loss) for scores [N, V].
+    """(``share`` of the probabilities, logs of the right ones, mean logs [N, 1]) for scores [N, V] and bias.
 
-    The slopes, which are multiplied by ``share``, take the place of scores that are precise enough.
+    The probabilities take the place of scores that are precise enough. The mean is only there ``with_mean``.
     """
     values = scores.to(_precise(scores))
     if bias is not None:
         values.add_(bias)
     values.sub_(values.amax(1, keepdim=True))
     own = values.gather(1, right)
-    mean = values.mean(1, keepdim=True) if smoothing else own
+    mean = values.mean(1, keepdim=True) if with_mean else own
     sums = values.exp_().sum(1, keepdim=True)
     total = sums.log()
-    values.mul_(share / sums)
-    if smoothing:
-        values.sub_(share * smoothing / values.shape[1])
-    values.scatter_add_(1, right, values.new_full(right.shape, share * (smoothing - 1)))
-    return (total - own).sum(), (total - mean).sum(), values
+    return values.mul_(share / sums), own - total, mean - total
+
+
+def _softmax_at_once(
+    scores: Tensor, bias: Tensor | None, right: Tensor, with_mean: bool, share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in few operations, as a GPU likes it."""
+    logs = (scores if bias is None else scores + bias).log_softmax(1, _precise(scores))
+    own = logs.gather(1, right)
+    mean = logs.mean(1, keepdim=True) if with_mean else own
+    values = logs.exp_()
+    return values if share == 1 else values.mul_(share), own, mean
 
 
 def _with_product(total: Tensor | None, left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
