@@ -2,13 +2,13 @@
 
     python experiments/speed/speed.py                                 # all of them
     python experiments/speed/speed.py presets=mr,lm_awd rounds=5 seconds=4 threads=2
-    python experiments/speed/speed.py presets=strokes/pendigits,captions/scenes
-    python experiments/speed/speed.py clock=cpu threads=1             # CPU time, beside other programs
+    python experiments/speed/speed.py presets=captions/scenes threads=1 clock=cpu
 
 Every other word is an override of ``gatewise train``. Gatewise's side is a real training, with its loop,
 metrics, callbacks and checkpoints; the plain side has the same batches ready in memory, the same optimizer
 (in torch's default implementation), clipping, and moving average of the weights. Times are of the second
-epoch of some batches, from its start to the end of its last step. Before that, both models are compared: with
+epoch of some batches, from its start to the end of its last step; ``clock=cpu`` gives processor time of
+the process instead, for a machine that is busy with other things. Before that, both models are compared: with
 the same weights they have the same loss. Presets of the Penn Treebank read a text made up with as many words.
 """
 
@@ -39,6 +39,7 @@ LANGUAGE_MODELS += ",lm_zaremba_large,lm_tied_512,lm_awd,lm_melis_24m"
 OTHERS = "mr,verses,wnut17,conll,greek_tags,multi30k_quick,multi30k,kjv_bbe,cmudict"
 OTHERS += ",speech/fsdd,speech/digits_ctc,speech/digits_ctc_streaming,strokes/pendigits,strokes/line_ctc"
 OTHERS += ",captions/scenes"
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 FEWEST, MOST = 5, 200
 """Timed steps of an epoch."""
 COLUMNS = ["preset", "plain PyTorch, ms a step", "Gatewise", "times as fast", "of single rounds", "steps"]
@@ -69,7 +70,7 @@ class PlainLoop:
         decay = OmegaConf.select(config, "callbacks.averaging.decay")
         self.average = decay and AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
-    def epoch(self, clock: Callable[[], float]) -> float:
+    def epoch(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Seconds of a pass over the batches."""
         self.model.train()
         self.model.start()
@@ -122,14 +123,14 @@ def measure(
     recurrent = task.encoder if task.has_encoder else task.net.decoder.lower
     if has_cell(recurrent):
         check_same(task, loop.model, batches[0])
-    loop.epoch(clock)
-    count = min(max(FEWEST, round(seconds * FEWEST / loop.epoch(clock))), len(batches))
+    loop.epoch()
+    count = min(max(FEWEST, round(seconds * FEWEST / loop.epoch())), len(batches))
     with open_dict(config):
         config.trainer.limit_train_batches = count
     plain, ours = [], []
     for _ in range(rounds):
         task, loop = loop_of(count)
-        loop.epoch(clock)
+        loop.epoch()
         plain.append(1000 * loop.epoch(clock) / count)
         ours.append(1000 * lightning_epoch(config, data, task, clock) / count)
     ratios = [p / o for p, o in zip(plain, ours, strict=True)]
@@ -144,16 +145,17 @@ def main(words: list[str]) -> None:
     own = {"presets": f"{LANGUAGE_MODELS},{OTHERS}", "rounds": "5", "seconds": "4", "clock": "wall"}
     own |= dict(word.split("=", 1) for word in words if word.partition("=")[0] in own)
     words = [word for word in words if word.partition("=")[0] not in own]
+    if own["clock"] not in CLOCKS:
+        raise SystemExit(f"clock={own['clock']}: choose {' or '.join(CLOCKS)}")
     print(line(COLUMNS))
     print(line(["---"] * len(COLUMNS)))
     screen.quiet()
-    clock = {"wall": time.perf_counter, "cpu": time.process_time}[own["clock"]]
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder))
         for preset in own["presets"].split(","):
             name = preset if "/" in preset else f"text/{preset}"
-            rounds, seconds = int(own["rounds"]), float(own["seconds"])
-            print(measure(name, words, rounds, seconds, clock, Path(folder)), flush=True)
+            settings = int(own["rounds"]), float(own["seconds"]), CLOCKS[own["clock"]]
+            print(measure(name, words, *settings, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

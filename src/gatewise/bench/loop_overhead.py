@@ -86,7 +86,7 @@ def bare_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> floa
 
 
 class _Stopwatch(pl.Callback):
-    """Seconds from the last epoch's start to the end of its last step."""
+    """Seconds, by ``clock``, from the last epoch's start to the end of its last step."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
