@@ -41,11 +41,13 @@ class Shown:
 class Windows:
     """The windows of a test, batch after batch: their losses, first residuals, and some whole.
 
-    The lists of several processes are put back into the order of the data by :meth:`joined`.
+    Residuals are those of the ``pictured`` targets. The lists of several processes are put back into the
+    order of the data by :meth:`joined`.
     """
 
-    def __init__(self, facts: SeriesFacts) -> None:
+    def __init__(self, facts: SeriesFacts, pictured: Sequence[str] | None = None) -> None:
         self.facts = facts
+        self.pictured = tuple(facts.targets if pictured is None else pictured)
         self.batches: list[dict[str, NDArray[Any]]] = []
         """Of each batch, by name, values of its windows [B, ...]."""
         self.worst: Shown | None = None
@@ -66,13 +68,16 @@ class Windows:
         truth, point = numbers_of(batch.targets), numbers_of(forecast.point)
         size = len(truth)
         series = np.zeros(size, np.int64) if batch.series is None else batch.series.cpu().numpy()
-        values: dict[str, NDArray[Any]] = {"series": series, "residual": truth[:, 0] - point[:, 0]}
+        places = [self.facts.targets.index(name) for name in self.pictured]
+        residual = (truth - point)[:, 0, places]
+        values: dict[str, NDArray[Any]] = {"series": series, "residual": residual}
         for name, other in {"": point, **baselines}.items():
             error = other - truth
             values[f"loss {name}"] = _mean(np.square(error))
         errors = _mean(np.abs(point - truth))
         if batch.times is not None:
-            values["time"] = batch.times[:, self.facts.lookback].copy()  # else all times stay in memory
+            if batch.series is not None:  # by which windows of several series are compared
+                values["time"] = batch.times[:, self.facts.lookback].copy()  # else all times stay in memory
             if self.stride is None:
                 self.stride = stride_of(batch.times, series, self.facts.lookback)
         self.batches.append(values)
@@ -119,7 +124,7 @@ class Windows:
         first = parts[0]
         if len(parts) == 1:
             return first
-        whole = cls(first.facts)
+        whole = cls(first.facts, first.pictured)
         for number in range(max(len(part.batches) for part in parts)):
             shares = [part.batches[number] for part in parts if number < len(part.batches)]
             size = sum(len(share["series"]) for share in shares)

@@ -62,20 +62,13 @@ class Laid:
         start = panel.starts[:-1]
         scales = self.of_series.scales
         return SeriesHistory(
-            _columns(self.values, self.target_columns).numpy(),
+            self.values.numpy(),
             start + first,
             start + ends[0],
             start + ends[before_test],
             None if scales is None else scales.numpy(),
+            tuple(self.target_columns),
         )
-
-
-def _columns(values: Tensor, places: list[int]) -> Tensor:
-    """Some columns; without a copy where they follow each other."""
-    first = places[0]
-    if places == list(range(first, first + len(places))):
-        return values[:, first : first + len(places)]
-    return values[:, places]
 
 
 def laid_out(
