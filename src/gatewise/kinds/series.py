@@ -197,7 +197,7 @@ class WindowBatch(NamedTuple):
     """[B, 2, C_targets] double: mean and standard deviation by which the series was scaled once more, after
     the facts' own scale; None where it was not."""
     phase: Tensor | None = None
-    """[B] int64: the place of each window's first step in the season, by its time; None where that is not told."""
+    """[B] int64: the place of the first step of each window in the season; None where no time tells it."""
 
 
 class SeriesHistory(NamedTuple):

@@ -21,14 +21,14 @@ class Residual(Forecaster):
     """Forecasts what a level and a season of each series leave, by dilated recurrent layers.
 
     The values are the differences from the season of each step and the level of the last, as
-    :class:`~gatewise.nn.forecasters.smoothing.Smoothing` finds them; with
-    ``logarithm`` those of the logarithms of the values in their own units, so that both multiply. The layers
-    come in pairs of rising dilation, around which the outputs of the pair before are added. Smyl, "A Hybrid
-    Method of Exponential Smoothing and Recurrent Neural Networks for Time Series Forecasting", International
-    Journal of Forecasting 2020.
+    :class:`~gatewise.nn.forecasters.smoothing.Smoothing` finds them; with ``logarithm`` those of the
+    logarithms of the values in their own units, so that both multiply. The layers come in pairs of rising
+    dilation, around which the outputs of the pair before are added. Smyl, "A Hybrid Method of Exponential
+    Smoothing and Recurrent Neural Networks for Time Series Forecasting", International Journal of Forecasting
+    2020.
 
-    As there, the weights of the smoothing and, with ``smoothing`` "series", the first seasons of each series are
-    learnt with the net. A series that was not trained on has the mean of all others.
+    As there, the weights of the smoothing and, with ``smoothing`` "series", the first seasons of each series
+    are learnt with the net. A series that was not trained on has the mean of all others.
 
     Raises ValueError for a bidirectional model, and for logarithms of values that are not above 0.
     """

@@ -106,7 +106,8 @@ class SeriesSmoothing(Smoothing):
 
     def forward(self, values: Tensor, there: Tensor | None, window: Window) -> Smoothed:
         steps = values.shape[1]
-        take_level, take_season = self.of_series(self.weight, window, len(values)).sigmoid()[:, :, None].unbind(1)
+        shares = self.of_series(self.weight, window, len(values)).sigmoid()
+        take_level, take_season = shares.unsqueeze(2).unbind(1)
         season = self._first(values, window)
         length = season.shape[1] if self.first is not None else steps
         # The first value that is there is a level by itself.
@@ -133,8 +134,9 @@ class SeriesSmoothing(Smoothing):
             return values.new_zeros(len(values), 1, values.shape[2])
         if window.phase is None:
             raise ValueError(
-                f"task.smoothing=series learns a season of {self.season} steps, and the times have no constant "
-                f"step that says where in it a window begins: set task.smoothing=window, or data.season=1"
+                f"task.smoothing=series learns a season of {self.season} steps, and the times have no "
+                f"constant step that says where in it a window begins: set task.smoothing=window, or "
+                f"data.season=1"
             )
         places = window.phase[:, None] + torch.arange(self.season, device=values.device)
         places = (places % self.season)[..., None].expand(-1, -1, values.shape[2])
