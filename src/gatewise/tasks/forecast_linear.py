@@ -19,7 +19,7 @@ MOST_PRODUCTS = 2e10
 """Multiplications of a fit: about ten seconds. Where all windows take more, only every so many are used."""
 MOST_NUMBERS = 5e7
 """Numbers of the matrices of all targets: where they would be more, the targets share one map."""
-_AT_ONCE = 1_000_000
+_AT_ONCE = 500_000
 """Numbers of the windows that are added up together."""
 
 
