@@ -169,6 +169,11 @@ def products_source(dtype: torch.dtype) -> str:
     return _filled(("vector.c", "product.c"), dtype, {})
 
 
+def attention_source(dtype: torch.dtype) -> str:
+    """The C source of the scores of additive attention."""
+    return _filled(("vector.c", "team.c", "attention.c"), dtype, {})
+
+
 def rounded_products_source() -> str:
     """The C source of the products in float32 of factors that are rounded to bfloat16."""
     return _filled(("vector.c", "product.c", "bfloat16.c"), torch.float32, {})
