@@ -228,6 +228,6 @@ def test_a_table_may_be_larger_than_memory(large):
 @pytest.mark.slow
 def test_simple_forecasts_of_a_table_larger_than_memory(large):
     """All of them, of targets that lie apart in the table."""
-    ran = within(large, str(large / "cache"), "compare", 120)
+    ran = within(large, str(large / "cache"), "compare", 130)
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout.split()[-1]) == len(NAMES)
