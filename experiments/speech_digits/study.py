@@ -33,8 +33,6 @@ STEPS = {
     "JapaneseVowels": ["experiment=speech/japanese_vowels_tuned"],
 }
 """Overrides of each step."""
-ONE_SEED = tuple(UNSEEN)
-"""Steps that are repeated over speakers instead of seeds."""
 RESULTS, COUNTS = Path("speech_digits.csv"), Path("speech_digits_confusion.csv")
 BASELINES = ("majority class", "nearest centroid", "1-NN DTW")
 
@@ -125,8 +123,6 @@ def run(words: list[str]) -> None:
     others = [word for word in words if not word.startswith(("seeds=", "steps="))]
     for seed in seeds:
         for step in wanted:
-            if step in ONE_SEED and seed != seeds[0]:
-                continue
             if not any(row["step"] == step and row["seed"] == str(seed) for row in recorded()):
                 append(RESULTS, [train(step, seed, others)])
     show()

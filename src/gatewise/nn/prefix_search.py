@@ -39,6 +39,9 @@ class PrefixSearch:
     Jaitly, "Towards End-to-End Speech Recognition with Recurrent Neural Networks", ICML 2014; Hannun et al.,
     "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs", 2014).
     Prefixes Y of |Y| units are ranked by log P(Y) + ``weight`` · log P(Y by ``model``) + ``bonus`` · |Y|.
+    What lies ``settled_after`` steps back is settled: prefixes that have another past than the best one are
+    dropped. No step since has told them apart but by the model, so that they would take places for ever, and
+    a stream would wait for its end. None settles nothing.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PrefixSearch:
         model: UnitModel | None = None,
         weight: float = 0.0,
         bonus: float = 0.0,
+        settled_after: int | None = None,
     ) -> None:
         shape, device = (searches, width), like.device
         self.model, self.weight, self.bonus = model, weight, bonus
@@ -74,13 +78,18 @@ class PrefixSearch:
         self.units: list[Tensor] = []
         self._forgotten = 0
         """Steps before those of ``parents`` and ``units``, of which every prefix has the same."""
+        self._pasts = torch.zeros(*shape, settled_after or 0, dtype=torch.long, device=device)
+        """[B, W, ``settled_after``]: the places that each prefix had in so many steps, the oldest first."""
         if model is not None:
             state, following = model.start(device)
             self.state = tuple(t.unsqueeze(0).expand(*shape, *t.shape[1:]) for t in state)
             self.following = (weight * following.to(like)).expand(*shape, -1)
 
-    def advance(self, step: Tensor) -> None:
-        """Read the log-probabilities [B, K + 1] of a step; of padding, those of a certain blank."""
+    def advance(self, step: Tensor, is_real: Tensor | None = None) -> None:
+        """Read the log-probabilities [B, K + 1] of a step; of padding, those of a certain blank.
+
+        ``is_real`` [B] tells which are no padding; None means all.
+        """
         is_empty = self.last < 0
         last = self.last.clamp(min=0)
         probability = torch.logaddexp(self.blank, self.unit)
@@ -95,7 +104,9 @@ class PrefixSearch:
         stays = torch.logaddexp(stays_blank, stays_unit)
         grown_score = grown + (self.added.unsqueeze(2) + self.following + self.bonus)
         ranked = torch.cat([stays + self.added, grown_score.flatten(1)], 1)
-        self._take(ranked, stays_blank, stays_unit, grown)
+        parents = self._take(ranked, stays_blank, stays_unit, grown)
+        if self._pasts.shape[2]:
+            self._settle(parents, torch.ones_like(parents[:, 0]).bool() if is_real is None else is_real)
 
     def _merged(self, grown: Tensor, last: Tensor) -> Tensor:
         """Log-probabilities [B, W] with which others grow to be a prefix that is here; taken from these."""
@@ -111,8 +122,11 @@ class PrefixSearch:
         grown[search, parent, unit] = -torch.inf
         return merged
 
-    def _take(self, ranked: Tensor, stays_blank: Tensor, stays_unit: Tensor, grown: Tensor) -> None:
-        """Go on with the best of all that stay [B, W] and grow [B, W, K], by ``ranked`` [B, W + W·K]."""
+    def _take(self, ranked: Tensor, stays_blank: Tensor, stays_unit: Tensor, grown: Tensor) -> Tensor:
+        """Go on with the best of all that stay [B, W] and grow [B, W, K], by ``ranked`` [B, W + W·K].
+
+        Returns the places [B, W] that they had before.
+        """
         width, units = self.blank.shape[1], grown.shape[2]
         place = ranked.topk(width, 1).indices
         grows = place >= width
@@ -132,6 +146,18 @@ class PrefixSearch:
         self.units.append(torch.where(grows, unit, NOTHING))
         if self.model is not None:
             self._ask(self.model, parents, unit, grows)
+        return parents
+
+    def _settle(self, parents: Tensor, is_real: Tensor) -> None:
+        """Drop the prefixes that had another place than the best one in the oldest step."""
+        pasts = self._pasts.gather(1, parents.unsqueeze(2).expand_as(self._pasts))
+        with_this = torch.cat([pasts[:, :, 1:], parents.unsqueeze(2)], 2)
+        self._pasts = torch.where(is_real[:, None, None], with_this, pasts)
+        oldest = self._pasts[:, :, 0]
+        best = (torch.logaddexp(self.blank, self.unit) + self.added).argmax(1, keepdim=True)
+        is_other = (oldest != oldest.gather(1, best)) & is_real.unsqueeze(1)
+        self.blank = self.blank.masked_fill(is_other, -torch.inf)
+        self.unit = self.unit.masked_fill(is_other, -torch.inf)
 
     def _ask(self, model: UnitModel, parents: Tensor, unit: Tensor, grows: Tensor) -> None:
         """Have the model read the units of those that grow."""
@@ -161,11 +187,12 @@ class PrefixSearch:
 
         They are given once, and are no part of a result from then on.
         """
-        places = (torch.maximum(self.blank, self.unit)[0] > -torch.inf).nonzero().flatten()
+        places = set((torch.maximum(self.blank, self.unit)[0] > -torch.inf).nonzero().flatten().tolist())
         for step in range(len(self.parents) - 1, -1, -1):
-            places = self.parents[step][0, places].unique()
+            before = self.parents[step][0].tolist()
+            places = {before[place] for place in places}
             if len(places) == 1:
-                return self._given(step, int(places))
+                return self._given(step, places.pop())
         return []
 
     def rest(self) -> list[tuple[int, int]]:
@@ -210,6 +237,7 @@ def prefix_beam_search(
     model: UnitModel | None = None,
     weight: float = 0.0,
     bonus: float = 0.0,
+    settled_after: int | None = None,
 ) -> Labelings:
     """The ``best`` ≤ ``width`` sequences of units for scores [B, T, K + 1] of lengths [B].
 
@@ -221,7 +249,7 @@ def prefix_beam_search(
         torch.tensor(log_probabilities.shape[2] - 1, device=lengths.device), log_probabilities.shape[2]
     )
     steps = torch.where(real.unsqueeze(2), log_probabilities, certain.to(log_probabilities).log())
-    search = PrefixSearch(len(steps), width, steps, model, weight, bonus)
-    for step in steps.unbind(1):
-        search.advance(step)
+    search = PrefixSearch(len(steps), width, steps, model, weight, bonus, settled_after)
+    for step, is_real in zip(steps.unbind(1), real.unbind(1), strict=True):
+        search.advance(step, is_real)
     return search.result(best)
