@@ -100,7 +100,7 @@ class PrefixSearch:
         grown = probability.unsqueeze(2).repeat(1, 1, units.shape[1])
         grown.scatter_(2, last.unsqueeze(2), torch.where(is_empty, probability, self.blank).unsqueeze(2))
         grown += units.unsqueeze(1)
-        stays_unit = torch.logaddexp(stays_unit, self._merged(grown, last))
+        stays_unit = torch.logaddexp(stays_unit, self._merged(grown, last, probability))
         stays = torch.logaddexp(stays_blank, stays_unit)
         grown_score = grown + (self.added.unsqueeze(2) + self.following + self.bonus)
         ranked = torch.cat([stays + self.added, grown_score.flatten(1)], 1)
@@ -108,19 +108,19 @@ class PrefixSearch:
         if self._pasts.shape[2]:
             self._settle(parents, torch.ones_like(parents[:, 0]).bool() if is_real is None else is_real)
 
-    def _merged(self, grown: Tensor, last: Tensor) -> Tensor:
+    def _merged(self, grown: Tensor, last: Tensor, probability: Tensor) -> Tensor:
         """Log-probabilities [B, W] with which others grow to be a prefix that is here; taken from these."""
         # A free place has the keys of one that it was made from.
-        is_taken = torch.maximum(self.blank, self.unit) > -torch.inf
-        both = is_taken.unsqueeze(2) & is_taken.unsqueeze(1)
-        is_parent = both & (self.key.unsqueeze(2) == self.parent_key.unsqueeze(1))
-        merged = torch.full_like(self.unit, -torch.inf)
-        search, parent, child = is_parent.nonzero(as_tuple=True)
-        unit = last[search, child]
+        is_taken = probability > -torch.inf
+        is_parent = is_taken.unsqueeze(2) & is_taken.unsqueeze(1)
+        is_parent &= self.key.unsqueeze(2) == self.parent_key.unsqueeze(1)
+        unit = last.unsqueeze(1).expand_as(is_parent)
+        merged = grown.gather(2, unit).masked_fill_(~is_parent, -torch.inf)
+        # To what grows no otherwise 0 is added, as several may have a unit.
+        taken = torch.zeros_like(merged).masked_fill_(is_parent, -torch.inf)
+        grown.scatter_add_(2, unit, taken)
         # No two places have the same prefix, so that there is one parent at most.
-        merged = merged.index_put((search, child), grown[search, parent, unit])
-        grown[search, parent, unit] = -torch.inf
-        return merged
+        return merged.amax(1)
 
     def _take(self, ranked: Tensor, stays_blank: Tensor, stays_unit: Tensor, grown: Tensor) -> Tensor:
         """Go on with the best of all that stay [B, W] and grow [B, W, K], by ``ranked`` [B, W + W·K].
@@ -130,9 +130,10 @@ class PrefixSearch:
         width, units = self.blank.shape[1], grown.shape[2]
         place = ranked.topk(width, 1).indices
         grows = place >= width
-        parents = torch.where(grows, (place - width).clamp(min=0) // units, place)
-        unit = (place - width).clamp(min=0) % units
-        chosen = grown.flatten(1).gather(1, (place - width).clamp(min=0))
+        of_grown = (place - width).clamp_(min=0)
+        parents = torch.where(grows, of_grown // units, place)
+        unit = of_grown % units
+        chosen = grown.flatten(1).gather(1, of_grown)
         self.blank = stays_blank.gather(1, parents).masked_fill(grows, -torch.inf)
         self.unit = torch.where(grows, chosen, stays_unit.gather(1, parents))
         key = self.key.gather(1, parents)
