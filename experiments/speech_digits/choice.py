@@ -1,11 +1,11 @@
-"""Choose settings for JapaneseVowels by cross-validation over its 270 training recordings; the test part is never read.
+"""Choose settings for JapaneseVowels by cross-validation over its 270 training recordings, without the test.
 
     python experiments/speech_digits/choice.py
     python experiments/speech_digits/choice.py seeds=1,2,3 "settings=two layers of 128;three layers"
 
-The recordings of each speaker, in the order of the file, are cut into five runs, and each run is held out in turn: its
-neighbours in time are so mostly held out with it. The weights after the last epoch are scored, whatever a held-out
-part says, as the chosen settings will train on all recordings. What was trained is appended to
+The recordings of each speaker, in the order of the file, are cut into five runs, and each run is held out
+in turn, with most of its neighbours in time. The weights after the last epoch are scored, whatever a held-out
+part says, as the chosen settings train on nearly all recordings. What was trained is appended to
 ``japanese_vowels_choice.csv`` in the working folder and not trained again.
 """
 
@@ -91,11 +91,20 @@ def train(name: str, fold: int, seed: int) -> dict[str, str]:
     files |= {f"data.{part}_file": f"folds/held_{fold}.npz" for part in ("validation", "test")}
     others = {"data.neighbours": "false", "name": "japanese_vowels_choice", "wandb.mode": "disabled"}
     words = [f"{key}={value}" for key, value in (files | others | settings).items()]
-    groups = {"experiment": "speech/japanese_vowels", "model": "bilstm", "scheduler": "cosine", "callbacks": "ema"}
+    groups = {
+        "experiment": "speech/japanese_vowels",
+        "model": "bilstm",
+        "scheduler": "cosine",
+        "callbacks": "ema",
+    }
     words = [f"{key}={value}" for key, value in groups.items() if key not in settings] + words
     # Nothing that chooses an epoch, and nothing that takes time and is not looked at.
     left_out = ("best_checkpoint", "last_checkpoint", "early_stopping", "learning_curves", "result_table")
-    words += ["data.package=null", "trainer.check_val_every_n_epoch=10", *(f"~callbacks.{name}" for name in left_out)]
+    words += [
+        "data.package=null",
+        "trainer.check_val_every_n_epoch=10",
+        *(f"~callbacks.{name}" for name in left_out),
+    ]
     if main(["train", *words, f"seed={seed}"]):
         raise SystemExit(f"{name}, fold {fold}, seed {seed}: did not end")
     summary = Run(Path("runs/last").resolve()).summary()

@@ -55,8 +55,8 @@ class Recognition(Task):
     of width ``beam``, or the path where that is 1. ``best`` is the number of transcripts that a prediction
     gives. ``language_model`` is ``ngram``, by the counts of units in a row that the data's ``ngram_order``
     asked for, or the run directory of a language model of transcripts, a line each, whose tokens are the same
-    units; its log-probability counts ``language_weight`` times, and each unit adds ``length_bonus``. What lies
-    ``settled_after`` steps back is settled (see :class:`gatewise.nn.prefix_search.PrefixSearch`).
+    units; its log-probability counts ``language_weight`` times, and each unit adds ``length_bonus``. What
+    lies ``settled_after`` steps back is settled (see :class:`gatewise.nn.prefix_search.PrefixSearch`).
     """
 
     facts_type = TranscriptFacts

@@ -13,7 +13,6 @@ from gatewise.kinds.transcripts import TranscriptFacts
 from gatewise.nn.ctc import NOTHING, stacked
 from gatewise.nn.prefix_search import PrefixSearch
 
-
 log = logging.getLogger(__name__)
 
 
