@@ -28,10 +28,8 @@ class TrainedUnitModel:
     def __init__(self, task: Task, units: Sequence[str], run: str) -> None:
         if not isinstance(task, LanguageModelling):
             raise ValueError(
-            raise ValueError(
-                f"task.language_model={run}: is {type(task).__name__}, and no language model: name the run of "
-                f"one of the same units"
-            )
+                f"task.language_model={run}: is {type(task).__name__}, and no language model: name the run "
+                f"of one of the same units"
             )
         facts: TextFacts = task.facts
         index = {token: number for number, token in enumerate(facts.vocabulary)}
