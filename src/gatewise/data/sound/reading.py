@@ -50,7 +50,8 @@ def read_sound(path: Path, form: SoundForm, is_trained: bool = False) -> Sound:
 
     Raises ValueError where the file is no sound that can be read, is cut, holds none or too little for a
     frame, has several channels and none is chosen, or was recorded at a rate that does not reach the highest
-    frequency of the features. Where the form ``is_trained``, the message names no settings, which cannot be changed.
+    frequency of the features. Where the form ``is_trained``, the message names no settings, which cannot be
+    changed.
     """
     samples, rate = _read(path, form, is_trained)
     if rate < 2 * form.high_hz:
