@@ -61,7 +61,7 @@ class StreamedRecognition:
         if task.beam > 1 and task.settled_after is None:
             log.warning(
                 "task.settled_after=null: with a beam of %d a label may wait for the end; give it "
-                "task.settled_after=50 (steps)",
+                "task.settled_after=20 (steps)",
                 task.beam,
             )
         self.task = task
