@@ -1,7 +1,7 @@
 """Choose settings for JapaneseVowels by cross-validation over its 270 training recordings, without the test.
 
     python experiments/speech_digits/choice.py
-    python experiments/speech_digits/choice.py seeds=1,2,3 "settings=two layers of 128;three layers"
+    python experiments/speech_digits/choice.py seeds=2 "steps=two layers of 128;GRU"
 
 The recordings of each speaker, in the order of the file, are cut into five runs, and each run is held out
 in turn, with most of its neighbours in time. The weights after the last epoch are scored, whatever a held-out
@@ -11,7 +11,6 @@ part says, as the chosen settings train on nearly all recordings. What was train
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import statistics
 import sys
@@ -23,9 +22,10 @@ from gatewise.cli.main import main
 from gatewise.data.sequences.formats import read_sequences
 from gatewise.data.sequences.labelled import LabelledSequences, Reading
 from gatewise.runs.run import Run
+from gatewise.sweeps.study import Rows, run_study
 
 FOLDS = 5
-RESULTS = Path("japanese_vowels_choice.csv")
+RESULTS = Rows(Path("japanese_vowels_choice.csv"))
 BASE = {
     "task.pooling": "mean",
     "task.dropout": ".5",
@@ -53,9 +53,6 @@ SETTINGS: dict[str, dict[str, str]] = {
     "little dropout": {"model.dropout": ".1", "model.input_dropout": "0", "model.state_dropout": ".1"},
     "much dropout of inputs": {"model.input_dropout": ".4"},
     "no dropout of states": {"model.state_dropout": "0"},
-    "weight decay": {"optimizer": "adamw", "optimizer.weight_decay": ".05"},
-    "twice the rate": {"optimizer.lr": ".004"},
-    "each recording normalised": {"data.normalise": "true"},
 }
 """What differs from BASE."""
 
@@ -84,33 +81,38 @@ def write(path: Path, data: LabelledSequences) -> None:
     np.savez(path, values=np.concatenate(data.sequences), lengths=lengths, labels=np.array(data.labels))
 
 
-def train(name: str, fold: int, seed: int) -> dict[str, str]:
+def train(name: str, seed: int, words: list[str]) -> list[dict[str, str]]:
+    """The scores of trainings on all folds but one, each on that one."""
+    return [train_but(fold, name, seed, words) for fold in range(FOLDS)]
+
+
+def train_but(fold: int, name: str, seed: int, words: list[str]) -> dict[str, str]:
     """The score of one training on the fold that it has not seen."""
     settings = BASE | SETTINGS[name]
     files = {"data.train_file": f"folds/train_{fold}.npz"}
     files |= {f"data.{part}_file": f"folds/held_{fold}.npz" for part in ("validation", "test")}
     others = {"data.neighbours": "false", "name": "japanese_vowels_choice", "wandb.mode": "disabled"}
-    words = [f"{key}={value}" for key, value in (files | others | settings).items()]
+    given = [f"{key}={value}" for key, value in (files | others | settings).items()]
     groups = {
         "experiment": "speech/japanese_vowels",
         "model": "bilstm",
         "scheduler": "cosine",
         "callbacks": "ema",
     }
-    words = [f"{key}={value}" for key, value in groups.items() if key not in settings] + words
+    given = [f"{key}={value}" for key, value in groups.items() if key not in settings] + given
     # Nothing that chooses an epoch, and nothing that takes time and is not looked at.
     left_out = ("best_checkpoint", "last_checkpoint", "early_stopping", "learning_curves", "result_table")
-    words += [
+    given += [
         "data.package=null",
         "trainer.check_val_every_n_epoch=10",
         *(f"~callbacks.{name}" for name in left_out),
     ]
-    if main(["train", *words, f"seed={seed}"]):
+    if main(["train", *given, f"seed={seed}", *words]):
         raise SystemExit(f"{name}, fold {fold}, seed {seed}: did not end")
     summary = Run(Path("runs/last").resolve()).summary()
     test = summary["test"]
     return {
-        "settings": name,
+        "step": name,
         "fold": str(fold),
         "seed": str(seed),
         "accuracy": f"{test['accuracy']:.4f}",
@@ -120,44 +122,16 @@ def train(name: str, fold: int, seed: int) -> dict[str, str]:
     }
 
 
-def recorded() -> list[dict[str, str]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(row: dict[str, str]) -> None:
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def show() -> None:
     print("\n| settings | seeds | accuracy held out | loss held out |\n|---|---|---|---|")
     for name in SETTINGS:
-        own = [row for row in recorded() if row["settings"] == name]
+        own = [row for row in RESULTS.read() if row["step"] == name]
         if own:
             accuracy, loss = (statistics.mean(float(row[key]) for row in own) for key in ("accuracy", "loss"))
             print(f"| {name} | {len(own) // FOLDS} | {100 * accuracy:.2f} | {loss:.4f} |")
 
 
-def run(words: list[str]) -> None:
-    given = dict(word.split("=", 1) for word in words)
-    seeds = [int(seed) for seed in given.get("seeds", "1").split(",")]
-    names = [name for name in SETTINGS if name in given.get("settings", ";".join(SETTINGS)).split(";")]
-    write_folds(Path("folds"))
-    for seed in seeds:
-        for name in names:
-            for fold in range(FOLDS):
-                key = (name, str(fold), str(seed))
-                if not any((row["settings"], row["fold"], row["seed"]) == key for row in recorded()):
-                    append(train(name, fold, seed))
-    show()
-
-
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    write_folds(Path("folds"))
+    run_study(sys.argv[1:], SETTINGS, train, lambda _: RESULTS, seeds="1")
+    show()
