@@ -11,6 +11,8 @@ import torch
 from sacrebleu.metrics import BLEU
 
 from gatewise.cells import GRU
+from gatewise.inspection.look import look
+from gatewise.inspection.passes import gates_and_states
 from gatewise.kinds.captions import CaptionBatch, CaptionFacts, References
 from gatewise.kinds.kind import Input
 from gatewise.kinds.parallel_text import END_ID, SPECIALS, START_ID
@@ -81,6 +83,42 @@ def trained():
 def test_it_says_what_is_on_a_picture(trained):
     batch = batch_of([0, 1, 1])
     assert trained.written(batch, 3, 1).best == ["a red circle", "a blue square", "a blue square"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_inspection_reads_the_caption_from_the_state_that_the_picture_gave(known, trained):
+    batch = batch_of([1])
+    if not known:
+        batch = batch._replace(target=torch.tensor([[START_ID, END_ID]]), references=None)
+    inspected = trained.inspected(Input(batch, "1.png"))
+    assert inspected.names == [["<s>", "a", "blue", "square"]]
+    whole = batch_of([1]).target
+    with torch.no_grad():
+        expected = trained.net.head(trained.net(trained.scaled(batch.pictures), whole[:, :-1])[0])
+        prefixes = torch.tensor([1, 2, 3, 4])
+        rows = inspected.prefixes(prefixes)
+        torch.testing.assert_close(inspected.scores(rows, prefixes), expected[0])
+        torch.testing.assert_close(inspected.read_all(inspected.outputs(rows[-1:], prefixes[-1:])), expected)
+    assert [inspected.actual(step) for step in range(4)] == (
+        ["a", "blue", "square", "</s>"] if known else [None] * 4
+    )
+    found = look(inspected, None, [])
+    assert found.values["decided"]["answer"] == "</s>"
+    assert found.values["steps"] == 4
+
+
+def test_states_of_several_pictures_are_each_its_own(trained):
+    both = trained.inspected(Input(batch_of([0, 1]), ""))
+    states = gates_and_states(both, both.inputs, both.lengths)["h"][0]
+    for row, colour in enumerate([0, 1]):
+        one = trained.inspected(Input(batch_of([colour]), ""))
+        torch.testing.assert_close(states[:, [row]], gates_and_states(one, one.inputs, one.lengths)["h"][0])
+    assert not torch.allclose(states[:, 0, 0], states[:, 1, 0])
+
+
+def test_a_decoder_that_reads_its_outputs_is_not_inspected():
+    with pytest.raises(ValueError, match=r"task\.context=input: .* reads its own outputs"):
+        made(context="input", decoder_layers=1).inspected(Input(batch_of([0]), "0.png"))
 
 
 def test_the_loss_is_that_of_the_tokens(trained):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,21 +86,29 @@ def bare_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> floa
 
 
 class _Stopwatch(pl.Callback):
-    """Seconds from the last epoch's start to the end of its last step."""
+    """Seconds, by ``clock``, from the last epoch's start to the end of its last step."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
 
     def on_train_epoch_start(self, *args: Any) -> None:  # noqa: ARG002
-        self.started = time.perf_counter()
+        self.started = self.clock()
 
     def on_train_batch_end(self, *args: Any) -> None:  # noqa: ARG002
-        self.seconds = time.perf_counter() - self.started
+        self.seconds = self.clock() - self.started
 
 
-def lightning_epoch(config: DictConfig, data: SequenceDataModule, task: Task) -> float:
+def lightning_epoch(
+    config: DictConfig,
+    data: SequenceDataModule,
+    task: Task,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Seconds of the second epoch's steps in a real Trainer, in a run directory that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "bench", config, [], {})
         trainer = make_trainer(config, run)
-        watch = _Stopwatch()
+        watch = _Stopwatch(clock)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         # Last among the callbacks, so that what they do in a step is counted.
         callbacks.append(watch)

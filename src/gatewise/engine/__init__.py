@@ -21,7 +21,7 @@ from gatewise.engine import auto, cuda, function, loop, models, native, torch_nn
 from gatewise.engine.autocast import autocast_dtype
 from gatewise.engine.contract import step_of
 from gatewise.engine.examine import LoopOnly, loop_only
-from gatewise.engine.native import Prepared
+from gatewise.engine.native import Prepared, attention
 from gatewise.engine.packing import Packing
 from gatewise.engine.prepared_layers import PreparedLayers
 from gatewise.engine.request import Request, Result, Unsupported, Weights
@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "Stack",
     "Weights",
+    "additive_scores",
     "autocast_dtype",
     "check_cell",
     "engines_used",
@@ -53,6 +54,9 @@ __all__ = [
 EngineName = Literal["auto", "native", "cuda", "torch", "function", "loop"]
 ENGINES = get_args(EngineName)
 """Names of the engines, and ``auto``."""
+
+WORTH_COMPILING = 1 << 16
+"""Numbers whose tanh additive attention needs: of fewer, a call of compiled code takes as long as torch."""
 
 _log = logging.getLogger(__name__)
 _logged: set[str] = set()
@@ -203,6 +207,30 @@ def outside_compiled_code(function: Callable[P, T]) -> Callable[P, T]:
         return disabled(*args, **kwargs)
 
     return call
+
+
+def additive_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
+    """Scores of additive attention: v · tanh(q + k), [B, Q, K].
+
+    Takes queries [B, Q, A], keys [B, K, A] and v [A]. Many on the CPU are computed by compiled code, which
+    keeps nothing of the size of all tanh in memory; on other devices, and without a compiler, torch does it.
+    """
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    found = None
+    if not recorded and queries.numel() * keys.shape[1] >= WORTH_COMPILING:
+        found = _compiled_scores(queries, keys, weight)
+    return attention.plain_scores(queries, keys, weight) if found is None else found
+
+
+@outside_compiled_code
+def _compiled_scores(queries: Tensor, keys: Tensor, weight: Tensor) -> Tensor | None:
+    """The same by compiled code; None where that cannot do it."""
+    if looked_into():
+        return None
+    try:
+        return attention.scores(queries, keys, weight)
+    except Unsupported:
+        return None
 
 
 @outside_compiled_code

@@ -7,6 +7,7 @@ Python has to be ahead of the kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,11 +37,13 @@ class PreparedLayers:
         """
         first = layers[0]
         self._kernel, self._apply, self._is_current = kernel, apply, is_current
-        self._settings = [layer.settings for layer in layers]
         self._device = first.x.device
         self._of_input, self._of_weights = first.x.dtype, first.weights.input.dtype
         self._dtype, self._wide = dtypes or (first.x.dtype, first.x.dtype)
         self._converts = {self._of_input, self._of_weights, self._dtype, self._wide} != {self._dtype}
+        # Converted within the node: an operation after it costs as much again for its own node.
+        of_final = (self._dtype, *[self._of_weights] * (len(first.state) - 1)) if self._converts else None
+        self._settings = [replace(layer.settings, final_dtypes=of_final) for layer in layers]
         # None where a layer has no such tensor, as for the mask of the state, which no prepared call has.
         self._shapes = [
             [None if tensor is None else tensor.shape for tensor in layer.tensors()] for layer in layers
@@ -71,7 +74,7 @@ class PreparedLayers:
     ) -> tuple[Tensor, list[Tensor]] | None:
         steps, batch = x.shape[:2]
         gradients = torch.is_grad_enabled()
-        below = x.flatten(0, 1)
+        below = x.reshape(steps * batch, x.shape[2])
         finals = []
         for index, weights in enumerate(layers):
             given: tuple[Tensor | None, ...] = (
@@ -99,25 +102,21 @@ class PreparedLayers:
                 below, *final = self._apply(self._settings[index], self._kernel, differentiated, *tensors)
             except Unsupported:  # the device refuses
                 return None
-            if self._converts:
-                final = [s.to(self._of_weights if k else self._dtype) for k, s in enumerate(final)]
             finals.append(final)
         if len(finals) == 1:
             after = [tensor.unsqueeze(0) for tensor in finals[0]]
         else:
             after = [torch.stack(of_layers) for of_layers in zip(*finals, strict=True)]
-        return below.unflatten(0, (steps, batch)), after
+        return below.view(steps, batch, below.shape[1]), after
 
     def _converted(
         self, given: Sequence[Tensor | None], before: Sequence[Tensor], last: Sequence[Tensor | None]
     ) -> tuple[tuple[Tensor | None, ...], list[Tensor], tuple[Tensor | None, ...]]:
         """The tensors in the dtypes that they are computed in."""
 
-        def each(tensors: Sequence[Tensor | None], dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-            return tuple(None if t is None else t.to(dtype) for t in tensors)
-
-        shared, own = each(given[:5], self._dtype), each(given[5:], self._wide)
-        return (*shared, *own), [s.to(self._wide) for s in before], each(last, self._dtype)
+        shared, own = _each_in(self._dtype, given[:5]), _each_in(self._wide, given[5:])
+        states = [s if s.dtype is self._wide else s.to(self._wide) for s in before]
+        return (*shared, *own), states, _each_in(self._dtype, last)
 
     def _fits(self, state: Sequence[Tensor], layers: int) -> bool:
         """Whether there is a state for every layer."""
@@ -146,6 +145,10 @@ class PreparedLayers:
                 return False
             dtype = self._of_weights
         return True
+
+
+def _each_in(dtype: torch.dtype, tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    return tuple(t if t is None or t.dtype is dtype else t.to(dtype) for t in tensors)
 
 
 def _zeros(shapes: Sequence[torch.Size], dtype: torch.dtype, device: torch.device) -> Sequence[Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gatewise.cells import Cell
@@ -148,6 +149,8 @@ class Settings:
     """Names of the cell's own parameters."""
     return_gates: bool
     recompute: bool
+    final_dtypes: tuple[torch.dtype, ...] | None = None
+    """Those in which a prepared call returns the final state; None where they are those it is computed in."""
 
     def request(self, tensors: Sequence[Any]) -> Request:
         """The request with these settings and these tensors, which are in the order of Request.tensors."""

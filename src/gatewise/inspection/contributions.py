@@ -56,7 +56,7 @@ def _gradient_times_input(
 ) -> NDArray[np.float64]:
     with torch.enable_grad():
         inputs = inspected.encoded(rows, lengths).detach().requires_grad_()
-        outputs, _ = inspected.encoder(inputs, lengths=lengths)
+        outputs, _ = inspected.encoder(inputs, inspected.state(1), lengths=lengths)
         score = inspected.score(inspected.read(outputs, rows, lengths), answer)
         (gradient,) = torch.autograd.grad(score.sum(), inputs)
     products: NDArray[np.float64] = (gradient * inputs).sum(-1)[0].detach().double().numpy()

@@ -27,7 +27,7 @@ class Gradients(NamedTuple):
 def traced(inspected: Inspected) -> tuple[list[Trace], Tensor]:
     """The trace of the first sequence, one for each Recurrent of the encoder, and the outputs [1, T, K]."""
     rows, lengths = first_row(inspected)
-    trace = inspected.encoder.trace(inspected.encoded(rows, lengths), lengths=lengths)
+    trace = inspected.encoder.trace(inspected.encoded(rows, lengths), lengths, inspected.state(1))
     outputs = trace.outputs
     assert isinstance(outputs, Tensor)
     return list(trace.layers) if isinstance(trace, StackedTrace) else [trace], outputs
@@ -46,7 +46,8 @@ def by_layer(parts: Sequence[Mapping[str, Tensor]]) -> ByLayer:
 def gates_and_states(inspected: Inspected, rows: Tensor, lengths: Tensor) -> ByLayer:
     """Every gate and state at every step of rows in the form of ``inputs``, [D, R, T, H] each."""
     encoder = inspected.encoder
-    _, _, found = encoder(inspected.encoded(rows, lengths), lengths=lengths, return_gates=True)
+    state = inspected.state(len(rows))
+    _, _, found = encoder(inspected.encoded(rows, lengths), state, lengths, return_gates=True)
     parts = list(found) if isinstance(found, tuple) else [found]
     directions = encoder.num_directions
     return by_layer([{k: v.unflatten(0, (-1, directions)) for k, v in part.items()} for part in parts])
@@ -76,7 +77,7 @@ def state_gradients(inspected: Inspected, answer: Any, lengths: Tensor | None = 
         return found + inspected.loss(scores[1:], lengths, answer).sum() if len(lengths) else found
 
     run: Callable[..., Any] = inspected.encoder.state_gradients
-    parts = run(inspected.encoded(rows, every), total, lengths=every)
+    parts = run(inspected.encoded(rows, every), total, every, inspected.state(len(rows)))
     found = by_layer(list(parts) if isinstance(parts, tuple) else [parts])
     return Gradients(
         {name: [layer[:, 0] for layer in layers] for name, layers in found.items()},

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gatewise.engine import additive_scores
 from gatewise.nn.pooling import is_real
 from gatewise.settings import Positive, checked
 
@@ -101,10 +102,12 @@ class Attention(nn.Module):
     def _weights(self, queries: Tensor, memory: Memory, covered: Tensor | None = None) -> Tensor:
         """[B, T, S] for projected queries [B, T, A] and how much each state is covered [B, T or 1, S]."""
         if self.how == "additive":
-            hidden = queries.unsqueeze(2) + memory.keys.unsqueeze(1)
-            if covered is not None:
+            if covered is None:
+                scores = additive_scores(queries, memory.keys, self.scorer.weight[0])
+            else:
+                hidden = queries.unsqueeze(2) + memory.keys.unsqueeze(1)
                 hidden = hidden + self.covered(covered.unsqueeze(-1))
-            scores = self.scorer(torch.tanh(hidden)).squeeze(-1)
+                scores = self.scorer(torch.tanh(hidden)).squeeze(-1)
         else:
             scores = queries @ memory.keys.transpose(1, 2)
             if covered is not None:

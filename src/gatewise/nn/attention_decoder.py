@@ -112,6 +112,16 @@ class AttentionDecoder(nn.Module):
         outputs = _times(self._combined(top, contexts), dropped)
         return outputs, weights, (*after, *(() if covered is None else (covered,)))
 
+    def first_state(self, state: State) -> State:
+        """The part of a state [B, …] that the layers below the contexts have, as they take it."""
+        return _layers_first(self._parts(state)[0][: self._lower_count])
+
+    def read(self, queries: Tensor, memory: Memory, state: State) -> Tensor:
+        """Outputs [B, T, D] for those of the layers below the contexts [B, T, Q], begun in ``state``."""
+        recurrent, _, covered = self._parts(state)
+        contexts, _, _ = self.attention(queries, memory, covered)
+        return self._combined(self._above(queries, contexts, recurrent, ())[0], contexts)
+
     def step(self, inputs: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
         """One step of K hypotheses for each of B sequences, which share its memory.
 

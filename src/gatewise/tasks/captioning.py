@@ -8,17 +8,20 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gatewise.kinds.captions import CaptionBatch, CaptionFacts, References
-from gatewise.kinds.kind import Input
+from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.parallel_text import END_ID, START_ID
 from gatewise.kinds.scenes import is_true
+from gatewise.nn.attention import Memory
 from gatewise.nn.picture_writer import PictureEncoder, PictureWriter
 from gatewise.settings import Positive, Sizes
-from gatewise.tasks import bleu
+from gatewise.tasks import bleu, followed
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.captioned import Captioned, parts
 from gatewise.tasks.cider import Cider
+from gatewise.tasks.inspected import Choice
 from gatewise.tasks.scores import EpochScores, Measure, Score
 from gatewise.tasks.summed import SummedCounts
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler
@@ -205,6 +208,59 @@ class Captioning(Writing):
             {"score": "{:.3f}", "log_probability": "{:.3f}"},
             ("log_probability",),
             picture=(self.picture, drawn),
+        )
+
+    def inspected(self, given: Input) -> Choice:
+        """The next token of the caption after each: of the known one, or of the one that is written.
+
+        What is looked at is the decoder's first layer, which begins with what was seen of the picture. Raises
+        ValueError where that layer reads the decoder's outputs.
+        """
+        batch: CaptionBatch = given.batch
+        if self.net.decoder.context == "input":
+            raise ValueError(
+                "task.context=input: this captioner cannot be inspected, as its decoder reads its own outputs"
+            )
+        target, lengths = batch.target[:, 1:], batch.target_lengths - 1
+        truth = torch.where(torch.arange(target.shape[1]) < lengths[0], target[0], IGNORED)
+        said = "the first of those that are known"
+        if batch.references is None:
+            captioned = self.written(batch, self.beam, 1)
+            captioned.check()
+            target, lengths = captioned.found.tokens[:, 0], captioned.found.lengths[:, 0]
+            truth = torch.full_like(target[0], IGNORED)
+            said = f"the one that beam search of width {self.beam} finds"
+        known = F.pad(target[:, :-1], (1, 0), value=START_ID)
+        memory, state = self.net.encode(self.scaled(batch.pictures))
+        vocabulary = self.facts.vocabulary
+        tokens = zip(known.tolist(), lengths.tolist(), strict=True)
+        names = [[vocabulary[token] for token in row[:length]] for row, length in tokens]
+
+        def scores(outputs: Tensor) -> Tensor:
+            # The rows are the first sequence in several forms.
+            seen = [part[:1].expand(len(outputs), *part.shape[1:]) for part in (*memory, *state)]
+            read = self.net.decoder.read(outputs, Memory(*seen[: len(memory)]), tuple(seen[len(memory) :]))
+            found: Tensor = self.net.head(read)
+            return found
+
+        return Choice(
+            encoder=self.net.decoder.lower,
+            inputs=self.net.target_embedding(known),
+            lengths=lengths,
+            step="token",
+            names=names,
+            title="next token of the caption",
+            read=lambda outputs, _, ends: scores(outputs)[torch.arange(len(outputs)), ends - 1],
+            read_all=scores,
+            features=followed.of_tokens(names, vocabulary, self.facts.counts),
+            choices=vocabulary,
+            truth=truth,
+            remarks=[
+                f"The caption is {said}. Its tokens are read by the decoder's first layer, which begins with "
+                f"what was seen of the picture; the answers also depend on the places that are attended to."
+            ],
+            at_every_step=True,
+            start=self.net.decoder.first_state(state),
         )
 
 

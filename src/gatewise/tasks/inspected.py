@@ -62,6 +62,8 @@ class Inspected(ABC):
     """Whether each step is answered from its own output alone, and the loss counts the answers of all."""
     by_difference: bool = False
     """Whether the encoder reads each value's difference from the last one of its sequence."""
+    start: Sequence[Tensor] | None = None
+    """The encoder's state before the first step, [L, 1 or B, H] each; None where it is the encoder's own."""
 
     @property
     def stack(self) -> list[Recurrent]:
@@ -80,6 +82,14 @@ class Inspected(ABC):
             return rows
         return rows - rows[torch.arange(len(rows)), lengths - 1].unsqueeze(1)
 
+    def state(self, rows: int) -> tuple[Tensor, ...] | None:
+        """The state before the first step of the first sequences, or of so many rows of the only one."""
+        if self.start is None:
+            return None
+        return tuple(
+            part[:, :rows] if part.shape[1] > 1 else part.expand(-1, rows, -1) for part in self.start
+        )
+
     def prefixes(self, lengths: Tensor) -> Tensor:
         """The first steps of the first sequence as rows [R, longest, F], of lengths [R]."""
         return self.inputs[:1, : int(lengths.max())].expand(len(lengths), -1, -1)
@@ -88,7 +98,8 @@ class Inspected(ABC):
         """The encoder's outputs [R, T, K] for rows [R, T, F] in the form of ``inputs``, of lengths [R]."""
         outputs: Tensor
         given = {} if intervene is None else {"intervene": intervene}
-        outputs, _ = self.encoder(self.encoded(rows, lengths), lengths=lengths, **given)
+        state = self.state(len(rows))
+        outputs, _ = self.encoder(self.encoded(rows, lengths), state, lengths=lengths, **given)
         return outputs
 
     def scores(self, rows: Tensor, lengths: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 
@@ -148,9 +149,14 @@ def _had_stopped(checkpoint: dict[str, Any], callbacks: list[pl.Callback]) -> bo
 
 
 def interruptible(trainer: pl.Trainer, work: Any) -> None:
-    """Lightning turns Ctrl-C into ``exit(1)``; give the KeyboardInterrupt back."""
+    """Do what trains; Lightning turns Ctrl-C into ``exit(1)``: give the KeyboardInterrupt back.
+
+    Backward passes run in this thread. For a GPU autograd has one of its own, and to wake it and wait for it
+    takes a quarter of a small model's step.
+    """
     try:
-        work()
+        with torch.autograd.set_multithreading_enabled(False):
+            work()
     except SystemExit as leave:
         if trainer.interrupted and leave.code == 1:
             raise KeyboardInterrupt from None

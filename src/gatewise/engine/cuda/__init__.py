@@ -286,6 +286,8 @@ class _Sequence(torch.autograd.Function):
         request = settings.request(tensors)
         keep = differentiated and not settings.recompute
         outputs, final, gates, states, kept = kernels.forward(request, keep)
+        if settings.final_dtypes is not None:
+            final = [s.to(dtype) for s, dtype in zip(final, settings.final_dtypes, strict=True)]
         ctx.settings, ctx.kernels = settings, kernels
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *(kept or ()))
@@ -304,6 +306,10 @@ class _Sequence(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:]
         tensors, computed = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
         kernels: Design = ctx.kernels
+        if settings.final_dtypes is not None:
+            wide, last = settings.request(tensors).state[0].dtype, 1 + len(settings.cell.states)
+            of_final = (None if grad is None else grad.to(wide) for grad in grads[1:last])
+            grads = (grads[0], *of_final, *grads[last:])
         incoming = Incoming(settings, kernels.trace, grads)
         if torch.is_grad_enabled():
             # These gradients will be differentiated (create_graph), which takes the loop.
