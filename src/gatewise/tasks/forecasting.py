@@ -17,6 +17,7 @@ from gatewise.nn.forecasters.decoder import Decoder
 from gatewise.nn.forecasters.level import Level, LevelName
 from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
 from gatewise.nn.forecasters.shape import Shape
+from gatewise.nn.forecasters.smoothing import SmoothingName
 from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.forecast import Forecast, joined
@@ -128,7 +129,8 @@ class Forecasting(Task):
     values drawn at its steps before (the same ones every time), instead of from the values expected, which
     tells too little of far ones; None means 100 where there is something to draw from;
     ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
-    with ``logarithm`` its level and season multiply, which needs values above 0.
+    with ``logarithm`` its level and season multiply, which needs values above 0; with ``smoothing`` "series"
+    they go on from first seasons that are learnt of each series, with "window" from what the window shows.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
     ``baselines`` are the simple forecasts to compare with, some of
     :data:`~gatewise.tasks.forecast_baselines.NAMES` (None: all).
@@ -160,6 +162,7 @@ class Forecasting(Task):
         teacher_forcing_epochs: Count | None = None,
         dilations: Sizes = (2, 4, 8),
         logarithm: bool = False,
+        smoothing: SmoothingName = "window",
         pictured: Names | None = None,
         baselines: Names | None = None,
         paths: Count | None = 0,
@@ -195,6 +198,7 @@ class Forecasting(Task):
             projection_size,
             (dilations,) if isinstance(dilations, int) else tuple(dilations),
             logarithm,
+            smoothing,
         )
         self.encoder = self.forecaster.make_encoder(model)
         self.head = self.forecaster.make_head(self.encoder)
@@ -260,7 +264,8 @@ class Forecasting(Task):
         if not isinstance(windows, Tensor):
             return windows
         size = (len(windows), self.facts.horizon, len(self.facts.targets))
-        return WindowBatch(windows, windows.new_full(size, torch.nan))
+        start = torch.zeros(len(windows), dtype=torch.int64, device=windows.device)
+        return WindowBatch(windows, windows.new_full(size, torch.nan), phase=start)
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         if isinstance(self.forecaster, Decoder):
