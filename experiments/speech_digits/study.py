@@ -79,7 +79,9 @@ def show() -> None:
         for name in BASELINES:
             values = [float(row[name]) for row in own if row[name]]
             cells.append(f"{100 * statistics.mean(values):.1f}" if values else "")
-        seeds, times = (", ".join(row[name] for row in own) for name in ("seed", "cpu seconds"))
+        seeds = ", ".join(dict.fromkeys(row["seed"] for row in own))
+        spent = [int(row["cpu seconds"]) for row in own]
+        times = f"{min(spent)} to {max(spent)}" if len(steps) > 1 else ", ".join(map(str, spent))
         print(f"| {title} | {seeds} | " + " | ".join(cells) + f" | {times} |")
 
 
