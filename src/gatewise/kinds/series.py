@@ -218,6 +218,8 @@ class SeriesHistory(NamedTuple):
     """[S, 2, C_targets]: as those of a batch."""
     columns: tuple[int, ...] | None = None
     """Where the targets are among the columns of ``values``; None where these are all."""
+    phases: NDArray[np.int64] | None = None
+    """[S] the place of each first row in the season; None where no time tells it."""
 
     def targets(self, rows: slice | NDArray[np.int64], which: int | slice) -> NDArray[np.floating]:
         """The values of some rows of one target (``which`` is its place), or of several."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from gatewise.nn.forecast_outputs import LossName, OutputName, make_output
 from gatewise.nn.forecasters.decoder import Decoder
 from gatewise.nn.forecasters.level import Level, LevelName
 from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
+from gatewise.nn.forecasters.residual import Residual
 from gatewise.nn.forecasters.shape import Shape
-from gatewise.nn.forecasters.smoothing import SmoothingName
+from gatewise.nn.forecasters.smoothing import SeriesSmoothing, SmoothingName
 from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.forecast import Forecast, joined
@@ -25,6 +26,7 @@ from gatewise.tasks.forecast_answer import answer_of
 from gatewise.tasks.forecast_baselines import Baselines
 from gatewise.tasks.forecast_inspected import numbers_of
 from gatewise.tasks.forecast_report import ForecastReport
+from gatewise.tasks.forecast_seasons import first_seasons
 from gatewise.tasks.inspected import Numbers
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
@@ -266,6 +268,17 @@ class Forecasting(Task):
         size = (len(windows), self.facts.horizon, len(self.facts.targets))
         start = torch.zeros(len(windows), dtype=torch.int64, device=windows.device)
         return WindowBatch(windows, windows.new_full(size, torch.nan), phase=start)
+
+    def begin(self, parts: Mapping[str, Callable[[], Iterable[Any]]]) -> None:
+        if not isinstance(self.forecaster, Residual):
+            return
+        smoothing = self.forecaster.smoothing
+        if not isinstance(smoothing, SeriesSmoothing) or smoothing.first is None:
+            return
+        for history in parts["history"]():
+            seasons = first_seasons(history, self.facts, self.forecaster.logarithm)
+            if seasons is not None:
+                smoothing.first.data.copy_(torch.from_numpy(seasons))
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         if isinstance(self.forecaster, Decoder):

@@ -99,6 +99,9 @@ class Task(pl.LightningModule):
 
     # ---- for a subclass to implement
 
+    def begin(self, parts: Mapping[str, Callable[[], Iterable[Any]]]) -> None:
+        """Set weights that a new training begins with, by the data's ``parts``; usually none."""
+
     def score(self, batch: Any) -> Score:
         """The mean loss of a batch, the number of predictions in it, and what the metrics compare."""
         raise NotImplementedError

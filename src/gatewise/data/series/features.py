@@ -61,7 +61,7 @@ class Laid:
         ``ends`` [3, series] are those of its parts, and ``before_test`` the number of that before the test.
         """
         start = panel.starts[:-1]
-        scales = self.of_series.scales
+        scales, phases = self.of_series.scales, self.of_series.phases
         return SeriesHistory(
             self.values.numpy(),
             start + first,
@@ -69,6 +69,7 @@ class Laid:
             start + ends[before_test],
             None if scales is None else scales.numpy(),
             tuple(self.target_columns),
+            None if phases is None else (phases.numpy() + first) % self.of_series.season,
         )
 
 

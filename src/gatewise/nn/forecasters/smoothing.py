@@ -102,7 +102,8 @@ class SeriesSmoothing(Smoothing):
         self.first = None
         if self.season > 1:
             self.first = nn.Parameter(torch.zeros(self.count, self.season, len(self.targets)))
-            """[series, S, C]: the season of each phase, before anything is smoothed."""
+            """[series, S, C]: the season at each place, before anything is smoothed; a new training begins
+            with that of its training part."""
 
     def forward(self, values: Tensor, there: Tensor | None, window: Window) -> Smoothed:
         steps = values.shape[1]
