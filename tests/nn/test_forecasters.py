@@ -16,8 +16,8 @@ from gatewise.nn.forecast_outputs import make_output
 from gatewise.nn.forecasters.decoder import carried_forward
 from gatewise.nn.forecasters.dilated import DilatedLayers, dilated
 from gatewise.nn.forecasters.made import make_forecaster
-from gatewise.nn.forecasters.residual import Smoothing
 from gatewise.nn.forecasters.shape import Shape
+from gatewise.nn.forecasters.smoothing import SeriesSmoothing, WindowSmoothing
 
 PLAIN = Shape(
     features=3,
@@ -47,6 +47,7 @@ def made(name, shape=PLAIN, cell=None, level="none", output="point", model=Recur
         "projection_size": None,
         "dilations": (2, 3),
         "logarithm": False,
+        "smoothing": "window",
     } | settings
     forecaster = make_forecaster(name, shape, make_output(output, "mse", (0.1, 0.5, 0.9)), level, 0.0, **own)
     encoder = forecaster.make_encoder(partial(model, hidden_size=6, cell=cell or GRU(), engine="function"))
@@ -259,13 +260,13 @@ def test_residual_connections_go_around_pairs():
     torch.testing.assert_close(DilatedLayers(layers, (2, 4, 8))(x), third)
 
 
-def test_smoothing_against_a_loop():
+def test_smoothing_of_windows_against_a_loop():
     shape = Shape(**{**vars(PLAIN), "series": 2, "lookback": 11})
-    smoothing = Smoothing(shape)
+    smoothing = WindowSmoothing(shape)
     with torch.no_grad():
         smoothing.weight.normal_(generator=torch.Generator().manual_seed(1))
     values = torch.randn(3, 11, 3)
-    level, season = smoothing(values, None, torch.tensor([1, 0, 2]))
+    level, _, season = smoothing(values, None, windows()._replace(series=torch.tensor([1, 0, 2])))
     weight = smoothing.weight.detach().double().numpy()
     for window, own in enumerate([weight[1], weight[0], weight.mean(0)]):
         a, g = 1 / (1 + np.exp(-own))
@@ -277,6 +278,73 @@ def test_smoothing_against_a_loop():
         weights = (1 - a) ** np.arange(10, -1, -1)[:, None]
         expected = (weights * rest).sum(0) / weights.sum(0)
         np.testing.assert_allclose(level[window, 0].detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("season", "steps"), [(4, 11), (4, 3), (1, 11), (5, 20)])
+@pytest.mark.parametrize("misses", [False, True])
+def test_smoothing_of_series_against_a_loop(season, steps, misses):
+    """Holt and Winters, step by step, from the first seasons of each series on, at the window's place."""
+    rng = np.random.default_rng(steps)
+    smoothing = SeriesSmoothing(Shape(**{**vars(PLAIN), "series": 2, "season": season}))
+    with torch.no_grad():
+        for weights in smoothing.parameters():
+            weights.copy_(torch.from_numpy(rng.normal(size=weights.shape)))
+    values, there = rng.normal(size=(3, steps, 3)), np.ones((3, steps, 3))
+    if misses:
+        there[0, :2, 0] = there[1, 2, 1] = there[2, -1] = there[2, :, 2] = 0
+    window = windows()._replace(series=torch.tensor([1, 0, 2]), phase=torch.tensor([0, 3, 7]))
+    given = torch.from_numpy(there).float() if misses else None
+    found = smoothing(torch.from_numpy(values).float(), given, window)
+    weight = smoothing.weight.detach().double().numpy()
+    first = np.zeros((2, 1, 3)) if season == 1 else smoothing.first.detach().double().numpy()
+    for number, owner in enumerate([1, 0, None]):  # the last is new: the mean of the others
+        own, start = (each.mean(0) if owner is None else each[owner] for each in (weight, first))
+        a, g = 1 / (1 + np.exp(-own))
+        for target in range(3):
+            index = {t: start[(window.phase[number].item() + t) % season, target] for t in range(season)}
+            level = None
+            for t in range(steps):
+                now = index[t]
+                if there[number, t, target]:
+                    rest = values[number, t, target] - now
+                    level = rest if level is None else a[target] * rest + (1 - a[target]) * level
+                    rest = values[number, t, target] - level
+                    now = g[target] * rest + (1 - g[target]) * now if season > 1 else now
+                np.testing.assert_allclose(found.seen[number, t, target].detach(), index[t], atol=1e-5)
+                index[t + season] = now
+            np.testing.assert_allclose(found.level[number, 0, target].detach(), level or 0, atol=1e-5)
+            ahead = [index[t] for t in range(steps, steps + season)]
+            np.testing.assert_allclose(found.ahead[number, :, target].detach(), ahead, atol=1e-5)
+
+
+def test_first_seasons_are_learnt_of_every_series_at_its_own_time():
+    """Two seasons' places are seen: what is forecast of the others can only have been learnt."""
+    shape = Shape(**{**vars(PLAIN), "series": 2, "lookback": 2, "horizon": 4})
+    forecaster, encoder, head = made("residual", shape, smoothing="series")
+    for weights in (head.weight, head.bias):
+        nn.init.zeros_(weights)
+    season = torch.tensor([[1.0, -2.0, 4.0, -3.0], [5.0, 0.0, 0.0, -5.0]])
+    rng = np.random.default_rng(3)
+
+    def window(count):
+        owner, phase = (torch.from_numpy(rng.integers(0, n, count)) for n in (2, 4))
+        places = (phase[:, None] + torch.arange(6)) % 4
+        values = season[owner[:, None], places][..., None] + torch.randn(count, 1, 3)
+        return WindowBatch(values[:, :2], values[:, 2:], series=owner, phase=phase)
+
+    optimizer = torch.optim.Adam(forecaster.smoothing.parameters(), 0.1)
+    for _ in range(300):
+        batch = window(32)
+        loss = (forecaster(encoder, head, batch)[0][..., 0] - batch.targets).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 1e-3
+    learnt = forecaster.smoothing.first.detach()[..., 0]
+    learnt, season = (each - each.mean(1, keepdim=True) for each in (learnt, season))
+    torch.testing.assert_close(learnt, season, atol=0.1, rtol=0)
+    with pytest.raises(ValueError, match=r"task.smoothing=series learns a season of 4 steps, and the times"):
+        forecaster(encoder, head, window(1)._replace(phase=None))
 
 
 def test_a_season_and_a_level_go_on():

@@ -9,8 +9,10 @@ from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
 from gatewise.kinds.series import SeriesFacts, SeriesHistory, WindowBatch
-from gatewise.tasks.forecast_average import MovingAverage, possible_lengths
+from gatewise.tasks.forecast_average import MovingAverage, _errors, possible_lengths
 from gatewise.tasks.forecast_baselines import NAMES, Baselines
+from gatewise.tasks.forecast_errors import seasonal_errors
+from gatewise.tasks.forecast_history import pieces
 from gatewise.tasks.forecast_linear import PENALTIES, LinearForecast
 from gatewise.tasks.forecast_seen import filled
 from gatewise.tasks.forecast_smoothing import Parameters, Smoothing, smooth
@@ -118,6 +120,34 @@ def test_a_moving_average_has_the_length_that_was_best_in_validation(season):
     seen = torch.randn(2, 12, 2)
     means = [seen[:, -length:, column].mean(1) for column, length in enumerate(best)]
     torch.testing.assert_close(average(seen), torch.stack(means, 1)[:, None].expand(-1, 3, -1))
+
+
+def test_what_is_learnt_in_pieces_is_what_is_learnt_at_once(monkeypatch):
+    """Of two series with gaps, and of a table in which the targets lie apart."""
+    long, short = waves(90), waves(61, seed=2)
+    long[5:9, 0] = long[40:70, 1] = short[:30, 1] = np.nan
+    whole = history_of(long, short)
+    wide = np.insert(whole.values, 1, 7.0, axis=1)
+    facts = make_facts(lookback=8, horizon=3, series=("a", "b"))
+
+    def learnt(history):
+        linear, _ = LinearForecast.fitted(history, facts)
+        errors = [_errors(history, place, np.arange(70), [2, 6, 8], facts) for place in (0, 1)]
+        return errors, seasonal_errors(history, facts), linear.weights, linear.penalty
+
+    at_once = learnt(whole)
+    monkeypatch.setattr("gatewise.tasks.forecast_history.ROWS", 20)
+    monkeypatch.setattr("gatewise.tasks.forecast_linear._AT_ONCE", 100)
+    for history in (whole, whole._replace(values=wide, columns=(0, 2))):
+        for found, expected in zip(learnt(history), at_once, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    size = 11
+    starts = np.array([0, 1, 2, 9, 10, 40, 41, 42, 43])
+    parts = list(pieces(starts, size, 3))
+    np.testing.assert_array_equal(np.concatenate([rows.start + first for rows, first in parts]), starts)
+    assert [(rows.start, rows.stop, len(first)) for rows, first in parts] == [
+        (0, 13, 3), (9, 21, 2), (40, 53, 3), (43, 54, 1)
+    ]  # fmt: skip
 
 
 def test_a_name_that_does_not_exist():

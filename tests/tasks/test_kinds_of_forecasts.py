@@ -39,10 +39,12 @@ def make_batch(facts=FACTS, size=3):
     return WindowBatch(inputs, targets)
 
 
-@pytest.mark.parametrize("forecaster", FORECASTERS)
+@pytest.mark.parametrize("forecaster", [*FORECASTERS, "residual from learnt seasons"])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_every_forecaster_with_every_output(forecaster, output):
-    task, batch = make_task(forecaster=forecaster, output=output), make_batch()
+    name, _, learnt = forecaster.partition(" ")
+    task = make_task(forecaster=name, output=output, smoothing="series" if learnt else "window")
+    batch = make_batch()._replace(phase=torch.zeros(3, dtype=torch.int64))
     score = task.score(batch)
     assert score.loss is not None
     score.loss.backward()

@@ -196,6 +196,8 @@ class WindowBatch(NamedTuple):
     scales: Tensor | None = None
     """[B, 2, C_targets] double: mean and standard deviation by which the series was scaled once more, after
     the facts' own scale; None where it was not."""
+    phase: Tensor | None = None
+    """[B] int64: the place of the first step of each window in the season; None where no time tells it."""
 
 
 class SeriesHistory(NamedTuple):
@@ -205,7 +207,7 @@ class SeriesHistory(NamedTuple):
     """
 
     values: NDArray[np.floating]
-    """[rows, C_targets]: scaled as the targets of a batch; NaN where one is missing."""
+    """[rows, W]: scaled as the targets of a batch; NaN where one is missing. They may lie in a file."""
     starts: NDArray[np.int64]
     """[S] first row of each series."""
     training_ends: NDArray[np.int64]
@@ -214,3 +216,14 @@ class SeriesHistory(NamedTuple):
     """[S] row after its last one before the test part."""
     scales: NDArray[np.float64] | None = None
     """[S, 2, C_targets]: as those of a batch."""
+    columns: tuple[int, ...] | None = None
+    """Where the targets are among the columns of ``values``; None where these are all."""
+    phases: NDArray[np.int64] | None = None
+    """[S] the place of each first row in the season; None where no time tells it."""
+
+    def targets(self, rows: slice | NDArray[np.int64], which: int | slice) -> NDArray[np.floating]:
+        """The values of some rows of one target (``which`` is its place), or of several."""
+        places = range(self.values.shape[1]) if self.columns is None else self.columns
+        chosen = places[which] if isinstance(which, int) else list(places[which])
+        found: NDArray[np.floating] = self.values[rows][..., chosen]
+        return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatewise.kinds.series import SeriesFacts, SeriesHistory
-from gatewise.tasks.forecast_linear import starts_of_windows
+from gatewise.tasks.forecast_history import ROWS, pieces, starts_of_windows
 
 WITHOUT_SEASON = 4
 """Steps of the mean where there is neither a season nor anything to choose by."""
@@ -61,10 +61,7 @@ class MovingAverage:
         starts = starts[:: -(-len(starts) // MOST_WINDOWS)]
         lengths = possible_lengths(facts)
         errors = np.stack(
-            [
-                _errors(history, place, starts + facts.lookback, lengths, facts.horizon)
-                for place in range(len(facts.targets))
-            ],
+            [_errors(history, place, starts, lengths, facts) for place in range(len(facts.targets))],
             axis=1,
         )
         return cls(torch.tensor(lengths)[torch.from_numpy(errors.argmin(0))], facts.horizon)
@@ -79,19 +76,24 @@ class MovingAverage:
 
 
 def _errors(
-    history: SeriesHistory, place: int, origins: NDArray[np.int64], lengths: list[int], horizon: int
+    history: SeriesHistory, place: int, starts: NDArray[np.int64], lengths: list[int], facts: SeriesFacts
 ) -> NDArray[np.float64]:
-    """The sum of the squared errors of a target at origins, by the mean of each length of rows before."""
-    values = history.values[:, place].astype(np.float64)
-    there = ~np.isnan(values)
-    known = np.where(there, values, 0)
-    seen = _summed(_carried(values, there, history.starts))
-    count, one, two = (
-        each[origins + horizon] - each[origins]
-        for each in (_summed(there.astype(np.float64)), _summed(known), _summed(known**2))
-    )
-    means = ((seen[origins] - seen[origins - length]) / length for length in lengths)
-    return np.array([(two - 2 * mean * one + count * mean**2).sum() for mean in means])
+    """The sum of a target's squared errors in windows, by the mean of each length of rows before."""
+    lookback, horizon = facts.lookback, facts.horizon
+    errors = np.zeros(len(lengths))
+    for rows, first in pieces(starts, lookback + horizon, ROWS):
+        values = history.targets(rows, place).astype(np.float64)
+        there, origins = ~np.isnan(values), first + lookback
+        known = np.where(there, values, 0)
+        seen = _summed(values if there.all() else _carried(values, there, history, place, rows.start))
+        count, one, two = (
+            each[origins + horizon] - each[origins]
+            for each in (_summed(there.astype(np.float64)), _summed(known), _summed(known**2))
+        )
+        for number, length in enumerate(lengths):
+            mean = (seen[origins] - seen[origins - length]) / length
+            errors[number] += (two - 2 * mean * one + count * mean**2).sum()
+    return errors
 
 
 def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,11 +102,16 @@ def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _carried(
-    values: NDArray[np.float64], there: NDArray[np.bool_], starts: NDArray[np.int64]
+    values: NDArray[np.float64], there: NDArray[np.bool_], history: SeriesHistory, place: int, row: int
 ) -> NDArray[np.float64]:
-    """Values whose gaps are the last one before in their series; 0, the training mean, before the first."""
+    """Values from ``row`` on whose gaps are the last one before in their series; 0, the training mean,
+    before the first.
+    """
     rows = np.arange(len(values))
     last = np.maximum.accumulate(np.where(there, rows, -1))
-    first = starts[np.searchsorted(starts, rows, side="right") - 1]
-    result: NDArray[np.float64] = np.where(last >= first, values[np.maximum(last, 0)], 0.0)
+    first = history.starts[np.searchsorted(history.starts, row + rows, side="right") - 1] - row
+    before = history.targets(slice(row + first[0], row), place)
+    before = before[~np.isnan(before)]
+    own = np.where(first <= 0, before[-1] if len(before) else 0.0, 0.0)
+    result: NDArray[np.float64] = np.where(last >= np.maximum(first, 0), values[np.maximum(last, 0)], own)
     return result

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gatewise.kinds.series import SeriesFacts, SeriesHistory, WindowBatch
 from gatewise.tasks.forecast import Forecast
+from gatewise.tasks.forecast_history import ROWS, pieces, starts_of_windows
 
 MEANINGS = {
     "mse": "mean squared error in units of the training variance; lower is better",
@@ -48,17 +49,16 @@ def seasonal_errors(history: SeriesHistory, facts: SeriesFacts) -> NDArray[np.fl
     the training part of a series. NaN where there is none, or it is zero, and for series never seen.
     """
     season, count = max(facts.season, 1), len(history.starts)
-    rows = np.arange(len(history.values))
-    numbers = np.searchsorted(history.starts, rows, side="right") - 1
-    later = rows[(rows - season >= history.starts[numbers]) & (rows < history.training_ends[numbers])]
-    owners = numbers[later]
-    sums = np.zeros((2, count + 1, history.values.shape[1]))
-    for place in range(sums.shape[2]):  # a column at a time: a table may be larger than memory
-        column = history.values[:, place].astype(np.float64)
-        differences = np.abs(column[later] - column[later - season])
-        there = ~np.isnan(differences)
-        sums[0, :, place] = np.bincount(owners, np.where(there, differences, 0), count + 1)
-        sums[1, :, place] = np.bincount(owners, there, count + 1)
+    sums = np.zeros((2, count + 1, len(facts.targets)))
+    first = starts_of_windows(history.starts, history.training_ends, season + 1)
+    for rows, places in pieces(first, season + 1, ROWS):
+        owners = np.searchsorted(history.starts, rows.start + places, side="right") - 1
+        for target in range(sums.shape[2]):
+            column = history.targets(rows, target).astype(np.float64)
+            differences = np.abs(column[places + season] - column[places])
+            there = ~np.isnan(differences)
+            sums[0, :, target] += np.bincount(owners, np.where(there, differences, 0), count + 1)
+            sums[1, :, target] += np.bincount(owners, there, count + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         scale: NDArray[np.float64] = sums[0] / sums[1]
     # A constant series of float32 differs from itself by rounding at most.

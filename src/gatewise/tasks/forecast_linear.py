@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatewise.kinds.series import SeriesFacts, SeriesHistory
+from gatewise.tasks.forecast_history import pieces, starts_of_windows
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridge penalties to choose from, as shares of the mean square of an input (the mean of the diagonal)."""
@@ -18,7 +19,7 @@ MOST_PRODUCTS = 2e10
 """Multiplications of a fit: about ten seconds. Where all windows take more, only every so many are used."""
 MOST_NUMBERS = 5e7
 """Numbers of the matrices of all targets: where they would be more, the targets share one map."""
-_AT_ONCE = 2_000_000
+_AT_ONCE = 500_000
 """Numbers of the windows that are added up together."""
 
 
@@ -84,24 +85,27 @@ class LinearForecast:
         products = float(facts.lookback + 1) * (size + 1) * targets
         stride = max(1, int(np.ceil(len(training) * products / MOST_PRODUCTS)))
         own = targets > 1 and targets * (facts.lookback + 1) * (size + 1) <= MOST_NUMBERS
-        # A column at a time: a table may be larger than memory.
         places = [slice(place, place + 1) for place in range(targets)] if own else [slice(None)]
-        fits, checks = [], []
+        fit, check = (_Products.none(facts.lookback + 1, facts.horizon) for _ in range(2))
+        errors = [0.0] * len(PENALTIES)
+        maps: list[list[Tensor]] = [[] for _ in PENALTIES]
         for place in places:
-            rows = torch.from_numpy(np.ascontiguousarray(history.values[:, place].T, dtype=np.float32))
-            fits.append(_summed(rows, training[::stride], facts))
-            checks.append(_summed(rows, validation[::stride], facts))
-        if not sum(fit.count for fit in fits):
+            one, other = (_summed(history, place, some[::stride], facts) for some in (training, validation))
+            fit, check = fit.plus(one), check.plus(other)
+            if own:
+                for number, weights in enumerate(one.solved()):
+                    errors[number] += other.error(weights)
+                    maps[number].append(weights.float())
+        if not fit.count:
             return None, "No baseline linear: no window of the training part is without missing values"
-        best, least = None, np.inf
-        for maps, tests in [([_total(fits)], [_total(checks)]), *([(fits, checks)] if own else [])]:
-            solved = zip(*(fit.solved() for fit in maps), strict=True)
-            for penalty, weights in zip(PENALTIES, solved, strict=True):
-                error = sum(test.error(w) for test, w in zip(tests, weights, strict=True))
-                if error < least or best is None:
-                    best, least = cls(torch.stack(weights).float(), penalty), error
+        found = [
+            (check.error(w), cls(w.float()[None], p)) for p, w in zip(PENALTIES, fit.solved(), strict=True)
+        ]
+        if own:
+            owns = zip(errors, maps, PENALTIES, strict=True)
+            found += [(error, cls(torch.stack(weights), penalty)) for error, weights, penalty in owns]
         remark = "" if stride == 1 else f"The baseline linear is fitted to every {stride}th training window"
-        return best, remark
+        return min(found, key=lambda each: each[0])[1], remark
 
     def __call__(self, seen: Tensor, series: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The forecasts [B, horizon, C_targets] for values seen [B, L, C_targets]."""
@@ -111,33 +115,16 @@ class LinearForecast:
         return last + steps.to(seen.dtype)
 
 
-def starts_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """The first rows of all windows of ``size`` rows within rows ``starts`` to ``ends`` of each series."""
-    counts = np.maximum(ends - starts - size + 1, 0)
-    before = np.repeat(np.cumsum(counts) - counts, counts)
-    first: NDArray[np.int64] = np.repeat(starts, counts) + np.arange(counts.sum()) - before
-    return first
-
-
-def _summed(rows: Tensor, starts: NDArray[np.int64], facts: SeriesFacts) -> _Products:
-    """The sums over the windows of one or several rows of values that miss none."""
+def _summed(history: SeriesHistory, place: slice, starts: NDArray[np.int64], facts: SeriesFacts) -> _Products:
+    """The sums over the windows of one or several columns that miss no value."""
     sums = _Products.none(facts.lookback + 1, facts.horizon)
     size = facts.lookback + facts.horizon
-    if not len(starts):
-        return sums
-    windows = rows.unfold(1, size, 1)
-    step = max(1, _AT_ONCE // (size * len(rows)))
-    for first in range(0, len(starts), step):
-        chunk = windows[:, starts[first : first + step]].flatten(0, 1).double()
+    columns = len(facts.targets[place])
+    for rows, first in pieces(starts, size, max(1, _AT_ONCE // (size * columns))):
+        values = np.ascontiguousarray(history.targets(rows, place).T, dtype=np.float32)
+        chunk = torch.from_numpy(values).unfold(1, size, 1)[:, first].flatten(0, 1).double()
         chunk = chunk[chunk.isfinite().all(1)]
         last = chunk[:, facts.lookback - 1 : facts.lookback]
         x = torch.cat([chunk[:, : facts.lookback] - last, torch.ones_like(last)], 1)
         sums.add(x, chunk[:, facts.lookback :] - last)
     return sums
-
-
-def _total(products: list[_Products]) -> _Products:
-    total = products[0]
-    for other in products[1:]:
-        total = total.plus(other)
-    return total

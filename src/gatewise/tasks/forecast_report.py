@@ -62,7 +62,7 @@ class ForecastReport:
         self._scales = None if history is None else seasonal_errors(history, facts)
         self._seen = Seen(facts)
         self._sums: dict[str, ErrorSums] = {}
-        self._windows, self._anomalies = Windows(facts), Anomalies(facts, rank)
+        self._windows, self._anomalies = Windows(facts, pictured), Anomalies(facts, rank)
         self._levels: tuple[float, ...] = ()
         self._outside = Outside(pd.DataFrame(), 0, 0)
         self._tests: dict[str, DieboldMariano | None] = {}
@@ -228,8 +228,7 @@ class ForecastReport:
         if lags < 1:
             return None
         found, count = {}, 0
-        for target in self.pictured:
-            place = self.facts.targets.index(target)
+        for place, target in enumerate(self.pictured):
             values, count = autocorrelation(residuals[:, place], series, lags)
             found[target] = _plain(values)
         # Of white noise, nineteen of twenty are within.

@@ -67,12 +67,12 @@ class Smoothing:
         chosen = np.unique(np.linspace(0, count - 1, max(1, min(count, MOST_FITS // targets))).astype(int))
         most = max(MOST_VALUES // (len(chosen) * targets), 4 * facts.season, 50)
         rows = history.ends[:, None] + np.arange(-_COMPARED, 0)
-        last = history.values[np.maximum(rows, 0)]
+        last = history.targets(np.maximum(rows, 0), slice(None))
         ends[:count] = np.where((rows >= history.starts[:, None])[..., None], last, np.nan)
         for number in chosen:
             start = max(history.starts[number], history.ends[number] - most)
             for place in range(targets):
-                values = _without_gaps(history.values[start : history.ends[number], place])
+                values = _without_gaps(history.targets(slice(start, history.ends[number]), place))
                 fit = best_fit(values, facts.season)
                 if fit is not None:
                     parameters[number, place] = read_parameters(fit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,16 +36,52 @@ class Shown:
     times: NDArray[np.str_] | None
     series: int
     scales: NDArray[np.float64] | None
+    shelf: int | None = None
+    """Where its arrays are, if they are on a :class:`_Shelves`."""
+
+
+@dataclass
+class _Shelves:
+    """Room for windows, made once and used again.
+
+    Many small arrays that stay, between the large ones of each batch that go, would keep the memory of these
+    from being given back: 2 MB a batch of fifty columns.
+    """
+
+    count: int
+    free: list[int] = field(init=False)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.free = list(range(self.count))
+
+    def put(self, shown: Shown) -> Shown:
+        """The window with its arrays on a free shelf."""
+        shelf = self.free.pop()
+        moved: dict[str, Any] = {"shelf": shelf}
+        for name in ("seen", "truth", "point", "quantiles", "times"):
+            values = getattr(shown, name)
+            if values is None:
+                continue
+            if name not in self.arrays:
+                self.arrays[name] = np.empty((self.count, *values.shape), values.dtype)
+            array = self.arrays[name]
+            if array.dtype == values.dtype:  # else texts of different lengths
+                array[shelf] = values
+                moved[name] = array[shelf]
+        return replace(shown, **moved)
 
 
 class Windows:
     """The windows of a test, batch after batch: their losses, first residuals, and some whole.
 
-    The lists of several processes are put back into the order of the data by :meth:`joined`.
+    Residuals are those of the ``pictured`` targets. The lists of several processes are put back into the
+    order of the data by :meth:`joined`.
     """
 
-    def __init__(self, facts: SeriesFacts) -> None:
+    def __init__(self, facts: SeriesFacts, pictured: Sequence[str] | None = None) -> None:
         self.facts = facts
+        self.pictured = tuple(facts.targets if pictured is None else pictured)
         self.batches: list[dict[str, NDArray[Any]]] = []
         """Of each batch, by name, values of its windows [B, ...]."""
         self.worst: Shown | None = None
@@ -54,6 +90,7 @@ class Windows:
         self.stride: int | None = None
         """Steps between the origins of windows, within one process; None before it is known."""
         self._every, self._count = 1, 0
+        self._shelves: _Shelves | None = None
 
     def add(
         self,
@@ -66,13 +103,16 @@ class Windows:
         truth, point = numbers_of(batch.targets), numbers_of(forecast.point)
         size = len(truth)
         series = np.zeros(size, np.int64) if batch.series is None else batch.series.cpu().numpy()
-        values: dict[str, NDArray[Any]] = {"series": series, "residual": truth[:, 0] - point[:, 0]}
+        places = [self.facts.targets.index(name) for name in self.pictured]
+        residual = (truth - point)[:, 0, places]
+        values: dict[str, NDArray[Any]] = {"series": series, "residual": residual}
         for name, other in {"": point, **baselines}.items():
             error = other - truth
             values[f"loss {name}"] = _mean(np.square(error))
         errors = _mean(np.abs(point - truth))
         if batch.times is not None:
-            values["time"] = batch.times[:, self.facts.lookback].copy()  # else all times stay in memory
+            if batch.series is not None:  # by which windows of several series are compared
+                values["time"] = batch.times[:, self.facts.lookback].copy()  # else all times stay in memory
             if self.stride is None:
                 self.stride = stride_of(batch.times, series, self.facts.lookback)
         self.batches.append(values)
@@ -105,13 +145,20 @@ class Windows:
         if self.best is None or errors[best] < self.best.error:
             self.best = window(best)
         # Every window of a small test; then every second, every fourth, ...
+        if self._shelves is None:
+            numbers = seen[0].size + (2 + len(forecast.levels)) * self.facts.horizon * seen.shape[2]
+            self._shelves = _Shelves(max(8, min(KEPT, KEPT_NUMBERS // numbers)))
         for place in range(-self._count % self._every, len(errors), self._every):
-            if not np.isnan(errors[place]):
-                self.kept.append(window(place))
-        numbers = seen[0].size + (2 + len(forecast.levels)) * self.facts.horizon * seen.shape[2]
-        if len(self.kept) > max(8, min(KEPT, KEPT_NUMBERS // numbers)):
-            self._every *= 2
-            self.kept = [shown for shown in self.kept if shown.number % self._every == 0]
+            while not self._shelves.free:
+                self._every *= 2
+                left_out = [shown for shown in self.kept if shown.number % self._every]
+                self.kept = [shown for shown in self.kept if shown.number % self._every == 0]
+                self._shelves.free += [shown.shelf for shown in left_out if shown.shelf is not None]
+            if (self._count + place) % self._every == 0 and not np.isnan(errors[place]):
+                self.kept.append(self._shelves.put(window(place)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_shelves": None}  # to another process go the windows alone
 
     @classmethod
     def joined(cls, parts: Sequence[Windows]) -> Windows:
@@ -119,7 +166,7 @@ class Windows:
         first = parts[0]
         if len(parts) == 1:
             return first
-        whole = cls(first.facts)
+        whole = cls(first.facts, first.pictured)
         for number in range(max(len(part.batches) for part in parts)):
             shares = [part.batches[number] for part in parts if number < len(part.batches)]
             size = sum(len(share["series"]) for share in shares)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ from gatewise.nn.forecast_outputs import LossName, OutputName, make_output
 from gatewise.nn.forecasters.decoder import Decoder
 from gatewise.nn.forecasters.level import Level, LevelName
 from gatewise.nn.forecasters.made import ForecasterName, make_forecaster
+from gatewise.nn.forecasters.residual import Residual
 from gatewise.nn.forecasters.shape import Shape
+from gatewise.nn.forecasters.smoothing import SeriesSmoothing, SmoothingName
 from gatewise.settings import Count, Levels, Names, Positive, Probability, Sizes, did_you_mean, rule
 from gatewise.tasks.answer import Answer
 from gatewise.tasks.forecast import Forecast, joined
@@ -24,6 +26,7 @@ from gatewise.tasks.forecast_answer import answer_of
 from gatewise.tasks.forecast_baselines import Baselines
 from gatewise.tasks.forecast_inspected import numbers_of
 from gatewise.tasks.forecast_report import ForecastReport
+from gatewise.tasks.forecast_seasons import first_seasons
 from gatewise.tasks.inspected import Numbers
 from gatewise.tasks.scores import Measure, Score
 from gatewise.tasks.task import MakeModel, MakeOptimizer, MakeScheduler, Task
@@ -128,7 +131,8 @@ class Forecasting(Task):
     values drawn at its steps before (the same ones every time), instead of from the values expected, which
     tells too little of far ones; None means 100 where there is something to draw from;
     ``dilations`` those of ``residual``: how many steps back the state of each layer above the first is;
-    with ``logarithm`` its level and season multiply, which needs values above 0.
+    with ``logarithm`` its level and season multiply, which needs values above 0; with ``smoothing`` "series"
+    they go on from first seasons that are learnt of each series, with "window" from what the window shows.
     ``pictured`` are the targets that the picture of the test shows (None: the first).
     ``baselines`` are the simple forecasts to compare with, some of
     :data:`~gatewise.tasks.forecast_baselines.NAMES` (None: all).
@@ -160,6 +164,7 @@ class Forecasting(Task):
         teacher_forcing_epochs: Count | None = None,
         dilations: Sizes = (2, 4, 8),
         logarithm: bool = False,
+        smoothing: SmoothingName = "window",
         pictured: Names | None = None,
         baselines: Names | None = None,
         paths: Count | None = 0,
@@ -195,6 +200,7 @@ class Forecasting(Task):
             projection_size,
             (dilations,) if isinstance(dilations, int) else tuple(dilations),
             logarithm,
+            smoothing,
         )
         self.encoder = self.forecaster.make_encoder(model)
         self.head = self.forecaster.make_head(self.encoder)
@@ -260,7 +266,19 @@ class Forecasting(Task):
         if not isinstance(windows, Tensor):
             return windows
         size = (len(windows), self.facts.horizon, len(self.facts.targets))
-        return WindowBatch(windows, windows.new_full(size, torch.nan))
+        start = torch.zeros(len(windows), dtype=torch.int64, device=windows.device)
+        return WindowBatch(windows, windows.new_full(size, torch.nan), phase=start)
+
+    def begin(self, parts: Mapping[str, Callable[[], Iterable[Any]]]) -> None:
+        if not isinstance(self.forecaster, Residual):
+            return
+        smoothing = self.forecaster.smoothing
+        if not isinstance(smoothing, SeriesSmoothing) or smoothing.first is None:
+            return
+        for history in parts["history"]():
+            seasons = first_seasons(history, self.facts, self.forecaster.logarithm)
+            if seasons is not None:
+                smoothing.first.data.copy_(torch.from_numpy(seasons))
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         if isinstance(self.forecaster, Decoder):

@@ -12,6 +12,8 @@ from torchmetrics import Metric, MetricCollection
 
 BUFFERED_BATCHES = 64
 """Batches that are buffered before their losses and predictions are added up together."""
+BUFFERED_NUMBERS = 4_000_000
+"""Numbers of their predictions and targets from which on there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class EpochScores(nn.Module):
         self._losses: list[Tensor | float] = []
         self._counts: list[int] = []
         self._predictions: list[tuple[Tensor, Tensor]] = []
+        self._numbers = 0
+        """Of these predictions and targets."""
 
     def add(self, score: Score) -> None:
         """Add the score of a batch."""
@@ -88,7 +92,9 @@ class EpochScores(nn.Module):
             self._counts.append(score.count)
         if score.predicted is not None and score.targets is not None:
             self._predictions.append((score.predicted.detach(), score.targets))
-        if max(len(self._losses), len(self._predictions)) >= BUFFERED_BATCHES:
+            self._numbers += score.predicted.numel() + score.targets.numel()
+        batches = max(len(self._losses), len(self._predictions))
+        if batches >= BUFFERED_BATCHES or self._numbers >= BUFFERED_NUMBERS:
             self.gather()
 
     def gather(self) -> None:
@@ -100,7 +106,7 @@ class EpochScores(nn.Module):
         if self._predictions and self.metrics is not None:
             predicted, targets = zip(*self._predictions, strict=True)
             self.metrics.update(torch.cat(predicted), torch.cat(targets))
-        self._losses, self._counts, self._predictions = [], [], []
+        self._losses, self._counts, self._predictions, self._numbers = [], [], [], 0
 
     def compared(self) -> dict[str, Tensor]:
         """The metrics that compare predictions, reduced over all processes; each of them must call this.
@@ -145,6 +151,7 @@ class EpochScores(nn.Module):
             self._losses += [_held(loss, device) for loss in state["losses"]]
             self._counts += state["counts"]
             self._predictions += [(p.to(device), t.to(device)) for p, t in state["predictions"]]
+            self._numbers += sum(p.numel() + t.numel() for p, t in state["predictions"])
             if self.metrics is not None:
                 for name, metric in self.metrics.items(keep_base=True, copy_state=False):
                     values, count = state["metrics"][name]
@@ -162,7 +169,7 @@ class EpochScores(nn.Module):
     def reset(self) -> None:
         """Forget all batches."""
         self.loss, self.count, self.values = 0.0, 0, {}
-        self._losses, self._counts, self._predictions = [], [], []
+        self._losses, self._counts, self._predictions, self._numbers = [], [], [], 0
         if self.metrics is not None:
             self.metrics.reset()
 

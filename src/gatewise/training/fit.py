@@ -112,6 +112,8 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
         return {}
     if checkpoint is not None and trainer.is_global_zero:
         _log.info("%s", where_it_goes_on(checkpoint, trainer.max_epochs))
+    if checkpoint is None:
+        task.begin(parts_for_test(data))
     ckpt_path = last if checkpoint is not None else None
     interruptible(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
     timers = [callback for callback in callbacks if isinstance(callback, Timer)]

@@ -121,7 +121,7 @@ def make_data(config: DictConfig, facts: Facts | None = None, stage: str | None 
 
 
 def parts_for_test(data: SequenceDataModule) -> dict[str, Callable[[], Iterable[Any]]]:
-    """What gives the batches of the data's other parts, for a test that reads them."""
+    """What gives the batches of the data's other parts, for a beginning or a test that reads them."""
     return {"training": data.train_dataloader, "validation": data.val_dataloader, "history": data.history}
 
 

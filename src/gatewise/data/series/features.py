@@ -14,6 +14,7 @@ from torch import Tensor
 from gatewise.data.series.calendar import calendar_values
 from gatewise.data.series.missing import filled
 from gatewise.data.series.panel import Panel, listed
+from gatewise.data.series.phases import first_phases
 from gatewise.data.series.scaling import WHOLE, in_blocks, series_scales
 from gatewise.data.series.stored import scratch
 from gatewise.data.series.windows import OfSeries, Windows, WrittenTimes
@@ -60,22 +61,16 @@ class Laid:
         ``ends`` [3, series] are those of its parts, and ``before_test`` the number of that before the test.
         """
         start = panel.starts[:-1]
-        scales = self.of_series.scales
+        scales, phases = self.of_series.scales, self.of_series.phases
         return SeriesHistory(
-            _columns(self.values, self.target_columns).numpy(),
+            self.values.numpy(),
             start + first,
             start + ends[0],
             start + ends[before_test],
             None if scales is None else scales.numpy(),
+            tuple(self.target_columns),
+            None if phases is None else (phases.numpy() + first) % self.of_series.season,
         )
-
-
-def _columns(values: Tensor, places: list[int]) -> Tensor:
-    """Some columns; without a copy where they follow each other."""
-    first = places[0]
-    if places == list(range(first, first + len(places))):
-        return values[:, first : first + len(places)]
-    return values[:, places]
 
 
 def laid_out(
@@ -206,12 +201,15 @@ def _of_series(panel: Panel, facts: SeriesFacts, scales: NDArray[np.float64] | N
         categories = torch.from_numpy(np.stack(columns, axis=1).astype(np.int64))
     if facts.series_column is not None:
         numbers = torch.from_numpy(series_numbers(panel, facts))
+    phases = first_phases(panel, facts.frequency, facts.season) if facts.season > 1 else None
     return OfSeries(
         torch.from_numpy(panel.starts.astype(np.int64)),
         numbers,
         static,
         categories,
         None if scales is None else torch.from_numpy(scales),
+        None if phases is None else torch.from_numpy(phases),
+        facts.season,
     )
 
 

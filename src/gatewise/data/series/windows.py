@@ -31,6 +31,9 @@ class OfSeries:
     """[series, R] int64."""
     scales: Tensor | None = None
     """[series, 2, C_targets] double."""
+    phases: Tensor | None = None
+    """[series] int64: the place of each first row in a season of ``season`` steps; or None."""
+    season: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,10 @@ class Windows(BatchDataset):
             "series": each.numbers,
             "scales": each.scales,
         }
-        return batch._replace(**{n: values[owner] for n, values in of_window.items() if values is not None})
+        batch = batch._replace(**{n: values[owner] for n, values in of_window.items() if values is not None})
+        if each.phases is None:
+            return batch
+        return batch._replace(phase=(each.phases[owner] + starts - each.starts[owner]) % each.season)
 
     def _rows(self, starts: Tensor) -> NDArray[np.int64]:
         rows: NDArray[np.int64] = starts[:, None].numpy() + np.arange(self.lookback + self.horizon)

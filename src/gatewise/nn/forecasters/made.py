@@ -13,6 +13,7 @@ from gatewise.nn.forecasters.level import LevelName
 from gatewise.nn.forecasters.residual import Residual
 from gatewise.nn.forecasters.segments import Segments
 from gatewise.nn.forecasters.shape import Shape
+from gatewise.nn.forecasters.smoothing import SmoothingName
 
 ForecasterName = Literal["direct", "decoder", "segments", "residual"]
 
@@ -28,10 +29,11 @@ def make_forecaster(
     projection_size: int | None,
     dilations: Sequence[int],
     logarithm: bool,
+    smoothing: SmoothingName,
 ) -> Forecaster:
     """The forecaster of a name; each takes those of the settings that are its own."""
     if name == "segments":
         return Segments(shape, output, level, dropout, segment_length, projection_size)
     if name == "residual":
-        return Residual(shape, output, dropout, embedding_size, dilations, logarithm)
+        return Residual(shape, output, dropout, embedding_size, dilations, logarithm, smoothing)
     return {"direct": Direct, "decoder": Decoder}[name](shape, output, level, dropout, embedding_size)
