@@ -22,8 +22,8 @@ from gatewise.runs.run import Run
 STEPS = {
     "LSTM": [],
     "GRU": ["model=gru"],
-    "LSTM, 10 epochs": ["trainer.max_epochs=10"],
-    "LSTM, words dropped": ["task.word_dropout=0.3"],
+    "LSTM, 4 epochs": ["trainer.max_epochs=4"],
+    "LSTM, words dropped": ["task.word_dropout=0.6"],
     "LSTM, words and memory dropped": [
         "task.word_dropout=0.5",
         "task.hidden_dropout=0.2",
