@@ -9,10 +9,7 @@ Every word but ``seeds=`` and ``steps=`` is an override of ``gatewise train``. W
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import resource
 import statistics
 import sys
 import time
@@ -21,6 +18,7 @@ from typing import Any
 
 from gatewise.cli.main import main
 from gatewise.runs.run import Run
+from gatewise.sweeps.study import Rows, cpu_seconds, run_study, wilson
 
 DIGITS = ["experiment=strokes/pendigits", "data.dtw_cells=30000000000"]
 UNVARIED = ["data.rotate=0", "data.stretch=0", "data.shear=0"]
@@ -47,11 +45,11 @@ def of(step: str) -> str:
     return "lines" if step.startswith("lines") else "digits"
 
 
-def results(kind: str) -> Path:
-    return Path(f"handwriting_{kind}.csv")
+def results(kind: str) -> Rows:
+    return Rows(Path(f"handwriting_{kind}.csv"))
 
 
-def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
+def train(step: str, seed: int, words: list[str]) -> list[dict[str, str]]:
     began, used = time.monotonic(), cpu_seconds()
     name = f"name=handwriting_digits/{step.replace(', ', '_').replace(' ', '_')}"
     if main(["train", *STEPS[step], "wandb.mode=disabled", name, f"seed={seed}", *words]):
@@ -65,7 +63,7 @@ def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
     row |= {"best epoch": str(summary["best"]["epoch"]), "cpu seconds": f"{cpu_seconds() - used:.0f}"}
     row |= {"seconds": f"{time.monotonic() - began:.0f}"}
     row |= {"confusion": json.dumps(counts_of(run))} if kind == "digits" else {}
-    return row | {"run": str(run.folder)}
+    return [row | {"run": str(run.folder)}]
 
 
 def of_digits(summary: Any) -> list[float | None]:
@@ -92,39 +90,8 @@ def wrong(counts: list[list[int]]) -> dict[str, str]:
     return {"wrong": str(total - right), "of": str(total)}
 
 
-def cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def wilson(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
-    share = right / total
-    middle = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)
-
-
-def recorded(kind: str) -> list[dict[str, str]]:
-    if not results(kind).exists():
-        return []
-    with results(kind).open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def record(row: dict[str, str]) -> None:
-    path = results(of(row["step"]))
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def show(kind: str) -> None:
-    rows = recorded(kind)
+    rows = results(kind).read()
     more = ("wrong of 3,498", "interval of the mean") if kind == "digits" else ()
     names = ("step", "seeds", *SCORES[kind], *more, "CPU seconds")
     print("\n| " + " | ".join(names) + " |")
@@ -148,26 +115,14 @@ def shown(values: list[float]) -> str:
 
 
 def show_confusion() -> None:
-    matrices = [json.loads(row["confusion"]) for row in recorded("digits") if row["step"] == "strokes"]
+    matrices = [json.loads(row["confusion"]) for row in results("digits").read() if row["step"] == "strokes"]
     print(f"\nTrue digit down, answer across, {len(matrices)} seeds of `strokes` together:\n")
     for true in range(len(matrices[0]) if matrices else 0):
         print(f"    {true} ", *(f"{sum(of[true][answer] for of in matrices):5d}" for answer in range(10)))
 
 
-def run(words: list[str]) -> None:
-    settings = dict(word.split("=", 1) for word in words if word.startswith(("seeds=", "steps=")))
-    seeds = [int(seed) for seed in settings.get("seeds", "1,2,3").split(",")]
-    wanted = [step for step in STEPS if step in settings.get("steps", ";".join(STEPS)).split(";")]
-    others = [word for word in words if not word.startswith(("seeds=", "steps="))]
-    for step in wanted:
-        for seed in seeds:
-            done = [(row["step"], row["seed"]) for row in recorded(of(step))]
-            if (step, str(seed)) not in done:
-                record(train(step, seed, others))
+if __name__ == "__main__":
+    run_study(sys.argv[1:], STEPS, train, lambda step: results(of(step)))
     show("digits")
     show_confusion()
     show("lines")
-
-
-if __name__ == "__main__":
-    run(sys.argv[1:])

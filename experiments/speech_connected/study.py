@@ -9,9 +9,7 @@ Every word but ``seeds=`` and ``steps=`` is an override of ``gatewise train``. W
 
 from __future__ import annotations
 
-import csv
 import json
-import resource
 import statistics
 import sys
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from gatewise.cli.main import main
 from gatewise.runs.run import Run
+from gatewise.sweeps.study import Rows, cpu_seconds, run_study
 
 STEPS = {
     "both ends": ["experiment=speech/digits_ctc"],
@@ -31,7 +30,7 @@ DECODED = {
     "beam of 8, 3-grams": ["task.beam=8", "task.language_model=ngram", "task.language_weight=0.5"],
 }
 """How each trained model is asked again."""
-RESULTS = Path("speech_connected.csv")
+RESULTS = Rows(Path("speech_connected.csv"))
 RATES = ("word_error_rate", "transcript_error_rate")
 
 
@@ -58,30 +57,8 @@ def train(step: str, seed: int, words: list[str]) -> list[dict[str, str]]:
     return rows
 
 
-def cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def recorded() -> list[dict[str, str]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def record(rows: list[dict[str, str]]) -> None:
-    is_new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
-
-
 def show() -> None:
-    rows = recorded()
+    rows = RESULTS.read()
     columns = ["model", "decoding", "seeds", *(f"test {rate}" for rate in RATES), "CPU seconds"]
     print(f"\n| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
@@ -99,17 +76,6 @@ def show() -> None:
             print(f"| {step} | {decoding} | {seeds} | " + " | ".join(cells) + f" | {times} |")
 
 
-def run(words: list[str]) -> None:
-    settings = dict(word.split("=", 1) for word in words if word.startswith(("seeds=", "steps=")))
-    seeds = [int(seed) for seed in settings.get("seeds", "1,2,3").split(",")]
-    wanted = [step for step in STEPS if step in settings.get("steps", ";".join(STEPS)).split(";")]
-    others = [word for word in words if not word.startswith(("seeds=", "steps="))]
-    for seed in seeds:
-        for step in wanted:
-            if not any(row["step"] == step and row["seed"] == str(seed) for row in recorded()):
-                record(train(step, seed, others))
-    show()
-
-
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    run_study(sys.argv[1:], STEPS, train, lambda _: RESULTS)
+    show()

@@ -10,10 +10,7 @@ Every word but ``seeds=`` and ``steps=`` is an override of ``gatewise train``. W
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import resource
 import statistics
 import sys
 import time
@@ -21,6 +18,7 @@ from pathlib import Path
 
 from gatewise.cli.main import main
 from gatewise.runs.run import Run
+from gatewise.sweeps.study import Rows, cpu_seconds, run_study, wilson
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 UNSEEN = {
@@ -33,22 +31,11 @@ STEPS = {
     "JapaneseVowels": ["experiment=speech/japanese_vowels_tuned"],
 }
 """Overrides of each step."""
-ONE_SEED = tuple(UNSEEN)
-"""Steps that are repeated over speakers instead of seeds."""
-RESULTS, COUNTS = Path("speech_digits.csv"), Path("speech_digits_confusion.csv")
+RESULTS, COUNTS = (Rows(Path(f"speech_digits{name}.csv")) for name in ("", "_confusion"))
 BASELINES = ("majority class", "nearest centroid", "1-NN DTW")
 
 
-def wilson(correct: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    z = statistics.NormalDist().inv_cdf(0.975)
-    share, more = correct / count, z * z / count
-    middle = (share + more / 2) / (1 + more)
-    half = z / (1 + more) * math.sqrt(share * (1 - share) / count + more / (4 * count))
-    return middle - half, middle + half
-
-
-def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
+def train(step: str, seed: int, words: list[str]) -> list[dict[str, str]]:
     began, used = time.monotonic(), cpu_seconds()
     name = f"name=speech_digits/{step.replace(' ', '_')}"
     if main(["train", *STEPS[step], "wandb.mode=disabled", name, f"seed={seed}", *words]):
@@ -59,7 +46,7 @@ def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
     counts, classes = matrix["counts"], matrix["classes"]
     correct, count = sum(row[i] for i, row in enumerate(counts)), sum(map(sum, counts))
     low, high = wilson(correct, count)
-    append(COUNTS, [
+    COUNTS.append([
         {"step": step, "seed": str(seed), "class": classes[i], "predicted": classes[j], "count": str(number)}
         for i, row in enumerate(counts)
         for j, number in enumerate(row)
@@ -71,33 +58,11 @@ def train(step: str, seed: int, words: list[str]) -> dict[str, str]:
         value = summary["baselines"].get(baseline, {}).get("accuracy")
         row[baseline] = "" if value is None else f"{value:.4f}"
     row |= {"best epoch": str(summary["best"]["epoch"]), "cpu seconds": f"{cpu_seconds() - used:.0f}"}
-    return row | {"seconds": f"{time.monotonic() - began:.0f}", "run": run.folder.name}
-
-
-def cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def recorded() -> list[dict[str, str]]:
-    if not RESULTS.exists():
-        return []
-    with RESULTS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path: Path, rows: list[dict[str, str]]) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
+    return [row | {"seconds": f"{time.monotonic() - began:.0f}", "run": run.folder.name}]
 
 
 def show() -> None:
-    rows = recorded()
+    rows = RESULTS.read()
     print(
         "\n| step | seeds | accuracy | 95 % interval of all | " + " | ".join(BASELINES) + " | CPU seconds |"
     )
@@ -114,23 +79,12 @@ def show() -> None:
         for name in BASELINES:
             values = [float(row[name]) for row in own if row[name]]
             cells.append(f"{100 * statistics.mean(values):.1f}" if values else "")
-        seeds, times = (", ".join(row[name] for row in own) for name in ("seed", "cpu seconds"))
+        seeds = ", ".join(dict.fromkeys(row["seed"] for row in own))
+        spent = [int(row["cpu seconds"]) for row in own]
+        times = f"{min(spent)} to {max(spent)}" if len(steps) > 1 else ", ".join(map(str, spent))
         print(f"| {title} | {seeds} | " + " | ".join(cells) + f" | {times} |")
 
 
-def run(words: list[str]) -> None:
-    settings = dict(word.split("=", 1) for word in words if word.startswith(("seeds=", "steps=")))
-    seeds = [int(seed) for seed in settings.get("seeds", "1,2,3").split(",")]
-    wanted = [step for step in STEPS if step in settings.get("steps", ";".join(STEPS)).split(";")]
-    others = [word for word in words if not word.startswith(("seeds=", "steps="))]
-    for seed in seeds:
-        for step in wanted:
-            if step in ONE_SEED and seed != seeds[0]:
-                continue
-            if not any(row["step"] == step and row["seed"] == str(seed) for row in recorded()):
-                append(RESULTS, [train(step, seed, others)])
-    show()
-
-
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    run_study(sys.argv[1:], STEPS, train, lambda _: RESULTS)
+    show()

@@ -6,6 +6,8 @@ from gatewise.data.files import find_file, installed_file
 from gatewise.data.module import EpochBatches
 from gatewise.data.sequences import FeatureSequences
 from gatewise.data.series import SeriesWindows
+from gatewise.data.sound import JoinedSound
+from gatewise.data.strokes import JoinedStrokes, StrokeLines
 from gatewise.data.text import LanguageText
 
 SUNSPOTS = {"dataset": "sunspots_monthly"}
@@ -27,6 +29,13 @@ MISTAKES = {
         {**VOWELS, "validation_fraction": 0.5, "test_fraction": 0.5},
         ["validation_fraction=0.5", "test_fraction=0.5", "less than 1"],
     ),
+    "fractions of strokes": (
+        StrokeLines,
+        {**VOWELS, "validation_fraction": 0.5, "test_fraction": 0.5},
+        ["validation_fraction=0.5", "test_fraction=0.5", "less than 1"],
+    ),
+    "sizes of lines": (JoinedStrokes, {**VOWELS, "least": 4, "most": 3}, ["least=4 is more than most=3"]),
+    "sizes of strings": (JoinedSound, {"dataset": "fsdd", "least": 8}, ["least=8 is more than most=7"]),
     "lookback": (
         SeriesWindows,
         {**SUNSPOTS, "lookback": "x"},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gatewise.nn.ctc import NOTHING, Labelings, best_paths, log_likelihood, stacked, starts, steps_needed
-from gatewise.nn.prefix_search import State, prefix_beam_search
+from gatewise.nn.prefix_search import PrefixSearch, State, prefix_beam_search
 
 Prefix = tuple[int, ...]
 
@@ -170,6 +170,38 @@ def test_search_agrees_with_fast_ctc_decode(width: int) -> None:
         values = np.ascontiguousarray(np.concatenate([values[:, -1:], values[:, :-1]], 1))
         expected, _ = decoder.beam_search(values, alphabet, beam_size=width, beam_cut_threshold=0.0)
         assert "".join(alphabet[unit + 1] for unit in first(found, row)) == expected
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), after=st.integers(2, 12), steps=st.integers(1, 30))
+def test_what_is_settled_is_given_in_time_and_is_that_of_the_whole(seed: int, after: int, steps: int) -> None:
+    given_steps = made_steps(seed, 2, 30, 3, 2.0)
+    # In a batch, with padding behind it.
+    whole = prefix_beam_search(given_steps, torch.tensor([30, steps]), 5, settled_after=after)
+    search = PrefixSearch(1, 5, given_steps, settled_after=after)
+    read: list[int] = []
+    for step in given_steps[1, :steps]:
+        search.advance(step.unsqueeze(0))
+        read += [unit for unit, _ in search.agreed()]
+        assert len(search.parents) <= after
+    read += [unit for unit, _ in search.rest()]
+    assert tuple(read) == first(whole, 1)
+    assert float(search.scores().max()) == pytest.approx(float(whole.scores[1, 0]))
+
+
+def test_an_early_doubt_waits_for_ever_unless_it_is_settled() -> None:
+    doubt = torch.tensor([[0.6, 0.3, 0.1]]).log()
+    certain = torch.tensor([[1e-6, 1e-6, 1 - 2e-6]]).log()
+    for after, given_at in ((None, None), (10, 9)):
+        search = PrefixSearch(1, 4, doubt, settled_after=after)
+        search.advance(doubt)
+        times = []
+        for time in range(40):
+            search.advance(certain)
+            if search.agreed():
+                times.append(time)
+        assert times == ([] if given_at is None else [given_at])
+        assert search.rest() == ([(0, 0)] if given_at is None else [])
 
 
 def test_steps_are_stacked_with_zeros_at_the_end() -> None:

@@ -10,29 +10,34 @@ import gatewise.nn.token_loss as module
 from gatewise.nn.token_loss import token_loss
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_loss_and_gradients_are_torchs(smoothing, with_bias, count, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 15)  # three rows at a time
+def test_loss_and_gradients_are_torchs(share, smoothing, with_bias, count, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 20)  # four rows at a time, of which the loss takes two
+    monkeypatch.setattr(module, "NEAR", 10)
     torch.manual_seed(1)
     vectors, weight, bias = (torch.randn(*s, dtype=torch.float64) for s in ((count, 4), (5, 4), (5,)))
     inputs = [vectors, weight, bias] if with_bias else [vectors, weight]
     inputs = [tensor.requires_grad_() for tensor in inputs]
     targets = torch.randint(5, (count,))
     scores = F.linear(vectors, weight, bias if with_bias else None)
-    expected = F.cross_entropy(scores, targets, reduction="sum", label_smoothing=smoothing)
-    found, likelihood = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing)
+    expected = share * F.cross_entropy(scores, targets, reduction="sum", label_smoothing=smoothing)
+    found, likelihood = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing, share)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(likelihood, F.cross_entropy(scores, targets, reduction="sum"))
+    torch.testing.assert_close(likelihood, share * F.cross_entropy(scores, targets, reduction="sum"))
     assert not likelihood.requires_grad
-    own = torch.autograd.grad(3 * found, inputs)
-    for gradient, of_torch in zip(own, torch.autograd.grad(3 * expected, inputs), strict=True):
-        torch.testing.assert_close(gradient, of_torch)
+    for times in (1, 3):
+        found, _ = token_loss(vectors, weight, bias if with_bias else None, targets, smoothing, share)
+        own = torch.autograd.grad(times * found, inputs)
+        of_torch = torch.autograd.grad(times * expected, inputs, retain_graph=True)
+        for gradient, right in zip(own, of_torch, strict=True):
+            torch.testing.assert_close(gradient, right)
 
 
 def test_without_gradients_none_are_computed(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "addmm_", None)
+    monkeypatch.setattr(module, "_with_product", None)
     vectors, weight = torch.randn(3, 4), torch.randn(5, 4, requires_grad=True)
     with torch.no_grad():
         found, _ = token_loss(vectors, weight, None, torch.tensor([0, 1, 4]), 0.1)
@@ -74,3 +79,32 @@ def test_a_second_backward_pass_is_refused():
     found.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward"):
         found.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_both_ways_to_probabilities_are_torchs_softmax(with_bias, dtype):
+    torch.manual_seed(1)
+    scores, right = torch.randn(3, 7).to(dtype), torch.tensor([[0], [6], [2]])
+    bias = torch.randn(7, dtype=dtype) if with_bias else None
+    logs = (scores if bias is None else scores + bias).double().log_softmax(1)
+    expected = (0.5 * logs.exp(), logs.gather(1, right), logs.mean(1, keepdim=True))
+    tolerance = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}
+    for softmax in (module._softmax_at_once, module._softmax_in_place):
+        found = softmax(scores.clone(), bias, right, True, 0.5)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.double(), other, **tolerance)
+
+
+def test_the_share_of_half_precision_gradients_comes_last():
+    """A slope of a thousandth, divided by a million targets, is 0 in float16."""
+    torch.manual_seed(1)
+    vectors = torch.randn(2, 4, dtype=torch.float16, requires_grad=True)
+    weight, targets = torch.randn(1000, 4, requires_grad=True), torch.tensor([0, 1])
+    found, _ = token_loss(vectors, weight, None, targets, share=1e-6)
+    _, by_weight = torch.autograd.grad(2e6 * found, (vectors, weight))
+    exact = weight.detach().double().requires_grad_()
+    expected = 2 * F.cross_entropy(vectors.detach().double() @ exact.t(), targets, reduction="sum")
+    torch.testing.assert_close(
+        by_weight.double(), torch.autograd.grad(expected, exact)[0], rtol=0.05, atol=1e-3
+    )

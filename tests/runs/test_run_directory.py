@@ -278,6 +278,12 @@ def test_checkpoints_by_kind(run):
     assert run.checkpoint("last") == run.checkpoints / "last.ckpt"
     with pytest.raises(ValueError, match=r"has no checkpoint 'best' \(found: last\)"):
         run.checkpoint("best")
+    # Trained to its end without a callback that keeps the best: the last weights are what was tested.
+    run.save_summary({"best_checkpoint": None})
+    with pytest.raises(ValueError, match="has no checkpoint 'best'"):
+        run.checkpoint("best")
+    run.set_status("done")
+    assert run.checkpoint("best") == run.checkpoints / "last.ckpt"
 
 
 def test_summary_is_read_as_written(run):

@@ -137,6 +137,34 @@ def test_an_answer_has_every_sequence_in_order(tmp_path, figures):
     assert [axes.get_xlim() for axes in figure.axes][:4] == [(0, 4), (0, 4), (0, 9), (0, 9)]
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_streams_do_not_see_each_other(beam):
+    """Each begins with no state and no prefix, whatever its task has read before or reads beside it."""
+    model = partial(Recurrent, hidden_size=8, engine="loop")
+    torch.manual_seed(1)
+    task = Recognition(model, LETTERS, stack=2, beam=beam, settled_after=4).eval()
+    torch.nn.init.normal_(task.head.weight, std=4.0)
+    frames = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(2))
+
+    def read(*streams):
+        readers = [task.streamed() for _ in streams]
+        found = [[] for _ in streams]
+        for part in range(0, 40, 5):
+            for reader, texts, stream in zip(readers, found, streams, strict=True):
+                texts += [unit.unit for unit in reader.accept(stream[part : part + 5])]
+        for reader, texts in zip(readers, found, strict=True):
+            texts += [unit.unit for unit in reader.end()]
+        return found
+
+    with torch.inference_mode():
+        alone = [read(stream)[0] for stream in frames]
+        assert read(*frames) == alone
+        whole = task.recognised(TranscribedBatch(frames, torch.tensor([40, 40]), None, None, None))
+        assert [[LETTERS.units[unit] for unit in whole.units(row)] for row in range(2)] == alone
+    assert all(alone)
+    assert alone[0] != alone[1]
+
+
 def test_an_inspection_sees_what_it_reads():
     task, batch = make_task(), make_batch()
     inspected = task.inspected(Input(batch, "mine"))

@@ -113,7 +113,8 @@ def test_embedding_dropout_drops_a_feature_for_a_whole_text():
     task.read(torch.ones(60, 7, 50), LENGTHS, None)
     (kept,) = seen
     assert torch.equal(kept, kept[:, :1].expand_as(kept))
-    assert sorted(set(kept.unique().tolist())) == pytest.approx([0, 1 / 0.6])
+    # On a CPU the share is a multiple of 1 / 65536.
+    assert sorted(set(kept.unique().tolist())) == pytest.approx([0, 1 / 0.6], rel=1e-4)
     assert float((kept == 0).float().mean()) == pytest.approx(0.4, abs=0.04)
 
 

@@ -223,7 +223,7 @@ def test_a_line_in_is_a_line_out(trained, monkeypatch):
 
 
 def test_validation_translates_with_the_averaged_weights(trainer, loader, trained):
-    task = made(optimizer=partial(torch.optim.SGD, lr=4.0))
+    task = made(optimizer=partial(torch.optim.SGD, lr=6.0))
     task.load_state_dict(trained.state_dict())
     weights = {}
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from gatewise.cells import CappedLSTM
 from gatewise.config.compose import compose
 from gatewise.nn import Stacked
+from gatewise.nn.masks import Dropout
 from gatewise.training.parts import make_data, make_task
 
 # The Penn Treebank as Mikolov et al. cut it: words, lines and so tokens with one <eos> a line.
@@ -190,7 +190,7 @@ def test_the_lstm_of_melis(data, treebank):
     assert task.encoder.skip_connections
     assert sum(p.numel() for p in task.parameters()) == pytest.approx(24e6, rel=0.01)
     # As their published code has it for this cell: only the state's mask is one for all steps.
-    assert [type(task.input_dropout), type(task.output_dropout)] == [nn.Dropout, nn.Dropout]
+    assert [type(task.input_dropout), type(task.output_dropout)] == [Dropout, Dropout]
     assert (task.encoder.dropout, task.encoder.between.p, task.drop_state) == (0.307, 0, 0.01)
     optimizer = task.configure_optimizers()
     assert optimizer.param_groups[0]["betas"] == (0.0, 0.999)

@@ -57,7 +57,7 @@ def find_file(path: str | Path, folders: Sequence[str | Path], key: str, package
         raise ValueError(f"{key}={path} is a folder: name one file in it")
     if wanted.is_absolute():
         raise ValueError(f"{key}={path} does not exist{similar}")
-    tried = ", ".join(str(folder) for folder in folders) or str(Path.cwd())
+    tried = ", ".join(dict.fromkeys(map(str, folders))) or str(Path.cwd())
     raise ValueError(
         f"{key}={path} was not found in {tried}{similar}; give an absolute path or the folder that holds it"
     )

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from gatewise.data.files import find_file
 from gatewise.kinds.kind import Facts, Input
-from gatewise.settings import Count, Folders, Positive, check_constructor, checked
+from gatewise.settings import Count, Folders, Positive, check_constructor, checked, rule, split_fractions
 
 
 class BatchDataset(Dataset[Any]):
@@ -25,6 +25,15 @@ class BatchDataset(Dataset[Any]):
 
     def __getitem__(self, indices: list[int]) -> NamedTuple:
         raise NotImplementedError
+
+
+@rule
+def check_held_out(
+    validation_file: str | None, test_file: str | None, validation_fraction: float, test_fraction: float
+) -> None:
+    """Raise ValueError if nothing of the training file is left to train on."""
+    if not (test_file or validation_file):
+        split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
 class SequenceDataModule(pl.LightningDataModule):

@@ -60,6 +60,12 @@ class SoundForm:
         """Samples from one frame to the next."""
         return int(self.sample_rate * 0.001 * self.shift_ms)
 
+    def in_words(self) -> str:
+        """What a frame has, how often there is one, and of which band."""
+        what = f"{self.bins} mel bands" if self.features == "log_mel" else f"{self.size} MFCCs"
+        slopes = ("", " with deltas", " with deltas of two orders")[self.deltas]
+        return f"{what}{slopes} every {self.shift_ms:g} ms, {self.low_hz:g} to {self.high_hz:g} Hz"
+
     def check_form(self, kind: str, feature_size: int) -> None:
         """Raise ValueError for values that no training can have given, as in a damaged file."""
         allowed = {"channel": CHANNELS, "features": FEATURES, "normalise": NORMALISED_BY, "deltas": (0, 1, 2)}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewise.nn.attention import Attention, AttentionName, Memory
+from gatewise.nn.masks import kept
 from gatewise.nn.recurrent import Recurrent
 from gatewise.nn.stacked import Stacked
 from gatewise.settings import Positive, Probability, checked
@@ -208,7 +209,7 @@ class AttentionDecoder(nn.Module):
         if p == 0 or not self.training:
             return None
         steps = 1 if self.locked else inputs.shape[1]
-        return inputs.new_empty(len(inputs), steps, size).bernoulli_(1 - p).div_(1 - p)
+        return kept(p, (len(inputs), steps, size), inputs)
 
 
 def _times(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from gatewise.engine import Packing, Weights
+from gatewise.nn.masks import dropout, kept
 
 
 def mask(p: float, training: bool, shape: tuple[int, int], like: Tensor) -> Tensor | None:
     """A variational dropout mask, scaled to keep the mean, or None where nothing is dropped."""
-    return None if p == 0 or not training else like.new_empty(shape).bernoulli_(1 - p).div_(1 - p)
+    return None if p == 0 or not training else kept(p, shape, like)
 
 
 def drop_input(p: float, training: bool, x: Tensor, packing: Packing) -> Tensor:
@@ -23,4 +23,4 @@ def drop_weights(p: float, training: bool, weights: Weights) -> Weights:
     """The weights, with some of those of the recurrent product dropped."""
     if p == 0 or not training:
         return weights
-    return weights._replace(hidden=F.dropout(weights.hidden, p))
+    return weights._replace(hidden=dropout(weights.hidden, p, training))

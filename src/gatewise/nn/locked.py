@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gatewise.nn.masks import kept
+
 
 class LockedDropout(nn.Dropout):
     """Dropout with one mask for all steps of a sequence, drawn anew in every call.
@@ -16,7 +18,7 @@ class LockedDropout(nn.Dropout):
         """``x`` [B, T, F] with features dropped, each in all T steps of a sequence, and the others scaled."""
         if not self.training or self.p == 0:
             return x
-        return x * x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - self.p).div_(1 - self.p)
+        return x * kept(self.p, (x.shape[0], 1, x.shape[2]), x)
 
 
 class WordDropout(nn.Dropout):
@@ -30,5 +32,4 @@ class WordDropout(nn.Dropout):
         """``vectors`` [B, T, F] of ``tokens`` [B, T], from a vocabulary of so many words."""
         if not self.training or self.p == 0:
             return vectors
-        kept = vectors.new_empty(words).bernoulli_(1 - self.p).div_(1 - self.p)
-        return vectors * kept[tokens].unsqueeze(-1)
+        return vectors * kept(self.p, (words,), vectors)[tokens].unsqueeze(-1)

@@ -39,6 +39,9 @@ class PrefixSearch:
     Jaitly, "Towards End-to-End Speech Recognition with Recurrent Neural Networks", ICML 2014; Hannun et al.,
     "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent DNNs", 2014).
     Prefixes Y of |Y| units are ranked by log P(Y) + ``weight`` · log P(Y by ``model``) + ``bonus`` · |Y|.
+    What lies ``settled_after`` steps back is settled: prefixes that have another past than the best one are
+    dropped. No step since has told them apart but by the model, so that they would take places for ever, and
+    a stream would wait for its end. None settles nothing.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PrefixSearch:
         model: UnitModel | None = None,
         weight: float = 0.0,
         bonus: float = 0.0,
+        settled_after: int | None = None,
     ) -> None:
         shape, device = (searches, width), like.device
         self.model, self.weight, self.bonus = model, weight, bonus
@@ -74,13 +78,18 @@ class PrefixSearch:
         self.units: list[Tensor] = []
         self._forgotten = 0
         """Steps before those of ``parents`` and ``units``, of which every prefix has the same."""
+        self._pasts = torch.zeros(*shape, settled_after or 0, dtype=torch.long, device=device)
+        """[B, W, ``settled_after``]: the places that each prefix had in so many steps, the oldest first."""
         if model is not None:
             state, following = model.start(device)
             self.state = tuple(t.unsqueeze(0).expand(*shape, *t.shape[1:]) for t in state)
             self.following = (weight * following.to(like)).expand(*shape, -1)
 
-    def advance(self, step: Tensor) -> None:
-        """Read the log-probabilities [B, K + 1] of a step; of padding, those of a certain blank."""
+    def advance(self, step: Tensor, is_real: Tensor | None = None) -> None:
+        """Read the log-probabilities [B, K + 1] of a step; of padding, those of a certain blank.
+
+        ``is_real`` [B] tells which are no padding; None means all.
+        """
         is_empty = self.last < 0
         last = self.last.clamp(min=0)
         probability = torch.logaddexp(self.blank, self.unit)
@@ -91,34 +100,40 @@ class PrefixSearch:
         grown = probability.unsqueeze(2).repeat(1, 1, units.shape[1])
         grown.scatter_(2, last.unsqueeze(2), torch.where(is_empty, probability, self.blank).unsqueeze(2))
         grown += units.unsqueeze(1)
-        stays_unit = torch.logaddexp(stays_unit, self._merged(grown, last))
+        stays_unit = torch.logaddexp(stays_unit, self._merged(grown, last, probability))
         stays = torch.logaddexp(stays_blank, stays_unit)
         grown_score = grown + (self.added.unsqueeze(2) + self.following + self.bonus)
         ranked = torch.cat([stays + self.added, grown_score.flatten(1)], 1)
-        self._take(ranked, stays_blank, stays_unit, grown)
+        parents = self._take(ranked, stays_blank, stays_unit, grown)
+        if self._pasts.shape[2]:
+            self._settle(parents, torch.ones_like(parents[:, 0]).bool() if is_real is None else is_real)
 
-    def _merged(self, grown: Tensor, last: Tensor) -> Tensor:
+    def _merged(self, grown: Tensor, last: Tensor, probability: Tensor) -> Tensor:
         """Log-probabilities [B, W] with which others grow to be a prefix that is here; taken from these."""
         # A free place has the keys of one that it was made from.
-        is_taken = torch.maximum(self.blank, self.unit) > -torch.inf
-        both = is_taken.unsqueeze(2) & is_taken.unsqueeze(1)
-        is_parent = both & (self.key.unsqueeze(2) == self.parent_key.unsqueeze(1))
-        merged = torch.full_like(self.unit, -torch.inf)
-        search, parent, child = is_parent.nonzero(as_tuple=True)
-        unit = last[search, child]
+        is_taken = probability > -torch.inf
+        is_parent = is_taken.unsqueeze(2) & is_taken.unsqueeze(1)
+        is_parent &= self.key.unsqueeze(2) == self.parent_key.unsqueeze(1)
+        unit = last.unsqueeze(1).expand_as(is_parent)
+        merged = grown.gather(2, unit).masked_fill_(~is_parent, -torch.inf)
+        # To what grows no otherwise 0 is added, as several may have a unit.
+        taken = torch.zeros_like(merged).masked_fill_(is_parent, -torch.inf)
+        grown.scatter_add_(2, unit, taken)
         # No two places have the same prefix, so that there is one parent at most.
-        merged = merged.index_put((search, child), grown[search, parent, unit])
-        grown[search, parent, unit] = -torch.inf
-        return merged
+        return merged.amax(1)
 
-    def _take(self, ranked: Tensor, stays_blank: Tensor, stays_unit: Tensor, grown: Tensor) -> None:
-        """Go on with the best of all that stay [B, W] and grow [B, W, K], by ``ranked`` [B, W + W·K]."""
+    def _take(self, ranked: Tensor, stays_blank: Tensor, stays_unit: Tensor, grown: Tensor) -> Tensor:
+        """Go on with the best of all that stay [B, W] and grow [B, W, K], by ``ranked`` [B, W + W·K].
+
+        Returns the places [B, W] that they had before.
+        """
         width, units = self.blank.shape[1], grown.shape[2]
         place = ranked.topk(width, 1).indices
         grows = place >= width
-        parents = torch.where(grows, (place - width).clamp(min=0) // units, place)
-        unit = (place - width).clamp(min=0) % units
-        chosen = grown.flatten(1).gather(1, (place - width).clamp(min=0))
+        of_grown = (place - width).clamp_(min=0)
+        parents = torch.where(grows, of_grown // units, place)
+        unit = of_grown % units
+        chosen = grown.flatten(1).gather(1, of_grown)
         self.blank = stays_blank.gather(1, parents).masked_fill(grows, -torch.inf)
         self.unit = torch.where(grows, chosen, stays_unit.gather(1, parents))
         key = self.key.gather(1, parents)
@@ -132,6 +147,18 @@ class PrefixSearch:
         self.units.append(torch.where(grows, unit, NOTHING))
         if self.model is not None:
             self._ask(self.model, parents, unit, grows)
+        return parents
+
+    def _settle(self, parents: Tensor, is_real: Tensor) -> None:
+        """Drop the prefixes that had another place than the best one in the oldest step."""
+        pasts = self._pasts.gather(1, parents.unsqueeze(2).expand_as(self._pasts))
+        with_this = torch.cat([pasts[:, :, 1:], parents.unsqueeze(2)], 2)
+        self._pasts = torch.where(is_real[:, None, None], with_this, pasts)
+        oldest = self._pasts[:, :, 0]
+        best = (torch.logaddexp(self.blank, self.unit) + self.added).argmax(1, keepdim=True)
+        is_other = (oldest != oldest.gather(1, best)) & is_real.unsqueeze(1)
+        self.blank = self.blank.masked_fill(is_other, -torch.inf)
+        self.unit = self.unit.masked_fill(is_other, -torch.inf)
 
     def _ask(self, model: UnitModel, parents: Tensor, unit: Tensor, grows: Tensor) -> None:
         """Have the model read the units of those that grow."""
@@ -161,11 +188,12 @@ class PrefixSearch:
 
         They are given once, and are no part of a result from then on.
         """
-        places = (torch.maximum(self.blank, self.unit)[0] > -torch.inf).nonzero().flatten()
+        places = set((torch.maximum(self.blank, self.unit)[0] > -torch.inf).nonzero().flatten().tolist())
         for step in range(len(self.parents) - 1, -1, -1):
-            places = self.parents[step][0, places].unique()
+            before = self.parents[step][0].tolist()
+            places = {before[place] for place in places}
             if len(places) == 1:
-                return self._given(step, int(places))
+                return self._given(step, places.pop())
         return []
 
     def rest(self) -> list[tuple[int, int]]:
@@ -210,6 +238,7 @@ def prefix_beam_search(
     model: UnitModel | None = None,
     weight: float = 0.0,
     bonus: float = 0.0,
+    settled_after: int | None = None,
 ) -> Labelings:
     """The ``best`` ≤ ``width`` sequences of units for scores [B, T, K + 1] of lengths [B].
 
@@ -221,7 +250,7 @@ def prefix_beam_search(
         torch.tensor(log_probabilities.shape[2] - 1, device=lengths.device), log_probabilities.shape[2]
     )
     steps = torch.where(real.unsqueeze(2), log_probabilities, certain.to(log_probabilities).log())
-    search = PrefixSearch(len(steps), width, steps, model, weight, bonus)
-    for step in steps.unbind(1):
-        search.advance(step)
+    search = PrefixSearch(len(steps), width, steps, model, weight, bonus, settled_after)
+    for step, is_real in zip(steps.unbind(1), real.unbind(1), strict=True):
+        search.advance(step, is_real)
     return search.result(best)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import engine as engines
@@ -23,6 +22,7 @@ from gatewise.nn import dropouts, forms, keras, prepared, torch_modules
 from gatewise.nn.arguments import check_state
 from gatewise.nn.interventions import Change, IntervenedCells, Intervention, Interventions
 from gatewise.nn.layer import Layer
+from gatewise.nn.masks import dropout
 from gatewise.nn.state_gradients import StateGradients, differentiable, gradients_of
 from gatewise.nn.trace import Trace, Tracing
 from gatewise.nn.without_effect import lines_without_effect
@@ -280,7 +280,7 @@ class Recurrent(nn.Module):
         at_once = 0 if run is not None else self._layers_at_once(x, return_gates)
         for first in range(0, self.num_layers, at_once or 1):
             if first > 0:
-                x = F.dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, self.training)
             x = dropouts.drop_input(self.input_dropout, self.training, x, packing)
             drawn: list[Weights] = []
             if at_once:

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gatewise.cells import LSTM, Cell
 from gatewise.engine import EngineName
 from gatewise.nn.interventions import Intervention
 from gatewise.nn.locked import LockedDropout
+from gatewise.nn.masks import dropout
 from gatewise.nn.recurrent import Recurrent
 from gatewise.nn.state_gradients import StateGradients, differentiable, gradients_of
 from gatewise.nn.trace import Trace
@@ -203,7 +203,7 @@ class Stacked(nn.Module):
         total: Any = 0
         for index, layer in enumerate(cast(Iterable[Recurrent], self.layers)):
             if index > 0:
-                x = self.between(F.dropout(x, self.dropout, self.training))
+                x = self.between(dropout(x, self.dropout, self.training))
             own = None if state is None else tuple(state[index * count : (index + 1) * count])
             x, final = run(index, layer, x, own)
             finals += final

@@ -15,6 +15,7 @@ from gatewise.nn.attention_decoder import State as DecoderState
 from gatewise.nn.beam_search import Hypotheses, Step, beam_search
 from gatewise.nn.embedding import some_unknown
 from gatewise.nn.locked import LockedDropout
+from gatewise.nn.masks import Dropout
 from gatewise.nn.recurrent import Recurrent
 from gatewise.nn.stacked import Stacked
 from gatewise.nn.token_loss import token_loss
@@ -57,7 +58,7 @@ class TokenWriter(nn.Module):
     ) -> None:
         super().__init__()
         self.word_dropout = word_dropout
-        drop = LockedDropout if locked_dropout else nn.Dropout
+        drop = LockedDropout if locked_dropout else Dropout
         self.embedding_dropout, self.memory_dropout = drop(embedding_dropout), drop(hidden_dropout)
         self.encoder = make_encoder(embedding_size)
         if decoder_layers is None:

@@ -168,10 +168,15 @@ class Run:
             raise ValueError(f"{path}: {error}; the file is damaged: train again") from None
 
     def checkpoint(self, kind: str) -> Path:
-        """The path of the ``best`` or ``last`` checkpoint; raises ValueError if there is none yet."""
+        """The path of the ``best`` or ``last`` checkpoint; raises ValueError if there is none yet.
+
+        Of a finished training that kept no best one, and tested its last weights, these are both.
+        """
         path = self.checkpoints / f"{kind}.ckpt"
         if kind == "best":
             path = self.best_checkpoint() or path
+            if not is_there(path) and self._tested_its_last():
+                path = self.checkpoints / "last.ckpt"
         if not is_there(path):
             existing = [path.stem for path in sorted(self.checkpoints.glob("*.ckpt"))]
             way = f"continue training with resume={self.folder}"
@@ -192,6 +197,12 @@ class Run:
             return best_path(last) if is_there(last) else None
         except ValueError:
             return None  # one of these files is damaged; the best checkpoint may not be
+
+    def _tested_its_last(self) -> bool:
+        try:
+            return self.state() == "done" and self.summary().get("best_checkpoint", "") is None
+        except ValueError:
+            return False  # one of these files is damaged
 
     def set_status(self, state: str, reason: str | None = None) -> None:
         """Record the state, one of ``STATES``, and the reason for it, on a full disk too."""

@@ -19,8 +19,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Rule:
     """A function that raises ValueError if several settings do not go together.
 
-    Its parameters have the names of the settings. It is in the same file as the class that takes them, and
-    uses only plain Python and ``gatewise.settings``, so that it can be applied without importing that file.
+    Its parameters have the names of the settings. It is in the same file as the class that takes them, or as
+    one of its bases, and uses only plain Python and ``gatewise.settings``, so that it can be applied without
+    importing that file. Of several with one name, that of the class itself counts.
     """
 
     def __init__(self, function: Callable[..., object]) -> None:
@@ -46,6 +47,11 @@ def checked(function: Function) -> Function:
 
     The result raises ValueError, naming the setting, before the function itself runs.
     """
+    return _checked(function, (function.__module__,))
+
+
+def _checked(function: Function, files: Iterable[str]) -> Function:
+    """The same by the rules in modules of these names."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -58,8 +64,7 @@ def checked(function: Function) -> Function:
             if name in bound.arguments:
                 bound.arguments[name] = check(name, bound.arguments[name])
         values = {**{p.name: p.default for p in signature.parameters.values()}, **bound.arguments}
-        for item in _rules_beside(function):
-            item.apply(values)
+        apply_rules(_rules_of(files), values)
         return function(*bound.args, **bound.kwargs)
 
     return call  # type: ignore[return-value]
@@ -68,7 +73,8 @@ def checked(function: Function) -> Function:
 def check_constructor(cls: type) -> None:
     """Make the class's own constructor, if it has one, check its settings; for ``__init_subclass__``."""
     if "__init__" in cls.__dict__:
-        own: Any = checked(cls.__dict__["__init__"])
+        files = dict.fromkeys(owner.__module__ for owner in cls.__mro__)
+        own: Any = _checked(cls.__dict__["__init__"], tuple(files))
         base = next(vars(other)["__init__"] for other in cls.__mro__[1:] if "__init__" in vars(other))
         own.__signature__ = _with_those_passed_on(inspect.signature(own), base, cls.__dict__.get("passes_on"))
         cls.__init__ = own  # type: ignore[misc]
@@ -129,10 +135,14 @@ def _evaluated(annotation: Any, function: Any) -> Any:
         return Any
 
 
-def _rules_beside(function: Any) -> list[Rule]:
-    """The rules in a function's file."""
-    module = sys.modules.get(function.__module__)
-    return [value for value in vars(module).values() if isinstance(value, Rule)] if module else []
+def _rules_of(files: Iterable[str]) -> list[Rule]:
+    """The rules in modules of these names; of several with one name the first."""
+    rules: dict[str, Rule] = {}
+    for file in files:
+        for value in vars(sys.modules[file]).values() if file in sys.modules else ():
+            if isinstance(value, Rule):
+                rules.setdefault(value.name, value)
+    return list(rules.values())
 
 
 def rules_in(module: Module) -> list[Rule]:

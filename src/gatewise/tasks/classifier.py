@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from gatewise.kinds.kind import IGNORED
 from gatewise.nn.last import last_hidden
+from gatewise.nn.masks import Dropout
 from gatewise.nn.pooling import Pooling, PoolingName
 from gatewise.settings import Probability, Share
 from gatewise.tasks.inspected import Choice, last_outputs
@@ -53,7 +54,7 @@ class PooledReader(Task):
         """Make the encoder of vectors of ``input_size``, the pooling, and the layer of so many scores."""
         self.encoder = model(input_size=input_size, batch_first=True)
         self.pool = Pooling(self.pooling, self.encoder.output_size)
-        self.dropout = nn.Dropout(self.share_dropped)
+        self.dropout = Dropout(self.share_dropped)
         self.head = nn.Linear(self.pool.output_size, answers)
 
     def classified(self, inputs: Tensor, lengths: Tensor) -> Tensor:

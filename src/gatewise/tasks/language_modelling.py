@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.text import SUBWORD, TextBatch, TextFacts
 from gatewise.nn.locked import LockedDropout, WordDropout
+from gatewise.nn.masks import Dropout
 from gatewise.nn.start import start_uniformly
 from gatewise.nn.token_loss import LARGE, token_loss
 from gatewise.settings import NotNegative, Positive, Probability, rule
@@ -138,9 +139,9 @@ class LanguageModelling(ContinuesText):
         n_tokens = len(facts.vocabulary)
         self.scores_per_step = n_tokens
         self.embedding = nn.Embedding(n_tokens, embedding_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.embedding_dropout = WordDropout(embedding_dropout)
-        dropped = nn.Dropout if masks_per_step else LockedDropout
+        dropped = Dropout if masks_per_step else LockedDropout
         self.input_dropout, self.output_dropout = dropped(input_dropout), dropped(output_dropout)
         self.activation_penalty, self.temporal_penalty = activation_penalty, temporal_penalty
         self.rate_window, self.evaluation_temperature = rate_window, evaluation_temperature
@@ -223,9 +224,12 @@ class LanguageModelling(ContinuesText):
             for layer in before:
                 outputs = layer(outputs)
             counted = targets != IGNORED
-            outputs, targets = outputs[counted], targets[counted]
-            loss, _ = token_loss(outputs, last.weight, last.bias, targets)
-            return loss / max(len(targets), 1)
+            if counted.all():  # no copies, and none of the gradient
+                outputs, targets = outputs.flatten(0, 1), targets.flatten()
+            else:
+                outputs, targets = outputs[counted], targets[counted]
+            share = 1 / max(len(targets), 1)
+            return token_loss(outputs, last.weight, last.bias, targets, share=share)[0]
         scores = self._scores(outputs).flatten(0, 1)
         loss = F.cross_entropy(scores, targets.flatten(), ignore_index=IGNORED, reduction="sum")
         self.beside_test.add(scores, targets)

@@ -55,14 +55,14 @@ class Recognition(Task):
     of width ``beam``, or the path where that is 1. ``best`` is the number of transcripts that a prediction
     gives. ``language_model`` is ``ngram``, by the counts of units in a row that the data's ``ngram_order``
     asked for, or the run directory of a language model of transcripts, a line each, whose tokens are the same
-    units; its log-probability counts ``language_weight`` times, and each unit adds ``length_bonus`` (see
-    :class:`gatewise.nn.prefix_search.PrefixSearch`).
+    units; its log-probability counts ``language_weight`` times, and each unit adds ``length_bonus``. What
+    lies ``settled_after`` steps back is settled (see :class:`gatewise.nn.prefix_search.PrefixSearch`).
     """
 
     facts_type = TranscriptFacts
     measured = ("word_error_rate", "unit_error_rate", "transcript_error_rate")
-    evaluation_settings = ("beam", "language_model", "language_weight", "length_bonus")
-    answer_settings = ("beam", "language_model", "language_weight", "length_bonus", "best")
+    evaluation_settings = ("beam", "language_model", "language_weight", "length_bonus", "settled_after")
+    answer_settings = ("beam", "language_model", "language_weight", "length_bonus", "settled_after", "best")
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Recognition(Task):
         language_model: str | None = None,
         language_weight: NotNegative = 0.5,
         length_bonus: float = 0.0,
+        settled_after: Positive | None = None,
     ) -> None:
         super().__init__(facts, optimizer, scheduler, monitor, mode)
         self.stack, self.beam, self.best = stack, beam, best
@@ -88,7 +89,7 @@ class Recognition(Task):
         self.head = nn.Linear(self.encoder.output_size, len(facts.units) + 1)
         self.scores_per_step = len(facts.units) + 1
         self.language_model, self.language_weight = language_model, language_weight
-        self.length_bonus = length_bonus
+        self.length_bonus, self.settled_after = length_bonus, settled_after
         self._asked: list[UnitModel] = []  # in a list: a task that is asked is no part of this one
         if language_model == NGRAM:
             self._asked = [_counted(facts)]
@@ -128,9 +129,11 @@ class Recognition(Task):
 
     def new_search(self, searches: int) -> PrefixSearch:
         """A search for the transcripts of so many sequences, before their first step."""
+        return PrefixSearch(searches, self.beam, self.head.bias.detach(), *self._of_the_search())
+
+    def _of_the_search(self) -> tuple[UnitModel | None, float, float, int | None]:
         model = self._asked[0] if self._asked else None
-        weights = (self.language_weight, self.length_bonus)
-        return PrefixSearch(searches, self.beam, self.head.bias.detach(), model, *weights)
+        return model, self.language_weight, self.length_bonus, self.settled_after
 
     def streamed(self) -> StreamedRecognition:
         return StreamedRecognition(self)
@@ -175,10 +178,7 @@ class Recognition(Task):
         if width == 1:
             found = best_paths(log_probabilities, steps)
         else:
-            model = self._asked[0] if self._asked else None
-            found = prefix_beam_search(
-                log_probabilities, steps, width, best, model, self.language_weight, self.length_bonus
-            )
+            found = prefix_beam_search(log_probabilities, steps, width, best, *self._of_the_search())
         return Recognised(self.facts, batch, log_probabilities, steps, found, self.stack)
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,8 @@ from gatewise.kinds.transcripts import TranscriptFacts
 from gatewise.nn.ctc import NOTHING, stacked
 from gatewise.nn.prefix_search import PrefixSearch
 
+log = logging.getLogger(__name__)
+
 
 class Recognizer(Protocol):
     """What is asked of the task."""
@@ -20,6 +23,7 @@ class Recognizer(Protocol):
     facts: Any
     stack: int
     beam: int
+    settled_after: int | None
 
     def read_on(self, steps: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(Log-probabilities [B, S, K + 1], state) of steps [B, S, F] that follow those before."""
@@ -53,6 +57,12 @@ class StreamedRecognition:
                 "this model reads from both ends (model.bidirectional=true): its first unit depends on the "
                 "last frame, so it has to wait for the end. Leave stream=true out, or train one that reads "
                 "forward, as experiment=speech/digits_ctc_streaming does"
+            )
+        if task.beam > 1 and task.settled_after is None:
+            log.warning(
+                "task.settled_after=null: with a beam of %d a label may wait for the end; give it "
+                "task.settled_after=20 (steps)",
+                task.beam,
             )
         self.task = task
         self.facts: TranscriptFacts = task.facts

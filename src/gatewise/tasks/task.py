@@ -16,6 +16,7 @@ from gatewise.kinds.kind import Facts, Input
 from gatewise.nn.last import last_hidden as last_hidden  # a name that users' tasks import from here
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer, Line
+from gatewise.tasks.clipping import clip
 from gatewise.tasks.inspected import Inspected
 from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 
@@ -268,6 +269,19 @@ class Task(pl.LightningModule):
                     if parameter.grad is not None:
                         parameter.grad.mul_(before / total)
         super().backward(loss, *args, **kwargs)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients; on a GPU, and with gradients of other precisions, Lightning does."""
+        by_norm = gradient_clip_val and (gradient_clip_algorithm or "norm") == "norm"
+        if by_norm and self.device.type == "cpu" and self.trainer.precision == "32-true":
+            clip(optimizer, float(gradient_clip_val or 0))
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _log_step_loss(self, loss: Tensor) -> None:
         """Send ``step/loss`` to the loggers directly: ``self.log`` would take a tenth of the step's time."""

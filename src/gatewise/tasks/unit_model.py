@@ -27,7 +27,10 @@ class TrainedUnitModel:
 
     def __init__(self, task: Task, units: Sequence[str], run: str) -> None:
         if not isinstance(task, LanguageModelling):
-            raise ValueError(f"task.language_model={run}: is {type(task).__name__}, and no language model")
+            raise ValueError(
+                f"task.language_model={run}: is {type(task).__name__}, and no language model: name the run "
+                f"of one of the same units"
+            )
         facts: TextFacts = task.facts
         index = {token: number for number, token in enumerate(facts.vocabulary)}
         tokens = [unit.lower() if facts.lowercase else unit for unit in units]

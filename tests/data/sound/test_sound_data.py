@@ -264,6 +264,13 @@ def test_worker_processes_draw_the_same(tones):
         assert all(torch.equal(a, b) for a, b in zip(here[:3], there[:3], strict=True))
 
 
+def test_workers_are_asked_only_where_sound_is_changed(tones):
+    for by, count in ((Augmentation(**ALL), 2), (Augmentation(time_masks=2), 0), (None, 0)):
+        module = made(tones, augmentation=by, workers=2)
+        assert module.train_dataloader().num_workers == count
+        assert module.val_dataloader().num_workers == 0
+
+
 def test_only_the_training_part_is_changed(tones):
     plain, changed = made(tones), made(tones, augmentation=Augmentation(**ALL))
     for part in ("validation", "test"):

@@ -82,6 +82,9 @@ def written(path, kind):
     elif kind == "cut":
         soundfile.write(path, np.random.default_rng(0).standard_normal(20000) * 0.1, 16000, format="FLAC")
         path.write_bytes(path.read_bytes()[:9000])
+    elif kind == "half":
+        soundfile.write(path, tone(16000), 16000)
+        path.write_bytes(path.read_bytes()[:8044])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,7 @@ def written(path, kind):
         ("short", "6.25 ms of sound, and a frame takes 25 ms"),
         ("nan", "sample 1 is not a finite number"),
         ("cut", "cannot be read as sound"),
+        ("half", "the header says 16000 bytes of samples, and there are 8000: the file is cut, get it again"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path, kind, line):
@@ -108,6 +112,16 @@ def test_what_cannot_be_used_is_one_line(tmp_path, kind, line):
         read_sound(path, FORM)
     assert re.match(rf"{re.escape(str(path))}\b", str(error.value))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
+def test_a_recorder_that_did_not_know_how_long_it_would_be_is_read(tmp_path, size):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[40:44] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_sound(path, FORM).samples, tone(16000), atol=1e-4)
 
 
 def test_of_a_trained_run_no_settings_are_named(tmp_path):

@@ -79,6 +79,22 @@ def test_words_and_a_column_of_ones_own(spoken: Path) -> None:
         made(TranscribedSound, spoken, text_column="words")
 
 
+def test_words_become_phonemes_by_a_lexicon(spoken: Path) -> None:
+    lexicon = spoken / "lexicon.txt"
+    lexicon.write_text("no N OW1\non AO N\nton T AH1 N\nto T UW1\nnot N AA T\n")
+    module = made(TranscribedSound, spoken, units="phonemes", lexicon=str(lexicon))
+    facts = module.facts
+    assert facts is not None
+    assert facts.units == ("AA", "AH", "AO", "N", "OW", "T", "UW")
+    rows = zip(*(tensor.tolist() for tensor in module.test_data[[0, 2]][2:4]), strict=True)
+    assert [facts.text(row[:length]) for row, length in rows] == ["T AH N", "N AA T"]
+    with pytest.raises(ValueError, match="set units to phonemes, not characters"):
+        made(TranscribedSound, spoken, lexicon=str(lexicon))
+    lexicon.write_text("ton T AH N\nto T UW\nnot N AA T\n")
+    with pytest.raises(ValueError, match=r"mine.csv:2: data.lexicon=.*lacks 'no', 'on'"):
+        made(TranscribedSound, spoken, units="phonemes", lexicon=str(lexicon))
+
+
 def test_augmentation_that_shortens_counts(spoken: Path) -> None:
     """Twice as fast, 15 frames are 7: fewer than the steps of what fits otherwise."""
     rows = [

@@ -38,7 +38,6 @@ from gatewise.settings import (
     Fraction,
     Positive,
     rule,
-    split_fractions,
 )
 
 log = logging.getLogger(__name__)
@@ -67,15 +66,6 @@ def check_one_source(train_file: str | None, dataset: str | None) -> None:
         raise ValueError(
             f"give one of data.train_file and data.dataset, and set the other to null; got {got}"
         )
-
-
-@rule
-def check_held_out(
-    validation_file: str | None, test_file: str | None, validation_fraction: float, test_fraction: float
-) -> None:
-    """Raise ValueError if nothing of the training file is left to train on."""
-    if not (test_file or validation_file):
-        split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
 class FeatureSequences(SequenceDataModule):

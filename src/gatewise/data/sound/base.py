@@ -384,11 +384,7 @@ class SoundData(SequenceDataModule):
         rows: dict[str, str | int] = {f"{name} recordings": len(data) for name, data in parts.items()}
         rows["speakers"] = self._speakers()
         rows["sound"] = f"{_duration(every.sum())}, {every.min():.2f} to {every.max():.2f} s each"
-        what = f"{form.bins} mel bands" if form.features == "log_mel" else f"{form.size} MFCCs"
-        slopes = ("", " with deltas", " with deltas of two orders")[form.deltas]
-        rows["features"] = (
-            f"{what}{slopes} every {form.shift_ms:g} ms, {form.low_hz:g} to {form.high_hz:g} Hz"
-        )
+        rows["features"] = form.in_words()
         return rows
 
     def _speakers(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewise.data.files import digest
+from gatewise.data.joined import JoinsExamples
 from gatewise.data.sound.extra import libraries
 from gatewise.data.sound.reading import Sound, read_sound
 from gatewise.data.sound.recordings import Recordings
 from gatewise.data.sound.transcribed import TranscribedSound
 from gatewise.data.text.parts import PARTS
 from gatewise.kinds.sound import SoundForm
-from gatewise.settings import Count, NotNegative, Positive, rule
+from gatewise.settings import Count, NotNegative, Positive
 
 Samples = NDArray[np.float32]
 _LOUDEST = 0.98
 """Of a string that is written to a file: two recordings at once may be louder than a file can hold."""
-
-
-@rule
-def check_sizes(least: int, most: int) -> None:
-    """Raise ValueError for strings of no size."""
-    if least > most:
-        raise ValueError(f"least={least} is more than most={most}: give no more")
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def joined(recordings: list[Samples], silences: list[float], end: float, rate: i
     return whole
 
 
-class JoinedSound(TranscribedSound):
+class JoinedSound(JoinsExamples, TranscribedSound):
     """Strings joined from recordings of one speaker; a transcript is their labels.
 
     Every recording of a part is in about the same number of its strings.
@@ -110,7 +103,7 @@ class JoinedSound(TranscribedSound):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        self.strings = dict(zip(PARTS, (train_strings, validation_strings, test_strings), strict=True))
+        self.counts = dict(zip(PARTS, (train_strings, validation_strings, test_strings), strict=True))
         self.test_seed = test_seed
         self.sizes, self.noise_db = (least, most), noise_db
         self.between = (-overlap_ms, silence_ms)
@@ -121,17 +114,9 @@ class JoinedSound(TranscribedSound):
 
     def _strings(self, part: str, recordings: Recordings) -> Joined:
         """The strings of a part."""
-        seed = self.test_seed if part == "test" else self.seed
-        generator = np.random.default_rng([seed, 10 + PARTS.index(part)])
-        count = self.strings[part]
-        speakers = np.array(recordings.speakers)
-        names = np.unique(speakers)
-        decks = {name: _dealt(np.flatnonzero(speakers == name), generator) for name in names.tolist()}
-        least, most = self.sizes
+        generator = self.generator(part)
         found = Joined([], [], [], [], [], [], [], [])
-        for number in range(count):
-            speaker = str(names[number % len(names)])
-            chosen = [next(decks[speaker]) for _ in range(int(generator.integers(least, most + 1)))]
+        for number, speaker, chosen in self.strings_of(part, recordings.speakers, generator):
             silences = generator.uniform(*self.between, len(chosen)).round(1)
             silences[0] = max(silences[0], 0.0)
             found.paths.append(Path(f"{part}_{speaker or 'string'}_{number:05d}"))
@@ -145,9 +130,3 @@ class JoinedSound(TranscribedSound):
             found.ends.append(float(generator.uniform(0, self.between[1]).__round__(1)))
             found.noises.append((self.noise_db, int(generator.integers(2**31))))
         return found
-
-
-def _dealt(cards: NDArray[np.int64], generator: np.random.Generator) -> Iterator[int]:
-    """All of some numbers in a random order, and then again in another."""
-    while True:
-        yield from generator.permutation(cards).tolist()

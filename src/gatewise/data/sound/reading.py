@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,12 @@ _LARGE = 1 << 28
 """Bytes from which on it is asked how much memory there is, which takes longer than reading a short file."""
 
 
+_CUT = re.compile(r"^data : (\d+) \(should be (\d+)\)$", re.MULTILINE)
+"""What libsndfile notes of a WAV file with fewer bytes of samples than its header says."""
+_UNKNOWN = 0x7FFF0000
+"""From here on such a number is that of a recorder which could not tell how long it would go on."""
+
+
 @dataclass(frozen=True)
 class Sound:
     """A recording as it is read."""
@@ -41,9 +48,10 @@ class Sound:
 def read_sound(path: Path, form: SoundForm, is_trained: bool = False) -> Sound:
     """Read one channel of a recording at the rate of ``form``.
 
-    Raises ValueError where the file is no sound that can be read, holds none or too little for a frame, has
-    several channels and none is chosen, or was recorded at a rate that does not reach the highest frequency
-    of the features. Where the form ``is_trained``, the message names no settings, which cannot be changed.
+    Raises ValueError where the file is no sound that can be read, is cut, holds none or too little for a
+    frame, has several channels and none is chosen, or was recorded at a rate that does not reach the highest
+    frequency of the features. Where the form ``is_trained``, the message names no settings, which cannot be
+    changed.
     """
     samples, rate = _read(path, form, is_trained)
     if rate < 2 * form.high_hz:
@@ -78,6 +86,12 @@ def _read(path: Path, form: SoundForm, is_trained: bool) -> tuple[NDArray[np.flo
                 raise ValueError(
                     f"{path}: {channels} channels, and one is expected: "
                     f"{'give one of them' if is_trained else way}"
+                )
+            cut = _CUT.search(file.extra_info)
+            if cut is not None and int(cut[2]) < int(cut[1]) < _UNKNOWN:
+                raise ValueError(
+                    f"{path}: the header says {int(cut[1])} bytes of samples, and there are {int(cut[2])}: "
+                    f"the file is cut, get it again"
                 )
             if file.frames * 4 > _LARGE and file.frames * 4 > memory():
                 raise TooLargeError(

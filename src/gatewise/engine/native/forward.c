@@ -77,15 +77,6 @@ static void forward_rows(void *pointer) {
     }
 }
 
-/* Ask for large pages for large memory: getting each small one for the first time takes as long as filling it. */
-static void in_large_pages(T *memory, int64_t numbers) {
-    (void)memory, (void)numbers;
-#if defined(__linux__)
-    uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = (uintptr_t)(memory + numbers);
-    if (memory && end > begin + (4 << 20)) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-#endif
-}
-
 /* Returns 0, or 1 where there is too little memory. */
 int gw_forward(const Sequence *q) {
     int64_t rows = q->steps ? q->starts[q->steps - 1] + q->sizes[q->steps - 1] : 0;

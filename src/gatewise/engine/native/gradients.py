@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from gatewise.engine.native import memory
 from gatewise.engine.request import Request
 from gatewise.engine.traced.trace import Trace
 
@@ -29,8 +30,8 @@ def empty_gradients(
     def empty(weight: Tensor | None, wanted: bool) -> Tensor | None:
         if weight is None or not wanted:
             return None
-        new = weight.new_empty if len(x) else weight.new_zeros
-        return new(*models, sums, *weight.shape)
+        shape = (*models, sums, *weight.shape)
+        return memory.empty(weight, *shape) if len(x) else weight.new_zeros(shape)
 
     bias = weights.bias if bias_needed and by_a else None
     own = (

@@ -15,11 +15,16 @@ typedef struct {
     const T *x;
     int64_t ld, K;
     const T *w;
-    int64_t ldw; /* from one k of w to the next, where it is not packed */
+    int64_t ldw;    /* from one k of w to the next; where it is packed, from one panel to the next */
+    const T *ahead; /* a panel of packed w to fetch from memory meanwhile, or null */
 } Part;
 
-/* How a tile finds its factors: x[r ld + k] and packed w; x[r ld + k] and plain w; x[r + k ld] and plain w. */
-enum { PACKED, PLAIN, OUTER };
+/* How a tile finds its factors: x[r ld + k] and packed w; the same, fetching ahead; x[r ld + k] and plain w; x[r + k ld]
+   and plain w. */
+enum { PACKED, FETCHING, PLAIN, OUTER };
+/* Of packed weights, in numbers: so many are read from memory again in every step, and of so many k the panels that are
+   multiplied, the next ones and x fit the second cache. */
+enum { FAR = 1 << 18, DEEP = 2048 };
 
 /* out[r, c] = init[r, c] + sum over both parts and their k of x[r, k] w[k, c], for R rows and C vectors of columns.
    R, C and the form are constants, so the compiler removes the branches. */
@@ -36,9 +41,11 @@ INLINE void tile(const int R, const int C, const int form, Part part, Part secon
     EACH_ROW(START)
     for (int turn = 0; turn < 2; turn++, part = second) {
         const T *restrict x = part.x, *restrict w = part.w;
-        const int64_t ld = part.ld, K = part.K, wk = form == PACKED ? L : part.ldw, wc = form == PACKED ? K * L : L;
+        const int64_t ld = part.ld, K = part.K, packed = form == PACKED || form == FETCHING;
+        const int64_t wk = packed ? L : part.ldw, wc = packed ? part.ldw : L;
         for (int64_t k = 0; k < K; k++, w += wk) {
             V w0 = *(const V *)w, w1 = w0, w2 = w0, w3 = w0;
+            if (form == FETCHING) __builtin_prefetch(part.ahead + k * L, 0, 2);
             if (C > 1) w1 = *(const V *)(w + wc);
             if (C > 2) w2 = *(const V *)(w + 2 * wc), w3 = *(const V *)(w + 3 * wc);
 #define ADD(r)                                                             \
@@ -79,6 +86,7 @@ INLINE void tile(const int R, const int C, const int form, Part part, Part secon
 TILES(panels_1, MANY_ROWS, 1, PACKED)
 TILES(panels_2, MANY_ROWS, 2, PACKED)
 TILES(panels_4, SOME_ROWS, 4, PACKED)
+TILES(fetching_2, MANY_ROWS, 2, FETCHING)
 TILES(plain_1, MANY_ROWS, 1, PLAIN)
 TILES(plain_4, SOME_ROWS, 4, PLAIN)
 TILES(outer_1, MANY_ROWS, 1, OUTER)
@@ -97,8 +105,11 @@ INLINE void each_block(Tiles tiles, int form, int64_t most, int64_t M, Part part
         T *to = out + low * ldo;
         part.x = parts[0].x + low * (form == OUTER ? 1 : part.ld);
         second.x = parts[1].x + low * (form == OUTER ? 1 : second.ld);
+        /* One panel for each of the first blocks: so memory is read all the time, and not by the first block alone. */
+        const int fetches = parts[0].ahead && i < 2;
+        if (fetches) part.ahead = parts[0].ahead + i * part.ldw;
         if (columns >= L) {
-            tiles((int)rows, &part, &second, from, ldi, to, ldo);
+            (fetches ? fetching_2 : tiles)((int)rows, &part, &second, from, ldi, to, ldo);
             continue;
         }
         /* Fewer columns than a vector has: nothing may be read or written past them. */
@@ -139,16 +150,26 @@ static void transpose(const T *from, int64_t ld, T *to) {
 }
 #endif
 
+/* As gw_pack where wn is 1: several panels side by side, as long as they last, so that a page of w is read at once. */
+static void pack_rows(const T *w, int64_t wk, int64_t N, int64_t K, T *packed) {
+    enum { PANELS = 8 };
+    for (int64_t first = 0; first < N; first += PANELS * L) {
+        const int64_t end = N - first < PANELS * L ? N : first + PANELS * L;
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t n = first; n < end; n += L)
+                *(V *)(packed + n * K + k * L) = gw_load(w + k * wk + n, N - n < L ? (int)(N - n) : L);
+    }
+}
+
 /* Pack w[N, K], whose element n, k is w[n wn + k wk], into panels, with 0 in the columns past N; wn or wk is 1. */
 void gw_pack(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, T *packed) {
+    if (wn == 1) {
+        pack_rows(w, wk, N, K, packed);
+        return;
+    }
     for (int64_t n = 0; n < N; n += L, packed += K * L) {
-        int64_t columns = N - n < L ? N - n : L;
+        const int64_t columns = N - n < L ? N - n : L;
         if (columns < L) memset(packed, 0, sizeof(T) * (size_t)(K * L));
-        if (wn == 1) {
-            for (int64_t k = 0; k < K; k++)
-                memcpy(packed + k * L, w + n + k * wk, sizeof(T) * (size_t)columns);
-            continue;
-        }
         int64_t k = 0;
 #ifdef LOW
         if (columns == L)
@@ -161,10 +182,11 @@ void gw_pack(const T *w, int64_t wn, int64_t wk, int64_t N, int64_t K, T *packed
 
 /* out[M, N] = init + x[M, K] · packed + the product of a second pair, which may be empty (K2 = 0). init is 0 (null), one
    row (ldi = 0) or like out, and may be out. `turned` goes through the columns backwards: of weights that do not fit a
-   cache, those used last are still there. */
+   cache, those used last are still there. Of many k a part is multiplied after the other. */
 void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x2, int64_t ldx2, const T *packed2,
                  int64_t K2, int64_t M, int64_t N, const T *init, int64_t ldi, T *out, int64_t ldo, int64_t turned) {
     const int64_t wide = M <= WIDE ? 4 * L : 2 * L, whole = N / wide * wide;
+    const int64_t parts = K2 ? 1 : (K + DEEP - 1) / DEEP, far = wide == 2 * L && !K2 && N * K > FAR;
     for (int64_t done = 0, n, step; done < N; done += step) {
         if (turned) {
             int64_t left = N - done;
@@ -174,14 +196,24 @@ void gw_multiply(const T *x, int64_t ldx, const T *packed, int64_t K, const T *x
             n = done;
             step = n < whole ? wide : N - n < L ? N - n : L;
         }
-        Part part = {x, ldx, K, packed + n * K, 0}, second = {x2, ldx2, K2, K2 ? packed2 + n * K2 : NULL, 0};
         const T *from = init ? init + n : NULL;
-        if (step == 4 * L)
-            each_block(panels_4, PACKED, WIDE, M, part, second, step, from, ldi, out + n, ldo);
-        else if (step == 2 * L)
-            each_block(panels_2, PACKED, TALL, M, part, second, step, from, ldi, out + n, ldo);
-        else
-            each_block(panels_1, PACKED, TALL, M, part, second, step, from, ldi, out + n, ldo);
+        int64_t ldf = ldi;
+        for (int64_t i = 0; i < parts; i++, from = out + n, ldf = ldo) {
+            const int64_t k = K * i / parts, depth = K * (i + 1) / parts - k;
+            Part part = {x + k, ldx, depth, packed + n * K + k * L, K * L, NULL};
+            Part second = {x2, ldx2, K2, K2 ? packed2 + n * K2 : NULL, K2 * L, NULL};
+            /* The next part of these columns, or the first one of the next columns in the order of this loop. */
+            if (far && step == wide && i + 1 < parts)
+                part.ahead = part.w + depth * L;
+            else if (far && step == wide && (turned ? n > 0 : n + wide < whole))
+                part.ahead = packed + (turned ? n - wide : n + wide) * K;
+            if (step == 4 * L)
+                each_block(panels_4, PACKED, WIDE, M, part, second, step, from, ldf, out + n, ldo);
+            else if (step == 2 * L)
+                each_block(panels_2, PACKED, TALL, M, part, second, step, from, ldf, out + n, ldo);
+            else
+                each_block(panels_1, PACKED, TALL, M, part, second, step, from, ldf, out + n, ldo);
+        }
     }
 }
 

@@ -248,9 +248,20 @@ static const T *masked(const Sequence *q, const T *h, int64_t first, int64_t cou
     return to;
 }
 
+/* Ask for large pages for large memory: getting each small one for the first time takes as long as filling it. */
+static void in_large_pages(T *memory, int64_t numbers) {
+    (void)memory, (void)numbers;
+#if defined(__linux__)
+    uintptr_t begin = ((uintptr_t)memory + 4095) & ~(uintptr_t)4095, end = (uintptr_t)(memory + numbers);
+    if (memory && end > begin + (4 << 20)) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 static T *reserve(int64_t numbers) {
     size_t bytes = (sizeof(T) * (size_t)numbers + 63) / 64 * 64;
-    return aligned_alloc(64, bytes ? bytes : 64);
+    T *memory = aligned_alloc(64, bytes ? bytes : 64);
+    in_large_pages(memory, numbers);
+    return memory;
 }
 
 /* Fill in where a share's rows begin, and its memory; false where there is too little memory. */

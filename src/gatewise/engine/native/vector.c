@@ -6,6 +6,7 @@
 
 typedef @TYPE@ T;
 #define DOUBLE @DOUBLE@
+#define NEAR @NEAR@ /* whether sigmoid and tanh need no more digits than stand beside products of bfloat16 */
 #if DOUBLE
 #define REAL(name) name
 typedef int64_t Int;
@@ -14,6 +15,9 @@ typedef int64_t Int;
 typedef int32_t Int;
 #endif
 
+#if NEAR && defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 #if defined(__AVX512F__)
 #define BYTES 64
 #elif defined(__AVX__)
@@ -274,6 +278,35 @@ INLINE V gw_inverse(V x) {
     return y + y * e;
 }
 
+#if NEAR
+/* 1 / x within 6.1e-5 (without AVX-512 1.3e-4) of it, for 1 <= x < 2^125.6. */
+INLINE V gw_near_inverse(V x) {
+#if defined(__AVX512F__)
+    return (V)_mm512_rcp14_ps((__m512)x);
+#else
+    V y = (V)(HALFWAY - (I)x), e = 1 - x * y;
+    return y + y * (e + e * e);
+#endif
+}
+/* As gw_reduced, with an error of 5.3e-6 of exp and 2.6e-5 of exp - 1 (coefficients fitted likewise). */
+INLINE V gw_near_reduced(V x, T factor, I *n) {
+    V shifted = x * (factor * (T)1.44269504088896340736) + SHIFTER;
+    V r = x * factor - (shifted - SHIFTER) * (T)0.69314718055994530942;
+    *n = (I)shifted << MANTISSA;
+    return ((T)4.12776e-2 * r + (T)1.67534973e-1) * r * (r * r) + ((T)5.0005115e-1 * (r * r) + r);
+}
+INLINE V gw_sigmoid(V x) {
+    I n;
+    V q = gw_near_reduced(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
+    return gw_near_inverse(1 + gw_scaled(1 + q, n));
+}
+INLINE V gw_tanh(V x) {
+    I n;
+    V q = gw_near_reduced(gw_at_most(gw_splat(10), gw_abs(x)), -2, &n), scale = gw_scaled(gw_splat(1), n);
+    V m = q * scale + (scale - 1);
+    return gw_signed(-m * gw_near_inverse(2 + m), x);
+}
+#else
 /* 1 / (1 + exp(-x)); 0 or 1 beyond the clamp. */
 INLINE V gw_sigmoid(V x) {
     I n;
@@ -289,3 +322,4 @@ INLINE V gw_tanh(V x) {
     V m = q * scale + (scale - 1);
     return gw_signed(-m * gw_inverse(2 + m), x);
 }
+#endif

@@ -12,6 +12,7 @@ from gatewise.nn import Recurrent, Stacked
 from gatewise.nn.forecast_outputs import ForecastOutput
 from gatewise.nn.forecasters.level import FindLevel, Level, LevelName
 from gatewise.nn.forecasters.shape import Shape, Window
+from gatewise.nn.masks import Dropout
 
 MakeModel = Callable[..., Any]
 
@@ -30,7 +31,7 @@ class Forecaster(nn.Module, ABC):
         super().__init__()
         self.shape, self.output = shape, output
         self.find_level = FindLevel(shape, level, output.needs_units)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     @abstractmethod
     def make_encoder(self, model: MakeModel) -> Recurrent | Stacked:

@@ -1,0 +1,41 @@
+"""Masks of dropout: random bits, many of which are drawn at once on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEPS = 1 << 16
+"""Of 16 bits each: on a CPU the share of what is dropped is a multiple of one through this number."""
+
+
+def kept(p: float, shape: Sequence[int], like: Tensor) -> Tensor:
+    """What dropout multiplies by: 0 with probability ``p`` > 0, else so much that the mean is 1."""
+    mask = like.new_empty(shape)
+    if p == 1:
+        return mask.zero_()
+    if mask.device.type != "cpu":
+        return mask.bernoulli_(1 - p).div_(1 - p)
+    dropped = min(max(round(p * STEPS), 1), STEPS - 1)
+    # Torch draws numbers of 64 bits, one after the other, and its own masks of one number for each value.
+    drawn = torch.empty((mask.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+    bits = drawn.view(torch.int16)[: mask.numel()].view(mask.shape)
+    torch.ge(bits, dropped - STEPS // 2, out=mask)
+    return mask.mul_(STEPS / (STEPS - dropped))
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """``x`` with each value dropped with probability ``p`` in training, and the others scaled."""
+    if p == 0 or not training:
+        return x
+    return x * kept(p, x.shape, x) if x.device.type == "cpu" else F.dropout(x, p)
+
+
+class Dropout(nn.Dropout):
+    """Dropout of single values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.p, self.training)
