@@ -22,7 +22,14 @@ from gatewise.runs.run import Run
 STEPS = {
     "LSTM": [],
     "GRU": ["model=gru"],
-    "LSTM, words dropped": ["task.word_dropout=0.3"],
+    "LSTM, 4 epochs": ["trainer.max_epochs=4"],
+    "LSTM, words dropped": ["task.word_dropout=0.6"],
+    "LSTM, words and memory dropped": [
+        "task.word_dropout=0.5",
+        "task.hidden_dropout=0.2",
+        "task.label_smoothing=0.1",
+    ],
+    "LSTM, three convolutions": ["task.encoder_sizes=[24,48,96]"],
     "LSTM, input feeding": ["task.context=input", "task.decoder_layers=1"],
 }
 """Overrides of each step."""
