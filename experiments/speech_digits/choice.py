@@ -40,19 +40,29 @@ BASE = {
     "callbacks.averaging.decay": ".99",
 }
 """Two layers of 128 units in each direction, along a cosine."""
+GRU = {"model": "gru", "model.bidirectional": "true"}
 SETTINGS: dict[str, dict[str, str]] = {
     "two layers of 128": {},
     "20 epochs": {"trainer.max_epochs": "20"},
     "80 epochs": {"trainer.max_epochs": "80"},
     "one layer of 128": {"model.num_layers": "1"},
     "two layers of 64": {"model.hidden_size": "64"},
-    "GRU": {"model": "gru", "model.bidirectional": "true"},
+    "GRU": GRU,
     "mean and maximum": {"task.pooling": "mean_max"},
     "attention": {"task.pooling": "attention"},
     "no label smoothing": {"task.label_smoothing": "0"},
     "little dropout": {"model.dropout": ".1", "model.input_dropout": "0", "model.state_dropout": ".1"},
     "much dropout of inputs": {"model.input_dropout": ".4"},
     "no dropout of states": {"model.state_dropout": "0"},
+    "GRU, weight decay": GRU | {"optimizer": "adamw", "optimizer.weight_decay": ".1"},
+    "GRU of 64": GRU | {"model.hidden_size": "64"},
+    "GRU, one layer": GRU | {"model.num_layers": "1"},
+    "GRU, mean and maximum": GRU | {"task.pooling": "mean_max"},
+    "GRU, half of the states dropped": GRU | {"model.state_dropout": ".5"},
+    "GRU, lr .005": GRU | {"optimizer.lr": ".005"},
+    "GRU, batches of 8": GRU | {"data.batch_size": "8"},
+    "GRU, label smoothing .2": GRU | {"task.label_smoothing": ".2"},
+    "GRU, 20 epochs": GRU | {"trainer.max_epochs": "20"},
 }
 """What differs from BASE."""
 

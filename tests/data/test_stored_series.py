@@ -182,7 +182,7 @@ def compared(file, folder):
     targets = [f"x{column}" for column in range(40) if column != 1]
     data = SeriesWindows(
         file=file, time_column="t", targets=targets, folders=[sys.argv[1]], cache_dir=folder,
-        lookback=24, horizon=6, train_fraction=0.93, validation_fraction=0.02, batch_size=256,
+        lookback=24, horizon=6, season=12, train_fraction=0.93, validation_fraction=0.02, batch_size=256,
     )
     data.setup()
     model = partial(Recurrent, hidden_size=4, cell=GRU(), engine="function")

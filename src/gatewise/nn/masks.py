@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,31 @@ from torch.nn import functional as F
 STEPS = 1 << 16
 """Of 16 bits each: on a CPU the share of what is dropped is a multiple of one through this number."""
 
+_of_torch = False
+
+
+@contextmanager
+def as_torch_draws_them() -> Iterator[None]:
+    """Masks of one random number for each value, as earlier versions had them on a CPU, too."""
+    global _of_torch
+    before, _of_torch = _of_torch, True
+    try:
+        yield
+    finally:
+        _of_torch = before
+
+
+def are_of_torch() -> bool:
+    """Whether masks are drawn so."""
+    return _of_torch
+
 
 def kept(p: float, shape: Sequence[int], like: Tensor) -> Tensor:
     """What dropout multiplies by: 0 with probability ``p`` > 0, else so much that the mean is 1."""
     mask = like.new_empty(shape)
     if p == 1:
         return mask.zero_()
-    if mask.device.type != "cpu":
+    if mask.device.type != "cpu" or are_of_torch():
         return mask.bernoulli_(1 - p).div_(1 - p)
     dropped = min(max(round(p * STEPS), 1), STEPS - 1)
     # Torch draws numbers of 64 bits, one after the other, and its own masks of one number for each value.
@@ -31,7 +50,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """``x`` with each value dropped with probability ``p`` in training, and the others scaled."""
     if p == 0 or not training:
         return x
-    return x * kept(p, x.shape, x) if x.device.type == "cpu" else F.dropout(x, p)
+    return F.dropout(x, p) if x.device.type != "cpu" or are_of_torch() else x * kept(p, x.shape, x)
 
 
 class Dropout(nn.Dropout):

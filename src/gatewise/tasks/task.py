@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from gatewise.kinds.kind import Facts, Input
+from gatewise.nn import masks
 from gatewise.nn.last import last_hidden as last_hidden  # a name that users' tasks import from here
 from gatewise.settings import check_constructor, checked
 from gatewise.tasks.answer import Answer, Line
@@ -23,6 +24,8 @@ from gatewise.tasks.scores import EpochScores, Measure, Score, SplitScores
 MakeModel = Callable[..., Any]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
+MASKS = "masks_of_bits"
+"""Where a checkpoint says whether masks of dropout are of random bits, as not all versions had them."""
 
 
 class Task(pl.LightningModule):
@@ -378,6 +381,7 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["names"] = self.facts.digests()
+        checkpoint[MASKS] = not masks.are_of_torch()
         if self._scheduler is not None:
             checkpoint["scheduler"] = self._scheduler.state_dict()
 

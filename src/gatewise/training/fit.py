@@ -16,13 +16,14 @@ from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 from gatewise.data.module import SequenceDataModule
 from gatewise.launch.signals import Stop
-from gatewise.nn import Recurrent, engines_used
+from gatewise.nn import Recurrent, engines_used, masks
 from gatewise.runs.checkpoints import check_finite, read_checkpoint
 from gatewise.runs.metrics import read_metrics
 from gatewise.runs.reading import is_there
 from gatewise.runs.run import Run
 from gatewise.runs.summary import best_row, split_metrics, versions
 from gatewise.tasks import Task
+from gatewise.tasks.task import MASKS
 from gatewise.training import logged, wandb
 from gatewise.training.checkpoints import Chosen, chosen
 from gatewise.training.display import ResultTable, forget_test, how_it_ended, where_it_goes_on
@@ -115,7 +116,12 @@ def _fit(run: Run, trainer: pl.Trainer, task: Task, data: SequenceDataModule) ->
     if checkpoint is None:
         task.begin(parts_for_test(data))
     ckpt_path = last if checkpoint is not None else None
-    interruptible(trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True))
+    # What was begun with other masks goes on with those.
+    is_earlier = checkpoint is not None and not checkpoint.get(MASKS)
+    with masks.as_torch_draws_them() if is_earlier else contextlib.nullcontext():
+        interruptible(
+            trainer, lambda: trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+        )
     timers = [callback for callback in callbacks if isinstance(callback, Timer)]
     # Read before the test, which restores the best checkpoint with the time that had passed then.
     return {"training_seconds": round(timers[0].time_elapsed("train"), 2)} if timers else {}
