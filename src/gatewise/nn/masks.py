@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatewise.engine import looked_into
+
 STEPS = 1 << 16
 """Of 16 bits each: on a CPU the share of what is dropped is a multiple of one through this number."""
 
@@ -31,12 +33,17 @@ def are_of_torch() -> bool:
     return _of_torch
 
 
+def _torch_draws(like: Tensor) -> bool:
+    """Whether torch draws masks: on a GPU, and where torch.func has rules for what is random."""
+    return like.device.type != "cpu" or are_of_torch() or looked_into()
+
+
 def kept(p: float, shape: Sequence[int], like: Tensor) -> Tensor:
     """What dropout multiplies by: 0 with probability ``p`` > 0, else so much that the mean is 1."""
     mask = like.new_empty(shape)
     if p == 1:
         return mask.zero_()
-    if mask.device.type != "cpu" or are_of_torch():
+    if _torch_draws(mask):
         return mask.bernoulli_(1 - p).div_(1 - p)
     dropped = min(max(round(p * STEPS), 1), STEPS - 1)
     # Torch draws numbers of 64 bits, one after the other, and its own masks of one number for each value.
@@ -50,7 +57,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """``x`` with each value dropped with probability ``p`` in training, and the others scaled."""
     if p == 0 or not training:
         return x
-    return F.dropout(x, p) if x.device.type != "cpu" or are_of_torch() else x * kept(p, x.shape, x)
+    return F.dropout(x, p) if _torch_draws(x) else x * kept(p, x.shape, x)
 
 
 class Dropout(nn.Dropout):
