@@ -48,7 +48,8 @@ def show(page, **state):
 
 
 def state_in(page):
-    return json.loads(unquote(page.url.partition("#")[2]) or "{}")
+    # Asked of the page: what the driver knows of its address comes later.
+    return json.loads(unquote(page.evaluate("location.href").partition("#")[2]) or "{}")
 
 
 def section(page):
