@@ -295,31 +295,25 @@ INLINE V gw_near_reduced(V x, T factor, I *n) {
     *n = (I)shifted << MANTISSA;
     return ((T)4.12776e-2 * r + (T)1.67534973e-1) * r * (r * r) + ((T)5.0005115e-1 * (r * r) + r);
 }
-INLINE V gw_sigmoid(V x) {
-    I n;
-    V q = gw_near_reduced(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
-    return gw_near_inverse(1 + gw_scaled(1 + q, n));
-}
-INLINE V gw_tanh(V x) {
-    I n;
-    V q = gw_near_reduced(gw_at_most(gw_splat(10), gw_abs(x)), -2, &n), scale = gw_scaled(gw_splat(1), n);
-    V m = q * scale + (scale - 1);
-    return gw_signed(-m * gw_near_inverse(2 + m), x);
-}
+#define REDUCED gw_near_reduced
+#define INVERSE gw_near_inverse
 #else
+#define REDUCED gw_reduced
+#define INVERSE gw_inverse
+#endif
+
 /* 1 / (1 + exp(-x)); 0 or 1 beyond the clamp. */
 INLINE V gw_sigmoid(V x) {
     I n;
-    V q = gw_reduced(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
-    V y = gw_inverse(1 + gw_scaled(1 + q, n));
+    V q = REDUCED(gw_at_most(gw_splat(FARTHEST), gw_at_least(gw_splat(-FARTHEST), x)), -1, &n);
+    V y = INVERSE(1 + gw_scaled(1 + q, n));
     return gw_choose(x < -FARTHEST, gw_splat(0), y);
 }
 
 /* tanh(x) = -m / (2 + m) with m = exp(-2 |x|) - 1, accurate for small x. */
 INLINE V gw_tanh(V x) {
     I n;
-    V q = gw_reduced(gw_at_most(gw_splat(20), gw_abs(x)), -2, &n), scale = gw_scaled(gw_splat(1), n);
+    V q = REDUCED(gw_at_most(gw_splat(20), gw_abs(x)), -2, &n), scale = gw_scaled(gw_splat(1), n);
     V m = q * scale + (scale - 1);
-    return gw_signed(-m * gw_inverse(2 + m), x);
+    return gw_signed(-m * INVERSE(2 + m), x);
 }
-#endif
